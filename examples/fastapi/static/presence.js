@@ -12,7 +12,7 @@ export function createPresence({
   getToken, // otherwise: returns a new token or ticket for each connection, or a promise of one
   device = "web",
   watch = "everyone", // or "none", with WATCH in requests
-  requests = () => [], // requests that begin a new session, such as WATCH and JOIN
+  requests = () => [], // requests for each connection, such as WATCH and JOIN
   onMessage = () => {}, // called with every message
 }) {
   const listeners = new Set();
@@ -25,7 +25,7 @@ export function createPresence({
   let activity = "";
   let attempt = 0;
   let turn = 0; // changes whenever the current attempt is given up
-  let accepted = false;
+  let mayRenew = true; // whether to try a new token after a refusal
   let asleep = false;
   let retryAfterMs = 0;
   let retryTimer, answerTimer, probeTimer, settlingTimer, releaseTimer;
@@ -79,9 +79,9 @@ export function createPresence({
     switch (message.type) {
       case "CONNECTION_ESTABLISHED":
         attempt = 0;
-        accepted = true;
+        mayRenew = true;
         if (!message.resumed) startOver(message.settling);
-        if (message.sessionId !== session) requests().forEach(send);
+        requests().forEach(send); // again, if some were lost: repeating them has no effect
         if (activity) send({ type: "ACTIVITY", state: activity });
         session = message.sessionId;
         probeTimer = setInterval(probe, Math.max(10, message.heartbeatInterval) * 1000);
@@ -131,9 +131,9 @@ export function createPresence({
 
   function lost(code, reason) {
     giveUp(KEEP_SESSION);
-    // A token that expired while connected is replaced. One that was never accepted is not.
-    const isFinal = code === 4401 ? !(getToken && accepted) : FINAL_CODES.includes(code);
-    accepted = false;
+    // A token may have expired: a new one is tried once.
+    const isFinal = code === 4401 ? !(getToken && mayRenew) : FINAL_CODES.includes(code);
+    if (code === 4401) mayRenew = false;
     if (isFinal) {
       publish({ connection: "failed", reason });
       return;
@@ -156,8 +156,11 @@ export function createPresence({
     old?.close(code);
   }
 
+  // Returns whether the message could be sent.
   function send(message) {
-    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+    if (socket?.readyState !== WebSocket.OPEN) return false;
+    socket.send(JSON.stringify(message));
+    return true;
   }
 
   // Browsers notice a dead network only after minutes.
@@ -212,7 +215,8 @@ export function createPresence({
     pageEvents?.abort();
     giveUp(1000);
     session = position = "";
-    asleep = accepted = false;
+    asleep = false;
+    mayRenew = true;
     records = new Map();
     unconfirmed = new Map();
     publish({ connection: "closed", reason: "", ready: false, self: null, users: new Map() });
