@@ -50,6 +50,7 @@ VARIES = {
     "since",
     "version",
     "lastSeen",
+    "lastActive",
     "until",
     "setAt",
     "position",
@@ -254,8 +255,8 @@ class Terminal:
             os.set_blocking(process.stdout.fileno(), False)
             said, deadline = "", time.monotonic() + (PATIENCE if text else SCRIPT_SECONDS)
             while (ended := process.poll()) is None and time.monotonic() < deadline and not (text and text in said):
-                time.sleep(0.05)
                 said += _available(process.stdout.fileno())
+                time.sleep(0.05)
             said += _available(process.stdout.fileno())
             if ended is None:
                 os.killpg(process.pid, signal.SIGKILL)
