@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.certificates import write_certificate
-from tests.support.command import Command, run, serve
+from tests.support.command import Command, run, serve, start
 from tests.support.raw import raw, raw_websocket
 from tests.support.services import free_port
 
@@ -68,13 +68,21 @@ async def test_the_settings_file_names_the_port(tmp_path: Path) -> None:
 
 async def test_a_certificate_for_the_public_name_does_not_matter(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path, "presence.example.com")
-    files = {"PRESENCED_TLS_CERTIFICATE": str(certificate), "PRESENCED_TLS_KEY": str(key)}
-    # `serve` waits for a ws:// URL, so this server is one with a log in JSON.
-    async with listening(tmp_path, **files, PRESENCED_HOST="127.0.0.1") as (_, settings):
+    settings = {
+        "PRESENCED_TLS_CERTIFICATE": str(certificate),
+        "PRESENCED_TLS_KEY": str(key),
+        "PRESENCED_PORT": str(free_port()),
+    }
+    process = await start("serve", cwd=tmp_path, environ=settings)
+    try:
+        await Command(process).say("wss://")
         assert await health(tmp_path, settings) == (0, f"alive, version {__version__}")
         code, said = await health(tmp_path, {}, "--url", f"https://127.0.0.1:{settings['PRESENCED_PORT']}")
         assert code == 1, "another server must prove its name"
         assert "certificate" in said.lower()
+    finally:
+        process.kill()
+        await process.communicate()
 
 
 async def test_the_check_passes_where_a_proxy_protocol_header_is_expected(tmp_path: Path) -> None:
@@ -90,14 +98,13 @@ async def test_the_check_passes_where_a_proxy_protocol_header_is_expected(tmp_pa
 
 async def test_a_full_server_is_alive_but_not_ready(tmp_path: Path) -> None:
     """A restart would not help, and would make all clients reconnect."""
-    async with listening(tmp_path, PRESENCED_MAX_CONNECTIONS="1") as (command, settings):
-        async with raw(command.port):
-            code, said = await health(tmp_path, settings)
-            assert code == 0
-            assert said.startswith("alive, but it accepts no new connections: all 1 connections are taken")
-            code, said = await health(tmp_path, settings, "--ready")
-            assert code == 1
-            assert said.startswith("presenced: not ready: all 1 connections are taken")
+    async with listening(tmp_path, PRESENCED_MAX_CONNECTIONS="1") as (command, settings), raw(command.port):
+        code, said = await health(tmp_path, settings)
+        assert code == 0
+        assert said.startswith("alive, but it accepts no new connections: all 1 connections are taken")
+        code, said = await health(tmp_path, settings, "--ready")
+        assert code == 1
+        assert said.startswith("presenced: not ready: all 1 connections are taken")
 
 
 async def test_a_stopping_server_is_not_healthy(tmp_path: Path) -> None:
