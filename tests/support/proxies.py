@@ -87,9 +87,9 @@ def _caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     assert found, "apt-get install caddy"
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     for old, new in (
-        ("presence.example.com {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
+        ("{$DOMAIN:presence.example.com} {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
-        ("remote_ip 10.0.0.0/8", f"remote_ip {backends}"),
+        ("{$BACKENDS:10.0.0.0/8}", backends),
         ("log {", f"log {{\n output file {folder}/access.log"),
     ):
         assert old in text
