@@ -87,7 +87,10 @@ def _caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     assert found, "apt-get install caddy"
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     for old, new in (
-        ("{$DOMAIN:presence.example.com} {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
+        (
+            "{$DOMAIN:presence.example.com} {",
+            f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem",
+        ),
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
         ("{$BACKENDS:10.0.0.0/8}", backends),
         ("log {", f"log {{\n output file {folder}/access.log"),

@@ -153,7 +153,7 @@ def _ask(target: _Target, path: str) -> tuple[int, _Body]:
     except TimeoutError:
         raise UnhealthyError(f"{target.name} does not respond within {TIMEOUT_S:g} s") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else repr(error)
+        reason = getattr(error, "strerror", None) or repr(error)  # also of TLS and of names
         raise UnhealthyError(f"no server responds at {target.name}: {reason}") from None
     finally:
         connection.close()
