@@ -179,10 +179,16 @@ LANGUAGES: dict[str, Callable[[Block, Terminal], object]] = {
     "tsx": check_typescript,
     "jsx": check_typescript,
     "toml": check_settings,
-    "json": lambda block, _: json.loads(block.text),
+    "json": lambda block, _: check_json(block.text),
     "yaml": lambda block, _: list(yaml.safe_load_all(block.text)),
     "html": open_page,
 }
+
+
+def check_json(text: str) -> None:
+    """Parse one JSON value after the other."""
+    while text := text.strip():
+        text = text[json.JSONDecoder().raw_decode(text)[1] :]
 
 
 def check_reason(block: Block) -> None:

@@ -44,7 +44,7 @@ SCRIPT_SECONDS = 3
 STREAM_SECONDS = 3
 """Time after which a command that follows a stream (`curl -N`) is ended."""
 
-PORT = re.compile(r"(localhost:|127\.0\.0\.1:|\[::1\]:|--port[ =]|PORT=|\bport = |<[\w-]+>:)(\d{4,5})\b")
+PORT = re.compile(r"(localhost:|127\.0\.0\.1:|\[::1\]:|--port[ =]|PORT=|\bport = |<[\w-]+>:|http\.server )(\d{4,5})\b")
 SERVE = re.compile(r"(?:^|&& |\s)(?:\S*/)?presenced serve\b")
 VARIES = {"since", "version", "lastSeen", "until", "setAt", "position", "next", "digest", "timestamp", "connectionId"}
 """Fields whose values differ each time."""
@@ -124,6 +124,7 @@ class Terminal:
         self.folder.mkdir()
         self._state = folder / "state.sh"
         self._state.write_text(f"cd {shlex.quote(str(self.folder))}\n")
+        (folder / ".curlrc").write_text("silent\nshow-error\n")  # no progress meter in the output
         self._ports: dict[str, int] = {}
         self._background: list[subprocess.Popen[str]] = []
         self._environ = {
