@@ -1,7 +1,7 @@
 """The image of the `Dockerfile`, built by buildah on a base made from Debian's packages, and run without an engine.
 
-No registry is needed. The base has Python, as the base in the Dockerfile has, and the wheels of all dependencies, so
-that the build needs no network. A container is a process in namespaces of its own, with the image as its read-only root.
+No registry is needed. The base has Python, like the base in the Dockerfile, and the wheels of all dependencies, so the
+build needs no network. A container is a process in namespaces of its own, with the image as its read-only root.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,7 @@ def built_image(folder: Path) -> Iterator[Image]:
     needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     needed += [*extras["postgresql"], *extras["mysql"]]
     _run(
-        *(str(ROOT / ".venv/bin/python"), "-m", "pip", "download", "--quiet", "--dest", str(base / "wheels")),
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(base / "wheels")),
         *("--only-binary=:all:", "--python-version", SUITE_PYTHON, *(one.partition(";")[0] for one in needed)),
     )
     (base / "Containerfile").write_text(
