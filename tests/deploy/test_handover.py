@@ -130,7 +130,7 @@ async def test_nobody_who_comes_back_is_shown_offline(kind: str, tmp_path: Path)
                     server.process.kill()
                 await server.process.communicate()
     sys.stdout.write(
-        f"{kind}, {SIZE} clients connected within {connected - began:.1f} s; stopped after {stopped - connected:.1f} s, "
+        f"{kind}, {SIZE} clients: connected in {connected - began:.1f} s, stopped after {stopped - connected:.1f} s, "
         f"listening after {listening - connected:.1f} s, all back after {returned - connected:.1f} s\n"
     )
     assert all(one.connections == 2 for one in others)

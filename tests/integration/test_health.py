@@ -58,6 +58,14 @@ async def test_a_server_for_other_machines_is_asked_on_loopback(tmp_path: Path, 
         assert ("warning: authentication is off" in said) == (host != "127.0.0.1")
 
 
+async def test_a_server_may_have_flags_that_the_check_does_not_know(tmp_path: Path) -> None:
+    """As in `docker run presenced serve --insecure`."""
+    port = free_port()
+    settings = {"PRESENCED_HOST": "0.0.0.0", "PRESENCED_PORT": str(port)}  # noqa: S104
+    async with serve("--insecure", cwd=tmp_path, port=port, PRESENCED_HOST="0.0.0.0"):  # noqa: S104
+        assert await health(tmp_path, settings) == (0, f"alive, version {__version__}")
+
+
 async def test_the_settings_file_names_the_port(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "presenced.toml").write_text(f"port = {port}\n")

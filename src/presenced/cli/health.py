@@ -74,7 +74,9 @@ def health(
     The command asks /healthz, or /readyz with --ready. It is made for health checks of containers. A server that has
     all its connections taken works, but is not ready: a restart would not help it.
     """
-    target = _target_of_url(url) if url else _target_of(load({}, os.environ, config).settings)
+    # `insecure` allows a host without authentication. The server may have been started with either as a flag, which this
+    # command does not know.
+    target = _target_of_url(url) if url else _target_of(load({"insecure": True}, os.environ, config).settings)
     status, body = _ask(target, "/readyz" if ready else "/healthz")
     if status == http.client.OK:
         sys.stdout.write("ready\n" if ready else f"alive, version {body.version}\n")
