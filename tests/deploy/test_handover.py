@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.support.certificates import trusting
 from tests.support.command import Command, serve, start
@@ -164,6 +165,13 @@ async def stop(server: Command) -> None:
     assert await server.exit() == 0
 
 
+async def until_storage_works(server: Command) -> None:
+    """Wait until the server has no warning about its database."""
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+        while (await client.get(f"http://127.0.0.1:{server.port}/readyz")).json()["warnings"]:
+            await asyncio.sleep(0.05)
+
+
 async def next_message(client: ClientConnection, kind: str) -> dict[str, object]:
     """Return the next message of this type."""
     async with asyncio.timeout(30):
@@ -184,6 +192,7 @@ async def test_a_choice_made_while_two_servers_run_is_lost(tmp_path: Path) -> No
         await choose(ada, "busy")
         await asyncio.sleep(1)  # it is stored
         async with serve(*stored, "new", cwd=tmp_path) as new:
+            await until_storage_works(new)  # and everything stored is restored
             await choose(ada, "invisible")
             await stop(old)
             async with connected(new, "ada", "&status=invisible") as returned:

@@ -12,8 +12,9 @@ import os
 import random
 import re
 import ssl
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -22,6 +23,8 @@ FIRST_WAIT_S, MAX_WAIT_S = 0.3, 10.0
 
 CONNECT_TIMEOUT_S = 20.0
 """Timeout of one attempt in seconds."""
+
+HOST = "127.0.0.1"
 
 TEXT, CLOSE = 0x1, 0x8
 
@@ -54,13 +57,19 @@ class Crowd:
             self._tasks.append(asyncio.create_task(member.live(number / per_second)))
         await self.until_connected(self.members)
 
-    async def until_connected(self, members: list[Client]) -> None:
-        """Wait until these clients are connected."""
+    async def until_connected(self, members: list[Client], seconds: float = 60) -> None:
+        """Wait until these clients are connected.
+
+        Raises:
+            AssertionError: They are not, after `seconds`.
+        """
+        deadline = time.monotonic() + seconds
         while waiting := [member for member in members if not member.is_connected]:
             for task in self._tasks:
                 if task.done():
                     task.result()
-            assert waiting
+            refusals = {member.refusal for member in waiting}
+            assert time.monotonic() < deadline, f"{len(waiting)} clients are not connected: {refusals}"
             await asyncio.sleep(0.05)
 
     async def end(self) -> None:
@@ -87,6 +96,8 @@ class Client(asyncio.Protocol):
         self.will_return = True
         self.heard_offline: list[str] = []
         """Users that others would see go offline on this client's screen, in their order."""
+        self.refusal = ""
+        """First line of the last response that was no success."""
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._is_open = False
@@ -106,9 +117,9 @@ class Client(asyncio.Protocol):
             before = self.connections
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    host = None if self.crowd.tls is None else "localhost"
+                    host = None if self.crowd.tls is None else HOST
                     await loop.create_connection(
-                        lambda: self, "127.0.0.1", self.crowd.port, ssl=self.crowd.tls, server_hostname=host
+                        lambda: self, HOST, self.crowd.port, ssl=self.crowd.tls, server_hostname=host
                     )
                 await self._ended
             except (OSError, TimeoutError):
@@ -133,11 +144,10 @@ class Client(asyncio.Protocol):
     # Events of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports have no such base class
         protocol = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n" if self.subprotocol else ""
-        transport.write(
-            f"GET /ws-online-status?userId={self.user_id}{self.query} HTTP/1.1\r\nHost: localhost:{self.crowd.port}\r\n"
+        self._transport.write(
+            f"GET /ws-online-status?userId={self.user_id}{self.query} HTTP/1.1\r\nHost: {HOST}:{self.crowd.port}\r\n"
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{protocol}\r\n".encode()
         )
@@ -149,6 +159,7 @@ class Client(asyncio.Protocol):
             if end < 0:
                 return
             if not self._received.startswith(b"HTTP/1.1 101 "):
+                self.refusal = self._received.partition(b"\r")[0].decode()
                 self.abort()  # 502 of the proxy, or 503
                 return
             self._is_open = True

@@ -74,8 +74,8 @@ def health(
     The command asks /healthz, or /readyz with --ready. It is made for health checks of containers. A server that has
     all its connections taken works, but is not ready: a restart would not help it.
     """
-    # `insecure` allows a host without authentication. The server may have been started with either as a flag, which this
-    # command does not know.
+    # `insecure` allows every host without authentication. The server may have it, or authentication, as a flag, which
+    # this command does not know.
     target = _target_of_url(url) if url else _target_of(load({"insecure": True}, os.environ, config).settings)
     status, body = _ask(target, "/readyz" if ready else "/healthz")
     if status == http.client.OK:
