@@ -35,8 +35,7 @@ from presenced import Settings
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SIZE = int(os.environ.get("PRESENCED_CROWD", "2000"))
-CLASSIC_SHARE = 0.15
-"""Share of classic clients. Each of them receives a message about every user, so they are the expensive ones."""
+CLASSIC_SHARE = 0.5
 
 WATCHED = 20
 """Number of users that most clients of presenced.v1 watch. A few watch everyone."""
@@ -52,6 +51,7 @@ SETTINGS = {
     "PRESENCED_TRUSTED_PROXIES": "127.0.0.1",
     "PRESENCED_LOG_LEVEL": "warning",
     "PRESENCED_HEARTBEAT_INTERVAL": "3600",  # these clients answer no pings
+    "PRESENCED_GRACE_GOING_AWAY": "0",  # otherwise a grace period would hide that a stopping server notifies others
 }
 
 
@@ -71,7 +71,7 @@ def many_files() -> Iterator[None]:
 
 
 async def started(folder: Path, port: int, **environ: str) -> Command:
-    """Start a server with the default times, and return it when it accepts connections."""
+    """Start a server, and return it when it accepts connections."""
     process = await start("serve", "--port", str(port), cwd=folder, environ={**SETTINGS, **environ})
     command = Command(process)
     await command.say("Ctrl+C")
@@ -201,5 +201,7 @@ async def test_a_choice_made_while_two_servers_run_is_lost(tmp_path: Path) -> No
     async with serve(*stored, "third", cwd=tmp_path) as third, connected(third, "bo") as bo:
         await choose(bo, "invisible")
         await stop(third)
-    async with serve(*stored, "fourth", cwd=tmp_path) as fourth, connected(fourth, "bo") as bo:
-        assert (await next_message(bo, "SELF"))["chosen"] == "invisible"
+    async with serve(*stored, "fourth", cwd=tmp_path) as fourth:
+        await until_storage_works(fourth)
+        async with connected(fourth, "bo") as bo:
+            assert (await next_message(bo, "SELF"))["chosen"] == "invisible"

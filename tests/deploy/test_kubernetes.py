@@ -5,6 +5,7 @@ There is no cluster here.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ Manifest = dict[str, Any]
 
 def build(folder: Path) -> str:
     """Return the manifests of a kustomization."""
-    kubectl = Path(sys.executable).with_name("kubectl")
+    kubectl = shutil.which("kubectl", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert kubectl, "tools/setup installs it"
     done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), "an error or a warning, for example about an old field"
     return done.stdout

@@ -135,7 +135,7 @@ class EndpointDelivery:
             await self.queue.expire(result.error, self._now_ms() - int(1000 * self._config.max_age_s))
             return pause_s
         if self._failures:
-            _logger.info("webhooks to %s are accepted again", self.display_url)
+            _logger.warning("webhooks to %s are accepted again", self.display_url)
         self._failures = 0
         self._batch_size = min(self._batch_size * 2, self._config.batch_size)
         self._retry_ids = []

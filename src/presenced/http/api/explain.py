@@ -143,8 +143,8 @@ _RULES = {
     Rule.ROOM: "watches the room {room}, where the user is",
     Rule.NOT_ALLOWED: "may see neither this user nor a room where the user is",
     Rule.BLOCKED: "has blocked this user",
-    Rule.NO_SESSION: "has no session",
-    Rule.NO_SESSION_EVERYONE: "has no session, and everybody may see everyone",
+    Rule.NO_SESSION: "is not connected",
+    Rule.NO_SESSION_EVERYONE: "is not connected, and may see everyone after connecting",
 }
 
 _LEFT = {

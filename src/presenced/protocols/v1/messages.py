@@ -124,8 +124,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     cause: SomeCause = ""
     """Why the state changed, for clients that may know it."""
     certainty: Annotated[str, _one_of(["stale"])] = ""
-    """`stale` if the server has lost a store that it depends on. The rest is then the last known state. A server that
-    runs alone never sends it."""
+    """`stale` if the server has lost a store that it depends on. The rest is then the last known state. This version
+    never sends it."""
 
 
 class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
