@@ -126,7 +126,11 @@ class Close(Enum):
     INVALID_DATA = 1007, "A text message was not valid UTF-8.", False
     MESSAGE_TOO_BIG = 1009, "A message is too large, or has too many fragments.", False
     INTERNAL_ERROR = 1011, "An error occurred in the server.", True
-    TRY_AGAIN_LATER = 1013, "Authentication is not possible now: too many connections wait for it, or the token cannot be verified.", True
+    TRY_AGAIN_LATER = (
+        1013,
+        "Authentication is not possible now: too many connections wait for it, or the token cannot be verified.",
+        True,
+    )
     BAD_USER_ID = 4400, "The userId in the URL is missing or invalid. The reason says why.", False
     UNAUTHORIZED = 4401, "The token is missing, invalid, expired or revoked. The reason says which.", False
     BAD_PARAMETER = 4402, "Another parameter of the URL is invalid. The reason says which.", False
