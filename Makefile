@@ -3,7 +3,7 @@ PY = .venv/bin/python
 
 setup: ; @tools/setup
 format: setup ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
-lint: setup ; .venv/bin/ruff format --check . && .venv/bin/ruff check .
+lint: setup ; .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/codespell
 types: setup ; .venv/bin/mypy && tests/js/node_modules/.bin/tsc -p tests/js
 js: setup ; npm --prefix tests/js --silent test
 unit: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/unit tests/features
@@ -13,8 +13,9 @@ test: lint types js ; $(PY) -m pytest --numprocesses 2 --dist loadfile
 soak: setup ; $(PY) -m tests.soak --seed $(or $(SEED),0) --minutes $(or $(MINUTES),30)
 simulate: setup ; $(PY) -m tests.simulation --seed $(or $(SEED),0) --minutes $(or $(MINUTES),10)
 docs: setup ; $(PY) -m tools.docs
+site: setup ; $(PY) -m tools.site
 build: setup ; $(PY) -m build
-bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && $(PY) -m benchmarks
-clean: ; rm -rf .venv build dist tests/js/node_modules tests/prisma/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
+bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && $(PY) -m benchmarks
+clean: ; rm -rf benchmarks/peers/node_modules .venv build dist site tests/js/node_modules tests/prisma/node_modules examples/nextjs/node_modules examples/nextjs/.next .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
 
-.PHONY: setup format lint types js unit property check test soak simulate docs build bench clean
+.PHONY: setup format lint types js unit property check test soak simulate docs site build bench clean

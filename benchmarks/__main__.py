@@ -99,6 +99,7 @@ def main() -> int:
             (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     if "fan_out" in names and not arguments.quick and not failed:
         print(plot.draw(RESULTS / "fan_out.json", RESULTS / "fan_out.svg"))
+        plot.draw_bars(RESULTS / "fan_out.json", RESULTS / "deliveries.svg")
     return failed
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.load import Churn, Load
 from benchmarks.probe import Probe
 from benchmarks.report import Report, Table
-from benchmarks.servers import PRESENCED, available, running
+from benchmarks.servers import FLOOR, PRESENCED, available, running
 
 WATCHERS = (1_000, 5_000)
 QUICK_WATCHERS = (200,)
@@ -37,7 +37,7 @@ PROBING = 30_000_000
 
 def run(quick: bool) -> Report:
     """Measure presenced, and the C floor if it is available."""
-    names = [name for name in available()[0] if name != "Node ws"]
+    names = [name for name in available()[0] if name in (FLOOR, PRESENCED)]
     seconds = QUICK_SECONDS if quick else SECONDS
     rows, found = [], {}
     for watchers in QUICK_WATCHERS if quick else WATCHERS:

@@ -23,6 +23,7 @@ from benchmarks.machine import SERVER_CORES
 HERE = Path(__file__).parent
 BUILD = HERE / ".build"
 WS = HERE.parent / "tests/js/node_modules/ws"
+BUN_PROGRAM = HERE / "peers/node_modules/.bin/bun"
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -36,8 +37,8 @@ V1 = ["--request-rate=10000", "--request-burst=100000", "--status-pause=0", *NO_
 QUIET = 0.3
 """Seconds after the start of a server in which it finishes deferred work."""
 
-FLOOR, NODE, PRESENCED = "C floor", "Node ws", "presenced"
-"""Names in the tables of `peers/floor.c`, of `peers/node-ws.cjs`, and of this server."""
+FLOOR, NODE, BUN, PRESENCED = "C floor", "Node ws", "Bun", "presenced"
+"""Names in the tables of `peers/floor.c`, of `peers/node-ws.cjs`, of `peers/bun.js`, and of this server."""
 
 
 def available() -> tuple[list[str], list[str]]:
@@ -47,15 +48,23 @@ def available() -> tuple[list[str], list[str]]:
         missing.append(f"{FLOOR}: there is no C compiler (`cc`).")
     if not shutil.which("node") or not WS.is_dir():
         missing.append(f"{NODE}: Node or its package `ws` is missing (`make setup` installs both).")
-    return [name for name in (FLOOR, NODE, PRESENCED) if not any(m.startswith(name) for m in missing)], missing
+    if not BUN_PROGRAM.exists():
+        missing.append(f"{BUN}: `npm --prefix benchmarks/peers ci` installs it, as `make bench` does.")
+    return [name for name in (FLOOR, NODE, BUN, PRESENCED) if not any(m.startswith(name) for m in missing)], missing
 
 
 def versions() -> str:
     """Return the versions of other projects' servers."""
-    if not shutil.which("node") or not WS.is_dir():
-        return "no Node"
-    node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
-    return f"Node {node}, ws {json.loads((WS / 'package.json').read_text())['version']}"
+    found = []
+    if shutil.which("node") and WS.is_dir():
+        found.append(f"Node {_version('node')}, ws {json.loads((WS / 'package.json').read_text())['version']}")
+    if BUN_PROGRAM.exists():
+        found.append(f"Bun {_version(str(BUN_PROGRAM))}")
+    return ", ".join(found) or "no other servers"
+
+
+def _version(program: str) -> str:
+    return subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def free_port() -> int:
@@ -135,6 +144,8 @@ def _command(name: str, port: int) -> list[str]:
         return [sys.executable, "-m", "presenced", "serve", "--host", "127.0.0.1", "--port", str(port)]
     if name == NODE:
         return ["node", str(HERE / "peers/node-ws.cjs"), str(port)]
+    if name == BUN:
+        return [str(BUN_PROGRAM), str(HERE / "peers/bun.js"), str(port)]
     source, built = HERE / "peers/floor.c", BUILD / "floor"
     if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
         subprocess.run(["cc", "-O2", "-o", str(built), str(source)], check=True)

@@ -83,7 +83,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        settings = Settings(stats_interval=0, log_burst=0, request_rate=10_000, request_burst=100_000)
+        settings = Settings(stats_interval=0, log_burst=0, request_rate=10_000, request_burst=100_000, status_pause=0)
         self.node = build_node(settings=settings, clock=self.clock, metrics=Metrics(), max_connections=10**7)
         self.users = 0
 

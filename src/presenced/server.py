@@ -63,8 +63,9 @@ class PresenceServer(PresenceOperations):
             print(server.presence("ada").status)
             await server.wait_for_signal()
 
-    Call all methods in the thread of the event loop in which the server was started. The server logs to the logger
-    `presenced`. It installs no log handlers, and signal handlers only in `wait_for_signal`.
+    Call all methods in the thread of the event loop in which the server was started. The server can be started again
+    after `stop`. It logs to the logger `presenced`. It installs no log handlers, and signal handlers only in
+    `wait_for_signal`.
 
     Args:
         settings: Settings; None for the defaults.
@@ -88,7 +89,7 @@ class PresenceServer(PresenceOperations):
         Raises:
             ConfigError: A key, an origin or another setting is invalid.
             PortInUse: Another program has the port.
-            StorageError: The database cannot be used in its present state.
+            StorageError: The database cannot be used as it is. The message says what to do.
             ListenError: Listening on the address fails for another reason.
             RuntimeError: The server is running already.
         """
@@ -97,12 +98,15 @@ class PresenceServer(PresenceOperations):
         clock, metrics = SystemClock(asyncio.get_running_loop()), Metrics()
         storage = make_worker_client(self.settings, clock, metrics)
         writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
+        parts = None
         try:
             parts = self._build(clock, metrics, storage, writers)
             if storage is not None and parts.node.storage is not None:
                 await storage.start(parts.node.storage)
             await parts.listener.start()
         except BaseException:
+            if parts is not None:
+                parts.node.stop()  # restored data may have set timers
             if storage is not None:
                 storage.abandon()
             if writers is not None:
@@ -147,7 +151,10 @@ class PresenceServer(PresenceOperations):
         )
 
     def reload(self) -> None:
-        """Load the TLS certificate if its files have changed. The server also does so by itself within seconds."""
+        """Load the TLS certificate if its files have changed; no-op without TLS, or if the server is not running.
+
+        The server also does so by itself within seconds.
+        """
         if self._parts is not None:
             self._parts.listener.reload_certificate()
 
@@ -170,10 +177,11 @@ class PresenceServer(PresenceOperations):
         repeat()
 
     async def stop(self) -> None:
-        """Stop: accept no connections, close every open one with 1001, and wait `close_timeout` for the answers.
+        """Accept no more connections, close every open one with 1001, and wait up to `close_timeout` for the answers.
 
-        Other users are not notified. No-op if the server is not running. A second call during the first one returns
-        immediately.
+        Nobody is notified that users leave, because their clients will reconnect. Records that wait for the database
+        are stored, if it responds in time. No-op if the server is not running. A second call during the first one
+        returns immediately.
         """
         parts = self._parts
         if parts is None or parts.node.draining:
@@ -214,7 +222,7 @@ class PresenceServer(PresenceOperations):
 
     @property
     def url(self) -> str:
-        """WebSocket URL without the query: `ws://localhost:3001/ws-online-status`."""
+        """WebSocket URL without the query, such as `ws://localhost:3001/ws-online-status`."""
         scheme = "wss" if self.settings.tls_key else "ws"
         return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
@@ -265,6 +273,7 @@ class PresenceServer(PresenceOperations):
     def _running(self) -> _Running:
         if self._parts is None:
             raise RuntimeError("the server is not running: await start() first, or use `async with`")
+        # The private function returns None outside a loop, where `get_running_loop` raises another error.
         if asyncio._get_running_loop() is not self._parts.loop:
             raise RuntimeError(
                 "called outside the server's event loop; from another thread use "
@@ -279,6 +288,6 @@ def authority(host: str, port: int) -> str:
 
 
 def _files_left() -> int:
-    """Return the number of connections that the limit of open files allows."""
+    """Return the number of connections that the system's limit for open files allows."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(soft - SPARE_FILES, MAX_CONNECTIONS))

@@ -6,6 +6,7 @@
 | property | 25 % | rules against naive models, with more examples than `make test` |
 | fuzz | 30 % | broken requests and frames, with new seeds until the time is over |
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
+| image | some minutes more | the container image is built and started, once |
 
 A part that fails prints what repeats the failure. The others run nevertheless.
 """
@@ -57,6 +58,7 @@ def parts(seed: int, minutes: float) -> list[Part]:
             {"PRESENCED_FUZZ_SECONDS": f"{fuzz_seconds:g}", "PRESENCED_FUZZ_SEED": str(seed)},
         ),
         Part("kills", [*pytest, "-s", "tests/integration/test_worker_kills.py"], {"PRESENCED_KILLS": str(kills)}),
+        Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
     ]
 
 

@@ -33,9 +33,8 @@ def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
         folder: Directory for its files, with its certificate.
         backends: Addresses that may use the API through it.
     """
-    write_certificate(folder)
     port = free_port()
-    command = {"nginx": _nginx, "caddy": _caddy}[kind](folder, port, behind, backends)
+    command = proxy_command(kind, folder, port, behind, backends)
     log = (folder / "proxy.log").open("w+")
     environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
@@ -58,6 +57,12 @@ def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
         log.close()
 
 
+def proxy_command(kind: str, folder: Path, port: int, behind: int, backends: str) -> list[str]:
+    """Write the configuration of a proxy, and return the command that runs it (`proxy`)."""
+    write_certificate(folder)
+    return {"nginx": _nginx, "caddy": _caddy}[kind](folder, port, behind, backends)
+
+
 def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     found = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     assert found, "apt-get install nginx-light"
@@ -77,7 +82,8 @@ def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     )
     user = "user root;" if os.geteuid() == 0 else ""  # otherwise its workers could not write to the folder
     (folder / "nginx.conf").write_text(
-        f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ {paths}\n{text}\n}}"
+        f"{user} daemon off; pid {folder}/pid; error_log stderr;"
+        f" events {{ worker_connections 16384; }} http {{ {paths}\n{text}\n}}"
     )
     return [found, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
@@ -87,9 +93,12 @@ def _caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     assert found, "apt-get install caddy"
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     for old, new in (
-        ("presence.example.com {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
+        (
+            "{$DOMAIN:presence.example.com} {",
+            f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem",
+        ),
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
-        ("remote_ip 10.0.0.0/8", f"remote_ip {backends}"),
+        ("{$BACKENDS:10.0.0.0/8}", backends),
         ("log {", f"log {{\n output file {folder}/access.log"),
     ):
         assert old in text

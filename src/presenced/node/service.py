@@ -1,10 +1,10 @@
-"""Operations of a running node for applications: the HTTP API and the Python interface use nothing else of it.
+"""Operations of a running node for applications, which the HTTP API and the Python interface use.
 
 Commands and queries take and return records, never bytes. User ids are texts as `presence.identity.parse_user_id`
 returns them. All methods that are not coroutines are plain calls on the loop's thread.
 
 A command is one event, so it happens at one moment. A caller that has already read the clock passes that moment as
-`now`; otherwise the command reads the clock once, and passes the moment to everything that it does.
+`now`. Otherwise the command reads the clock once, and passes the moment to everything that it does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Counts:
     online_users: int
     """Users shown as anything but offline."""
     connected_users: int
-    """Users with an open connection, each counted once."""
+    """Users with at least one open connection."""
     connections: int
     """Open connections."""
     rooms: int
@@ -98,10 +98,10 @@ class PresenceService:
         return outcome.change is not None
 
     def disconnect(self, user_id: str, now: Instant | None = None) -> int:
-        """Close all connections of a user, who goes offline immediately unless announced. Return the number of
-        connections.
+        """Close all connections of a user, and return their number.
 
-        Event streams that the user watches through count, too.
+        The user goes offline immediately unless a backend announces the user. Event streams through which the user
+        follows changes are closed and counted, too (`on_disconnect`).
         """
         connections = self._directory.users.connections(user_id)
         for connection in connections:
@@ -169,8 +169,10 @@ class PresenceService:
         self._node.publisher.apply(self._directory.erase_display(user_id, now), now)
 
     def forget(self, user_id: str, now: Instant | None = None) -> int:
-        """Close a user's connections, and forget the announcement, choice, claims, display data and the details of past
-        changes. Return the number of connections. O(journal)."""
+        """Close a user's connections, and forget everything about the user. Return the number of connections.
+
+        That is the announcement, the choice, the claims, the display data, and the details of past changes. O(journal).
+        """
         now = now or self._node.clock.now()
         self._directory.forget_stored(user_id)
         closed = self.disconnect(user_id, now)
@@ -249,7 +251,7 @@ class PresenceService:
         return user.claims if (user := self._directory.users.user(user_id)) else ()
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
-        """Return the last change of each user, as everyone who may see the user sees it; None for unknown users."""
+        """Return the last change of each user, as permitted viewers see it; None for unknown users."""
         return self._directory.users.changes_of(user_ids)
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
@@ -383,15 +385,15 @@ class PresenceService:
 
     @property
     def newest_version(self) -> int:
-        """Newest version that any user was given. Users without known presence have it."""
+        """Newest version that any user has. The records of unknown users carry it (`presence.versions`)."""
         return self._directory.users.versions.newest
 
     def position_text(self, position: int) -> str:
-        """Return the cursor of a position, for clients."""
+        """Return the opaque text by which clients name a position: the cursor."""
         return self._node.encoder.position_text(position)
 
     def parse_cursor(self, text: str) -> int | None:
-        """Return the position of a cursor; None if it does not come from this server since its start."""
+        """Return the position of a cursor; None if this server has not issued it since its start."""
         return self._node.encoder.position_number(text)
 
     def position_of(self, cursor: str) -> int:
@@ -415,8 +417,10 @@ class PresenceService:
         return self._directory.users.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
-        """Return the state as one number, at the position of the newest change. None if only a part of
-        the work is done: call again in another turn of the loop (`Journal.digest`)."""
+        """Return the state of all users as one number, at the position of the newest change.
+
+        Return None if work remains. Call again in another turn of the loop then (`Journal.digest`).
+        """
         return self._directory.users.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -431,8 +435,10 @@ class PresenceService:
         return self._node.followers.add(wake)
 
     def encoder_for(self, visibility: Visibility) -> V1Encoder:
-        """Return the encoder of user records for a viewer. It shares its cache with the WebSocket clients that may see
-        the same, so a change is encoded once for all of them."""
+        """Return the encoder of user records for a viewer.
+
+        It shares its cache with the WebSocket clients that may see the same, so a change is encoded once for all.
+        """
         return self._node.encoder.for_visibility(visibility)
 
     # Operation.
@@ -447,7 +453,7 @@ class PresenceService:
         return reasons
 
     def warnings(self) -> list[str]:
-        """Return facts that an operator should know although the server works."""
+        """Return warnings for an operator about a server that works."""
         node, origins = self._node, self._node.settings.origins
         found = [node.storage.warning] if node.storage is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):

@@ -25,9 +25,9 @@ class SessionStats(Struct, frozen=True, rename="camel"):
     connection_id: str
     """Id of the connection."""
     connected_at: str
-    """Time at which the connection opened, in ISO 8601."""
+    """Opening time of the connection in ISO 8601."""
     last_seen: str
-    """Time of the last input from the client, a pong included."""
+    """Time of the last input from the client, a pong included, in ISO 8601."""
 
 
 class Stats(Struct, frozen=True, rename="camel"):
@@ -40,7 +40,7 @@ class Stats(Struct, frozen=True, rename="camel"):
     total_connections: int
     """Open connections."""
     user_sessions: list[SessionStats]
-    """Active sessions, at most as many as `limit`."""
+    """Active sessions of users who are not invisible."""
     next: int | None
     """Value of `after` for the next page; None on the last page."""
 
@@ -50,7 +50,7 @@ def statistics(
 ) -> Stats:
     """Return the statistics with the `limit` sessions whose serial number follows `after`. O(connections).
 
-    Invisible users are part of the numbers, but their sessions are left out.
+    Invisible users are part of the numbers of connections, but their sessions are left out.
     """
     seen = (c for n, c in connections.items() if n > after and users.status(c.user_id) is not Status.OFFLINE)
     found = list(islice(seen, limit + 1))

@@ -1,4 +1,7 @@
-"""Records of the presence rules. They have no behaviour."""
+"""Values of the presence rules: what happens to users, what they choose, and what others see.
+
+The rules that make and compare them are in `presence.directory`, `presence.user` and `presence.status`.
+"""
 
 from __future__ import annotations
 
@@ -125,10 +128,10 @@ class View(Struct, frozen=True, gc=False, array_like=True):
     """`Display.data`."""
 
 
-_OFFLINE = Status.OFFLINE  # attribute access on an enum is slow
-
 SEEN_ONLINE = View(Status.ONLINE)
 SEEN_OFFLINE = View(Status.OFFLINE)
+
+_OFFLINE = Status.OFFLINE  # for `is_turn`, which is hot: attribute access on an enum is slow
 
 
 class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
@@ -146,6 +149,7 @@ class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
     version: int
     """Number from the version clock. It strictly increases for one user, with gaps."""
     at: Instant
+    """When it happened."""
     since_ms: int
     """When the status, as opposed to its details, became this one, in epoch milliseconds."""
     seen_ms: int

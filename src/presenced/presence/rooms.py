@@ -51,16 +51,20 @@ class Mode(StrEnum):
 
 
 class Thresholds(Struct, frozen=True):
-    """Number of members from which on a room is in another mode."""
+    """Numbers of members from which on a room is in another mode."""
 
     coalesced: int
+    """Setting `room_coalesced`."""
     counts: int
+    """Setting `room_counts`."""
 
-    def mode(self, size: int, now: Mode) -> Mode:
-        """Return the mode of a room of `size` members that is in mode `now`."""
-        if size >= self.counts * (STEP_BACK if now is Mode.COUNTS else 1):
+    def mode(self, size: int, current: Mode) -> Mode:
+        """Return the mode of a room that has `size` members now, and is in mode `current`."""
+        if size >= self.counts * (STEP_BACK if current is Mode.COUNTS else 1):
             return Mode.COUNTS
-        return Mode.COALESCED if size >= self.coalesced * (1 if now is Mode.FULL else STEP_BACK) else Mode.FULL
+        if size >= self.coalesced * (1 if current is Mode.FULL else STEP_BACK):
+            return Mode.COALESCED
+        return Mode.FULL
 
 
 class RoomMember(Struct, frozen=True, gc=False):
@@ -68,10 +72,11 @@ class RoomMember(Struct, frozen=True, gc=False):
 
     user_id: str
     joined_ms: int
+    """Time of joining in epoch milliseconds."""
     data: bytes
     """JSON; empty if there is none."""
     position: int
-    """Position of the last change: of the joining, or of other data."""
+    """Position at which the member joined, or last gave other data."""
 
 
 class RoomChange(Struct, frozen=True, gc=False):
@@ -100,20 +105,22 @@ class Room:
     """Former members and the positions at which they left, in this order."""
     mode: Mode = Mode.FULL
     digested_until: int = -1
-    """Position up to which its changes were, at times, sent later than changes of users."""
+    """Position of its last digest; -1 before the first. Earlier changes may have been sent later than other events."""
     number: int = 0
     """Order in which the rooms got their first members."""
 
     def size(self, but: Set[str]) -> int:
-        """Return the number of members besides these."""
+        """Return the number of members, without those in `but`."""
         return len(self.members) - (len(self.members.keys() & but) if but else 0)
 
     def since(self, position: int) -> tuple[list[RoomMember], list[str]] | None:
         """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
         if position < self.floor:
             return None
+        if position >= self.position:
+            return [], []
         left = list(takewhile(lambda user_id: self.left[user_id] > position, reversed(self.left)))
-        return [m for m in self.members.values() if m.position > position] if position < self.position else [], left
+        return [member for member in self.members.values() if member.position > position], left
 
 
 class Rooms:
@@ -173,16 +180,16 @@ class Rooms:
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def join(self, session: Session[Any], name: str, data: bytes) -> None:
-        """Have a session join a room, or replace its data in a room it is in. `settle` follows."""
+        """Have a session join a room, or replace its data in a room it is in. The caller then settles the user."""
         self._joins += 1
         session.rooms = {**(session.rooms or {}), name: MemberData(self._joins, data)}
 
     def leave(self, session: Session[Any], name: str) -> None:
-        """Have a session leave a room. `settle` follows."""
+        """Have a session leave a room. The caller then settles the user."""
         session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
 
     def leave_forbidden(self, session: Session[Any], visibility: Visibility) -> None:
-        """Have a session leave all rooms that it may no longer enter. `settle` follows."""
+        """Have a session leave all rooms that it may no longer enter. The caller then settles the user."""
         session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
 
     def settle(self, user_id: str, wanted: Mapping[str, bytes], now: Instant) -> list[RoomChange]:

@@ -1,8 +1,8 @@
 """The table of users: the known state of each, read access to it, and the eviction of users.
 
-`presence.directory` changes users; everything else reads them here.
+`presence.directory` changes users. Everything else only reads them here.
 
-A user is in the table as long as one of these holds. Otherwise nothing is left to know, and the user is evicted:
+A user is in the table as long as one of these reasons holds. Otherwise the user is evicted:
 
     reason                                        bound
     a session, connected or resumable             connections by the caller, others by `MAX_DETACHED` per user
@@ -12,8 +12,8 @@ A user is in the table as long as one of these holds. Otherwise nothing is left 
     absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
     a held request                                ends with `status_pause`
 
-The display data of evicted users is remembered in a map of its own, which takes less memory, for up to `max_choices`
-users.
+An evicted user looks like one who was never there: offline, without details, and without a pause after the last change.
+Only their display data is remembered, for up to `max_choices` users, in a map that takes less memory.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ class Limits(NamedTuple):
     """Bounds of the table."""
 
     log_entries: int
+    """Changes in the log of recent changes."""
     log_age: float
-    """Seconds."""
+    """Age in seconds of the oldest change in this log."""
     max_announced: int
+    """Announced users. One more is refused."""
     max_choices: int = 100_000
     """Absent users with a choice, and as many evicted users with display data."""
     resume_window: float = 0.0
@@ -107,7 +109,7 @@ class Users(Generic[C]):
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
-        """Return the rooms in which the user is to be a member, with the data that was given last."""
+        """Return the rooms in which others should see the user, with the data that was given last."""
         user = self.by_id.get(user_id)
         if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}
@@ -183,7 +185,7 @@ class Users(Generic[C]):
     # Changes of the table, for `presence.directory` only.
 
     def get_or_add(self, user_id: str) -> User[C]:
-        """Return the user, who is added if unknown."""
+        """Return the user, after adding them if unknown."""
         user = self.by_id.get(user_id)
         if user is None:
             user = self.by_id[user_id] = User(user_id)
@@ -193,7 +195,7 @@ class Users(Generic[C]):
         return user
 
     def evict_if_unneeded(self, user: User[C]) -> None:
-        """Evict a user if nothing about them is known any more."""
+        """Evict a user if no reason is left to remember them (see the head of this file)."""
         if user.sessions or user.announced or (user.last_change and user.last_change.position > self.log.floor):
             return
         if user.user_id in self.with_choice or user.user_id in self.with_claim:

@@ -1,4 +1,4 @@
-"""The way of an API request: from a route to the function of its endpoint, and back.
+"""Processing of an API request, from its route to the function of its endpoint, and back.
 
 | step | where | refusal |
 |---|---|---|
@@ -168,9 +168,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 if len(data) > max_bytes:
                     raise too_large
     except TimeoutError:
-        raise ProblemError(
-            Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} s", {"connection": "close"}
-        ) from None
+        raise ProblemError(Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
     return bytes(data)
 
 
@@ -229,7 +227,8 @@ def check_names(
 
     Args:
         known: Names of the parameters.
-        several: Those that may be given more than once.
+        several: Names that may be given more than once.
+        may_be_empty: Whether a parameter may have an empty value.
 
     Raises:
         ProblemError: A parameter is unknown, empty or given twice. An ignored `viewer` would not restrict the response.

@@ -137,20 +137,20 @@ def _seeing(viewer: ViewerExplained) -> Seeing:
 # Sentences.
 
 _RULES = {
-    Rule.SELF: "everybody sees the truth of themselves",
+    Rule.SELF: "every user sees their own true status",
     Rule.EVERYONE: "may see everyone",
     Rule.NAMED: "may see this user by name",
     Rule.ROOM: "watches the room {room}, where the user is",
     Rule.NOT_ALLOWED: "may see neither this user nor a room where the user is",
     Rule.BLOCKED: "has blocked this user",
-    Rule.NO_SESSION: "has no session",
-    Rule.NO_SESSION_EVERYONE: "has no session, and everybody may see everyone",
+    Rule.NO_SESSION: "is not connected",
+    Rule.NO_SESSION_EVERYONE: "is not connected, and may see everyone after connecting",
 }
 
 _LEFT = {
     Cause.CLOSE: "their client closed the connection",
     Cause.GRACE: "a lost connection did not come back",
-    Cause.TIMEOUT: "their client did not answer any more",
+    Cause.TIMEOUT: "their client stopped answering",
     Cause.KICK: "the application disconnected them",
     Cause.ANNOUNCEMENT: "a backend announced it",
 }
