@@ -48,10 +48,10 @@ class Costs(NamedTuple):
 class _EncodingWorker:
     """Storage worker that encodes batches, as the client does. The real one stores them in its own process."""
 
-    takes = True
+    accepts_batch = True
     warning = ""
 
-    def give(self, records: list[Record], position: int) -> None:
+    def store_batch(self, records: list[Record], position: int) -> None:
         """Encode a batch."""
         encode(RecordBatch(1, position, records))
 

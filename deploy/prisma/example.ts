@@ -9,8 +9,8 @@ import { PrismaClient, type PresenceUser } from "./generated/prisma/client.js";
 const ALIVE = 15_000;
 const PRESENT = ["online", "away", "busy"]; // the index supports this list, but not `not: "offline"`
 
-/** Return the running servers. Each updates its row once a second. If one was killed, the tables still show its users
- * online until it starts again. ALIVE is in milliseconds, so your clock and the server's must agree. */
+/** Return the running servers. Each updates its row every half second. If a whole machine failed, the tables still
+ * show its users online. ALIVE is in milliseconds, so your clock and the server's must agree. */
 export async function servers(prisma: PrismaClient): Promise<{ node: string; epoch: string }[]> {
   return prisma.presenceNode.findMany({
     where: { stoppedMs: null, signMs: { gt: Date.now() - ALIVE } },

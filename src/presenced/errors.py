@@ -1,14 +1,15 @@
 """Exceptions of the package, and the codes that peers receive.
 
     PresencedError
-    ├── ConfigError      a setting is unknown, out of bounds or contradicts another
+    ├── ConfigError      a setting is unknown, out of bounds, contradicts another or does not allow a call
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      listening on the address fails for another reason
     ├── BadUserId        a user id is missing, too long, or contains a refused character
-    ├── BadParameter     another parameter of a client's URL is invalid
+    ├── BadParameter     another parameter of a client's URL, or of an application, is invalid
     ├── BadToken         a token or ticket is not accepted
     ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a documented bound is reached
+    ├── ChangesLost      a follower of changes missed some of them
     ├── StorageError     the database cannot be used as it is
     └── StorageUnavailable   the database does not respond at the moment
 
@@ -26,16 +27,20 @@ class PresencedError(Exception):
 
 
 class ConfigError(PresencedError):
-    """A setting is invalid. `str()` has one line for each error: the setting, its origin, and the expected value."""
+    """A setting is invalid, or a call needs another one.
+
+    `str()` has one line for each error: the setting, its origin, and the expected value.
+    """
 
 
 class ListenError(PresencedError):
     """Listening on `host`:`port` fails because of `cause`."""
 
-    def __init__(self, host: str, port: int, cause: OSError) -> None:
+    def __init__(self, host: str, port: int, cause: OSError | UnicodeError) -> None:
         self.host = host
         self.port = port
-        super().__init__(f"can't listen on {host}:{port}: {cause.strerror or cause}; choose another --host or --port")
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
+        super().__init__(f"can't listen on {host}:{port}: {reason}; choose another --host or --port")
 
 
 class PortInUse(PresencedError):
@@ -51,11 +56,17 @@ class PortInUse(PresencedError):
 
 
 class BadUserId(PresencedError, ValueError):
-    """A user id breaks the rules of `presence.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
+    """A user id is missing, too long, or contains a refused character.
+
+    `presence.identity` has the rules. `str()` fits into the reason of a close frame (123 bytes).
+    """
 
 
 class BadParameter(PresencedError, ValueError):
-    """Another parameter of the URL is invalid. `str()` fits into the reason of a close frame (123 bytes)."""
+    """Another argument of a call, or another parameter of a client's URL, is invalid. `str()` says which.
+
+    For a parameter of a connection, it fits into the reason of a close frame (123 bytes).
+    """
 
 
 class BadToken(PresencedError, ValueError):
@@ -76,11 +87,18 @@ class BadToken(PresencedError, ValueError):
 
 
 class BadClaim(PresencedError, ValueError):
-    """A backend's claim about a user is invalid. `str()` names the expected value."""
+    """A claim about a user is invalid. `str()` names the expected value."""
 
 
 class CapacityError(PresencedError):
     """A documented bound is reached, and nothing was changed. `str()` names the bound."""
+
+
+class ChangesLost(PresencedError):
+    """The changes after a cursor are no longer available. Read all online users again, and follow from there."""
+
+    def __init__(self) -> None:
+        super().__init__("the changes after this cursor are no longer available; read all online users again")
 
 
 class StorageError(PresencedError):
@@ -91,13 +109,13 @@ class StorageError(PresencedError):
 
 
 class StorageUnavailable(PresencedError):
-    """The database does not respond at the moment: it is down, slow or overloaded. `str()` says which."""
+    """The database does not respond now: it is down, slow or overloaded. `str()` says which."""
 
 
 class Close(Enum):
     """WebSocket close codes that the server sends (RFC 6455 section 7.4).
 
-    The RFC registers 1000 to 1011 (and IANA 1013). Codes from 4400 are our own. `reconnect` says whether the same
+    The RFC registers 1000 to 1011, and IANA 1013. Codes from 4400 are our own. `reconnect` says whether the same
     client, unchanged, should reconnect with back-off and jitter. A client also reconnects after a code that it does not
     know.
     """
@@ -108,7 +126,11 @@ class Close(Enum):
     INVALID_DATA = 1007, "A text message was not valid UTF-8.", False
     MESSAGE_TOO_BIG = 1009, "A message is too large, or has too many fragments.", False
     INTERNAL_ERROR = 1011, "An error occurred in the server.", True
-    TRY_AGAIN_LATER = 1013, "Too many connections are waiting to authenticate.", True
+    TRY_AGAIN_LATER = (
+        1013,
+        "Authentication is not possible now: too many connections wait for it, or the token cannot be verified.",
+        True,
+    )
     BAD_USER_ID = 4400, "The userId in the URL is missing or invalid. The reason says why.", False
     UNAUTHORIZED = 4401, "The token is missing, invalid, expired or revoked. The reason says which.", False
     BAD_PARAMETER = 4402, "Another parameter of the URL is invalid. The reason says which.", False
@@ -148,7 +170,7 @@ class ClientClose(Enum):
 
 
 class Fault(Enum):
-    """Errors of requests of presenced.v1: `code` and `name` of the message ERROR."""
+    """Errors of requests of presenced.v1: `code` and `name` of the message ERROR. The connection stays open."""
 
     BAD_JSON = 100, "The message is not JSON, or not a text message."
     BAD_REQUEST = 101, "The message is not a request, or one of its fields is invalid."
@@ -180,8 +202,8 @@ class Problem(Enum):
     FORBIDDEN = 403, "This API key does not allow the request.", False
     FORBIDDEN_ORIGIN = 403, "Pages of this origin may not connect.", False
     NOT_FOUND = 404, "There is nothing at this path.", False
-    TOO_MANY_REQUESTS = 429, "This address has exceeded a limit.", True
     METHOD_NOT_ALLOWED = 405, "This path does not support this method.", False
+    REQUEST_TIMEOUT = 408, "The request did not arrive in time.", True
     CONFLICT = 409, "The server is not configured for this request.", False
     CURSOR_TOO_OLD = (
         410,
@@ -190,9 +212,9 @@ class Problem(Enum):
     )
     BODY_TOO_LARGE = 413, "The body of the request is too large.", False
     MISDIRECTED = 421, "The Host header is not a name of this server.", False
-    REQUEST_TIMEOUT = 408, "The request did not arrive in time.", True
     UPGRADE_REQUIRED = 426, "This path supports only WebSocket.", False
     WEBSOCKET_VERSION = 426, "The server supports only version 13 of the WebSocket protocol.", False
+    TOO_MANY_REQUESTS = 429, "This address has exceeded a limit.", True
     HEAD_TOO_LARGE = 431, "The head of the request is too large or has too many fields.", False
     INTERNAL_ERROR = 500, "An error occurred in the server.", True
     UNAVAILABLE = 503, "The server is stopping or full, or a service that it needs does not respond.", True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -21,10 +22,12 @@ from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.node.stats import MAX_PAGE, Stats
-from presenced.presence.identity import parse_user_id
+from presenced.python_api.following import ChangeFollowers
+from presenced.python_api.operations import PresenceOperations, Running
 from presenced.runtime.clock import SystemClock
 from presenced.runtime.logs import logger
 from presenced.runtime.metrics import Metrics
+from presenced.runtime.signals import stop_signal
 from presenced.transports.fastpath.direct import DirectWriter
 from presenced.transports.fastpath.writer_pool import WriterPool
 from presenced.transports.listener import Listener
@@ -43,6 +46,7 @@ class _Running(NamedTuple):
 
     node: Node
     service: PresenceService
+    followers: ChangeFollowers
     waiting: WaitingRequests
     listener: Listener
     writers: WriterPool | None
@@ -51,18 +55,22 @@ class _Running(NamedTuple):
     loop: asyncio.AbstractEventLoop
 
 
-class PresenceServer:
-    """Presence server for your own asyncio program.
+class PresenceServer(PresenceOperations):
+    """Presence server for your own asyncio program. `docs/reference/python-api.md` describes everything it can do.
 
         async with PresenceServer(Settings(port=3001)) as server:
-            server.broadcast_user_status(123, True)
+            server.announce(123)
+            print(server.presence("ada").status)
+            await server.wait_for_signal()
 
-    Call all methods in the thread of the event loop in which the server was started. The server logs to the logger
-    `presenced`. It installs no log handlers and no signal handlers.
+    Call all methods in the thread of the event loop in which the server was started. The server can be started again
+    after `stop`. It logs to the logger `presenced`. It installs no log handlers, and signal handlers only in
+    `wait_for_signal`.
 
     Args:
-        authenticate: Function for `Settings(auth="callable")`. It receives a client's credentials and returns the
-            user id, a `Principal` or None, or an awaitable of one of these.
+        settings: Settings; None for the defaults.
+        authenticate: Function for `Settings(auth="callable")`. It receives a client's token and returns the user id, a
+            `Principal`, or None to refuse the token. It may be a coroutine function.
 
     Raises:
         ConfigError: `authenticate` is given and `auth` is not callable.
@@ -81,7 +89,7 @@ class PresenceServer:
         Raises:
             ConfigError: A key, an origin or another setting is invalid.
             PortInUse: Another program has the port.
-            StorageError: The database cannot be used in its present state.
+            StorageError: The database cannot be used as it is. The message says what to do.
             ListenError: Listening on the address fails for another reason.
             RuntimeError: The server is running already.
         """
@@ -90,12 +98,15 @@ class PresenceServer:
         clock, metrics = SystemClock(asyncio.get_running_loop()), Metrics()
         storage = make_worker_client(self.settings, clock, metrics)
         writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
+        parts = None
         try:
             parts = self._build(clock, metrics, storage, writers)
             if storage is not None and parts.node.storage is not None:
                 await storage.start(parts.node.storage)
             await parts.listener.start()
         except BaseException:
+            if parts is not None:
+                parts.node.stop()  # restored data may have set timers
             if storage is not None:
                 storage.abandon()
             if writers is not None:
@@ -125,11 +136,12 @@ class PresenceServer:
             storage_worker=storage,
             epoch=storage.epoch if storage is not None else "",
         )
-        service = PresenceService(node)
-        api = Api(node, service, tickets, storage.calls if storage is not None else None)
+        service = PresenceService(node, tickets, storage.calls if storage is not None else None)
+        api = Api(node, service)
         return _Running(
             node=node,
             service=service,
+            followers=ChangeFollowers(service, clock),
             waiting=api.waiting,
             listener=Listener(node, make_app(api)),
             writers=writers,
@@ -139,7 +151,10 @@ class PresenceServer:
         )
 
     def reload(self) -> None:
-        """Load the TLS certificate if its files have changed. The server also does so by itself within seconds."""
+        """Load the TLS certificate if its files have changed; no-op without TLS, or if the server is not running.
+
+        The server also does so by itself within seconds.
+        """
         if self._parts is not None:
             self._parts.listener.reload_certificate()
 
@@ -162,10 +177,11 @@ class PresenceServer:
         repeat()
 
     async def stop(self) -> None:
-        """Stop: accept no connections, close every open one with 1001, and wait `close_timeout` for the answers.
+        """Accept no more connections, close every open one with 1001, and wait up to `close_timeout` for the answers.
 
-        Other users are not notified. No-op if the server is not running. A second call during the first one returns
-        immediately.
+        Nobody is notified that users leave, because their clients will reconnect. Records that wait for the database
+        are stored, if it responds in time. No-op if the server is not running. A second call during the first one
+        returns immediately.
         """
         parts = self._parts
         if parts is None or parts.node.draining:
@@ -173,6 +189,7 @@ class PresenceServer:
         try:
             parts.listener.stop_accepting()
             parts.waiting.end()
+            parts.followers.stop()
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
@@ -205,7 +222,7 @@ class PresenceServer:
 
     @property
     def url(self) -> str:
-        """WebSocket URL without the query: `ws://localhost:3001/ws-online-status`."""
+        """WebSocket URL without the query, such as `ws://localhost:3001/ws-online-status`."""
         scheme = "wss" if self.settings.tls_key else "ws"
         return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
@@ -226,42 +243,41 @@ class PresenceServer:
         return self._running().node.stats(limit, after)
 
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
-        """Announce the status of a user whose presence your backend knows from elsewhere.
+        """Do the same as `announce` with the argument `online`. The classic server has this name for it.
 
-        If that changes the visible status, all others are notified. The announcement holds until you announce the
-        opposite. It adds presence and never removes it: a user with an open connection stays online. If none is open,
-        announcing offline also ends the grace period of a lost connection.
-
-        Returns:
-            Whether the visible status changed.
-
-        Raises:
-            BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
-            CapacityError: `max_announced` users are already announced online.
+        Args:
+            is_online: As `online` of `announce`.
         """
-        checked = parse_user_id(user_id, self.settings.placeholder_ids)
-        return self._running().service.announce(checked, is_online)
+        return self.announce(user_id, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
-        """Close all connections of a user (close code 4410), who goes offline immediately, without a grace period.
+        """Do the same as `disconnect`. The classic server has this name for it."""
+        return self.disconnect(user_id)
 
-        An announcement (`broadcast_user_status`) stays in force.
+    async def wait_for_signal(self) -> signal.Signals:
+        """Wait for SIGINT (Ctrl+C) or SIGTERM, and return which. A second signal ends the process immediately.
 
-        Returns:
-            Number of connections that were closed.
+        Then leave the `async with` block, or call `stop`.
 
         Raises:
-            BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
+            RuntimeError: The server is not running.
+            ValueError: This is not the main thread, and only that can handle signals.
         """
-        return self._running().service.disconnect(parse_user_id(user_id))
+        self._running()
+        return await stop_signal()
+
+    def _operations(self) -> Running:
+        parts = self._running()
+        return Running(parts.service, parts.followers, parts.node.clock)
 
     def _running(self) -> _Running:
         if self._parts is None:
             raise RuntimeError("the server is not running: await start() first, or use `async with`")
+        # The private function returns None outside a loop, where `get_running_loop` raises another error.
         if asyncio._get_running_loop() is not self._parts.loop:
             raise RuntimeError(
                 "called outside the server's event loop; from another thread use "
-                "loop.call_soon_threadsafe(server.broadcast_user_status, user_id, True)"
+                "loop.call_soon_threadsafe(server.announce, user_id)"
             )
         return self._parts
 
@@ -272,6 +288,6 @@ def authority(host: str, port: int) -> str:
 
 
 def _files_left() -> int:
-    """Return the number of connections that the limit of open files allows."""
+    """Return the number of connections that the system's limit for open files allows."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(soft - SPARE_FILES, MAX_CONNECTIONS))

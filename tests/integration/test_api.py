@@ -8,7 +8,7 @@ from typing import get_args
 import httpx
 import pytest
 from tests.support.api_client import api_client, connect_v1, is_unknown, problem, send_request
-from tests.support.server import server
+from tests.support.server import server, until
 
 from presenced.auth.api_keys import SCOPES, Scope, new_key
 from presenced.http.api.routes import ENDPOINTS
@@ -113,6 +113,68 @@ async def test_a_room_is_returned_in_pages() -> None:
             assert [member["userId"] for member in rest["members"]] == ["bo"]
             assert rest["next"] is None
         assert (await api.get("/rooms/nowhere"))["count"] == 0
+
+
+async def test_rooms_are_returned_in_pages() -> None:
+    async with server() as running, api_client(running) as api:
+        assert await api.get("/rooms") == {"rooms": [], "next": None}
+        async with connect_v1(running, "userId=ada") as ada, connect_v1(running, "userId=bo&status=invisible") as bo:
+            for socket, rooms in ((ada, ("lobby", "bar", "attic")), (bo, ("lobby", "cellar"))):
+                for room in rooms:
+                    await send_request(socket, "JOIN", room=room)
+            first = await api.get("/rooms?limit=2")
+            assert first["rooms"] == [{"room": name, "mode": "full", "count": 1} for name in ("lobby", "bar")], (
+                "an invisible user is in no room"
+            )
+            rest = await api.get(f"/rooms?limit=2&after={first['next']}")
+            assert ([room["room"] for room in rest["rooms"]], rest["next"]) == (["attic"], None)
+            await send_request(bo, "SET_STATUS", status="busy")
+            found = {room["room"]: room["count"] for room in (await api.get("/rooms"))["rooms"]}
+            assert found == {"lobby": 2, "bar": 1, "attic": 1, "cellar": 1}
+        for wrong in ("viewer=ada", "after=", "after=lobby", "limit=0", "limit=1001", "room=lobby"):
+            assert problem(await api.ask("GET", f"/rooms?{wrong}")) == (400, "BAD_PARAMETER"), wrong
+
+
+async def test_sessions_of_all_users_are_returned_in_pages() -> None:
+    async with server(grace_lost=60) as running, api_client(running) as api:
+        assert await api.get("/sessions") == {"sessions": [], "next": None}
+        running.announce("announced")
+        async with (
+            connect_v1(running, "userId=7&device=phone") as seven,
+            connect_v1(running, "userId=7&device=laptop"),
+            connect_v1(running, "userId=eve&status=invisible") as eve,
+            connect_v1(running, "userId=lost") as lost,
+        ):
+            await send_request(seven, "JOIN", room="lobby")
+            await send_request(eve, "PING")
+            await send_request(lost, "PING")
+            lost.transport.abort()
+            await until(lambda: not running.sessions("lost")[0].connected)
+            first = await api.get("/sessions?limit=1")
+            assert [(one["userId"], one["device"]) for one in first["sessions"]] == [(7, "phone"), (7, "laptop")], (
+                "the sessions of a user are not divided"
+            )
+            assert first["sessions"][0]["rooms"] == ["lobby"]
+            assert first["sessions"][0]["connectionId"].startswith("7-")
+            second = await api.get(f"/sessions?limit=1&after={first['next']}")
+            assert [one["userId"] for one in second["sessions"]] == ["eve"], "invisible users, too"
+            third = await api.get(f"/sessions?limit=1&after={second['next']}")
+            [session] = third["sessions"]
+            assert (session["userId"], session["connected"], third["next"]) == ("lost", False, None)
+            assert 0 < session["graceEndsIn"] <= 60
+            assert len((await api.get("/sessions"))["sessions"]) == 4
+        for wrong in ("viewer=ada", "after=", "after=x", "limit=0", "limit=1001"):
+            assert problem(await api.ask("GET", f"/sessions?{wrong}")) == (400, "BAD_PARAMETER"), wrong
+
+
+async def test_rooms_need_scope_read_and_sessions_scope_admin() -> None:
+    keys = {scope: new_key(scope) for scope in get_args(Scope)}
+    async with server(api_keys=[key.entry for key in keys.values()]) as running:
+        for path, allowed in (("/rooms", {"read", "write", "admin"}), ("/sessions", {"admin"})):
+            for scope, key in keys.items():
+                async with api_client(running, key.key) as api:
+                    answer = await api.ask("GET", path)
+                    assert answer.status_code == (200 if scope in allowed else 403), (path, scope)
 
 
 async def test_online_users_are_returned_in_pages_and_counted() -> None:

@@ -84,7 +84,15 @@ def test_a_private_key_signs_a_token(tmp_path: Path) -> None:
     assert run(tmp_path, "token", "7", "--signing-key", "public.pem").returncode == 2
 
 
-@pytest.mark.parametrize("arguments", [("token", ""), ("token", "a", "--claim", "x"), ("token", "ada")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("token", ""),
+        ("token", "a", "--claim", "x"),
+        ("token", "ada"),
+        ("token", "ada", "--expires-in", "inf"),
+    ],
+)
 def test_a_mistake_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = run(tmp_path, *arguments)
     assert done.returncode == 2

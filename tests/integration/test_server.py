@@ -141,7 +141,7 @@ async def test_an_error_names_the_port_in_use() -> None:
             assert "CONNECTION_ESTABLISHED" in str(await client.recv()), "the first one is not disturbed"
 
 
-@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "empty..label", f"{64 * 'a'}.long.label"])
 async def test_an_error_names_an_address_of_another_machine(host: str) -> None:
     with pytest.raises(ListenError, match=f"can't listen on {host}:0"):
         await PresenceServer(Settings(host=host, port=0, insecure=True)).start()

@@ -6,8 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -30,9 +33,12 @@ from tests.support.stored import (
 from tests.support.webhooks import SECRET, Receiver, change
 
 from presenced.errors import ConfigError, StorageError
+from presenced.presence.model import SEEN_ONLINE, Cause, Change, Status
+from presenced.runtime.instant import Instant
 from presenced.storage import url as address
-from presenced.storage.records import StoredUser
+from presenced.storage.records import Record, StoredUser, start_position
 from presenced.worker import client
+from presenced.worker.rpc import Ready, RecordBatch, Setup, Splitter, Stop, ToServer, encode, to_server
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +91,7 @@ async def test_a_record_that_the_database_refuses_does_not_delay_others() -> Non
                 StoredUser("good", "online", 1, 1, 1, 1),
                 StoredUser("bad", "much too long for a status", 1, 1, 1, 1),
             )
-            client_of(running).give([bad, good], 1)
+            client_of(running).store_batch([bad, good], 1)
             await soon(lambda: metric(running, "presenced_storage_facts_unusable_total") == 1)
             await drained(running)
             assert [one["userId"] for one in json.loads(await client_of(running).calls.last_seen(["good", "bad"]))] == [
@@ -99,12 +105,55 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
         # These users are not connected. After the server has settled, receivers are notified that they are offline.
         async with server(**settings, **hooks, grace_lost=600) as running:
             bad = StoredUser("bad", "much too long for a status", 1, 1, 1, 1)
-            client_of(running).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
+            client_of(running).store_batch([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
             await soon(lambda: metric(running, "presenced_storage_facts_unusable_total") == 1)
             await soon(lambda: len(receiver.taken) == 3)
             assert [(event["data"]["userId"], event["data"]["status"]) for event in receiver.taken] == [
                 ("ada", "online"), ("bo", "online"), ("ada", "offline"),
             ]  # fmt: skip
+
+
+def test_everything_is_closed_although_the_last_batch_had_a_record_that_the_database_refuses(tmp_path: Path) -> None:
+    """The changes of the stop get positions above those of the batch."""
+    file, now_ms = tmp_path / "presenced.db", time.time_ns() // 1_000_000
+    setup = Setup(
+        url=f"sqlite:///{file}",
+        node="here",
+        epoch="e",
+        started_ms=now_ms,
+        position=start_position(now_ms),
+        history_ms=86_400_000,
+        max_restored=10,
+        webhooks=None,
+        settling_s=1.0,
+        restore=True,
+    )
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "presenced.worker", str(theirs.fileno())]
+    with ours, subprocess.Popen(command, pass_fds=(theirs.fileno(),)) as worker:
+        theirs.close()
+        ours.settimeout(PATIENCE)
+        splitter, received = Splitter(), list[ToServer]()
+        ours.sendall(encode(setup))
+        while not received:
+            received += map(to_server.decode, splitter.split(ours.recv(1 << 18)))
+        assert isinstance(received[0], Ready)
+        position = received[0].position + 1
+        refused = StoredUser("bo", "online", position, now_ms, now_ms, now_ms, chosen=b"\xff")
+        records: list[Record] = [
+            Change(
+                position, "ada", SEEN_ONLINE, Status.OFFLINE, position, Instant(0, now_ms), now_ms, 0, Cause.CONNECT
+            ),
+            refused,
+            StoredUser("ada", "online", position, now_ms, now_ms, now_ms),
+        ]
+        ours.sendall(encode(RecordBatch(1, position, records)) + encode(Stop()))
+        ours.shutdown(socket.SHUT_WR)
+        worker.wait(PATIENCE)
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT user_id, status FROM presenced_users").fetchall() == [("ada", "offline")]
+        changes = database.execute("SELECT status, position FROM presenced_changes ORDER BY position").fetchall()
+    assert changes == [("online", position), ("offline", position + 1)]
 
 
 async def test_records_are_stored_once_another_process_unlocks_the_file(tmp_path: Path) -> None:

@@ -89,9 +89,11 @@ class WatchingV1(RuleBasedStateMachine):
             user.forget(self.now())
 
     def pass_time(self) -> None:
-        """Apply the waiting requests of the model's users."""
-        for user in self.users.values():
+        """Apply the waiting requests of the model's users. A user whom the server has evicted has no pause any more."""
+        for user_id, user in self.users.items():
             user.pass_time(self.now())
+            if self.node.directory.users.user(user_id) is None:
+                user.pause_ends = -inf
 
     def truth(self) -> dict[str, str]:
         self.pass_time()

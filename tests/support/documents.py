@@ -46,7 +46,20 @@ STREAM_SECONDS = 3
 
 PORT = re.compile(r"(localhost:|127\.0\.0\.1:|\[::1\]:|--port[ =]|PORT=|\bport = |<[\w-]+>:|http\.server )(\d{4,5})\b")
 SERVE = re.compile(r"(?:^|&& |\s)(?:\S*/)?presenced serve\b")
-VARIES = {"since", "version", "lastSeen", "until", "setAt", "position", "next", "digest", "timestamp", "connectionId"}
+VARIES = {
+    "since",
+    "version",
+    "lastSeen",
+    "lastActive",
+    "until",
+    "setAt",
+    "position",
+    "next",
+    "digest",
+    "timestamp",
+    "connectionId",
+    "ticket",
+}
 """Fields whose values differ each time."""
 
 
@@ -68,7 +81,7 @@ class Block(NamedTuple):
 def blocks(page: str) -> Iterator[Block]:
     """Yield the blocks of a page in their order."""
     pattern = re.compile(
-        r"^<!-- test: (?P<action>\w+)(?: (?P<argument>[^\n]*?))?(?: -->|\n(?P<hidden>.*?)^-->)$"
+        r"^<!-- test: (?P<action>\w+)(?: (?P<argument>[^\n]*?))??(?: -->|\n(?P<hidden>.*?)^-->)$"
         r"|^(?P<indent> *)(?P<fence>`{3,})(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *(?P=fence)$",
         re.MULTILINE | re.DOTALL,
     )
@@ -242,9 +255,9 @@ class Terminal:
             os.set_blocking(process.stdout.fileno(), False)
             said, deadline = "", time.monotonic() + (PATIENCE if text else SCRIPT_SECONDS)
             while (ended := process.poll()) is None and time.monotonic() < deadline and not (text and text in said):
-                said += process.stdout.read() or ""
+                said += _available(process.stdout.fileno())
                 time.sleep(0.05)
-            said += process.stdout.read() or ""
+            said += _available(process.stdout.fileno())
             if ended is None:
                 os.killpg(process.pid, signal.SIGKILL)
         assert text in said, f"it did not print {text!r}:\n{said}"
@@ -263,6 +276,14 @@ class Terminal:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._background.clear()
+
+
+def _available(descriptor: int) -> str:
+    """Return what can be read without waiting."""
+    try:
+        return os.read(descriptor, 2**20).decode("utf-8", "replace")
+    except BlockingIOError:
+        return ""
 
 
 def _accepts(port: int) -> bool:

@@ -19,7 +19,11 @@ from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock
 from presenced.worker.calls import StorageCalls
 
-WEBHOOKS = {"database": "sqlite", "webhook_urls": ["https://example.com/hook"], "webhook_secrets": "whsec_" + "A" * 32}
+WEBHOOKS: dict[str, Any] = {
+    "database": "sqlite",
+    "webhook_urls": ["https://example.com/hook"],
+    "webhook_secrets": "whsec_" + "A" * 32,
+}
 
 
 class FakeStorage(StorageCalls):
@@ -75,8 +79,8 @@ async def api_client(
     """Yield the service of a node and a client whose paths are below `/api/v1`."""
     options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if storage else {}), **settings})
     node = make_node(options, FakeClock())
-    service = PresenceService(node)
-    app = make_app(Api(node, service, Tickets(), storage))
+    service = PresenceService(node, Tickets(), storage)
+    app = make_app(Api(node, service))
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
         yield service, client

@@ -69,6 +69,10 @@ class PresencePage:
         self.page.goto(self.url)
         return self
 
+    def ignore(self, message: re.Pattern[str]) -> None:
+        """Ignore messages in the console that the test expects."""
+        self._expected.append(message)
+
     def expect_server_to_go(self) -> None:
         """Ignore Chromium's messages about a server that the test kills."""
         self._expected.append(SERVER_GONE)

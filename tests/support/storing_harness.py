@@ -25,11 +25,11 @@ class FakeStorageWorker:
         self.warning = ""
 
     @property
-    def takes(self) -> bool:
+    def accepts_batch(self) -> bool:
         """Whether the worker accepts a batch."""
         return self.room > 0
 
-    def give(self, records: list[Record], position: int) -> None:
+    def store_batch(self, records: list[Record], position: int) -> None:
         """Record a batch, after it has been encoded and decoded."""
         assert records
         self.room -= 1

@@ -24,6 +24,7 @@ LAYERS = [
     "worker",
     "node",
     "http",
+    "python_api",
     "server",
     "__init__",
     "cli",

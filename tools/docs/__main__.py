@@ -7,10 +7,13 @@ from pathlib import Path
 from tools.docs.asyncapi import asyncapi
 from tools.docs.codes import codes, codes_json
 from tools.docs.http_api import endpoints
+from tools.docs.limits import limits
 from tools.docs.messages import message_tables
 from tools.docs.metrics import metrics
 from tools.docs.openapi import openapi
+from tools.docs.python_api import python_api
 from tools.docs.settings import settings
+from tools.docs.tables import tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,11 +22,14 @@ def documents() -> dict[str, str]:
     """Return the text of every generated document, by its path below the root of the repository."""
     return {
         "docs/reference/settings.md": settings(),
+        "docs/reference/limits.md": limits(),
         "docs/reference/metrics.md": metrics(),
         "docs/reference/http-api.md": endpoints((ROOT / "docs/reference/http-api.md").read_text("utf-8")),
+        "docs/reference/python-api.md": python_api((ROOT / "docs/reference/python-api.md").read_text("utf-8")),
         "docs/reference/codes.md": codes(),
         "spec/codes.json": codes_json(),
         "docs/reference/messages.md": message_tables(),
+        "docs/reference/tables.md": tables(),
         "spec/asyncapi.yaml": asyncapi(),
         "spec/openapi.json": openapi(),
         "src/presenced/web/openapi.json": openapi(),  # the copy that the server serves

@@ -14,6 +14,14 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def wrapped(text: str) -> str:
-    """Return a paragraph in lines of at most 100 characters."""
-    return fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
+def wrapped(text: str, columns: int = COLUMNS) -> str:
+    """Return a paragraph in lines of at most `columns` characters."""
+    return fill(text, columns, break_long_words=False, break_on_hyphens=False)
+
+
+def bullets(items: list[str]) -> str:
+    """Return a list whose items are wrapped."""
+    return "\n".join(
+        fill(item, COLUMNS, initial_indent="- ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for item in items
+    )

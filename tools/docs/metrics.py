@@ -1,40 +1,254 @@
-"""`docs/reference/metrics.md`: every metric, from the registry of a server with storage and webhooks."""
+"""`docs/reference/metrics.md`: every metric, from the registry of a server with all features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from prometheus_client import Metric
-from tools.docs.markdown import table
+from tools.docs.markdown import bullets, table, wrapped
 
+from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
+from presenced.errors import Close, Fault
 from presenced.node.build import build_node
+from presenced.presence.model import Ending
 from presenced.runtime.metrics import Metrics
 from presenced.testing.clock import FakeClock
+from presenced.transports.fastpath.writer_pool import WriterPool
 from presenced.worker.factory import make_worker_client
+
+GROUPS = {
+    "Connections": (
+        "presenced_connections",
+        "presenced_max_connections",
+        "presenced_connections_opened",
+        "presenced_connections_closed",
+        "presenced_connections_refused",
+        "presenced_handshakes_refused",
+        "presenced_heartbeats_failed",
+        "presenced_slow_watchers",
+    ),
+    "Authentication and sessions": (
+        "presenced_authentications",
+        "presenced_unauthenticated",
+        "presenced_sessions",
+    ),
+    "Users, changes and messages": (
+        "presenced_users_online",
+        "presenced_users_connected",
+        "presenced_rooms",
+        "presenced_changes",
+        "presenced_deliveries",
+        "presenced_sent_bytes",
+        "presenced_flush_changes",
+        "presenced_flush_duration_seconds",
+        "presenced_messages_received",
+        "presenced_requests_refused",
+    ),
+    "HTTP API": ("presenced_api_answers", "presenced_api_duration_seconds", "presenced_api_followers"),
+    "Storage": (
+        "presenced_storage_up",
+        "presenced_storage_behind_seconds",
+        "presenced_storage_waiting_facts",
+        "presenced_storage_unstored_facts",
+        "presenced_storage_batches",
+        "presenced_storage_batch_facts",
+        "presenced_storage_batch_duration_seconds",
+        "presenced_storage_failures",
+        "presenced_storage_facts_merged",
+        "presenced_storage_facts_dropped",
+        "presenced_storage_facts_unusable",
+        "presenced_storage_workers_lost",
+    ),
+    "Webhooks": (
+        "presenced_webhooks_waiting",
+        "presenced_webhooks_oldest_seconds",
+        "presenced_webhooks_dead",
+        "presenced_webhooks_delivered",
+        "presenced_webhooks_failed",
+        "presenced_webhooks_retried",
+        "presenced_webhooks_expelled",
+        "presenced_webhooks_dropped",
+        "presenced_webhooks_requests",
+        "presenced_webhooks_seconds",
+        "presenced_webhooks_request_duration_seconds",
+    ),
+    "Process": (
+        "presenced_loop_lag_seconds",
+        "presenced_gc_paused_seconds",
+        "presenced_gc_longest_pause_seconds",
+        "presenced_writers",
+        "presenced_writers_lost",
+    ),
+}
+"""Metrics in the order of the page, without the suffix `_total` of counters."""
+
+INTRODUCTIONS = {
+    "Connections": "A connection is an open WebSocket. `presenced_max_connections` is the limit of WebSocket and HTTP "
+    "connections together.",
+    "Authentication and sessions": "`presenced_unauthenticated` exists if the setting `auth` is not `none`.",
+    "Users, changes and messages": "A delivery is one change that is written to one connection.",
+    "HTTP API": "Health checks, statistics and pages do not count.",
+    "Storage": "The gauges exist if a [database](../explanation/storage.md) is configured. In the names, a fact is one "
+    "record.",
+    "Webhooks": "These metrics exist if a database is configured.",
+    "Process": "`presenced_writers` exists if the setting `writers` is not 0.",
+}
+
+AUTHENTICATIONS = {
+    "accepted": "the token or ticket is accepted",
+    "algorithm": "an algorithm or a critical header that is not accepted",
+    "claims": "a claim is missing, wrong or not yet valid",
+    "expired": "the token has expired",
+    "malformed": "the token is damaged or too long",
+    "refused": "the callback or the function refused it",
+    "revoked": "the token was revoked",
+    "signature": "the signature fits no key",
+    "ticket": "the ticket is unknown, used or expired",
+    "unavailable": "the keys or the callback do not respond",
+    "unknown_key": "no known key signed the token",
+}
+"""Values of the label `result`."""
+
+FROM_CLIENT = (Ending.CLOSED, Ending.GOING_AWAY, Ending.KEEP_SESSION, Ending.LOST)
+BY_SERVER = (
+    Close.PROTOCOL_ERROR,
+    Close.INVALID_DATA,
+    Close.MESSAGE_TOO_BIG,
+    Close.UNAUTHORIZED,
+    Close.TIMED_OUT,
+    Close.REPLACED,
+    Close.DISCONNECTED,
+    Close.FELL_BEHIND,
+    Close.TOO_MANY_REQUESTS,
+)
+"""Close codes with which the server ends connections that were admitted. 1001 counts as `stopping`."""
+
+REFUSED = (
+    Close.TRY_AGAIN_LATER,
+    Close.BAD_USER_ID,
+    Close.UNAUTHORIZED,
+    Close.BAD_PARAMETER,
+    Close.FORBIDDEN,
+    Close.TOO_MANY_CONNECTIONS,
+)
+"""Close codes with which the server refuses connections before it admits them."""
 
 
 def families() -> Iterable[Metric]:
     """Return every metric of a server."""
     clock, metrics = FakeClock(), Metrics()
-    storage = make_worker_client(Settings(database="sqlite"), clock, metrics)
-    node = build_node(settings=Settings(), clock=clock, metrics=metrics, max_connections=1, storage_worker=storage)
-    return node.metrics.registry.collect()
+    WriterPool(0, clock, metrics).stop()  # it registers its gauge, and starts no process
+    build_node(
+        settings=Settings(),
+        clock=clock,
+        metrics=metrics,
+        max_connections=1,
+        authenticator=Tickets(),
+        storage_worker=make_worker_client(Settings(database="sqlite"), clock, metrics),
+    )
+    return metrics.registry.collect()
 
 
 def metrics() -> str:
     """Return the document."""
-    rows = [
-        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
-        for family in families()
-        if family.name.startswith("presenced_")
+    known = {family.name: family for family in families()}
+    parts = [
+        f"## {title}\n\n{wrapped(INTRODUCTIONS[title])}\n\n{_table([known[name] for name in names])}"
+        for title, names in GROUPS.items()
     ]
-    return f"""# Metrics
+    return (
+        "\n\n".join([_HEAD, *parts, _LABELS, *(f"### {name}\n\n{bullets(items)}" for name, items in _labels())]) + "\n"
+    )
+
+
+def _table(found: list[Metric]) -> str:
+    rows = [
+        [
+            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
+            family.type,
+            f"{family.documentation.partition('. ')[0].rstrip('.')}.",
+        ]
+        for family in found
+    ]
+    return table(["metric", "type", "meaning"], rows)
+
+
+def _labels() -> list[tuple[str, list[str]]]:
+    """Return the values of each label, by its metric and name."""
+    return [
+        (
+            "`reason` of `presenced_connections_closed_total`",
+            [
+                f"the client ended the connection: {_codes(ending.value for ending in FROM_CLIENT)}",
+                "the server stopped: `stopping`",
+                "the server closed with a [code](codes.md#close-codes-of-the-websocket), in lower case: "
+                + _codes(close.name.lower() for close in BY_SERVER),
+            ],
+        ),
+        (
+            "`reason` of `presenced_connections_refused_total`",
+            [
+                "state of the server: `full`, `behind`, `stopping`",
+                "a limit of the address is reached: `address`",
+                "otherwise the code of a [problem](codes.md#problems-of-http), in lower case. `forbidden_origin` and "
+                "`misdirected` include HTTP requests",
+            ],
+        ),
+        (
+            "`code` of `presenced_handshakes_refused_total`",
+            [f"name of the close code: {_codes(close.name for close in REFUSED)}"],
+        ),
+        (
+            "`result` of `presenced_authentications_total`",
+            [f"`{result}`: {meaning}" for result, meaning in AUTHENTICATIONS.items()],
+        ),
+        (
+            "`how` of `presenced_sessions_total`",
+            [
+                "`new`: the session was created",
+                "`resumed`: the client got the changes that it missed",
+                "`told_again`: the session was resumed, and the client got a new snapshot",
+            ],
+        ),
+        (
+            "`status` of `presenced_changes_total`",
+            ["status that others see: `online`, `away`, `busy`, `offline`. `invisible` is always 0"],
+        ),
+        (
+            "`name` of `presenced_requests_refused_total`",
+            [f"name of an [error](codes.md#errors-of-presencedv1): {_codes(fault.name for fault in Fault)}"],
+        ),
+        (
+            "`route` and `status` of `presenced_api_answers_total`",
+            [
+                "`route`: method and path, such as `GET /users/{user_id}`",
+                "`status`: status of the response. 499 means that the client disconnected before its body was complete",
+            ],
+        ),
+    ]
+
+
+def _codes(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+_HEAD = """# Metrics
 
 *Generated from the server's metrics by `make docs`. Do not edit this file.*
 
-`/metrics` has the Prometheus text format. Metrics use base units, and no label has a value for each
-user or client. The usual `process_*` and `python_gc_*` metrics are included.
+`GET /metrics` returns all metrics in the text format of Prometheus:
 
-{table(["metric", "type", "meaning"], rows)}
-"""
+```sh
+curl localhost:3001/metrics
+```
+
+With authentication, requests from other machines need an [API key](http-api.md#api-keys) of scope
+`read`. [Monitor](../how-to/operate/monitor.md) shows how to set up Prometheus, the dashboard and
+the alerts.
+
+Metrics use base units: seconds and bytes. No label has a value for each user or client. Counters
+start from 0 with each process. A histogram has the series `_bucket`, `_sum` and `_count`. The usual
+`process_*` and `python_gc_*` metrics are included."""
+
+_LABELS = "## Labels"

@@ -122,6 +122,8 @@ def _operation(endpoint: Endpoint, group: str) -> Json:
         "x-scope": endpoint.scope,
         "x-order": ENDPOINTS.index(endpoint),
     }
+    if endpoint.is_destructive:
+        operation["x-destructive"] = True
     if endpoint.example_query:
         operation["x-example-query"] = endpoint.example_query
     if not endpoint.checks_access:

@@ -69,7 +69,9 @@ def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
         return "ada" if name == "userId" else sample(kinds[0], known, name)
     match schema.get("type"):
         case "array":
-            return LISTS[name] if name in LISTS else [sample(schema["items"], known)]
+            if name in LISTS and not (LISTS[name] and "$ref" in schema["items"]):  # `rooms` may be names or records
+                return LISTS[name]
+            return [sample(schema["items"], known)]
         case "integer" | "number":
             is_time = name in ("since", "until", "at") or name.endswith(("At", "Seen", "Active"))
             return MOMENT if is_time else NUMBERS.get(name, 1)

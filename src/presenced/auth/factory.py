@@ -80,7 +80,10 @@ def configured_keys(settings: Settings) -> list[Key]:
     """
     keys = []
     if secret := settings.jwt_key.get_secret_value():
-        keys += keys_from_text(secret)
+        try:
+            keys += keys_from_text(secret)
+        except ConfigError as error:
+            raise ConfigError(f"jwt_key can't be used: {error}") from None
     if settings.jwt_key_file:
         keys += keys_from_file(Path(settings.jwt_key_file))
     return keys

@@ -45,7 +45,8 @@ MIN_RSA_BITS = 2048
 """Minimum number of bits of an RSA key. Shorter keys are refused."""
 
 MAX_KEYS = 32
-"""Maximum number of keys. Settings with more are refused. Of a longer JWK Set, the first ones are used."""
+"""Maximum number of keys. Settings with more are refused. In a longer JWK Set, only the first `MAX_KEYS` entries are
+read."""
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 

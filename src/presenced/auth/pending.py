@@ -1,4 +1,4 @@
-"""Authentications that wait for an answer from outside this process."""
+"""Authentications that wait for a backend or a function of the application."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PendingCalls:
 
     @property
     def is_full(self) -> bool:
-        """Return whether no further call may start."""
+        """Whether no further call may start."""
         return len(self._tasks) >= MAX_PENDING_CALLS
 
     def start(self, call: Coroutine[Any, Any, None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import resource
 import sys
@@ -101,6 +102,8 @@ def token(
         claims: dict[str, Any] = {"sub": parse_user_id(user, settings.placeholder_ids)}
     except BadUserId as error:
         raise ConfigError(str(error)) from None
+    if not math.isfinite(expires_in):
+        raise ConfigError(f"can't use --expires-in {expires_in}: expected a number of seconds")
     now = int(time.time())
     claims |= {"iat": now, "exp": now + int(expires_in)}
     if settings.jwt_issuer:
@@ -109,7 +112,10 @@ def token(
         claims["aud"] = settings.jwt_audience[0]
     claims |= dict(map(_claim, claim))
     key = _signing_key(signing_key, settings)
-    encoded = jwt.encode(claims, key.material, key.algorithms[0], {"kid": key.key_id} if key.key_id else None)
+    try:
+        encoded = jwt.encode(claims, key.material, key.algorithms[0], {"kid": key.key_id} if key.key_id else None)
+    except TypeError as error:  # PyJWT checks that iss is a text
+        raise ConfigError(f"can't make a token with these claims: {error}") from None
     sys.stdout.write(encoded + "\n")
 
 

@@ -26,6 +26,7 @@ from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import SECRET_FILES, Effective, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.runtime import gc, logs
+from presenced.runtime.signals import stop_signal
 from presenced.server import PresenceServer, authority
 from presenced.version import __version__
 
@@ -130,30 +131,21 @@ async def _serve(settings: Settings) -> None:
     server = PresenceServer(settings)
     gc.keep_pauses_short()
     await server.start()
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        stopping.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
+    stopping = stop_signal()
 
     def on_hangup() -> None:
         manager.reloading()
         server.reload()
         manager.ready()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
     with contextlib.closing(ServiceManager(os.environ)) as manager:
         if settings.tls_key or manager.is_present:  # otherwise SIGHUP ends the server, as when its terminal is closed
-            loop.add_signal_handler(signal.SIGHUP, on_hangup)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
         _announce(server)
         manager.ready()
         if manager.watchdog_s:
             server.call_every(manager.watchdog_s, manager.alive)
-        await stopping.wait()
+        await stopping
         manager.stopping()
         await server.stop()
 

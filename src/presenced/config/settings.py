@@ -222,7 +222,8 @@ class StorageSettings(Section, title="Storage"):
         "",
         max_length=64,
         pattern=r"^[!-~]*$",
-        description="Name of this server among those that share a database. Empty: the host name and the port.",
+        description="Name under which this server stores its rows, if several independent servers use one database. "
+        "Empty: the host name and the port.",
     )
     keep_addresses: bool = Field(False, description="Store the client addresses of sessions.")
     history_age: Seconds = Field(

@@ -16,26 +16,26 @@ class Batch:
 
     def __init__(self, messages: Sequence[bytes] = ()) -> None:
         self.messages = messages
-        self._encoded: dict[str, list[bytes]] = {}
-        self._joined: dict[str, bytes] = {}
-        self._whole: Batch | None = None
+        self._encoded: dict[str, list[bytes]] = {}  # each message encoded, by the name of the encoding
+        self._joined: dict[str, bytes] = {}  # the same, joined
+        self._whole: Batch | None = None  # batch of which this is a part, and by which indexes
         self._numbers: Sequence[int] | slice = ()
 
     def __len__(self) -> int:
         return len(self.messages)
 
     def part(self, numbers: Sequence[int] | slice) -> Batch:
-        """Return some of the messages, by index."""
+        """Return a batch of some of the messages, by index. It takes their encoding from this batch."""
         part = Batch(_some(self.messages, numbers))
         part._whole, part._numbers = self, numbers
         return part
 
     def join(self, encoding: str, encode: Callable[[bytes], bytes]) -> bytes:
-        """Return the messages in the encoding of a transport, joined.
+        """Return the messages in the encoding of a transport, joined. The result is cached.
 
         Args:
-            encoding: Name of the encoding.
-            encode: Encodes one message. Called once for each.
+            encoding: Name of the encoding, under which the result is cached.
+            encode: Encodes one message. Called once for each message and encoding.
         """
         if (joined := self._joined.get(encoding)) is None:
             joined = self._joined[encoding] = b"".join(self._each(encoding, encode))
@@ -54,3 +54,4 @@ def _some(messages: Sequence[bytes], numbers: Sequence[int] | slice) -> Sequence
 
 
 EMPTY = Batch()
+"""The batch without messages."""

@@ -6,12 +6,12 @@ therefore *one write per connection per flush*, however many events the flush ho
 once, and flushes are spaced out under load.
 
 **When to flush.** When the server is idle, the flush follows one turn of the event loop after the event. `_flush_due`
-decides by the time since the last flush, which took t seconds:
+decides by the time since the end of the last flush, which took t seconds:
 
     time since then     below 0.1 t     below max(3 t, 50 ms)                above
     flush               no              if the last turn was nearly empty    yes
 
-Under load every turn of the loop has something to do, and most of it makes more events, which join the next flush. So
+Under load every turn of the loop has something to do. Most of that makes more events, which join the next flush. So
 batches grow by themselves under load, while the latency of an idle server stays one turn, or two shortly after a flush.
 Under uvloop a turn accepts hardly more than one connection, so a flush in every turn would join nothing.
 
@@ -22,10 +22,10 @@ The first design was a fixed pause of 0.3 t. Measured on one core with 1,000 con
     2,000 users joining at once       1.2 s          0.36 s
     latency below saturation          the same       the same
 
-**Who receives what.** A connection is in one of two states:
+**Fast and slow connections.** A connection is in one of two states:
 
     keeps up    its feed includes it in the portions of each flush; if it joined during the batch, in the part since
-    behind      its transport is full, or it has just opened and still has to receive a snapshot
+    behind      its transport is full, or it still has to receive a snapshot
 
                                         opened
                                           | catch_up
@@ -35,8 +35,8 @@ The first design was a fixed pause of 0.3 t. Measured on one core with 1,000 con
                     resume: all missed
 
 A connection that is behind is sent nothing until its transport has drained. Then its feed returns what it missed since
-its position: in the state lane only the newest event of each key, in the log lane all events (`delivery.events`). So
-the memory for a slow client is bounded.
+its position. That is the newest event of each key in the state lane, and all events in the log lane
+(`delivery.events`). No event is queued for a slow client, so its memory is bounded.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.metrics import Metrics
 
 MAX_BATCH = 2_000
-"""Maximum number of events that wait for a flush, some 200 KB. One more flushes immediately."""
+"""Number of waiting events, some 200 KB, at which the flush follows immediately."""
 
 MAX_UNREAD = 100
-"""Maximum number of messages delivered to a connection (`deliver`) while it is behind. One more closes it."""
+"""Maximum number of messages that `deliver` lets wait for a connection that is behind. One more closes it."""
 
 MIN_PAUSE_SHARE = 0.1
 """Shortest pause after a flush, as a share of the time that the flush took."""
@@ -88,10 +88,14 @@ class BatchWriter:
 
 
 class Broadcaster:
-    """Delivers events to the connections that their feeds name.
+    """Delivers events to the connections that the feeds name.
 
-    Bounds: `MAX_BATCH` events wait for a flush. For a slow connection its transport's limit, one batch, one round of
-    catching up and `MAX_UNREAD` delivered messages; after `behind_timeout` seconds it is closed.
+    Bounds: `MAX_BATCH` events wait for a flush. For a slow connection there are at most its transport's limit, one
+    batch, one round of catching up and `MAX_UNREAD` delivered messages. It is closed after `behind_timeout` seconds.
+
+    Args:
+        behind_timeout: Seconds for which a connection may be behind.
+        writer: Writes batches to many connections; None to write through their transports.
     """
 
     def __init__(
@@ -111,7 +115,8 @@ class Broadcaster:
         self._position = 0  # of the newest event published
         self._sent = 0  # position of the connections that keep up and did not join during the batch
         self._scheduled = False
-        self._flushed_at = self._flush_took_s = self._last_turn_at = 0.0
+        self._flushed_at = self._flush_took_s = 0.0  # end and duration of the last flush
+        self._last_turn_at = 0.0  # last call of `_flush_due`
 
     def add_feed(self, feed: Feed) -> None:
         """Ask `feed` for portions in each flush, after the feeds added before."""
@@ -155,7 +160,7 @@ class Broadcaster:
                 self._behind[connection] = Missed(chain(missed.portions, (portion,)), missed.position)
 
     def add(self, connection: Connection) -> None:
-        """Send `connection` everything that is published from now on."""
+        """Send `connection` everything that is published from now on. It keeps up."""
         connection.protocol.feed.join(connection)
         self._joined[connection] = len(self._batch)
 
@@ -169,6 +174,7 @@ class Broadcaster:
     def insert(self, connection: Connection, missed: Missed) -> None:
         """Send `connection`, which has been added, all of `missed` before anything that is published from now on."""
         if (behind := self._behind.get(connection)) is not None:
+            # Its position stays, because it has still to receive the changes before `missed`.
             self._behind[connection] = Missed(chain(behind.portions, missed.portions), behind.position)
         else:
             connection.protocol.feed.leave(connection)
@@ -202,13 +208,16 @@ class Broadcaster:
     def changing(self, connection: Connection) -> Iterator[None]:
         """Allow the caller to change the subscription or the visibility of `connection`.
 
-        The connection is sent its part of the batch first, because the old subscription applies to those events.
+        The connection is sent its part of the batch first, because the old subscription applies to those events. No
+        feed includes the connection during the change, so the caller must not publish anything then.
         """
         start = self._joined.get(connection, 0)
         feed: Feed = connection.protocol.feed
         if start < len(self._batch) and connection not in self._behind:
             portion = feed.part(connection, self._batch[start:])
             if portion.batch:
+                # Before the write, because a connection that pauses during it has received its part.
+                self._joined[connection] = len(self._batch)
                 self._send(connection, portion)
         kept_up = feed.leave(connection)
         try:
@@ -223,7 +232,7 @@ class Broadcaster:
             self._flush()
 
     def send(self, portions: Sequence[Portion], position: int) -> None:
-        """Send portions that are not part of a flush, after a `flush`, to connections that keep up.
+        """Send portions that are not part of a flush to connections that keep up. The caller has called `flush`.
 
         Args:
             position: Position of the portions. A connection that is behind receives their content when it catches up.
@@ -238,17 +247,18 @@ class Broadcaster:
     def pause(self, connection: Connection) -> None:
         """Treat `connection`, whose transport is full, as behind. No-op if it does not keep up already."""
         if connection not in self._behind and connection.protocol.feed.leave(connection):
-            # It has received everything up to where it joined the batch, or else up to the last flush.
+            # It has everything up to where it joined the batch, or else everything up to the last flush.
             index = self._joined.pop(connection, 0)
             self._behind[connection] = Missed(iter(()), self._batch[index - 1].position if index else self._sent)
             self._set_deadline(connection)
 
     def resume(self, connection: Connection) -> None:
-        """Send `connection`, whose transport has drained, everything that it missed. After that it keeps up again."""
+        """Send `connection`, whose transport has drained, everything that it missed. Afterwards it keeps up again."""
         if connection in self._behind:
             self._send_missed(connection)
 
     def _send_missed(self, connection: Connection) -> None:
+        """Send portions until the transport is full, the connection keeps up, or it is closed."""
         while not connection.paused and (missed := self._behind.get(connection)) is not None:
             if (portion := next(missed.portions, None)) is not None:
                 self._send(connection, portion)

@@ -10,28 +10,33 @@ from presenced.presence.session import Session
 
 
 class Connection(Protocol):
-    """One open connection. A transport implements it; the node and the protocols use it.
+    """One open connection. A transport implements it. The node and the protocols use it.
 
-    The transport writes the attributes of the first group, the node those of the second. A node adopts a connection
-    when it admits the user; until then `serial` is 0 and the second group has no meaning.
+    The transport sets the attributes of the first group, the node and the protocol those of the second. A node adopts a
+    connection when it admits the user. Until then `serial` is 0, and only `protocol` has a meaning in the second group.
     """
 
-    # Written by the transport.
+    # Set by the transport.
 
     paused: bool
     """Whether the transport holds so many unsent bytes that only answers to requests should be sent."""
     heard_at: float
-    """Monotonic time in seconds at which the client last sent anything, pongs included."""
+    """Monotonic time in seconds at which the client last sent anything, pongs included; 0 if it has sent nothing.
+
+    The node sets it, too: when it adopts the connection, and when the client has read everything.
+    """
     address: str
     """Address of the client for limits; empty if limits do not apply to it."""
 
-    # Written by the node.
+    # Set by the node and the protocol.
 
     protocol: Any
     """The protocol that the client speaks (`protocols.base.ClientProtocol`)."""
     session: Session[Any]
+    """Session that the connection belongs to. The protocol sets it."""
     user_id: str
     connection_id: str
+    """Id by which clients and operators refer to it. The protocol sets it."""
     serial: int
     """Number of the connection within its node, from 1; 0 before the node has adopted it."""
     opened_ms: int

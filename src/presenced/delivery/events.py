@@ -5,9 +5,9 @@
     portion      a batch, and the connections that receive it
     feed         decides which messages about which events the connections of one protocol receive
 
-An event travels in one of two lanes. In the *state* lane only the newest event of a key matters: a client that is slow
-or comes back receives the state as it is then. In the *log* lane every event matters: a client receives those that it
-missed, in order, from a history. The feed that encodes an event decides the lane by what its `missed` returns.
+An event travels in one of two lanes. In the *state* lane only the newest event of a key matters. A client that is slow
+or reconnects receives the state as it is then. In the *log* lane every event matters. The client receives all events
+that it missed, in order, from a history. The feed that encodes an event decides the lane by what its `missed` returns.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ class Portion(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """Portions that a connection missed, and the position that it has reached after them."""
+    """Portions that bring a connection up to a position."""
 
     portions: Iterator[Portion]
     """Portions of some 20 to 30 KB, encoded when they are sent."""
     position: int
+    """Position of the connection once it has received all portions."""
 
 
 class Feed(Protocol):
@@ -70,5 +71,6 @@ class Feed(Protocol):
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the portions that a connection at `position` missed, or the first of them.
 
-        None if it cannot be brought up to date any more.
+        The broadcaster asks again from `Missed.position` until nothing is missing. Return None if the connection cannot
+        be brought up to date any more.
         """

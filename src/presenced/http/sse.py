@@ -1,7 +1,7 @@
-"""Server-Sent Events (https://html.spec.whatwg.org/#server-sent-events): their bytes, and a response made of them.
+"""Server-Sent Events (https://html.spec.whatwg.org/#server-sent-events): encoding, and a response that sends them.
 
-A stream is a generator of parts, one part per write. `EventStream` sends a part, gives the loop a turn and asks the
-generator for the next one, which it makes from the newest state (`http.waiting` explains why nothing is queued).
+A stream is a generator of parts, one part per write. `EventStream` sends a part, gives the loop a turn and asks for the
+next one. The generator then makes it from the newest state. `http.waiting` explains why nothing is queued.
 """
 
 from __future__ import annotations

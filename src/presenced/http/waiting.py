@@ -55,8 +55,6 @@ LAST_WRITE_S = 1.0
 class WaitingRequest:
     """One request that waits for changes. Its handler must call `leave` at the end."""
 
-    __slots__ = ("_disconnect_task", "_leave", "_woken", "_writing", "gone", "on_leave", "user_id")
-
     def __init__(self, user_id: str | None, receive: Receive, leave: Callable[[WaitingRequest], None]) -> None:
         self.user_id = user_id
         """User whose token or ticket authenticates the request; None for a backend."""
@@ -66,6 +64,7 @@ class WaitingRequest:
         """Whether the client disconnected, or the request must end."""
         self._woken = asyncio.Event()
         self._writing: asyncio.Timeout | None = None
+        """Timeout of the write in progress; None between writes."""
         self._leave = leave
         self._disconnect_task: asyncio.Task[None] | None = asyncio.create_task(
             self._until_disconnected(receive), name="presenced: waiting request"
@@ -79,7 +78,8 @@ class WaitingRequest:
         """Let the handler finish: it has nothing more to wait for."""
         self.gone = True
         self._woken.set()
-        if self._writing is not None:
+        # A timeout that fired in this turn of the loop cannot be moved any more. The write has yet to notice it.
+        if self._writing is not None and not self._writing.expired():
             ends = asyncio.get_running_loop().time() + LAST_WRITE_S
             self._writing.reschedule(min(ends, self._writing.when() or ends))
 

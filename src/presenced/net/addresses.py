@@ -64,7 +64,7 @@ class TrustedProxies:
 def limit_key(address: str) -> str:
     """Return the key under which `address` is limited; empty for addresses of this machine, which are not.
 
-    The key is an IPv4 address, or the /64 of an IPv6 address: a single subscriber gets a whole /64 (RFC 6177), and
+    The key is an IPv4 address, or the /64 of an IPv6 address. A single subscriber gets a whole /64 (RFC 6177), and
     could use a new address of it for each attempt. Text that is not an address is its own key.
     """
     found = parse_address(address)

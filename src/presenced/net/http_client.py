@@ -15,8 +15,9 @@ anyone who controls the other server, or its DNS, from using that (server-side r
 | At most `MAX_RESPONSE_BYTES`, uncompressed, within `timeout` | endless responses, compression bombs |
 | No proxies from the environment | a proxy that resolves the name itself |
 
-A name may have several addresses, but only one that responds: `localhost` has ::1 and 127.0.0.1. They are tried in the
-resolver's order, each with its share of the remaining time. An address that refused is tried last for `UNREACHABLE_S`.
+A name may have several addresses of which only one responds, such as ::1 and 127.0.0.1 of `localhost`. They are tried
+in the resolver's order, each with its share of the remaining time. An address that refused is tried last for
+`UNREACHABLE_S` seconds.
 A request that was sent is never repeated at another address, because the first one may have processed it.
 """
 
@@ -90,7 +91,11 @@ class HttpClient:
     def __init__(
         self, name: str, url: str, timeout: float, allow_private: bool, resolve: Resolve = resolve_with_system
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:  # the port is not a number in range, or the brackets hold no IPv6 address
+            raise ConfigError(f"{name} can't be {url!r}: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
             raise ConfigError(f"{name} can't be {url!r}: expected a URL like https://example.com/path, without a user")
         if parts.scheme == "http" and not allow_private:
@@ -99,7 +104,7 @@ class HttpClient:
             )
         self._url = url
         self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._netloc = parts.netloc
         self._timeout = timeout
         self._allow_private = allow_private
@@ -131,7 +136,7 @@ class HttpClient:
             self._client = None
 
     async def _request(self, method: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
-        import httpx2
+        import httpx2  # not at the top: it takes 70 ms, and most servers send no requests
 
         loop = asyncio.get_running_loop()
         request_headers = {"host": self._netloc, **_HEADERS, **headers}
@@ -162,7 +167,7 @@ class HttpClient:
         self, address: str, connect_timeout: float, method: str, body: bytes, headers: Mapping[str, str]
     ) -> HttpResponse:
         """Send the request to one address. The certificate and the `Host` header must match the name."""
-        import httpx2  # takes 70 ms, which most servers need not spend
+        import httpx2
 
         if self._client is None:
             # This context uses the trust store of the machine, and SSL_CERT_FILE. `trust_env` would add proxies.

@@ -11,9 +11,10 @@ that may be a guess: a token that no known key signed, an invented ticket, an un
 not authenticate in time. An expired or revoked token does not count, because many people share one address and one of
 them must not lock out the others. docs/explanation/security-model.md lists every case.
 
-Handshakes are refused while *failures* are exhausted, but other addresses are not affected. An address counts as
-`addresses.limit_key` says. Addresses of this machine are not limited, because a proxy may be behind them. If the server
-listens on loopback only and trusts no proxy, nothing can be limited, and callers need not find out the address.
+While an address is at its limit of failures, its handshakes and API requests are refused. Other addresses are not
+affected. `addresses.limit_key` maps an address to the key under which it counts. Addresses of this machine are not
+limited, because a proxy may be behind them. If the server listens on loopback only and trusts no proxy, nothing is
+limited, and callers do not determine the address.
 """
 
 from __future__ import annotations

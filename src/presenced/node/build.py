@@ -1,4 +1,14 @@
-"""Composition: makes the parts of a node and connects them, in one place."""
+"""Composition: makes the parts of a node and connects them, in one place.
+
+The order follows the dependencies, from the rules of presence to the node:
+
+    directory, rooms, broadcaster  -->  storage  -->  publisher  -->  gatekeeper  -->  protocols  -->  node
+                                           |              |                |
+                                           '<-- apply ----'                |
+                                           '<-- restore_revocations -------'
+
+The two arrows back are the only cycle: the storage restores data through parts that are made after it.
+"""
 
 from __future__ import annotations
 
@@ -61,16 +71,7 @@ def build_node(
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
     journal = Journal(settings.journal_size)
-    limits = Limits(
-        log_entries=settings.log_size,
-        log_age=settings.log_age,
-        max_announced=settings.max_announced,
-        max_choices=settings.max_choices,
-        resume_window=settings.resume_window,
-        status_pause=settings.status_pause,
-    )
-    grace = Grace(settings.grace_going_away, settings.grace_lost)
-    directory: Directory[Connection] = Directory(grace, limits, journal)
+    directory = _directory(settings, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
     rooms = Rooms(thresholds, settings.room_members, journal.next_position)
     followers = JournalFollowers(clock)
@@ -79,8 +80,7 @@ def build_node(
         clock=clock, timer=timer, metrics=metrics, behind_timeout=settings.behind_timeout, writer=writer
     )
 
-    # The storage restores data through the publisher and the gatekeeper, and both report to the storage. These two
-    # functions break the cycle. They run when the storage worker responds, which is after all parts are made.
+    # These two functions break the cycle. They run when the storage worker responds, after all parts are made.
     def apply(outcome: Outcome[Connection], now: Instant) -> None:
         publisher.apply(outcome, now)
 
@@ -123,8 +123,7 @@ def build_node(
             sessions=directory.users.sessions,
             on_revoked=storage.revoked if storage is not None else None,
         )
-    epoch = epoch or secrets.token_hex(4)
-    encoder = V1Encoder(directory.users, rooms, epoch, settings.show_causes, settings.snapshot_page)
+
     parts = ProtocolParts(
         settings=settings,
         clock=clock,
@@ -136,11 +135,14 @@ def build_node(
         publisher=publisher,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
+    epoch = epoch or secrets.token_hex(4)
+    encoder = V1Encoder(directory.users, rooms, epoch, settings.show_causes, settings.snapshot_page)
+    # The first protocol is the one that the server prefers if a client offers several.
     v1 = V1Protocol(parts, encoder, feed_parts)
-    protocols = Protocols([v1, *(make(parts) for make in (ClassicProtocol, *more_protocols))])
-    # The broadcaster asks the classic feed first.
-    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+    protocols = Protocols([v1, ClassicProtocol(parts), *(make(parts) for make in more_protocols)])
+    for protocol in protocols.all:
         broadcaster.add_feed(protocol.feed)
+
     _add_gauges(metrics, directory, rooms, broadcaster)
     return Node(
         settings=settings,
@@ -163,6 +165,18 @@ def build_node(
     )
 
 
+def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
+    limits = Limits(
+        log_entries=settings.log_size,
+        log_age=settings.log_age,
+        max_announced=settings.max_announced,
+        max_choices=settings.max_choices,
+        resume_window=settings.resume_window,
+        status_pause=settings.status_pause,
+    )
+    return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
+
+
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:
     metrics.gauge(
         "presenced_users_connected", "Users with an open connection.", lambda: directory.users.connected_users
@@ -170,5 +184,5 @@ def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms
     metrics.gauge("presenced_users_online", "Users shown online.", lambda: directory.users.online_users)
     metrics.gauge("presenced_rooms", "Rooms with a member.", lambda: len(rooms))
     metrics.gauge(
-        "presenced_slow_watchers", "Watchers that are too slow, and get changes later.", lambda: broadcaster.behind
+        "presenced_slow_watchers", "Watchers that are too slow, and receive changes later.", lambda: broadcaster.behind
     )

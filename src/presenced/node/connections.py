@@ -13,13 +13,14 @@ from presenced.runtime.metrics import Metrics
 class Connections:
     """Connections that the node has adopted, in the order of their opening.
 
-    Bounds: the listener accepts at most `most` connections, including HTTP ones.
+    Bounds: `most`. The listener checks it, because it includes HTTP connections.
     """
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self.most = most
+        """Maximum number of open connections, HTTP ones included."""
         self.pace = Pace()
-        """Number of connections accepted in the best second so far."""
+        """Connections adopted per second, in the best second so far."""
         self.by_serial: dict[int, Connection] = {}
         """Connections by serial number, oldest first, to read and not to change."""
         self._last_serial = 0
@@ -36,7 +37,8 @@ class Connections:
         connection.user_id = user_id
         connection.serial = self._last_serial
         connection.opened_ms = now.epoch_ms
-        # The next representable time after now, so that input in the same tick of a coarse clock still differs from it.
+        # The next representable time after now, so that input in the same tick of a coarse clock still differs from it
+        # (`unheard_age`).
         opened_at = nextafter(now.monotonic, inf)
         connection.opened_at = -inf if connection.heard_at else opened_at  # a client that sent AUTH is not silent
         connection.heard_at = opened_at

@@ -1,4 +1,11 @@
-"""The log lines of the classic contract, and the limit on how many are written per second."""
+"""The log lines about users and connections, and the limit on how many are written per second.
+
+The words of these lines never change, because operators and programs search for them. A storm of reconnects would
+write thousands of lines in a second. So only the first `log_burst` lines of a second are written, and one line at its
+end counts the others by kind:
+
+    📊 WS: Within a second also: 1,900 connected, 1,900 online, 1,900 broadcasts
+"""
 
 from __future__ import annotations
 
@@ -15,13 +22,13 @@ from presenced.runtime.text import quoted
 _SUMMARY_WORDS = {
     "user_connected": "connected",
     "user_disconnected": "disconnected",
-    "user_online": "online",
-    "user_offline": "offline",
+    **{f"user_{status}": str(status) for status in Status},
     "broadcast": "broadcasts",
     "heartbeat_failed": "heartbeats failed",
     "refused": "refused",
     "turned_away": "refused before the upgrade",
 }
+"""Words of the summary, by event."""
 
 _SETTINGS = {
     "full": "max_connections",
@@ -30,18 +37,17 @@ _SETTINGS = {
 }
 """Settings behind refusals that name none of their own, by `Refusal.reason`."""
 
-
 _EVENTS = {status: (f"user_{status}", status.name) for status in Status}
-"""Event and name of each status, looked up at every change."""
+"""Event and name of each status. They are looked up, because making them at every change would cost more."""
 
 
 class EventLog:
-    """Writes one line per event, in the words of the contract.
+    """Writes one line per event. The formatters escape characters that end a line or control a terminal.
 
-    Bound: `burst` lines a second. Further lines are counted by kind, and one line reports the counts at the end of the
-    second. The formatters escape characters that end a line or control a terminal.
+    Bounds: `burst` lines a second. Further lines are counted for the summary.
 
     Args:
+        burst: Setting `log_burst`.
         anonymous: Write a dash in place of each id.
     """
 
@@ -50,8 +56,8 @@ class EventLog:
         self._timer = timer
         self._burst = burst
         self._anonymous = anonymous
-        self._left = 0
-        self._second_ends = float("-inf")
+        self._left = 0  # lines that may still be written in this second
+        self._second_ends = float("-inf")  # monotonic
         self._suppressed: Counter[str] = Counter()
 
     def connected(self, user_id: str) -> None:
@@ -67,7 +73,7 @@ class EventLog:
         self._log_about(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
 
     def changed(self, user_id: str, status: Status, receivers: int) -> None:
-        """Log that the user's status changed, and the number of other users who are notified."""
+        """Log that the user went online or offline, and the number of other connected users."""
         event, name = _EVENTS[status]
         self._log_about(user_id, event, "📡 WS: User %s is %s", name)
         if self._takes("broadcast"):
@@ -79,7 +85,7 @@ class EventLog:
             _log("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """Log the refusal of a request before it became a WebSocket, or by the HTTP side because of its page or host.
+        """Log a request that was refused before it became a WebSocket, or because of its page or host.
 
         Args:
             origin: Origin of the page that sent the request; empty if there is none.

@@ -25,13 +25,13 @@ from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
 MAX_LAG_S = 1.0
-"""Delay of a tick in seconds above which no new connection is accepted, until a tick is on time again."""
+"""Seconds of delay of a tick above which no new connection is accepted, until a tick is on time again."""
 
 SLICES = 60
 """Number of ticks in an interval. Each tick pings one slice of the connections."""
 
 MIN_TICKS_TO_ANSWER = 2
-"""Minimum number of ticks that a client has to answer, however short the timeout."""
+"""Minimum number of ticks that a client has to answer, even if the timeout is shorter."""
 
 
 class Pingable(Protocol):
@@ -51,7 +51,7 @@ P = TypeVar("P", bound=Pingable)
 class Sweep(Generic[P]):
     """Selects the connections to ping and those that did not answer. It sends nothing and reads no clock.
 
-    The time to answer is `timeout` rounded down to whole ticks.
+    The time to answer is `timeout`, rounded down to whole ticks, but at least `MIN_TICKS_TO_ANSWER`.
 
     Args:
         interval: Seconds between two pings of one connection, above 0.
@@ -63,9 +63,9 @@ class Sweep(Generic[P]):
         self.tick_seconds = interval / SLICES
         self._ticks_to_answer = max(MIN_TICKS_TO_ANSWER, int(timeout / self.tick_seconds))
         self._slices: list[dict[P, None]] = [{} for _ in range(SLICES)]
-        self._pinged_at = [float("-inf")] * SLICES
-        self._current = 0
-        self._next = 0
+        self._pinged_at = [float("-inf")] * SLICES  # when each slice was pinged last
+        self._current = 0  # slice that was pinged last
+        self._next = 0  # slice of the connection added last
 
     def add(self, connection: P) -> None:
         """Ping `connection` from now on. Consecutive connections go to different slices, which levels the load."""
@@ -79,12 +79,15 @@ class Sweep(Generic[P]):
             del self._slices[connection.slice][connection]
             connection.slice = -1
 
-    def next_beat_in_ticks(self, connection: P) -> Beat:
-        """Return in how many ticks `connection` is pinged next, and judged if it stays silent."""
+    def next_beat_in_ticks(self, connection: P) -> tuple[int, int | None]:
+        """Return in how many ticks `connection` is pinged next, and in how many it is judged if it stays silent.
+
+        The second is None unless it was pinged and has sent nothing since.
+        """
         since = (self._current - connection.slice) % SLICES
         left = self._ticks_to_answer - since
         is_awaited = left > 0 and connection.heard_at < self._pinged_at[connection.slice]
-        return Beat(SLICES - since, left if is_awaited else None)
+        return SLICES - since, left if is_awaited else None
 
     def tick(self, now: float) -> tuple[list[P], list[P]]:
         """Move on by one slice. The caller does this every `tick_seconds`.
@@ -102,7 +105,7 @@ class Sweep(Generic[P]):
 
 @dataclass(eq=False, repr=False)
 class Heartbeat:
-    """Pings each connection once in `heartbeat_interval`.
+    """Pings each connection once in `heartbeat_interval`, and closes it if it does not answer within `pong_timeout`.
 
     Bounds: the connections added.
     """
@@ -117,8 +120,8 @@ class Heartbeat:
 
     def __post_init__(self) -> None:
         self._sweep: Sweep[Connection] = Sweep(self.settings.heartbeat_interval, self.settings.pong_timeout)
-        self._unsent_at_ping: dict[Connection, int] = {}
-        self._due = self._lag = 0.0
+        self._unsent_at_ping: dict[Connection, int] = {}  # of connections that were slow when they were due for a ping
+        self._due = self._lag = 0.0  # monotonic time of the next tick, and delay of the last one
 
     @property
     def is_behind(self) -> bool:
@@ -157,11 +160,14 @@ class Heartbeat:
                 self.log.heartbeat_failed(connection.user_id)
                 connection.close(Close.TIMED_OUT, "no answer to a ping")
         for connection in to_ping:
+            if connection.slice < 0:  # closed above: with a timeout as long as the interval, both lists are one slice
+                continue
             if connection.paused:
                 self._unsent_at_ping[connection] = connection.unsent
             else:
+                self._unsent_at_ping.pop(connection, None)
                 connection.ping()
         self.on_tick()
-        # From now, not from when it was due: ticks missed during a pause are not made up for.
+        # Counted from now, not from when this tick was due, because missed ticks must not follow all at once.
         self._due = now + self._sweep.tick_seconds
         self.timer.set(self._tick, self._due)

@@ -1,7 +1,7 @@
-"""Followers of the journal: requests that are woken by every change and then read the journal themselves.
+"""Followers of the journal: requests of the HTTP API that wait for changes, and then read the journal themselves.
 
-A follower is woken at most once per turn of the loop, however many changes there were, and nothing is queued for it. So
-a slow follower costs no memory.
+A follower is woken at most once per turn of the loop, even after many changes, and nothing is queued for it. So a slow
+follower costs no memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from presenced.errors import CapacityError
 from presenced.runtime.clock import Clock
 
 MAX_FOLLOWERS = 1_000
-"""Maximum number of followers; more are refused."""
+"""Maximum number of followers. One more is refused."""
 
 
 class JournalFollowers:

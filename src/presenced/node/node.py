@@ -1,7 +1,7 @@
 """A node: the parts of one running server, and the events that its connections report.
 
 An event enters here with the time, which is read once and passed down. The node decides whether it admits a
-connection, and the protocol of the connection processes its events (`protocols.base` has the table). The directory
+connection, and the protocol of the connection processes its messages (`protocols.base` has the table). The directory
 decides what an event means, and the publisher notifies everyone that it concerns. All methods are plain calls on the
 loop's thread: there is no task, queue or coroutine per connection or per message.
 """
@@ -70,7 +70,7 @@ class Node:
             self.gatekeeper.listen(self)
 
     def start(self) -> None:
-        """Start the heartbeat and the statistics lines."""
+        """Start the protocols, the heartbeat and the statistics lines."""
         now = self.clock.now()
         for protocol in self.protocols.all:
             protocol.started(now)
@@ -111,7 +111,7 @@ class Node:
             self.broadcaster.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
-        """Handle that the transport of a connection has drained, which proves that its client is alive."""
+        """Handle that the transport of a connection has drained. That proves that its client is alive."""
         connection.heard_at = self.clock.monotonic()
         if connection.serial:
             connection.protocol.drained(connection)
@@ -131,7 +131,7 @@ class Node:
         self.heartbeat.discard(connection)
         self.broadcaster.discard(connection)  # first, because its own events below are for others only
         connection.protocol.closed(connection)
-        for outcome in self.directory.release(connection.session.user_id, connection, now):
+        for outcome in self.directory.release(connection.user_id, connection, now):
             self.publisher.apply(outcome, now)
         self.metrics.closed.labels(reason).inc()
         self.log.disconnected(connection.user_id)
@@ -198,7 +198,7 @@ class Node:
 
     @property
     def draining(self) -> bool:
-        """Whether the server is stopping: no connection is accepted, and ends are not notified."""
+        """Whether the server is stopping: it accepts no connection, and notifies nobody of the ends."""
         return self.publisher.is_silent
 
     @property
@@ -228,10 +228,11 @@ class Node:
         return statistics(self.directory.users, self.connections.by_serial, limit, after, now or self.clock.now())
 
     def drain(self) -> Iterator[float]:
-        """Stop: send no notifications of ends from now on, and close the connections in waves.
+        """Notify nobody of ends from now on, and close the connections in waves.
 
         Returns:
-            The waves. Each item closes some connections and is the number of seconds to wait before the next.
+            The waves (`node.shutdown`). Each step closes some connections, and yields the seconds to wait before the
+            next one.
         """
         self.publisher.is_silent = True
         return close_in_waves(list(self.connections.by_serial.values()), self.connections.pace.best)

@@ -6,8 +6,11 @@ outcomes, in this order:
     the change, if others see one    metrics, log lines, journal, followers of the journal, broadcaster
     storage                          the user's state, and the change
     the user's own devices           the user's true state, if it changed
-    rooms                            brought into line with the rooms of the user's sessions
+    rooms                            the user is a member of exactly the rooms of their sessions
     the timer                        for the next change by time alone: a grace period, a choice, a claim
+
+While the server stops, connections end because of the server and not because their users leave. Nobody is notified of
+changes then, and none is stored, because the users will reconnect to the next server.
 """
 
 from __future__ import annotations
@@ -42,10 +45,10 @@ class NodePublisher:
     storage: WriteBehind | None
     """Stores results; None if the server stores nothing."""
     is_silent: bool = False
-    """Whether others are no longer notified, because the node stops and its users will reconnect elsewhere."""
+    """Whether others are no longer notified, because the node stops."""
 
     def __post_init__(self) -> None:
-        # Looked up once, because a look-up takes 1 us at each change.
+        # Looked up once, because a look-up at each change would take 1 us.
         self._changes = {status: self.metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
@@ -68,7 +71,7 @@ class NodePublisher:
         self._set_timer()
 
     def settle_rooms(self, user_id: str, now: Instant) -> None:
-        """Bring the rooms into line with the rooms of the user's sessions."""
+        """Make the user a member of exactly the rooms of their sessions, and notify others of the changes."""
         wanted = self.directory.users.rooms_wanted(user_id)
         if not wanted and not self.rooms.of(user_id):
             return
@@ -79,7 +82,7 @@ class NodePublisher:
                     self.storage.room_changed(change, now)
 
     def session_opened(self, connection: Connection) -> None:
-        """Store that the session of a connection opened, or was resumed."""
+        """Record that the session of a connection opened, or was resumed."""
         if self.storage is not None:
             self.storage.opened(connection)
 

@@ -1,56 +1,86 @@
-"""Operations of a running node for applications: the HTTP API and the Python interface use nothing else of it.
+"""Operations of a running node for applications, which the HTTP API and the Python interface use.
 
 Commands and queries take and return records, never bytes. User ids are texts as `presence.identity.parse_user_id`
-returns them. All methods except `ViewerScope.count_online` are plain calls on the loop's thread.
+returns them. All methods that are not coroutines are plain calls on the loop's thread.
 
 A command is one event, so it happens at one moment. A caller that has already read the clock passes that moment as
-`now`; otherwise the command reads the clock once, and passes the moment to everything that it does.
+`now`. Otherwise the command reads the clock once, and passes the moment to everything that it does.
 """
 
 from __future__ import annotations
 
-import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from msgspec import Struct, structs
+import msgspec
+from msgspec import structs
 
 from presenced.auth.grants import visibility_of
 from presenced.auth.principal import Principal
+from presenced.auth.tickets import Tickets
 from presenced.config.settings import is_loopback
 from presenced.delivery.connection import Connection
-from presenced.errors import Close
+from presenced.errors import BadParameter, ChangesLost, Close, ConfigError
 from presenced.net.origins import ANY, FILES
 from presenced.net.refusals import Refusal
 from presenced.node.node import Node
 from presenced.node.stats import Stats
+from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
 from presenced.presence.model import AS_DETECTED, Change, Choice, Status
-from presenced.presence.rooms import Mode, Room, Rooms
+from presenced.presence.rooms import Room
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
-from presenced.presence.users import Users
 from presenced.presence.visibility import EVERYTHING, Visibility
+from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.instant import Instant
+from presenced.storage.answers import LastSeen, StoredSeen
+from presenced.worker.calls import StorageCalls
+
+_CURSOR = re.compile(r"[0-9a-z]{1,40}-[0-9]{1,19}")
 
 
-class Counts(Struct, frozen=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
     """Numbers of users, connections and rooms."""
 
     online_users: int
     """Users shown as anything but offline."""
     connected_users: int
+    """Users with at least one open connection."""
     connections: int
+    """Open connections."""
     rooms: int
     """Rooms with at least one member."""
 
 
-class PresenceService:
-    """The live state of one server, as an application sees it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """Result of erasing a user."""
 
-    def __init__(self, node: Node) -> None:
+    closed: int
+    """Number of connections that are being closed."""
+    stored: int
+    """Number of rows deleted from the database."""
+
+
+class PresenceService:
+    """One server, as an application sees it.
+
+    Args:
+        tickets: Tickets that clients of this server connect with.
+        storage: Calls to the storage worker; None if there is no database.
+    """
+
+    def __init__(self, node: Node, tickets: Tickets | None = None, storage: StorageCalls | None = None) -> None:
         self._node = node
+        self.tickets = Tickets() if tickets is None else tickets
+        """Tickets that were issued and not used yet."""
+        self._storage = storage
         self._directory = node.directory
         self._on_disconnect: list[Callable[[str], int]] = []
 
@@ -68,10 +98,10 @@ class PresenceService:
         return outcome.change is not None
 
     def disconnect(self, user_id: str, now: Instant | None = None) -> int:
-        """Close all connections of a user, who goes offline immediately unless announced. Return the number of
-        connections.
+        """Close all connections of a user, and return their number.
 
-        Event streams that the user watches through count, too.
+        The user goes offline immediately unless a backend announces the user. Event streams through which the user
+        follows changes are closed and counted, too (`on_disconnect`).
         """
         connections = self._directory.users.connections(user_id)
         for connection in connections:
@@ -139,8 +169,10 @@ class PresenceService:
         self._node.publisher.apply(self._directory.erase_display(user_id, now), now)
 
     def forget(self, user_id: str, now: Instant | None = None) -> int:
-        """Close a user's connections, and forget the announcement, choice, claims, display data and the details of past
-        changes. Return the number of connections. O(journal)."""
+        """Close a user's connections, and forget everything about the user. Return the number of connections.
+
+        That is the announcement, the choice, the claims, the display data, and the details of past changes. O(journal).
+        """
         now = now or self._node.clock.now()
         self._directory.forget_stored(user_id)
         closed = self.disconnect(user_id, now)
@@ -152,6 +184,66 @@ class PresenceService:
         self._directory.users.journal.blank(user_id)
         return closed
 
+    async def erase(self, user_id: str, now: Instant | None = None) -> Erasure:
+        """Revoke a user's tokens, forget everything about the user (`forget`), and delete it from the database.
+
+        Raises:
+            CapacityError: Too many revocations are remembered already.
+            StorageUnavailable: The database does not respond. The rest is done.
+        """
+        now, gatekeeper = now or self._node.clock.now(), self._node.gatekeeper
+        closed = 0 if gatekeeper is None else gatekeeper.revoke("user", user_id, now)
+        closed += self.forget(user_id, now)
+        if self._storage is None:
+            return Erasure(closed=closed, stored=0)
+        return Erasure(closed=closed, stored=_number(await self._storage.erase(user_id), "stored"))
+
+    def revoke(self, user_id: str, session_id: str = "", token_id: str = "", now: Instant | None = None) -> int:
+        """Close the connections that a user's tokens opened, and refuse the tokens from now on.
+
+        Args:
+            session_id: Revoke only the token that opened this session.
+            token_id: Revoke only the token with this `jti`.
+
+        Returns:
+            Number of connections that are being closed.
+
+        Raises:
+            BadParameter: Both a session and a token are given.
+            CapacityError: Too many revocations are remembered already.
+            ConfigError: Authentication is off.
+        """
+        now, gatekeeper = now or self._node.clock.now(), self._node.gatekeeper
+        if gatekeeper is None:
+            raise ConfigError("there are no tokens to revoke: the setting auth is none")
+        if session_id and token_id:
+            raise BadParameter("name a session or a token, not both")
+        if session_id:
+            return gatekeeper.revoke_session(user_id, session_id, now)
+        return gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)
+
+    def issue_ticket(self, user_id: str, lasts: float | None, grants: Any = None, now: Instant | None = None) -> str:
+        """Issue a ticket, with which a client of the user connects once.
+
+        Args:
+            lasts: Maximum number of seconds for the connection; None for no limit.
+            grants: As for `Tickets.issue`.
+
+        Raises:
+            BadParameter: `lasts` or `grants` is invalid.
+            CapacityError: Too many tickets are unused.
+            ConfigError: The server accepts no tickets.
+        """
+        now, settings = now or self._node.clock.now(), self._node.settings
+        if settings.auth != "ticket":
+            raise ConfigError(f"this server accepts no tickets: the setting auth is {settings.auth}, not ticket")
+        if lasts is not None and not 0 < lasts <= settings.token_lifetime:
+            raise BadParameter(f"lasts must be above 0 and at most {settings.token_lifetime:g}")
+        try:
+            return self.tickets.issue(user_id, now, lasts, grants)
+        except ValueError as error:
+            raise BadParameter(f"presence: {error}") from None
+
     # Queries.
 
     def claims_of(self, user_id: str) -> tuple[Claim, ...]:
@@ -159,21 +251,26 @@ class PresenceService:
         return user.claims if (user := self._directory.users.user(user_id)) else ()
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
-        """Return the last change of each user, as everyone who may see the user sees it; None for unknown users."""
+        """Return the last change of each user, as permitted viewers see it; None for unknown users."""
         return self._directory.users.changes_of(user_ids)
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
         A user who stays online while the pages are read appears exactly once. A user who comes online during that
-        time may appear. O(users), regardless of the limit.
+        time may appear. The time is proportional to the page (`Users.online_after`).
         """
         return self._directory.users.online_after(after, limit)
 
     def counts(self) -> Counts:
         """Return the numbers of users, connections and rooms."""
         users = self._directory.users
-        return Counts(users.online_users, users.connected_users, len(self._node.connections), len(self._node.rooms))
+        return Counts(
+            online_users=users.online_users,
+            connected_users=users.connected_users,
+            connections=len(self._node.connections),
+            rooms=len(self._node.rooms),
+        )
 
     def stats(self, limit: int, after: int, now: Instant | None = None) -> Stats:
         """Return statistics with the `limit` sessions that follow `after` (`node.stats.statistics`)."""
@@ -182,6 +279,14 @@ class PresenceService:
     def room(self, name: str) -> Room | None:
         """Return a room with its members, to read and not to change; None if it has no members."""
         return self._node.rooms.get(name)
+
+    def rooms(self, after: int, limit: int) -> list[Room]:
+        """Return the `limit` rooms that follow the one with the number `after` (`Rooms.after`)."""
+        return self._node.rooms.after(after, limit)
+
+    def sessions(self, after: int, limit: int) -> tuple[list[Session[Connection]], int | None]:
+        """Return a page of all current sessions, and the number for the next page (`Users.present_after`)."""
+        return self._directory.users.present_after(after, limit)
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
         """Return the user's sessions that have a connection or are in their grace period, to read and not to change."""
@@ -214,6 +319,63 @@ class PresenceService:
         parts = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
         return ViewerScope(viewer, parts, self._directory.users, node.rooms, node.settings.show_causes)
 
+    # Stored data.
+
+    @property
+    def database(self) -> StorageCalls:
+        """Calls to the storage worker.
+
+        Raises:
+            ConfigError: There is no database.
+        """
+        if self._storage is None:
+            raise ConfigError("nothing is stored: set database")
+        return self._storage
+
+    @property
+    def webhooks(self) -> StorageCalls:
+        """Calls to the storage worker, for webhooks.
+
+        Raises:
+            ConfigError: No webhooks are sent.
+        """
+        if self._storage is None or not self._node.settings.webhook_urls:
+            raise ConfigError("no webhooks are sent: set webhook_urls")
+        return self._storage
+
+    async def last_seen(self, user_ids: Sequence[str], now: Instant | None = None) -> list[LastSeen]:
+        """Return when users were last seen, from the newest of three sources: the stored row, the records waiting to be
+        stored, and the live state.
+
+        Raises:
+            ConfigError: There is no database.
+            StorageUnavailable: The database does not respond.
+        """
+        now, storage = now or self._node.clock.now(), self.database
+        waiting = storage.unstored(user_ids)  # first: a record that is stored meanwhile is then in at least one of both
+        rows = msgspec.json.decode(await storage.last_seen(user_ids), type=list[StoredSeen])
+        stored = {str(row.user_id): row for row in rows}
+        found = []
+        for user_id, change in zip(user_ids, self.seen(user_ids), strict=True):
+            row, record = stored.get(user_id), waiting.get(user_id)
+            seen, active = (row.last_seen, row.last_active) if row else (0, 0)
+            if record is not None:
+                seen, active = max(seen, record.seen_ms), max(active, record.active_ms)
+            if change is not None:
+                seen = max(seen, change.seen_ms or (now.epoch_ms if change.status is not Status.OFFLINE else 0))
+            status = change.status if change else Status.OFFLINE
+            found.append(LastSeen(wire_user_id(user_id), status.value, seen, active))
+        return found
+
+    async def retry_dead_letters(self, ids: Sequence[str] | None) -> int:
+        """Send dead letters again, all of them if `ids` is None. Return their number.
+
+        Raises:
+            ConfigError: No webhooks are sent.
+            StorageUnavailable: The database does not respond.
+        """
+        return _number(await self.webhooks.retry_dead(ids), "retried")
+
     # Following changes.
 
     @property
@@ -223,24 +385,42 @@ class PresenceService:
 
     @property
     def newest_version(self) -> int:
-        """Newest version that any user was given. Users without known presence have it."""
+        """Newest version that any user has. The records of unknown users carry it (`presence.versions`)."""
         return self._directory.users.versions.newest
 
     def position_text(self, position: int) -> str:
-        """Return the cursor of a position, for clients."""
+        """Return the opaque text by which clients name a position: the cursor."""
         return self._node.encoder.position_text(position)
 
     def parse_cursor(self, text: str) -> int | None:
-        """Return the position of a cursor; None if it does not come from this server since its start."""
+        """Return the position of a cursor; None if this server has not issued it since its start."""
         return self._node.encoder.position_number(text)
+
+    def position_of(self, cursor: str) -> int:
+        """Return the position of a cursor from which changes are to follow; the current position if it is empty.
+
+        Raises:
+            BadParameter: The text is not a cursor.
+            ChangesLost: The journal no longer has all changes after the cursor, or it is of an earlier start.
+        """
+        if not cursor:
+            return self.position
+        position = self.parse_cursor(cursor)
+        if position is None and not _CURSOR.fullmatch(cursor):
+            raise BadParameter("this is not a cursor: pass it on exactly as received")
+        if position is None or self.changes_since(position, 1) is None:
+            raise ChangesLost
+        return position
 
     def changes_since(self, position: int, limit: int) -> list[Change] | None:
         """Return the first `limit` changes after `position`; None if the journal has evicted some of them."""
         return self._directory.users.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
-        """Return the state as one number, at the position of the newest change. None if only a part of
-        the work is done: call again in another turn of the loop (`Journal.digest`)."""
+        """Return the state of all users as one number, at the position of the newest change.
+
+        Return None if work remains. Call again in another turn of the loop then (`Journal.digest`).
+        """
         return self._directory.users.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -255,8 +435,10 @@ class PresenceService:
         return self._node.followers.add(wake)
 
     def encoder_for(self, visibility: Visibility) -> V1Encoder:
-        """Return the encoder of user records for a viewer. It shares its cache with the WebSocket clients that may see
-        the same, so a change is encoded once for all of them."""
+        """Return the encoder of user records for a viewer.
+
+        It shares its cache with the WebSocket clients that may see the same, so a change is encoded once for all.
+        """
         return self._node.encoder.for_visibility(visibility)
 
     # Operation.
@@ -271,7 +453,7 @@ class PresenceService:
         return reasons
 
     def warnings(self) -> list[str]:
-        """Return facts that an operator should know although the server works."""
+        """Return warnings for an operator about a server that works."""
         node, origins = self._node, self._node.settings.origins
         found = [node.storage.warning] if node.storage is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):
@@ -295,75 +477,6 @@ class PresenceService:
         self._node.turned_away(refusal, origin)
 
 
-class ViewerScope:
-    """The users and rooms that one viewer may see, through all of the viewer's sessions together.
-
-    A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
-    all sessions block is invisible to the viewer everywhere, in rooms, too.
-
-    Args:
-        viewer: User id; empty for a backend, which sees everything.
-        parts: Visibility of each session; at least one.
-    """
-
-    def __init__(
-        self, viewer: str, parts: Sequence[Visibility], users: Users[Connection], rooms: Rooms, with_causes: bool
-    ) -> None:
-        self._viewer = viewer
-        self._parts = parts
-        self._users = users
-        self._rooms = rooms
-        self.with_causes = with_causes or any(part.causes for part in parts)
-        """Whether the viewer may see why users changed."""
-        self.blocked = _blocked_by_all(parts)
-        """Users that all sessions block."""
-
-    def sees(self, user_id: str) -> bool:
-        """Return whether the viewer may see the user, be it only in a room that both are in."""
-        if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
-            return True
-        rooms = self._rooms
-        return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
-
-    def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
-        """Return the last change of each user; None for users who are unknown or hidden from the viewer.
-
-        The two cases look the same on purpose, so that a viewer cannot learn whether a hidden user exists.
-        """
-        changes = self._users.changes_of(user_ids)
-        return [change if change is not None and self.sees(change.user_id) else None for change in changes]
-
-    def room(self, name: str) -> Room | None:
-        """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
-        return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
-
-    def room_mode(self, room: Room) -> Mode:
-        """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
-        because the mode would otherwise reveal hidden members."""
-        return self._rooms.mode(room, self.blocked)
-
-    async def count_online(self) -> int:
-        """Return the number of online users that the viewer sees.
-
-        It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
-        rules + members of the viewer's rooms).
-        """
-        if widest := [part for part in self._parts if part.everyone]:
-            hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
-            return self._users.online_users - self._online(hidden)
-        members: set[str] = set()
-        for name in tuple(self._rooms.of(self._viewer)):
-            if room := self._rooms.get(name):
-                members.update(room.members)
-            await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
-        members -= self.blocked
-        named = {self._viewer}.union(*(part.users for part in self._parts))
-        return len(members) + self._online(named - members)
-
-    def _online(self, user_ids: Iterable[str]) -> int:
-        changes = self._users.changes_of(user_ids)
-        return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
-
-
-def _blocked_by_all(parts: Sequence[Visibility]) -> frozenset[str]:
-    return frozenset.intersection(*(part.blocked for part in parts))
+def _number(answer: bytes, name: str) -> int:
+    """Return the number in a JSON object of the storage worker."""
+    return msgspec.json.decode(answer, type=dict[str, int])[name]

@@ -1,4 +1,10 @@
-"""Shutdown: closes all connections so that the reconnects do not overload the next server."""
+"""Shutdown: closes all connections so that the reconnects do not overload the next server.
+
+If all connections closed at once, all clients would reconnect at once. So the closes are spread over up to
+`MAX_DRAIN_S` seconds. Clients of presenced.v1 also receive delays, which spread their reconnects further: over the time
+that accepting all of them takes. The best rate that this server has measured decides (`runtime.limits.Pace`). The
+classic protocol has no such message, so classic clients are spread only by the waves and by their own back-off.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +24,17 @@ FIRST_RETURN_S = 0.1
 """Seconds until the first client should reconnect."""
 
 MAX_RETURN_GAP_S = 0.01
-"""Maximum number of seconds between two clients when few reconnect. The best measured rate is for plain connections,
-while a TLS handshake or a call to a backend takes some milliseconds."""
+"""Maximum number of seconds between two reconnects when few clients reconnect. The measured rate may be that of plain
+connections, while a TLS handshake or a call to a backend takes some milliseconds."""
 
 MIN_SPREAD_S = 1.0
-"""Minimum number of seconds over which the reconnects of 100 or more clients are spread, however high the rate."""
+"""Minimum number of seconds over which the reconnects of 100 or more clients are spread, even at a high rate."""
 
 
 def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[float]:
     """Close all connections (1001), one wave per iteration.
 
-    Each client of presenced.v1 receives a different delay before it reconnects (`return_times`). Classic clients choose
-    their own.
+    Each client of presenced.v1 receives a delay before it reconnects (`return_times`).
 
     Args:
         pace: Connections per second that a server like this one is known to accept.
@@ -50,8 +55,8 @@ def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[f
 def return_times(count: int, pace: float) -> list[float]:
     """Return one delay in seconds from the close for each client: in random order, all different.
 
-    Together they span the time that accepting the clients takes. Each client has a slot and a random place in the first
-    half of it. Delays therefore differ by at least half a slot, since a client's clock may be coarse.
+    Together they span the time that accepting the clients takes. Each client has a slot, and a random place in the
+    first half of it. So two delays differ by at least half a slot, because a client's clock may be coarse.
     """
     spread = max(count / pace, min(count * MAX_RETURN_GAP_S, MIN_SPREAD_S))
     slots = random.sample(range(count), count)

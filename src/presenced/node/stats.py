@@ -21,10 +21,13 @@ class SessionStats(Struct, frozen=True, rename="camel"):
     """One active session."""
 
     user_id: int | str
+    """Id of the user."""
     connection_id: str
+    """Id of the connection."""
     connected_at: str
+    """Opening time of the connection in ISO 8601."""
     last_seen: str
-    """Time of the last input from the client, a pong included."""
+    """Time of the last input from the client, a pong included, in ISO 8601."""
 
 
 class Stats(Struct, frozen=True, rename="camel"):
@@ -35,7 +38,9 @@ class Stats(Struct, frozen=True, rename="camel"):
     online_users: int
     """Users shown online, including users with only a grace period or an announcement."""
     total_connections: int
+    """Open connections."""
     user_sessions: list[SessionStats]
+    """Active sessions of users who are not invisible."""
     next: int | None
     """Value of `after` for the next page; None on the last page."""
 
@@ -45,7 +50,7 @@ def statistics(
 ) -> Stats:
     """Return the statistics with the `limit` sessions whose serial number follows `after`. O(connections).
 
-    Invisible users are part of the numbers, but their sessions are left out.
+    Invisible users are part of the numbers of connections, but their sessions are left out.
     """
     seen = (c for n, c in connections.items() if n > after and users.status(c.user_id) is not Status.OFFLINE)
     found = list(islice(seen, limit + 1))

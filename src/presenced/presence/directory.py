@@ -1,8 +1,8 @@
 """The directory: the events that can happen to users, and the visible changes that follow.
 
-Each event is one call with the time as an argument. It changes the sessions, choices and claims of one user and then
-settles: `_settle` compares the state that others should see with the one they saw last. Only if these differ, `_show`
-makes a `Change`. Every result is a value (`Outcome`); nothing is sent, and nothing here reads a clock.
+Each event is one call with the time as an argument. It changes the sessions, choices or claims of one user, and then
+settles the user. `_settle` compares the state that others should see with the one they saw last. Only if these differ,
+`_show` makes a `Change`. Every result is a value (`Outcome`). Nothing is sent, and nothing here reads a clock.
 
     event --> session, choice or claim of the user --> _settle --> nothing visible: Outcome without a change
                                                              '--> visible: _show --> Change with position and version
@@ -65,6 +65,7 @@ _CAUSES = {
     Ending.LOST: Cause.TIMEOUT,
     Ending.TIMED_OUT: Cause.TIMEOUT,
     Ending.DISCONNECTED: Cause.KICK,
+    # REPLACED causes nothing: the session has the new connection by then, so `close` is a no-op for the old one.
 }
 
 _NOT_AWAY = Status.ONLINE, Status.BUSY
@@ -82,6 +83,7 @@ class Outcome(Struct, Generic[C], frozen=True, gc=False):
     session: Session[C] | None = None
     """Session of the connection that opened."""
     connection_id: str = ""
+    """Id of the connection that opened."""
     replaced: C | None = None
     """Connection that was replaced by the one that opened. The caller must close it."""
 
@@ -98,7 +100,7 @@ class Directory(Generic[C]):
     A cluster subclasses this and overrides `_settle`, which decides that something becomes visible, so that all nodes
     decide together. `_show`, which makes it visible, stays. This is the one planned use of inheritance.
 
-    Bounds: those of `Users`, and announcements by `max_announced`. Connections are the caller's to bound.
+    Bounds: those of `Users`, and announcements by `max_announced`. The caller bounds the connections.
 
     Args:
         journal: Gives positions to changes. The caller appends the changes to it.
@@ -114,7 +116,7 @@ class Directory(Generic[C]):
         self._limits = limits
         self._journal = journal
         self._versions = self.users.versions
-        self._by_id = self.users.by_id  # one attribute less on the hot path
+        self._by_id = self.users.by_id  # one attribute look-up less on the hot path
         self._deadlines: Deadlines[str] = Deadlines()
         self._announced = 0
 
@@ -127,7 +129,7 @@ class Directory(Generic[C]):
         self.since_start = None
 
     def begin_above(self, number: int) -> None:
-        """Give only positions and versions above `number`, which an earlier start may have used, from now on."""
+        """Give only positions and versions above `number` from now on. An earlier start may have used lower ones."""
         self._journal.advance(number)
         self._versions.advance(number)
 
@@ -155,7 +157,7 @@ class Directory(Generic[C]):
             active: Whether the person is active at this device.
             client_choice: The user's choice as the client remembers it. It counts if the server does not
                 know the user.
-            display: Display data of its token; None if the token has no say in it.
+            display: Display data of its token; None if the token does not mention any.
         """
         user = self.users.get_or_add(user_id)
         if active:
@@ -184,9 +186,11 @@ class Directory(Generic[C]):
     ) -> Outcome[C] | None:
         """Resume a session with a new connection, which replaces the old one if that is still open.
 
-        The server may not know yet that the old connection is dead, so the client must not have to wait for it.
+        The old connection may be dead although the server does not know it yet. The client must not have to wait for
+        its end.
 
         Args:
+            display: As for `open`.
             active: Whether the person is active at this device; None leaves it unchanged.
 
         Returns:
@@ -217,7 +221,8 @@ class Directory(Generic[C]):
         """Close a connection. No-op if it is not open.
 
         Args:
-            silent: Seconds since the client last sent anything, for `last seen` after a timeout; 0 if it just did.
+            silent: Seconds since the client last sent anything. After a timeout the user was last seen then. 0 if the
+                client was there until now.
             unheard_age: As for `Grace.after`.
         """
         user = self._by_id.get(user_id)
@@ -262,11 +267,14 @@ class Directory(Generic[C]):
         self._pause(user, now)
         return self._settle(user, Cause.IDLE, now)
 
+    # Announcements, and time.
+
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """Announce on behalf of a backend that a user is online elsewhere, or withdraw the announcement.
 
         It holds until it is withdrawn. It can add presence, but never take it from an open connection. If the user has
-        no connection, a withdrawal also ends their grace periods, because the backend knows better than a timeout.
+        no connection, a withdrawal also ends the user's grace periods and sessions, because the backend knows better
+        than a timeout.
 
         Raises:
             CapacityError: The maximum number of users is announced.
@@ -283,19 +291,19 @@ class Directory(Generic[C]):
         self._announced += online - user.announced
         user.announced = online
         if not online and not user.connected:
-            self._end_grace_periods(user)
+            self._forget_detached(user)
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
     def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
-        """End the user's grace periods immediately."""
+        """End the user's grace periods immediately. No session without a connection can be resumed afterwards."""
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING
-        self._end_grace_periods(user)
+        self._forget_detached(user)
         return self._settle(user, Cause.KICK, now)
 
     def expire(self, now: Instant) -> list[Outcome[C]]:
-        """End everything whose time has come, and drop what is too old. To be called at `next_deadline`."""
+        """End everything that is due, and drop changes that are too old from the log. Call this at `next_deadline`."""
         outcomes: list[Outcome[C]] = []
         while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
             user = self._by_id[user_id]
@@ -360,8 +368,8 @@ class Directory(Generic[C]):
     def restore_choices(self, user_id: str, stored: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         """Restore a choice from before the start: a permanent one, a temporary one, or both in this order.
 
-        The result is the same as if it had arrived before everything since. No-op if the user's client sent a choice,
-        too.
+        The result is the same as if it had arrived before everything since. No-op if a client of the user has already
+        provided the choice that it remembers (`open`).
         """
         user, since = self._by_id.get(user_id), self.since_start
         if since is not None and since.has_chosen(user_id):
@@ -379,7 +387,7 @@ class Directory(Generic[C]):
         return self._settle(user, Cause.CHOICE, now)
 
     def forget_stored(self, user_id: str) -> None:
-        """Prevent the restore of stored data about the user."""
+        """Prevent the restore of data that was stored about the user. No-op if everything is restored."""
         if self.since_start is not None:
             self.since_start.forgot(user_id)
 
@@ -464,7 +472,7 @@ class Directory(Generic[C]):
         if user.held is not None:
             user.held.activities.pop(session, None)
 
-    def _end_grace_periods(self, user: User[C]) -> None:
+    def _forget_detached(self, user: User[C]) -> None:
         for session in user.detached():
             self._forget_session(user, session)
         self._schedule(user)

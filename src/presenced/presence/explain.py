@@ -22,7 +22,7 @@ MAX_CHANGES = 50
 """Maximum number of changes in one explanation."""
 
 _LEAVING = frozenset((Cause.CLOSE, Cause.GRACE, Cause.TIMEOUT, Cause.KICK, Cause.ANNOUNCEMENT))
-"""Causes that make a user absent."""
+"""Causes that make a user absent. `http.api.explain` has a sentence for each of them."""
 
 
 class Beat(NamedTuple):
@@ -34,19 +34,19 @@ class Beat(NamedTuple):
 
 
 class Viewer(NamedTuple):
-    """User who looks at another."""
+    """User for whom another user is explained."""
 
     user_id: str
     sessions: Sequence[Session[Any]]
     """The present ones."""
     sees_everyone: bool
-    """The setting `visibility` allows everyone, unless a session's token restricts it."""
+    """Whether the setting `visibility` allows everyone. The token of a session may allow less."""
     roles: tuple[str, ...] = ()
     """Roles in the tokens of the viewer's connections."""
 
 
 class SessionExplained(Struct, frozen=True):
-    """One client instance of the user. Times are seconds from now."""
+    """One client instance of the user. All times are in seconds."""
 
     connection_id: str
     """Empty if it has no connection."""
@@ -55,6 +55,7 @@ class SessionExplained(Struct, frozen=True):
     device: str
     """Empty if unknown."""
     active: bool
+    """Whether the person is active at this device."""
     heard: float | None
     """Seconds since the client last sent anything; None without a connection."""
     pinged_in: float | None
@@ -74,9 +75,9 @@ class Pending(Struct, frozen=True):
     what: str
     """`grace`, `choice` or `claim`."""
     source: str
-    """Source of the claim."""
+    """Source of the claim; empty for the others."""
     seconds: float
-    """From now."""
+    """Seconds from now until it ends."""
 
 
 class Basis(StrEnum):
@@ -100,23 +101,24 @@ class Decision(Struct, frozen=True):
     ends_in: float | None = None
     """Seconds until the deciding claim or choice ends; None if it does not end by itself."""
     sessions: int = 0
-    """Number of present sessions."""
+    """Number of present sessions, if the basis is activity or an announcement."""
     active: int = 0
-    """Number of present sessions whose person is active."""
+    """Number of these sessions whose person is active."""
 
 
 class Liveness(Struct, frozen=True):
     """Reason why the user is present, or how the user became absent."""
 
     connections: int = 0
+    """Number of open connections."""
     quiet: float | None = None
     """Seconds since the newest input on any connection; None without a connection."""
     grace_left: float | None = None
     """Seconds until the last grace period ends; None while none runs, or with a connection."""
     left: Cause | None = None
-    """Why the user became absent; None if present or forgotten."""
+    """Why the user became absent; None if the user is present, or it is unknown."""
     left_ago: float = 0.0
-    """Seconds since then."""
+    """Seconds since the user became absent."""
 
 
 class Rule(StrEnum):
@@ -143,12 +145,12 @@ class ViewerExplained(Struct, frozen=True):
     may_see: bool | None
     """None: unknown, because the viewer has no session."""
     watches: bool
-    """A session of the viewer is notified about the user."""
+    """Whether a session of the viewer is notified about the user."""
     rule: Rule
     room: str = ""
     """Room of the rule `ROOM`."""
     roles: tuple[str, ...] = ()
-    """The viewer's."""
+    """`Viewer.roles`."""
 
 
 class Explanation(Struct, frozen=True):
@@ -163,16 +165,19 @@ class Explanation(Struct, frozen=True):
     """State that the user's own devices see."""
     sessions: tuple[SessionExplained, ...]
     announced: bool
+    """Whether a backend announces that the user is online."""
     pending: tuple[Pending, ...]
-    """In the order of their ends."""
+    """Everything that ends by time alone, in the order of the ends."""
     chosen: Choice
+    """Permanent choice."""
     timed: Choice | None
-    """Temporary choice, after which `chosen` returns."""
+    """Temporary choice, after which `chosen` returns; None if there is none."""
     claims: tuple[Claim, ...]
-    """In the order in which they were set."""
+    """Claims in the order in which they were set."""
     viewer: ViewerExplained | None
+    """None for an explanation that is about no viewer."""
     changes: tuple[Change, ...]
-    """Last ones in the journal, newest first."""
+    """The user's last changes in the journal, newest first."""
 
     @property
     def winner(self) -> str:
@@ -205,19 +210,19 @@ def explain(
     """
     user = user or User(user_id)
     return Explanation(
-        user_id,
-        _decision(user, now),
-        _liveness(user, now),
-        user.last_change,
-        user.true_view(),
-        tuple(_session(session, now, beat) for session in user.sessions),
-        user.announced,
-        tuple(sorted(_pending(user, now), key=lambda pending: pending.seconds)),
-        user.chosen,
-        user.timed,
-        user.claims,
-        _viewer_explained(user_id, rooms, viewer) if viewer else None,
-        tuple(changes),
+        user_id=user_id,
+        decision=_decision(user, now),
+        liveness=_liveness(user, now),
+        shown=user.last_change,
+        true=user.true_view(),
+        sessions=tuple(_session(session, now, beat) for session in user.sessions),
+        announced=user.announced,
+        pending=tuple(sorted(_pending(user, now), key=lambda pending: pending.seconds)),
+        chosen=user.chosen,
+        timed=user.timed,
+        claims=user.claims,
+        viewer=_viewer_explained(user_id, rooms, viewer) if viewer else None,
+        changes=tuple(changes),
     )
 
 
@@ -252,24 +257,25 @@ def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -
     connection = session.connection
     ahead = beat(connection) if connection else None
     return SessionExplained(
-        connection.connection_id if connection else "",
-        "presenced.v1" if session.session_id else "classic",
-        session.device,
-        session.active,
-        _round(now.monotonic - connection.heard_at) if connection else None,
-        _round(ahead.pinged_in) if ahead else None,
-        _round(ahead.times_out_in) if ahead and ahead.times_out_in is not None else None,
-        None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
-        None if connection or not session.session_id else _round(session.forget_at - now.monotonic),
-        tuple(session.rooms or ()),
+        connection_id=connection.connection_id if connection else "",
+        protocol="presenced.v1" if session.session_id else "classic",
+        device=session.device,
+        active=session.active,
+        heard=_round(now.monotonic - connection.heard_at) if connection else None,
+        pinged_in=_round(ahead.pinged_in) if ahead else None,
+        times_out_in=_round(ahead.times_out_in) if ahead and ahead.times_out_in is not None else None,
+        waited_for=None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
+        resumable=None if connection or not session.session_id else _round(session.forget_at - now.monotonic),
+        rooms=tuple(session.rooms or ()),
     )
 
 
 def _pending(user: User[Any], now: Instant) -> list[Pending]:
-    periods = [Pending("grace", "", s.grace_ends) for s in user.detached() if s.grace_ends is not None]
-    choice = [Pending("choice", "", user.timed_until)] if user.timed else []
-    claims = [Pending("claim", claim.source, claim.ends) for claim in user.claims if claim.ends < inf]
-    return [Pending(p.what, p.source, _round(p.seconds - now.monotonic)) for p in (*periods, *choice, *claims)]
+    ends = [("grace", "", session.grace_ends) for session in user.detached() if session.grace_ends is not None]
+    if user.timed:
+        ends.append(("choice", "", user.timed_until))
+    ends += [("claim", claim.source, claim.ends) for claim in user.claims if claim.ends < inf]
+    return [Pending(what, source, _round(at - now.monotonic)) for what, source, at in ends]
 
 
 def _viewer_explained(user_id: str, rooms: Collection[str], viewer: Viewer) -> ViewerExplained:

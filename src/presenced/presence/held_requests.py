@@ -1,4 +1,4 @@
-"""Requests of a user's clients during the pause after a change (`presence.directory`)."""
+"""Requests of a user's clients during the pause after a change. The head of `presence.directory` explains the pause."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ C = TypeVar("C", bound=Hashable)
 class HeldRequests(Generic[C]):
     """Requests of a user's clients that wait until the pause after the user's last change is over.
 
-    It belongs to the user and not to a connection: if two devices send requests, the last request wins.
+    They belong to the user and not to a connection: if two devices send requests, the last request wins.
 
-    Bounds: two choices (`in_force`); one activity for each of the user's sessions.
+    Bounds: two choices (`in_force`), and one activity for each of the user's sessions.
     """
 
     until: float = -inf
     """Monotonic end of the pause."""
     choices: tuple[TimedChoice, ...] = ()
+    """Waiting choices in the order of arrival, without those that a later one replaces."""
     activities: dict[Session[C], bool] = field(default_factory=dict)
-    """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
+    """Sessions whose person becomes active (True) or idle (False). Sessions already in that state are left out."""
 
     @property
     def deadline(self) -> float | None:
-        """Monotonic time when something takes effect; None if nothing waits."""
+        """Monotonic time at which the waiting requests take effect; None if none waits."""
         return self.until if self.choices or self.activities else None
 
     def must_wait(self, now: float) -> bool:
-        """Return whether a request at `now` waits. It never overtakes requests that are already waiting."""
+        """Return whether a request at `now` (monotonic) waits. It never overtakes requests that already wait."""
         return now < self.until or self.deadline is not None
 
     def take_choices(self) -> tuple[TimedChoice, ...]:

@@ -1,8 +1,8 @@
 """The journal: positions, all changes in their order, and a digest that two followers can compare.
 
-A position is a place in the order of everything that happens on this server: changes of users, changes of rooms, and
-the periodic digests of large rooms. Only events have positions. A snapshot takes none: its position is that of the last
-event before it. Versions are something else: they belong to users (`presence.versions`).
+A position is a place in the order of all events on this server. Events are changes of users, changes of rooms, and the
+periodic digests of large rooms. A snapshot takes no position: it has that of the last event before it. Versions are
+something else: they belong to users (`presence.versions`).
 
 There are two logs of changes, with the same `Change` objects in them, because they answer different questions:
 
@@ -10,9 +10,9 @@ There are two logs of changes, with the same `Change` objects in them, because t
     RecentChanges    clients that were behind     the last change of each user   `log_size`, `log_age`
     Journal          followers (HTTP API)         every change                   `journal_size`
 
-Few users change often. Because the first drops what a newer change of the same user replaces, it reaches back much
-further with the same memory, and a user is remembered as long as their last change is in it. The second must not skip
-anything, and contains nothing of the time in which the server stops, which is not published.
+Few users change often. The first log drops a change when it needs room and the same user has changed again. It
+therefore reaches back much further with the same memory. A user is remembered as long as their last change is in it.
+The second log skips nothing that was published. A stopping server publishes no changes, so it appends none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from msgspec.structs import replace
 from presenced.presence.model import Change, Status, View
 
 MAX_HASHED = 1_000
-"""Maximum number of changes that one call of `Journal.digest` hashes, which takes about a millisecond."""
+"""Maximum number of users, and of changes after them, that one call of `Journal.digest` hashes. 1,000 hashes take about
+a millisecond."""
 
 _position = attrgetter("position")
 
@@ -50,9 +51,9 @@ class Cursor(NamedTuple):
 class RecentChanges:
     """Last change of each user who changed recently, in the order of positions.
 
-    Bounds: at most `max_entries` changes, none older than `max_age` seconds. When full, changes that are no longer the
-    last one of their user are dropped first. If that does not halve the log, its older half is dropped. Appending is
-    O(1) amortised.
+    Bounds: at most `max_entries` changes, and after `trim` none older than `max_age` seconds. When the log is full,
+    changes that are no longer the last one of their user are dropped. If it is still more than half full, the oldest
+    changes are dropped, too, until it is half full. Appending is O(1) amortised.
 
     Args:
         is_latest: Returns whether a change is still the last one of its user.
@@ -79,14 +80,14 @@ class RecentChanges:
         return len(self._entries)
 
     def append(self, change: Change) -> None:
-        """Add the newest change; its position is above all others."""
+        """Add the newest change. Its position is above all others, and `is_latest` is already true for it."""
         if len(self._entries) >= self._max_entries:
             self._entries = [c for c in self._entries if self._is_latest(c)]
             self._drop(len(self._entries) - self._max_entries // 2)
         self._entries.append(change)
 
     def trim(self, now: float) -> None:
-        """Drop changes older than `max_age`."""
+        """Drop changes that are older than `max_age` at `now` (monotonic seconds)."""
         oldest = now - self._max_age
         if self._entries and self._entries[0].at.monotonic < oldest:
             self._drop(bisect_right(self._entries, oldest, key=lambda c: c.at.monotonic))
@@ -139,8 +140,9 @@ class Journal:
         self._first = 0  # index of the oldest change: the list is a ring
         self.floor = 0
         """Position up to which changes have been dropped."""
+        # The digest so far: its position is that of `_value` once no user is left in `_unhashed`.
+        self._hashed_to: int | None = None
         self._unhashed: list[Change] = []
-        self._hashed_to: int | None = None  # position of the digest, once nothing is left unhashed
         self._value = 0
         self._users = 0
 
@@ -149,7 +151,7 @@ class Journal:
 
     @property
     def newest_change(self) -> int:
-        """Position of the newest change in the journal; that of the start if there is none."""
+        """Position of the newest change; `floor` if there is none."""
         return self._entries[self._first - 1].position if self._entries else self.floor
 
     def next_position(self) -> int:
@@ -158,13 +160,13 @@ class Journal:
         return self.position
 
     def advance(self, number: int) -> None:
-        """Give only positions above `number`, which an earlier start has used, from now on."""
+        """Give only positions above `number` from now on. An earlier start may have used the lower ones."""
         if self.position == 0:
             self.floor = number
         self.position = max(self.position, number)
 
     def append(self, change: Change) -> None:
-        """Add the newest change; its position is above all others."""
+        """Add the newest change. Its position is above all others."""
         if len(self._entries) < self._size:
             self._entries.append(change)
             return
@@ -199,12 +201,15 @@ class Journal:
     def digest(self, everyone: Callable[[], list[Change]]) -> Digest | None:
         """Return the state after the newest change as a digest.
 
-        Return None if `MAX_HASHED` changes have been hashed and more remain: call again in another turn of the event
-        loop. The digest starts from all users, continues with the changes since, and starts again if some of those have
-        been dropped.
+        The digest starts from all users, and then continues with the changes since. It starts again if some of those
+        changes have been dropped. One call does a bounded part of the work (`MAX_HASHED`), to block the loop only
+        briefly.
 
         Args:
             everyone: Returns the last change of each user who is shown as anything but offline (`Users.snapshot`).
+
+        Returns:
+            None if work remains. Call again in another turn of the event loop.
         """
         if self._hashed_to is None or self._hashed_to < self.floor:
             self._unhashed, self._hashed_to = everyone(), self.newest_change

@@ -1,4 +1,7 @@
-"""Records of the presence rules. They have no behaviour."""
+"""Values of the presence rules: what happens to users, what they choose, and what others see.
+
+The rules that make and compare them are in `presence.directory`, `presence.user` and `presence.status`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,15 @@ class Status(StrEnum):
     """Availability of a user."""
 
     ONLINE = "online"
+    """Present and active."""
     AWAY = "away"
+    """Present and idle, or chosen, or claimed."""
     BUSY = "busy"
+    """Present, and chosen or claimed."""
     INVISIBLE = "invisible"
     """Only a user can choose it. Everyone else sees `offline`."""
     OFFLINE = "offline"
+    """Not present, or invisible to others."""
 
 
 class Ending(StrEnum):
@@ -36,7 +43,7 @@ class Ending(StrEnum):
     TIMED_OUT = "timed_out"
     """The client did not answer a ping in time."""
     DISCONNECTED = "disconnected"
-    """The application closed it (`handle_user_disconnect`)."""
+    """The application closed it."""
     REPLACED = "replaced"
     """A new connection of the same session replaced it."""
 
@@ -45,7 +52,9 @@ class Cause(StrEnum):
     """Reason why others see a user differently."""
 
     CONNECT = "connect"
+    """The user's first connection opened."""
     CLOSE = "close"
+    """The user's last connection was closed deliberately."""
     GRACE = "grace"
     """A grace period ended without a reconnect."""
     TIMEOUT = "timeout"
@@ -66,7 +75,7 @@ class Cause(StrEnum):
     """The node of the user stopped, and the user did not reconnect. Reserved for a cluster: a single node sends no
     notifications while it stops."""
     ANNOUNCEMENT = "announcement"
-    """A backend announced it (`broadcast_user_status`)."""
+    """A backend announced it."""
 
 
 class Custom(Struct, frozen=True, gc=False, array_like=True):
@@ -119,10 +128,10 @@ class View(Struct, frozen=True, gc=False, array_like=True):
     """`Display.data`."""
 
 
-_OFFLINE = Status.OFFLINE  # attribute access on an enum is slow
-
 SEEN_ONLINE = View(Status.ONLINE)
 SEEN_OFFLINE = View(Status.OFFLINE)
+
+_OFFLINE = Status.OFFLINE  # for `is_turn`, which is hot: attribute access on an enum is slow
 
 
 class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
@@ -140,6 +149,7 @@ class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
     version: int
     """Number from the version clock. It strictly increases for one user, with gaps."""
     at: Instant
+    """When it happened."""
     since_ms: int
     """When the status, as opposed to its details, became this one, in epoch milliseconds."""
     seen_ms: int

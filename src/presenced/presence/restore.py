@@ -1,7 +1,9 @@
 """Decisions made since the start, while older stored data is still being restored.
 
 A database may respond long after the server has begun to serve. The result of a late restore must be the same as if the
-data had arrived before the first event.
+data had arrived before the first event. The live state alone does not show that: a user who has since cleared a choice
+looks like one who has never chosen. So the directory records for each user what was decided, and
+`Directory.restore_choices` and `storage.write_behind` ask before they restore anything.
 """
 
 from __future__ import annotations
@@ -43,15 +45,18 @@ class SinceStart:
             self._forgotten.add(user_id)
 
     def has_chosen(self, user_id: str) -> bool:
-        """Return whether a choice took effect, permanent or temporary. Either replaces any earlier temporary choice."""
+        """Return whether a choice took effect, permanent or temporary, or the user was erased.
+
+        Either replaces an earlier temporary choice.
+        """
         return user_id in self._choices or user_id in self._forgotten
 
     def has_chosen_permanently(self, user_id: str) -> bool:
-        """Return whether no earlier choice of the user is in force any more."""
+        """Return whether a permanent choice took effect, or the user was erased. No earlier choice is in force then."""
         return self._choices.get(user_id, False) or user_id in self._forgotten
 
     def has_claim(self, user_id: str, source: str) -> bool:
-        """Return whether the earlier claim of this source is not in force any more."""
+        """Return whether this claim was set or cleared, or the user was erased. No earlier one is in force then."""
         return (user_id, source) in self._claims or user_id in self._forgotten
 
     def is_forgotten(self, user_id: str) -> bool:

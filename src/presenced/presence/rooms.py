@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 
 from msgspec import Struct
@@ -30,6 +30,7 @@ from msgspec import Struct
 from presenced.presence.session import MemberData, Session
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.runtime.instant import Instant
+from presenced.runtime.numbered import NumberedItems
 
 MAX_LEFT = 1_000
 """Maximum number of former members that a room remembers for clients that are behind. Clients that are further behind
@@ -50,16 +51,20 @@ class Mode(StrEnum):
 
 
 class Thresholds(Struct, frozen=True):
-    """Number of members from which on a room is in another mode."""
+    """Numbers of members from which on a room is in another mode."""
 
     coalesced: int
+    """Setting `room_coalesced`."""
     counts: int
+    """Setting `room_counts`."""
 
-    def mode(self, size: int, now: Mode) -> Mode:
-        """Return the mode of a room of `size` members that is in mode `now`."""
-        if size >= self.counts * (STEP_BACK if now is Mode.COUNTS else 1):
+    def mode(self, size: int, current: Mode) -> Mode:
+        """Return the mode of a room that has `size` members now, and is in mode `current`."""
+        if size >= self.counts * (STEP_BACK if current is Mode.COUNTS else 1):
             return Mode.COUNTS
-        return Mode.COALESCED if size >= self.coalesced * (1 if now is Mode.FULL else STEP_BACK) else Mode.FULL
+        if size >= self.coalesced * (1 if current is Mode.FULL else STEP_BACK):
+            return Mode.COALESCED
+        return Mode.FULL
 
 
 class RoomMember(Struct, frozen=True, gc=False):
@@ -67,10 +72,11 @@ class RoomMember(Struct, frozen=True, gc=False):
 
     user_id: str
     joined_ms: int
+    """Time of joining in epoch milliseconds."""
     data: bytes
     """JSON; empty if there is none."""
     position: int
-    """Position of the last change: of the joining, or of other data."""
+    """Position at which the member joined, or last gave other data."""
 
 
 class RoomChange(Struct, frozen=True, gc=False):
@@ -99,18 +105,22 @@ class Room:
     """Former members and the positions at which they left, in this order."""
     mode: Mode = Mode.FULL
     digested_until: int = -1
-    """Position up to which its changes were, at times, sent later than changes of users."""
+    """Position of its last digest; -1 before the first. Earlier changes may have been sent later than other events."""
+    number: int = 0
+    """Order in which the rooms got their first members."""
 
     def size(self, but: Set[str]) -> int:
-        """Return the number of members besides these."""
+        """Return the number of members, without those in `but`."""
         return len(self.members) - (len(self.members.keys() & but) if but else 0)
 
     def since(self, position: int) -> tuple[list[RoomMember], list[str]] | None:
         """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
         if position < self.floor:
             return None
+        if position >= self.position:
+            return [], []
         left = list(takewhile(lambda user_id: self.left[user_id] > position, reversed(self.left)))
-        return [m for m in self.members.values() if m.position > position] if position < self.position else [], left
+        return [member for member in self.members.values() if member.position > position], left
 
 
 class Rooms:
@@ -128,6 +138,7 @@ class Rooms:
         self._max_members = max_members
         self._next_position = next_position
         self._rooms: dict[str, Room] = {}
+        self._numbered: NumberedItems[Room] = NumberedItems()
         self._of_user: dict[str, set[str]] = {}
         self._joins = 0
 
@@ -137,6 +148,13 @@ class Rooms:
     def get(self, name: str) -> Room | None:
         """Return the room; None if it has no member."""
         return self._rooms.get(name)
+
+    def after(self, number: int, limit: int) -> list[Room]:
+        """Return the next `limit` rooms after the one with this number, to read and not to change. O(limit).
+
+        A room that has members all the time is in exactly one of successive pages.
+        """
+        return list(islice(self._numbered.after(number), limit))
 
     def of(self, user_id: str) -> Iterable[str]:
         """Return the rooms in which the user is a member."""
@@ -162,16 +180,16 @@ class Rooms:
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def join(self, session: Session[Any], name: str, data: bytes) -> None:
-        """Have a session join a room, or replace its data in a room it is in. `settle` follows."""
+        """Have a session join a room, or replace its data in a room it is in. The caller then settles the user."""
         self._joins += 1
         session.rooms = {**(session.rooms or {}), name: MemberData(self._joins, data)}
 
     def leave(self, session: Session[Any], name: str) -> None:
-        """Have a session leave a room. `settle` follows."""
+        """Have a session leave a room. The caller then settles the user."""
         session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
 
     def leave_forbidden(self, session: Session[Any], visibility: Visibility) -> None:
-        """Have a session leave all rooms that it may no longer enter. `settle` follows."""
+        """Have a session leave all rooms that it may no longer enter. The caller then settles the user."""
         session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
 
     def settle(self, user_id: str, wanted: Mapping[str, bytes], now: Instant) -> list[RoomChange]:
@@ -195,6 +213,7 @@ class Rooms:
         if room is None:
             # Nothing is known about an earlier room of this name, so clients at earlier positions receive it whole.
             room = self._rooms[name] = Room(name, position - 1, position)
+            room.number = self._numbered.add(room)
         room.position = position
         room.members[user_id] = member = RoomMember(user_id, joined_ms, data, position)
         room.left.pop(user_id, None)
@@ -215,4 +234,5 @@ class Rooms:
         room.mode = self._thresholds.mode(len(room.members), room.mode)
         if not room.members:
             del self._rooms[room.name]
+            self._numbered.remove(room.number)
         return RoomChange(room.position, room.name, user_id, None, None if room.members else False)

@@ -10,12 +10,16 @@ its subscription and rooms are still there for the client to return to. A delibe
 
 The grace period depends on how the connection ended:
 
-    ending                                    code               grace period       resumable
-    deliberate close by the client            1000, 1005, 3xxx   none               no
-    closed by the application                 4410               none               no
-    page going away or frozen                 1001, 4001         `going_away`       `resume_window`
-    abrupt loss, unheard for `UNHEARD_S`      1006               the shorter one    `resume_window`
-    abrupt loss, or no answer to a ping       1006               `lost`             `resume_window`
+    ending                                    code                grace period       resumable
+    deliberate close by the client            1000, 1005, 3xxx    none               no
+    closed by the application                 4410                none               no
+    page going away or frozen                 1001, 4001          `going_away`       `resume_window`
+    loss within `UNHEARD_S`, nothing heard    1006                the shorter one    `resume_window`
+    loss, or closed for a broken rule         1006, most others   `lost`             `resume_window`
+    no answer to a ping                       4408                `lost`             `resume_window`
+
+`transports.websocket.endings` has all codes. The grace period is part of `resume_window`. If it is the longer one, the
+session can be resumed until it ends.
 
 Classic connections are sessions without an id. No client can resume one by name, so the user's next classic connection
 counts as its return.
@@ -89,9 +93,11 @@ class Session(Generic[C]):
     session_id: str
     """Empty for a classic connection."""
     device: str
+    """Kind of device; empty if unknown."""
     subscription: Subscription | None
-    """Subscription; None for a classic connection, which is notified about everyone."""
+    """None for a classic connection, which is notified about everyone."""
     active: bool = True
+    """Whether the person is active at this device."""
     visibility: Visibility = EVERYTHING
     """Users and rooms that its client may see. They may change only while no feed includes the connection."""
     token_id: str = ""
@@ -103,9 +109,9 @@ class Session(Generic[C]):
     snapshots: int = 0
     """Number of snapshots sent to its client."""
     whole_from: Cursor = _NO_SNAPSHOT
-    """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
+    """End of the last snapshot. A client with a lower cursor has not received all of that snapshot."""
     stored: object = None
-    """Record of this session for the storage, which alone reads and writes it."""
+    """Record of this session in storage. Only `storage.write_behind` reads and writes it."""
     forget_at: float = 0.0
     """Monotonic time until which it can be resumed; meaningless while it has a connection."""
 

@@ -41,7 +41,7 @@ AUTO = "auto"
 """Choice of `auto`: the status is as detected."""
 
 MAX_SOURCES = 16
-"""Maximum number of sources with a claim about one user. A claim of one more is refused."""
+"""Maximum number of sources with a claim about one user. A claim of one more source is refused."""
 
 MAX_CLAIMED = 100_000
 """Maximum number of absent users with claims. At the bound the user away longest loses theirs."""
@@ -94,7 +94,7 @@ class TimedChoice(NamedTuple):
 
 
 def timed_choice(choice: Choice, lasts: float | None, now: Instant) -> TimedChoice:
-    """Return the choice as made now: for `lasts` seconds, or permanently."""
+    """Return the choice as made now: for `lasts` seconds, or permanently if that is None."""
     if lasts is None:
         return TimedChoice(choice)
     until_ms = now.epoch_ms + int(lasts * 1000)
@@ -144,11 +144,12 @@ def check_claim(claim: Claim) -> None:
 
 def winning_claim(claims: tuple[Claim, ...]) -> Claim | None:
     """Return the claim of the highest priority; of several the one set last, which is the last in `claims`."""
-    return max(reversed(claims), key=lambda claim: claim.priority, default=None)  # the first of equal ones
+    # Reversed, because `max` returns the first of several equal ones.
+    return max(reversed(claims), key=lambda claim: claim.priority, default=None)
 
 
 def without_source(claims: tuple[Claim, ...], source: str) -> tuple[Claim, ...]:
-    """Return all claims but that of this source."""
+    """Return all claims except the one of this source."""
     return tuple(claim for claim in claims if claim.source != source)
 
 
@@ -165,7 +166,7 @@ def deciding_claim(choice: Choice, claims: tuple[Claim, ...]) -> Claim | None:
 
 
 def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
-    """Return the status and details of a user who is present, by choice and claims. No status: as detected."""
+    """Return the status and details of a user who is present, by choice and claims. Status None: as detected."""
     claim = deciding_claim(choice, claims)
     if claim is None:
         return choice

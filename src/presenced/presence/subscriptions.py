@@ -20,7 +20,7 @@ class Selection(Struct, eq=False):
     """Selected users and rooms: everyone, users by id, rooms by name."""
 
     everyone: bool = False
-    users: set[str] = set()
+    users: set[str] = set()  # msgspec copies this default for each object
     rooms: set[str] = set()
 
     @property

@@ -1,6 +1,7 @@
 """One user: the sessions, what was chosen and claimed, and from these what others see.
 
-`User.look` is the rule of visibility over time; `presence.status` has the precedence of choice, claim and detection.
+`User.look` returns what others see now, and what the user's own devices see. `presence.status` has the precedence of
+choice, claim and detection.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ C = TypeVar("C", bound=Hashable)
 
 MAX_DETACHED = 8
 """Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
-period, or else of all, the one that would end first. Others still see the user offline when the last one ends."""
+period, or else of all, the one that would end first. The user does not go offline early, because the others end later.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,8 +57,9 @@ class User(Generic[C]):
     chosen: Choice = AS_DETECTED
     """Permanent choice."""
     timed: Choice | None = None
-    """Temporary choice until `timed_until` (monotonic), when the permanent one returns."""
+    """Temporary choice, after which the permanent one returns; None if there is none."""
     timed_until: float = 0.0
+    """Monotonic end of the temporary choice; meaningless without one."""
     held: HeldRequests[C] | None = None
     """Waiting requests of the user's clients; None before the first change by one of them."""
     seen_ms: int = 0
@@ -68,9 +71,11 @@ class User(Generic[C]):
     display: Display = NO_DISPLAY
     """Display data of the newest token that has any."""
     last_id_ms: int = 0
+    """Number in the id of the newest connection (`next_id_ms`)."""
     last_change: Change | None = None
+    """Last visible change; None if there was none, or if the user went offline and the log has dropped the change."""
     left: tuple[int, int] = (0, 0)
-    """`since_ms` and `seen_ms` of the last change of an offline user, once that is dropped from the log."""
+    """`since_ms` and `seen_ms` of the last change of an offline user, once the log has dropped it."""
     own: OwnState | None = None
     """Last state sent to the user's own sessions; None while no session is of presenced.v1."""
 
@@ -134,7 +139,7 @@ class User(Generic[C]):
         return min(times) if times else None
 
     def choose(self, made: TimedChoice, now: Instant) -> None:
-        """Apply a choice: permanently, or until its end, when the last permanent one returns."""
+        """Apply a choice: permanently, or until its end, after which the permanent choice returns."""
         if made.is_permanent:
             self.chosen, self.timed = made.choice, None
         elif made.ends <= now.monotonic:
@@ -179,7 +184,7 @@ class User(Generic[C]):
 
     @property
     def choice(self) -> Choice:
-        """The choice in force. A temporary choice of nothing before a permanent choice of nothing has no end."""
+        """The choice in force. If both choices choose nothing, it is the permanent one, so clients are shown no end."""
         return self.timed if self.timed is not None and self.has_chosen else self.chosen
 
     @property

@@ -1,8 +1,8 @@
 """The table of users: the known state of each, read access to it, and the eviction of users.
 
-`presence.directory` changes users; everything else reads them here.
+`presence.directory` changes users. Everything else only reads them here.
 
-A user is in the table as long as one of these holds. Otherwise nothing is left to know, and the user is evicted:
+A user is in the table as long as one of these reasons holds. Otherwise the user is evicted:
 
     reason                                        bound
     a session, connected or resumable             connections by the caller, others by `MAX_DETACHED` per user
@@ -12,8 +12,8 @@ A user is in the table as long as one of these holds. Otherwise nothing is left 
     absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
     a held request                                ends with `status_pause`
 
-The display data of evicted users is remembered in a map of its own, which takes less memory, for up to `max_choices`
-users.
+An evicted user looks like one who was never there: offline, without details, and without a pause after the last change.
+Only their display data is remembered, for up to `max_choices` users, in a map that takes less memory.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from presenced.presence.status import MAX_CLAIMED
 from presenced.presence.user import User
 from presenced.presence.versions import VersionClock
 from presenced.runtime.limits import BoundedMap
+from presenced.runtime.numbered import NumberedItems
 
 C = TypeVar("C", bound=Hashable)
 
@@ -39,9 +40,11 @@ class Limits(NamedTuple):
     """Bounds of the table."""
 
     log_entries: int
+    """Changes in the log of recent changes."""
     log_age: float
-    """Seconds."""
+    """Age in seconds of the oldest change in this log."""
     max_announced: int
+    """Announced users. One more is refused."""
     max_choices: int = 100_000
     """Absent users with a choice, and as many evicted users with display data."""
     resume_window: float = 0.0
@@ -79,7 +82,7 @@ class Users(Generic[C]):
         """Display data of evicted users."""
         self.log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
         """Recent changes, for subscribers to everyone. Append one after setting the user's `last_change`."""
-        self._added = 0
+        self._numbered: NumberedItems[User[C]] = NumberedItems()
 
     # Users.
 
@@ -106,7 +109,7 @@ class Users(Generic[C]):
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
-        """Return the rooms in which the user is to be a member, with the data that was given last."""
+        """Return the rooms in which others should see the user, with the data that was given last."""
         user = self.by_id.get(user_id)
         if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}
@@ -146,35 +149,63 @@ class Users(Generic[C]):
         return [user.last_change if user else None for user in known]
 
     def online_after(self, serial: int, limit: int) -> list[tuple[int, Change]]:
-        """Return one page of the users who are not offline, in the order in which they became known. O(users).
+        """Return one page of the users who are not offline, in the order in which they became known.
+
+        The time is proportional to the page and the offline users between its users.
 
         Args:
             serial: Number that the last page returned with its last user; 0 for the first page.
         """
-        found = ((u.serial, u.last_change) for u in self.by_id.values() if u.serial > serial and u.last_change)
+        found = ((user.serial, user.last_change) for user in self._numbered.after(serial) if user.last_change)
         return list(islice(((n, change) for n, change in found if change.view.status is not _OFFLINE), limit))
+
+    def present_after(self, serial: int, limit: int) -> tuple[list[Session[C]], int | None]:
+        """Return one page of the sessions that are connected or in their grace period, by user.
+
+        The sessions of one user are never divided, so the page may have more than `limit` of them if they all belong to
+        one user. The time is proportional to the page and the absent users between its users.
+
+        Args:
+            serial: Number that the previous page returned; 0 for the first page.
+
+        Returns:
+            The sessions, and the number for the next page; None if this is the last page.
+        """
+        found: list[Session[C]] = []
+        last = serial
+        for user in self._numbered.after(serial):
+            present = [session for session in user.sessions if session.is_present]
+            if present and found and len(found) + len(present) > limit:
+                return found, last
+            if present:
+                found += present
+                last = user.serial
+        return found, None
 
     # Changes of the table, for `presence.directory` only.
 
     def get_or_add(self, user_id: str) -> User[C]:
-        """Return the user, who is added if unknown."""
+        """Return the user, after adding them if unknown."""
         user = self.by_id.get(user_id)
         if user is None:
-            self._added += 1
-            user = self.by_id[user_id] = User(user_id, self._added)
+            user = self.by_id[user_id] = User(user_id)
+            user.serial = self._numbered.add(user)
             if self.displays:
                 user.display = self.displays.pop(user_id) or NO_DISPLAY
         return user
 
     def evict_if_unneeded(self, user: User[C]) -> None:
-        """Evict a user if nothing about them is known any more."""
+        """Evict a user if no reason is left to remember them (see the head of this file)."""
         if user.sessions or user.announced or (user.last_change and user.last_change.position > self.log.floor):
             return
         if user.user_id in self.with_choice or user.user_id in self.with_claim:
             return
         if user.held is not None and user.held.deadline is not None:
             return
-        if self.by_id.pop(user.user_id, None) and user.display != NO_DISPLAY:
+        if self.by_id.pop(user.user_id, None) is None:
+            return
+        self._numbered.remove(user.serial)
+        if user.display != NO_DISPLAY:
             self.displays.set(user.user_id, user.display)
 
     def _is_latest(self, change: Change) -> bool:

@@ -28,10 +28,10 @@ class VersionCounter:
     newest = 0
 
     def next(self, after: int) -> int:
-        """Return the next number. All versions of this process come from here, so `after` cannot be above `newest`."""
+        """Return the next number. It is above `after`, because all versions of this process come from here."""
         self.newest += 1
         return self.newest
 
     def advance(self, number: int) -> None:
-        """Continue above `number`, which an earlier start has given."""
+        """Continue above `number`. An earlier start may have given the lower ones."""
         self.newest = max(self.newest, number)

@@ -7,8 +7,8 @@ All filtering goes through here. A viewer sees a user
     3. if the viewer's token, or the setting `visibility`, allows everyone or names the user;
     4. in a room that both are in, regardless of the rest.
 
-`Visibility` is that of one session and knows nothing of rooms' members, because a session is sent a room's members with
-the room. `node.service.ViewerScope` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
+`Visibility` is that of one session. It does not apply rule 4, because a session receives the members of a room together
+with the room. `node.service.ViewerScope` is that of a user with all sessions, for the HTTP API. It applies all rules.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MAX_BLOCKED = 1_000
 """Maximum number of users that a session blocks. A token with more is refused."""
 
 NOBODY: frozenset[str] = frozenset()
+"""No users."""
 
 
 class Visibility(Struct, frozen=True):

@@ -1,8 +1,8 @@
 """The interface of a protocol that clients speak, and the table of all protocols.
 
-A protocol is an object. It reads the messages of its clients, decides which ones they receive (its feed), and enters
-their sessions into the directory. The node knows protocols by this interface only, so another one is a new class
-and a line in `node.build`. The life of one connection:
+A protocol is an object. It reads the messages of its clients, decides which messages they receive (its feed), and
+enters their sessions into the directory. The node knows protocols by this interface only, so another one is a new class
+and an argument of `node.build.build_node`. The life of one connection:
 
     transport                node                                   protocol
     ---------                ----                                   --------
@@ -11,13 +11,15 @@ and a line in `node.build`. The life of one connection:
                              check limits                           connect(request), replaces(...)
                              adopt the connection  -------------->  opened(...): directory, first message, feed
     message    ------------------------------------------------->   received(...)
+    drained    ------------------------------------------------->   drained(...)
                              the user's own state changed  ------>  self_changed(...)
                              a newer token allows other things  ->  visibility_changed(...)
+                             the token is about to expire  ------>  token_expires(...)
     end        ----------->  forget the connection  ------------->  closed(...)
                              stop  ------------------------------>  goodbye(...)
 """
 
-# ruff: noqa: B027  # empty methods are hooks that a protocol may leave out
+# ruff: noqa: B027  # empty methods are hooks, and a protocol overrides only those it needs
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class ConnectRequest(NamedTuple):
     """Request with which a client connected. Its handshake has been accepted."""
 
     path: bytes
+    """Path of the URL."""
     query: bytes
+    """Query of the URL, as received, without the question mark."""
     subprotocol: str
     """Agreed subprotocol; empty if none."""
     token: str
@@ -62,13 +66,13 @@ class Admitted(NamedTuple):
 
 
 class Publisher(Protocol):
-    """Publisher of results, which a protocol calls after it has changed the directory (`node.publisher`)."""
+    """Publisher of outcomes (`node.publisher`). A protocol calls it after it has changed the directory or the rooms."""
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
 
     def settle_rooms(self, user_id: str, now: Instant) -> None:
-        """Bring the rooms into line with the rooms of the user's sessions."""
+        """Make the user a member of exactly the rooms of their sessions, and notify others of the changes."""
 
     def session_opened(self, connection: Connection) -> None:
         """Record that the session of a connection opened, or was resumed."""
@@ -100,6 +104,8 @@ class ClientProtocol(ABC):
     """Values of `Sec-WebSocket-Protocol` that select it; an empty one stands for clients that offer none."""
     is_compressed = False
     """Whether its messages are worth compressing for clients that offer it."""
+    warns = False
+    """Whether clients are warned before their tokens expire (`token_expires`)."""
     feed: Feed
     """Source of the messages that its connections receive about others."""
 
@@ -118,7 +124,7 @@ class ClientProtocol(ABC):
         return user_id_from_query(request.query, placeholders)
 
     def connect(self, request: ConnectRequest) -> Any:
-        """Return the parameters of the request, parsed; the node passes them to `opened`.
+        """Return the parameters of the request, parsed. The node passes them to `replaces` and `opened`.
 
         Raises:
             BadParameter: One of them is invalid.
@@ -126,7 +132,7 @@ class ClientProtocol(ABC):
         return None
 
     def replaces(self, user_id: str, parameters: Any) -> bool:
-        """Return whether the connection takes the place of another open one of the user."""
+        """Return whether a connection with these parameters takes the place of another open one of the user."""
         return False
 
     def token_in(self, message: str | bytes) -> str:
@@ -135,9 +141,9 @@ class ClientProtocol(ABC):
 
     @abstractmethod
     def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
-        """Enter a connection: send its first message, then add it to the feed.
+        """Enter a connection into the directory, send its first message, and then add it to the feed.
 
-        Afterwards `connection.session` is set.
+        Set `connection.session` and `connection.connection_id`.
         """
 
     @abstractmethod
@@ -151,20 +157,17 @@ class ClientProtocol(ABC):
         """Apply the visibility that a newer token of the connection grants."""
         connection.session.visibility = visibility
 
-    warns = False
-    """Whether clients are warned before their tokens expire."""
-
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
 
     def drained(self, connection: Connection) -> None:
-        """Handle that a client has read everything."""
+        """Handle that a slow client has read everything."""
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection that is about to leave the directory."""
 
     def goodbye(self, connection: Connection, retry_in: float) -> None:
-        """Send a client the notice that the server stops, with the seconds after which it should reconnect."""
+        """Send a client the notice that the server stops. It should reconnect after `retry_in` seconds."""
 
 
 class Protocols:
@@ -172,6 +175,7 @@ class Protocols:
 
     def __init__(self, protocols: Iterable[ClientProtocol]) -> None:
         self.all = tuple(protocols)
+        """All protocols, in the order in which they were registered."""
         self._by_name: dict[tuple[bytes, str], ClientProtocol] = {}
         for protocol in self.all:
             for subprotocol in protocol.subprotocols:
@@ -182,7 +186,7 @@ class Protocols:
                 self._by_name[key] = protocol
 
     def find(self, path: bytes, subprotocol: str) -> ClientProtocol:
-        """Return the protocol for an accepted handshake."""
+        """Return the protocol for an accepted handshake, which agreed to one of `subprotocols` or to none."""
         return self._by_name[path, subprotocol]
 
     @property

@@ -1,4 +1,8 @@
-"""Requests of clients: a registry of their types and of the functions that handle them."""
+"""Requests of clients: a registry of their types, and of the functions that handle them.
+
+A protocol has one registry. Each kind of request is a `msgspec.Struct` with a tag, and one function handles it. A
+decoder for the union of all these types parses a message, checks its fields and selects the type in one step.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ from presenced.runtime import strict_json
 C = TypeVar("C")
 
 Handler = Callable[[C, Any], None]
-"""Function of the context of a request and the request."""
+"""Function that handles a request. Its arguments are the context of the request and the request."""
 
 
 class RequestRefused(Exception):
-    """Refusal of a request, which has had no effect. The client receives the fault and the message."""
+    """Refusal of a request, which then has no effect. The client receives the fault and the message."""
 
     def __init__(self, fault: Fault, message: str) -> None:
         self.fault = fault
@@ -27,7 +31,7 @@ class RequestRefused(Exception):
 
 
 class Handlers(Generic[C]):
-    """The requests of one protocol. `C` is the type of the context that handlers are given.
+    """The requests of one protocol. `C` is the type of the context that handlers receive.
 
         handlers: Handlers[Context] = Handlers()
 
@@ -40,8 +44,11 @@ class Handlers(Generic[C]):
     def __init__(self) -> None:
         self._by_type: dict[type, Handler[C]] = {}
 
-    def handles(self, *types: type) -> Callable[[Callable[[C, Any], None]], Callable[[C, Any], None]]:
-        """Register the decorated function for requests of these types, each a tagged `msgspec.Struct`."""
+    def handles(self, *types: type) -> Callable[[Handler[C]], Handler[C]]:
+        """Register the decorated function for requests of these types, each a tagged `msgspec.Struct`.
+
+        Register all of them before the first call of `parse`, which builds the decoder.
+        """
 
         def register(handler: Handler[C]) -> Handler[C]:
             for one in types:

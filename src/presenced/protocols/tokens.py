@@ -16,8 +16,10 @@ reason why it does not accept the token."""
 
 
 class _Auth(Struct, tag_field="type", tag="AUTH"):
-    """AUTH as the first message, and at any time in the classic protocol. Other fields are ignored, as the classic
-    protocol promises. Only the token counts here, because an unauthenticated client cannot be sent an ERROR."""
+    """AUTH as the first message, and at any time in the classic protocol.
+
+    Other fields are ignored. The classic protocol promises that, and an unauthenticated client cannot be sent an ERROR.
+    """
 
     token: str
 

@@ -68,20 +68,20 @@ class SystemClock:
         self._loop.call_soon(action)
 
     def call_at(self, at: float, action: Action) -> Cancellable:
-        """Call `action` when `monotonic` has reached `at`, to the millisecond."""
+        """Call `action` when `monotonic` reaches `at`, perhaps a millisecond early."""
         return self._loop.call_later(max(0.0, at - time.monotonic()), action)
 
 
 class Timer:
-    """One timer for any number of actions, each with at most one deadline.
+    """One timer for any number of actions, each with at most one deadline. The action itself is the key.
 
-    Bounds: as `runtime.deadlines.Deadlines`, by the number of waiting actions.
+    Bounds: the number of waiting actions, as for `runtime.deadlines.Deadlines`.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._deadlines: Deadlines[Action] = Deadlines()
-        self._armed_for: float | None = None
+        self._armed_for: float | None = None  # monotonic time for which the loop's timer is set; None if it is not
         self._handle: Cancellable | None = None
 
     def __contains__(self, action: Action) -> bool:
@@ -116,5 +116,5 @@ class Timer:
         try:
             while (action := self._deadlines.pop_due(now)) is not None:  # one by one: an action may cancel the next
                 action()
-        finally:  # an action that raises must not stop the others: the timer fires again for them
+        finally:  # if an action raises, the loop logs it, and the timer fires again at once for the other actions
             self._arm()

@@ -1,8 +1,8 @@
 """Deadlines: keys that become due at a time.
 
-A heap of pairs of time and serial number, and two dictionaries that link serial numbers and keys. Cancelling only
-removes the links. The pair stays in the heap until it comes first, or until more than half of the heap is stale and it
-is rebuilt. That keeps cancelling O(1), which matters because most deadlines are cancelled: clients answer in time.
+The heap contains pairs of time and serial number. Two dictionaries link serial numbers and keys. Cancelling only
+removes the links. The pair stays in the heap until it is the first one, or until the heap is rebuilt because more than
+half of it is stale. So cancelling is O(1). That matters because most deadlines are cancelled: clients answer in time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SLACK = 64
 class Deadlines(Generic[K]):
     """At most one deadline per key. Times are monotonic seconds.
 
-    Setting costs O(log n), cancelling O(1). Memory is bounded by twice the number of keys plus `_SLACK`. A cancelled
-    deadline leaves a pair of numbers in the heap, but never its key.
+    Setting costs O(log n) amortised, cancelling O(1). After each `set` the heap has at most `_SLACK` entries more than
+    twice the number of keys. A cancelled deadline leaves a pair of numbers in the heap, but never its key.
     """
 
     __slots__ = ("_heap", "_keys", "_last", "_serials")
@@ -39,7 +39,7 @@ class Deadlines(Generic[K]):
         return key in self._serials
 
     def set(self, key: K, at: float) -> None:
-        """Make `key` due at `at`. It replaces any other deadline of the key."""
+        """Make `key` due at `at`. This replaces its earlier deadline."""
         self.cancel(key)
         self._last += 1
         self._serials[key] = self._last

@@ -4,7 +4,8 @@ Python's cyclic garbage collector stops the event loop while it runs. A full col
 refer to others, about eight for each connection. With 15,000 connections it stopped the loop for 45 ms.
 
 `keep_pauses_short` therefore moves the survivors of each full collection out of the collector's sight (`gc.freeze`),
-and lets full collections happen more often. Each one examines only objects created since the last one: 6 ms.
+and lets full collections happen more often. Each one then examines only objects created since the last one, which takes
+6 ms.
 
 The price is that a cycle among frozen objects is never collected. Connections, sessions and users are in no cycle. Only
 objects of an HTTP request that is being answered at that moment may stay behind.
@@ -23,7 +24,8 @@ defaults, there is one middle collection per 7,000 new objects."""
 class Pauses:
     """Duration of collections from `start` to `stop`.
 
-    It holds plain numbers, not metrics: a collection may begin anywhere, also while the lock of a metric is held.
+    It holds plain numbers, not metrics, because a collection may begin anywhere. If it begins while the lock of a
+    metric is held, updating that metric might wait for ever.
     """
 
     def __init__(self) -> None:

@@ -27,6 +27,6 @@ def timestamp(epoch_ms: int) -> str:
     return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
 
 
-@lru_cache(maxsize=8)  # all changes of a second share it; formatting is most of the cost of encoding
+@lru_cache(maxsize=8)  # all changes of a second share the result, and formatting is most of the cost of encoding
 def _to_the_second(epoch: int) -> str:
     return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%S}"

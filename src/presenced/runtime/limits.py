@@ -1,4 +1,4 @@
-"""Bounds in number and rate: a map that evicts its oldest entry, token buckets, and the best pace seen.
+"""Bounds in number and rate: a map that evicts its oldest entry, token buckets, and the highest rate so far.
 
 Time is an argument everywhere, in monotonic seconds.
 """
@@ -21,7 +21,8 @@ class BoundedMap(Generic[K, V]):
     entry that was set least recently. Reading an entry does not renew it.
 
     Because all entries live equally long, the oldest always expires first. Expiring therefore needs no heap, and each
-    operation is O(1) amortised. Expired entries stay in the map, and in its length, until a call that has the time.
+    operation is O(1) amortised. An expired entry stays in the map, and in its length, until it is read or another one
+    is set, or until `expire`.
 
     Args:
         ttl: Lifetime of an entry in seconds. By default entries do not expire, and `now` can be omitted everywhere.
@@ -56,7 +57,7 @@ class BoundedMap(Generic[K, V]):
 
         Returns:
             Entry that was evicted because the map was full, as key and value; None if there was room. Expired entries
-            leave room. If `max_entries` is 0, it is the entry itself.
+            are removed first. If `max_entries` is 0, the evicted entry is the new one.
         """
         if self._ttl < inf:
             self.expire(now)
@@ -105,10 +106,10 @@ class Bucket:
 
 
 class Buckets:
-    """Token buckets by key.
+    """Token buckets by key, with one rate in tokens per second and one burst for all.
 
-    Bounds: `max_keys`. At the bound, the bucket used least recently is evicted. It is full again by then, unless more
-    keys than that are in use.
+    Bounds: `max_keys`. At the bound, the bucket from which a token was taken least recently is evicted. It is full by
+    then, unless more keys than that are in use.
     """
 
     def __init__(self, rate: float, burst: float, max_keys: int) -> None:
@@ -122,7 +123,7 @@ class Buckets:
 
     def take(self, key: str, now: float) -> float:
         """Take a token and return 0, or return the seconds until there is one."""
-        left = self._now(key, now)
+        left = self._tokens(key, now)
         if left < 1:
             return (1 - left) / self._rate
         self._left.set(key, (left - 1, now))
@@ -130,10 +131,10 @@ class Buckets:
 
     def wait(self, key: str, now: float) -> float:
         """Return the seconds until there is a token to take; 0 if there is one."""
-        left = self._now(key, now)
+        left = self._tokens(key, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
-    def _now(self, key: str, now: float) -> float:
+    def _tokens(self, key: str, now: float) -> float:
         left, at = self._left.get(key) or (self._burst, now)
         return min(self._burst, left + (now - at) * self._rate)
 
@@ -146,6 +147,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.best = self.LEAST
+        """Events per second, in the best second so far."""
         self._second = float("-inf")
         self._events = 0
 

@@ -64,7 +64,7 @@ class TextFormatter(logging.Formatter):
 
 
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that JSON allows in a text, but that end a line or change its direction for some log readers."""
+"""Characters that JSON allows in a text although they end a line or change its direction for some log readers."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -81,6 +81,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        if record.exc_info:  # only in a helper process: the server's queue handler has merged it into the message
+            line["message"] += f"\n{self.formatException(record.exc_info)}"
         try:
             text = self._encoder.encode(line).decode()
         except UnicodeEncodeError:  # half a surrogate pair, which a file name may contain, and msgspec rejects
@@ -137,7 +139,7 @@ def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Return whether systemd connected the stream to its journal, which adds the time to every line.
 
     `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and standard
-    error have a connection each, it describes that of standard error. Standard output is then another socket.
+    error have separate connections, it describes that of standard error. Standard output is then another socket.
     """
     try:
         ours, error = os.fstat(stream.fileno()), os.fstat(2)
@@ -188,7 +190,7 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
     waiting_handler = _BoundedQueueHandler(waiting)
     if form == "json":
         writer.setFormatter(formatter)
-    else:  # `QueueHandler.prepare` merges message and traceback into one text, which cannot be escaped afterwards.
+    else:  # on this handler, because its `prepare` merges message and traceback, which cannot be escaped afterwards
         waiting_handler.setFormatter(formatter)
     root.addHandler(waiting_handler)
     root.setLevel(logging.WARNING)

@@ -1,4 +1,10 @@
-"""Metrics of a server, in the Prometheus format. Each server has its own registry, also two in one process."""
+"""Metrics of a server, in the Prometheus format.
+
+Each server has its own registry, so that several can run in one process. Metrics that any part increments are declared
+here. A part that can be asked for a number, such as how many connections are open, registers a gauge with `gauge`.
+
+`docs/reference/metrics.md` is generated from the names and texts, in this order.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from presenced.runtime.gc import Pauses
 
-_SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_CHANGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
+_DURATIONS_S = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
+"""Media type of `Metrics.exposition`."""
 
 
 class Metrics:
@@ -24,8 +31,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         counter = partial(Counter, registry=self.registry)
-        sizes = partial(Histogram, registry=self.registry, buckets=_CHANGES)
-        durations = partial(Histogram, registry=self.registry, buckets=_SECONDS)
+        sizes = partial(Histogram, registry=self.registry, buckets=_SIZES)
+        durations = partial(Histogram, registry=self.registry, buckets=_DURATIONS_S)
 
         # Connections.
         self.opened = counter("presenced_connections_opened", "Connections that were opened.")
@@ -51,7 +58,7 @@ class Metrics:
         self.sessions = counter(
             "presenced_sessions",
             "Connections of presenced.v1, by what happened to the session. new: it was created. resumed: the client "
-            "got the missed changes. told_again: the client got a new snapshot.",
+            "received the missed changes. told_again: the client received a new snapshot.",
             ["how"],
         )
         self.received = counter("presenced_messages_received", "Messages received from clients.")
@@ -95,7 +102,7 @@ class Metrics:
         self.records_dropped = counter("presenced_storage_facts_dropped", "Records dropped because too many waited.")
         self.records_merged = counter(
             "presenced_storage_facts_merged",
-            "Changes not stored because too many waited and a newer one of the same user or room did, too.",
+            "Changes not stored, because too many waited and there was a newer one of the same user or room.",
         )
         self.records_unusable = counter(
             "presenced_storage_facts_unusable", "Records dropped because the database rejects them."
@@ -108,16 +115,16 @@ class Metrics:
         self.loop_lag = durations(
             "presenced_loop_lag_seconds", "Delay of the heartbeat tick, which shows how busy the event loop is."
         )
-        self.gc_pauses = pauses = Pauses()
+        self.gc_pauses = Pauses()
         self.gauge(
             "presenced_gc_paused_seconds",
             "Total time for which garbage collections stopped the process.",
-            lambda: pauses.seconds,
+            lambda: self.gc_pauses.seconds,
         )
         self.gauge(
             "presenced_gc_longest_pause_seconds",
             "Longest pause for a garbage collection since the start.",
-            lambda: pauses.longest,
+            lambda: self.gc_pauses.longest,
         )
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:

@@ -14,9 +14,8 @@ _REFUSED = re.compile(
 )
 """Characters that no name may contain.
 
-Unicode never changes these sets (its stability policy fixes Cc, Zl, Zp, Cs and the noncharacters), so which ids are
-allowed does not depend on the Unicode version of Python. `docs/reference/websocket-classic.md` lists the same
-characters.
+Unicode's stability policy fixes the categories Cc, Zl, Zp and Cs and the noncharacters. So the allowed ids do not
+depend on the Unicode version of Python. `docs/reference/websocket-classic.md` lists the same characters.
 """
 
 MAX_QUOTED = 200
@@ -30,7 +29,7 @@ def refused_character(text: str) -> str:
     direction of the following text. Joiners, spaces of all kinds and unassigned characters are allowed, because scripts
     and emoji need them.
     """
-    # Each refused character is unprintable in every version of Unicode, so the cheaper test suffices for most texts.
+    # No refused character is printable in any version of Unicode, so the cheaper test suffices for most texts.
     if text.isprintable() or (found := _REFUSED.search(text)) is None:
         return ""
     return f"U+{ord(found[0]):04X}"

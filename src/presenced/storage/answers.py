@@ -19,6 +19,18 @@ class StoredSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
     last_active: int = 0
 
 
+class LastSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """When a user was last seen."""
+
+    user_id: UserId
+    status: SeenStatus
+    """Current status."""
+    last_seen: int = 0
+    """When the user was last known to be present; omitted for a user who was never present."""
+    last_active: int = 0
+    """When the user last connected, chose a status or became active."""
+
+
 class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A stored change."""
 

@@ -29,13 +29,13 @@ from sqlalchemy.sql.dml import Delete, Insert, Update
 from presenced.errors import ConfigError
 
 LOCK_TIMEOUT_S = 2.0
-"""Seconds for which SQLite waits while another process writes to the file. The transaction fails then."""
+"""Seconds for which SQLite waits while another process writes to the file. Then the transaction fails."""
 
 CONNECT_TIMEOUT_S = 5.0
-"""Seconds for a connection to a database server, new or from the pool."""
+"""Seconds for a connection to a database server, new or from the pool. Then the transaction fails."""
 
 WRITE_TIMEOUT_S = 10.0
-"""Seconds for a transaction that writes, unless the caller sets another timeout."""
+"""Seconds for a transaction that writes, unless the caller sets another timeout. Then it is rolled back."""
 
 _SERVER_POOL: dict[str, Any] = {
     "pool_size": 3,
@@ -48,7 +48,7 @@ _PRISMA_ONLY = {
     "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",
     "sslpassword", "statement_cache_size", "single_use_connections", "max_idle_connection_lifetime", "application_name",
 }  # fmt: skip
-"""Parameters that the URL of an application may have and that mean nothing here. They are ignored."""
+"""Parameters of Prisma that the URL of an application may have. They mean nothing here, and are ignored."""
 
 
 def open_database(url: str) -> AsyncEngine:
@@ -98,8 +98,8 @@ def _open_file(path: Path) -> AsyncEngine:
         except sqlite3.OperationalError as error:  # a read-only file cannot change its mode, and may be in it already
             if "readonly" not in str(error):
                 raise
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA journal_size_limit=67108864")
+        cursor.execute("PRAGMA synchronous=NORMAL")  # with WAL, a power failure loses the last commits, not the file
+        cursor.execute("PRAGMA journal_size_limit=67108864")  # 64 MiB: the WAL shrinks again after a burst
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -174,7 +174,7 @@ async def execute_many(
         compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
         names = compiled.positiontup
         assert names is not None, "the drivers here take parameters by position"
-        assert len(names) > 1, "each of the statements here has several"
+        assert len(names) > 1, "with a single name, itemgetter would return the value without a tuple"
         text = texts[statement] = _Text(str(compiled), itemgetter(*names))
     await connection.exec_driver_sql(text.sql, [text.values(row) for row in rows])
 
@@ -267,5 +267,6 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def is_driver_error(error: Exception) -> bool:
-    """Return whether the error is of a driver. SQLAlchemy does not wrap all, such as asyncpg's while connecting."""
+    """Return whether a database driver raised the error. SQLAlchemy does not wrap all of these, for example errors of
+    asyncpg while it connects."""
     return type(error).__module__.partition(".")[0] in ("asyncpg", "aiomysql", "pymysql", "sqlalchemy", "sqlite3")

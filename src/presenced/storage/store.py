@@ -2,8 +2,8 @@
 
 Every method works within a transaction of its caller, and may be repeated: a second call changes nothing more. Rows are
 upserts by a key that the server made, and a user's row gives way only to the same or a higher version. So the storage
-worker may repeat a transaction whose result it does not know, the server may send batches again to a new worker, and an
-old worker that still writes does no harm.
+worker may repeat a transaction whose result it does not know. The server may send batches again to a new worker. An old
+worker that still writes does no harm.
 
 A row of `presenced_users` or `presenced_sessions` belongs to the server that wrote it last: `node`, the name of the
 server, and `epoch`, one start of it. A server is *dead* if its node has started again with another epoch, or if it gave
@@ -62,13 +62,14 @@ from presenced.storage.records import (
 from presenced.storage.schema import changes, claims, nodes, revocations, sent_states, sessions, users, webhooks
 
 PRUNED_ROWS = 2_000
-"""Maximum number of rows that one statement deletes because of their age. More of them take further transactions."""
+"""Maximum number of rows that one statement deletes because of their age, apart from rows of the same millisecond.
+Further transactions delete the rest."""
 
 PAGE_ROWS = 2_000
 """Number of rows read at a time at the start."""
 
 MAX_RESTORED_CLAIMS = MAX_CLAIMED
-"""Maximum number of claims that are restored. Of more, those set last are."""
+"""Maximum number of claims that are restored. If there are more, the ones set last are restored."""
 
 SILENT_MS = 300_000
 """Milliseconds without a sign of life after which any server of the same database considers another one dead."""
@@ -268,13 +269,14 @@ class Store:
     async def restored(self, connection: AsyncConnection, now_ms: int, most: int) -> AsyncIterator[list[Restored]]:
         """Yield pages of the choices, display data, claims and revocations that are in force at `now_ms`.
 
-        Args:
-            most: Maximum number of users whose choices, and of users whose display data, are restored: those seen
-                last. They come in ascending order of that time, because the server evicts the oldest first.
+        Choices and display data are in ascending order of the time at which their users were last seen, because the
+        server evicts the oldest first. `MAX_RESTORED_CLAIMS` limits claims. Revocations are not limited here, because a
+        setting that saves memory must never make a revoked token valid again. They are in descending order of their
+        end, because the server drops the ones beyond `MAX_REVOCATIONS`.
 
-        Claims are limited by `MAX_RESTORED_CLAIMS`. Revocations are not limited here: a setting that saves memory must
-        never make a revoked token valid again. They come in descending order of their end, because the server drops
-        those beyond `MAX_REVOCATIONS`.
+        Args:
+            most: Maximum number of users whose choices are restored, and of users whose display data is. If there are
+                more, the ones seen last are restored.
         """
         chose = or_(users.c.chosen.is_not(None), users.c.timed.is_not(None))
         last = select(users.c.user_id, users.c.chosen, users.c.timed, users.c.seen_ms).where(chose)
@@ -301,7 +303,7 @@ class Store:
     # Pruning.
 
     async def prune(self, connection: AsyncConnection, now_ms: int) -> bool:
-        """Delete some of what is too old. Return whether there is more."""
+        """Delete rows that are too old, at most some thousands. Return whether there may be more."""
         oldest = now_ms - (self._history_ms or SHORT_HISTORY_MS)
         full = [await _prune(connection, changes, changes.c.at_ms, oldest)]
         full.append(await _prune(connection, sessions, sessions.c.closed_ms, oldest))
@@ -349,11 +351,12 @@ def _without_ended(choices: RestoredChoices, now_ms: int) -> RestoredChoices | N
 
 
 async def _prune(connection: AsyncConnection, table: Table, time: ColumnElement[int], oldest: int) -> bool:
-    """Delete up to `PRUNED_ROWS` rows older than `oldest`, and those of the same millisecond.
-
-    Return whether there may be more.
+    """Delete up to `PRUNED_ROWS` rows older than `oldest`, and further rows of the same millisecond.
 
     The bound is a time, found by the index on it, because not every database deletes with a limit.
+
+    Returns:
+        Whether there may be more rows to delete.
     """
     old = select(time).where(time < oldest).order_by(time).offset(PRUNED_ROWS - 1).limit(1)
     until = (await connection.execute(old)).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""URL of the database that the settings name. It does without SQLAlchemy, because the server never loads that."""
+"""URL of the database that the settings name. This module does not import SQLAlchemy, because the server never does."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ Life of a record:
     event -> collected -> (due) -> batch -> worker -> transaction -> confirmed
              | here                | `worker.client`  | `worker.program`
 
-1. *Collected.* For a user, only a reference is kept: the record is made when it is sent, so any number of events in
+1. *Collected.* For a user, only a reference is stored. The record is made when it is sent, so any number of events in
    between is one row. A session has one record, which is updated in place. Changes and occupancies of rooms are events,
-   and all of them are sent, in order. Claims and revocations are few; the newest of each key is sent.
+   and all of them are sent, in order. Claims and revocations are few, and the newest of each key is sent.
 2. *Due.* Changes, claims and revocations are due at once, users and sessions at most every `STATE_PERIOD_S`. A user who
    reloads a page, or changes ten times while the database is slow, is one row. A flush runs `PERIOD_S` after an event
    and again until nothing waits. An idle server has no timer.
-3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind, if the worker accepts a batch. While it does not,
+3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind if the worker accepts a batch. While it does not,
    everything waits here, and a flush every `BLOCKED_PERIOD_S` applies the bounds.
 4. *Worker.* The worker writes all batches that have arrived in one transaction and confirms them. The client sends
    unconfirmed batches again to a new worker. Writing a batch twice changes nothing, so nothing is lost or doubled.
@@ -24,12 +24,12 @@ Life of a record:
 | `MAX_WAITING` users, sessions, claims with revocations | the oldest are dropped |
 | `MAX_WAITING` changes | only the newest of each user and room stays, and of these only the newest `MAX_WAITING / 2` |
 
-So under overload the history has gaps, but the last state of each user and room is stored and sent to webhooks, as long
-as fewer than half the bound of them wait. `presenced_storage_facts_merged_total` counts the first step of the bound of
-changes, and `presenced_storage_facts_dropped_total` everything else.
+So under overload the history has gaps. The last state of each user and room is still stored and sent to webhooks, as
+long as fewer than half the bound of them wait. `presenced_storage_facts_merged_total` counts changes replaced by a
+newer one, and `presenced_storage_facts_dropped_total` everything else that a bound discards.
 
-The way back: at a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive
-long after the server has begun to serve. Decisions made since then take precedence (`presence.restore`).
+*Restoring.* At a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive long
+after the server has begun to serve. Decisions made since then take precedence (`presence.restore`).
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ PERIOD_S = 0.02
 """Seconds from an event to the flush. Events in between share a batch."""
 
 STATE_PERIOD_S = 0.25
-"""Seconds for which users and sessions are collected after some were sent. With the time that writing takes, this stays
-below the second of last seen that may be lost when the server dies."""
+"""Seconds for which users and sessions are collected after some were sent. A server that is killed should lose at most
+one second of last seen, and this leaves the rest of that second for writing."""
 
 BLOCKED_PERIOD_S = 1.0
 """Seconds between two flushes while the worker accepts nothing. A confirmed batch causes a flush earlier."""
@@ -89,11 +89,11 @@ MAX_WAITING = 100_000
 """Maximum number of waiting records of each kind; the table above says what happens beyond it."""
 
 MAX_ADDRESS_CHARACTERS = 64
-"""Length of the column. A longer address is truncated."""
+"""Maximum number of characters of a stored address, the length of its column. A longer one is truncated."""
 
 MAX_SUBJECT_CHARACTERS = 255
-"""Length of the column. User ids are shorter. A longer token id is not stored, so its revocation ends with the server.
-"""
+"""Maximum number of characters of a revocation's subject, the length of its column. User ids are shorter. A longer
+token id is not stored, so its revocation ends with the server."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -103,14 +103,14 @@ class StorageWorker(Protocol):
     """Receiver of batches (`worker.client.WorkerClient`)."""
 
     @property
-    def takes(self) -> bool:
-        """Whether the worker accepts a batch now."""
+    def accepts_batch(self) -> bool:
+        """Whether the worker accepts a batch now. If not, the caller keeps its records and asks again later."""
 
     @property
     def warning(self) -> str:
         """Text for operators about a fault; empty if there is none."""
 
-    def give(self, records: list[Record], position: int) -> None:
+    def store_batch(self, records: list[Record], position: int) -> None:
         """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
@@ -307,10 +307,10 @@ class WriteBehind:
     def flush(self) -> None:
         """Send one batch of what is due, if the worker accepts it. Call this again when it accepts more."""
         now = self._clock.monotonic()
-        if self._worker.takes and (records := self._batch(now)):
-            self._worker.give(records, self.position)
+        if self._worker.accepts_batch and (records := self._batch(now)):
+            self._worker.store_batch(records, self.position)
         self._apply_bounds()
-        self.blocked = bool(self.waiting) and not self._worker.takes
+        self.blocked = bool(self.waiting) and not self._worker.accepts_batch
         if not self.waiting:
             self._timer.cancel(self.flush)
         else:

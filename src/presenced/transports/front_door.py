@@ -13,8 +13,9 @@ Rules:
 - A handshake is a GET of a WebSocket path that offers `websocket` and nothing else. The server ignores any other
   offer to upgrade (RFC 9110 section 7.8). It reads the body as usual and sends one response per request.
 - A handshake has no body. It may arrive on a connection that was used before, and frames may follow it immediately.
-- Limits are checked in a fixed order. When a client connects: connections of the whole server, then of one address. At
-  the handshake: whether the server is stopping or behind, then the rate of the address.
+- Limits are checked in a fixed order. When a client connects: connections of its address, then of the whole server. At
+  the handshake: whether the server is stopping or behind, then the limits of the address. Behind a proxy the address is
+  known only at the handshake, and its connections are counted there.
 - Every refusal goes through `FrontDoor.refused`, which logs and counts it.
 
 `tests/security/test_smuggling.py` checks the HTTP rules, directly and behind nginx and Caddy.
@@ -42,8 +43,7 @@ from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.handshake import Handshake
 
 MAX_RETRY_S = 10
-"""Maximum value of `Retry-After` when the server is behind."""
-
+"""Maximum value of `Retry-After` in seconds when the server is behind."""
 
 Peer = HttpConnection | WebSocketConnection
 """An open connection of either kind."""
@@ -120,7 +120,7 @@ class FrontDoor:
             answer = handshake.answer(head.version, head.headers)
             if not isinstance(answer, Refusal):
                 token = answer.token or _token(head.query)
-                websocket = self._hand_over(connection)
+                websocket = self._successor(connection)
                 request = ConnectRequest(head.path, head.query, answer.subprotocol, token)
                 websocket.upgrade(answer.response, request, answer.deflates)
                 if early := connection.hand_over():
@@ -135,7 +135,8 @@ class FrontDoor:
         origin = next((value for name, value in connection.headers if name == b"origin"), b"")
         self._handler.turned_away(refusal, origin)
 
-    def _hand_over(self, connection: HttpConnection) -> WebSocketConnection:
+    def _successor(self, connection: HttpConnection) -> WebSocketConnection:
+        """Return a WebSocket that takes over the transport of the connection and its place in the throttle."""
         self._peers.discard(connection)
         websocket = WebSocketConnection(self._handler, self._peers)
         websocket.address, connection.throttle_key = connection.throttle_key, ""
@@ -145,7 +146,7 @@ class FrontDoor:
         return websocket
 
     def _general_refusal(self, head: Head) -> Refusal | None:
-        """Return the refusal that applies to every client now, or to this request."""
+        """Return the refusal that does not depend on the client's address."""
         if head.length != 0:
             return Refusal(Problem.BAD_HANDSHAKE, "a handshake has no body")
         if self._handler.draining:

@@ -1,4 +1,17 @@
-"""Listener that owns its sockets and ends the connections it accepted."""
+"""Listener: binds the sockets, accepts connections for the front door, and ends them all at a stop.
+
+- `bind` makes the sockets itself, because all addresses of a host name must have one port. With port 0 the first
+  address gets a free port, which may be taken on the next address, so `bind` tries again.
+- `TCP_NOTSENT_LOWAT` is set on the listening socket, and each accepted socket inherits it (`MAX_UNSENT_BYTES`).
+- The backlog is set twice: the loop uses one number for the kernel's queue and for the accepts in one turn
+  (`ACCEPTS_PER_TURN`).
+
+`stop` ends connections in three steps:
+
+    1. shutdown   a WebSocket gets a close frame; a request being answered gets its response; others are closed
+    2. abort      after `close_timeout` plus `EXTRA_STOP_S`: requests are cancelled and connections aborted
+    3. close      the listening sockets are gone
+"""
 
 from __future__ import annotations
 
@@ -31,12 +44,15 @@ MAX_UNSENT_BYTES = 131_072
 """Maximum number of bytes that the kernel buffers beyond a client's receive window (`TCP_NOTSENT_LOWAT`).
 
 By default Linux buffers up to 4 MB. A client that reads nothing for a minute would then cost that much memory without
-appearing slow, and would have to read all of it before its view is right again. With this bound a client is up to date
+appearing slow. It would have to read all of it before its view is right again. With this bound a client is up to date
 0.4 s after it resumes reading, instead of 13 s (100 of 5,000 clients, after a minute; `benchmarks/slow_watchers.py`).
 """
 
 STOP_CHECK_S = 0.02
 """Seconds between two checks whether all connections have ended."""
+
+EXTRA_STOP_S = 1.0
+"""Seconds beyond `close_timeout` for a request that does not end, and again for connections that were aborted."""
 
 Addresses = tuple[tuple[socket.AddressFamily, str], ...]
 
@@ -69,6 +85,7 @@ class Listener:
         self._door = FrontDoor(handler, app, handshakes, self._peers)
         self._servers: list[asyncio.Server] = []
         self.port = 0
+        """TCP port; 0 before `start`."""
 
     async def start(self) -> None:
         """Start listening.
@@ -109,21 +126,20 @@ class Listener:
     async def stop(self) -> None:
         """Stop accepting, end every connection, and wait until all have ended.
 
-        Bound: after `close_timeout` plus one second, the remaining connections are aborted.
+        Bound: after `close_timeout` plus `EXTRA_STOP_S`, the remaining connections are aborted.
         """
         self.stop_accepting()
         for peer in list(self._peers):
             peer.shutdown()
-        # Connections end themselves after close_timeout. The extra second is for a request that does not end.
-        await self._end_of_all(self._handler.settings.close_timeout + 1)
+        await self._end_of_all(self._handler.settings.close_timeout + EXTRA_STOP_S)
         for task in self._door.tasks:
             task.cancel()
         for peer in list(self._peers):
             peer.abort()
-        await self._end_of_all(1)
+        await self._end_of_all(EXTRA_STOP_S)
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.wait_closed(), 1)
+                await asyncio.wait_for(server.wait_closed(), EXTRA_STOP_S)
 
     async def _end_of_all(self, seconds: float) -> None:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
@@ -145,7 +161,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     if host.lower() != "localhost":
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is empty or too long
             raise ListenError(host, port, error) from error
         addresses = tuple(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
     for attempt in range(_PORT_ATTEMPTS):

@@ -1,14 +1,14 @@
 """Delivery to one endpoint: one request at a time, in order, until every event is accepted or too old.
 
-A request that fails is repeated, so that nothing newer of the same user overtakes it:
+A failed request is repeated before anything newer is sent, so that the events of one user stay in order:
 
 | failure | next request |
 |---|---|
 | first and second in a row | the same events with the same id, so that the receiver can recognise a repetition |
 | third and further ones | the first half of these events, each time, down to one |
-| one event alone is refused | it is held; events of other subjects go on, those of its subject wait |
-| no response, 429, 502, 503, 504 | as above, but never held: they say nothing about the event |
-| 410 Gone | none of these: everything that waits becomes a dead letter |
+| one event alone is refused | it is held: events of its subject wait, events of other subjects are sent |
+| no response, 429, 502, 503, 504 | as in the first two rows; nothing is held, because the event is not the reason |
+| 410 Gone | none of these events: everything that waits becomes a dead letter |
 
 The delay grows with each failure in a row (`retry_delay`), or is what the receiver requests with `Retry-After`.
 After a success, batches double back to their full size.
@@ -38,7 +38,7 @@ MAX_BATCH_BYTES = 262_144
 """Approximate maximum size of the events in one request. A larger event is sent alone."""
 
 IDENTICAL_RETRIES = 2
-"""Number of retries with the same events. Further ones send half as many each time."""
+"""Number of retries with the same events. Each further retry sends half as many."""
 
 MAX_HELD = 100
 """Maximum number of held events. With one more refused event, all events wait for it."""
@@ -135,7 +135,7 @@ class EndpointDelivery:
             await self.queue.expire(result.error, self._now_ms() - int(1000 * self._config.max_age_s))
             return pause_s
         if self._failures:
-            _logger.info("webhooks to %s are accepted again", self.display_url)
+            _logger.warning("webhooks to %s are accepted again", self.display_url)
         self._failures = 0
         self._batch_size = min(self._batch_size * 2, self._config.batch_size)
         self._retry_ids = []
@@ -150,7 +150,7 @@ class EndpointDelivery:
         self._delivered = []
 
     async def _handle_failure(self, events: Sequence[QueuedEvent], result: SendResult, is_held: bool) -> float:
-        if is_held and result.is_refused:  # refused once more: it waits alone, and the endpoint is well
+        if is_held and result.is_refused:  # only the held event waits longer, because the endpoint itself works
             next_ms = self._now_ms() + int(1000 * self._delay_s(events[0].attempts + 1))
             await self.queue.record_failure(events, result.error, next_ms)
             return 0
@@ -161,7 +161,7 @@ class EndpointDelivery:
         if result.status == GONE:
             self._retry_ids = []
             await self.queue.record_failure(events, result.error, self._now_ms())
-            # Everything that waits, also events from a time before the clock was set back: hence a day ahead.
+            # A day ahead, because events queued before the clock was set back have a time in the future.
             await self.queue.expire(result.error, before_ms=self._now_ms() + 86_400_000)
             return delay_s
         next_ms = self._now_ms() + int(1000 * delay_s)

@@ -39,7 +39,8 @@ from presenced.webhooks.queue import CHUNK, EndpointQueue, NewEvent, event_id, s
 from presenced.webhooks.stats import WebhookStats
 
 ROOM_MEMORY_POSITIONS = 1_000_000
-"""Positions after which a vacated room is forgotten. Records that a storage worker receives twice are never so old."""
+"""Number of positions after which a vacated room is forgotten. Records that a storage worker receives twice are never
+that old."""
 
 _logger = logging.getLogger("presenced")
 

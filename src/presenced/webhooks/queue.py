@@ -5,7 +5,7 @@ States of a row:
 | state | meaning | becomes |
 |---|---|---|
 | waiting | to be sent, in order | deleted (delivered), held (refused alone), dead |
-| held | refused although it was sent alone; its subject waits for it, others go on | deleted, dead |
+| held | refused although it was sent alone; only events of its subject wait for it | deleted, dead |
 | dead | dead letter: too old, one too many, or the receiver is gone | waiting (sent again), deleted |
 
 The id of a row is a serial, a full stop and the key of the endpoint. A serial has 32 hexadecimal digits: 48 bits of
@@ -28,10 +28,11 @@ from presenced.storage.schema import webhooks
 WAITING, HELD, DEAD = "waiting", "held", "dead"
 
 CHUNK = 500
-"""Rows changed in one transaction, so that no transaction blocks other writers for long."""
+"""Maximum number of rows that one statement reads or changes. More take several statements, each in a transaction of
+its own where possible, so that no transaction blocks other writers for long."""
 
 MAX_ERROR_CHARACTERS = 500
-"""Length to which a stored error is cut."""
+"""Maximum number of characters of a stored error. The rest is cut off."""
 
 _c = webhooks.c
 _INSERT = insert(webhooks)

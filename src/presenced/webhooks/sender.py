@@ -1,4 +1,4 @@
-"""Requests to one endpoint."""
+"""Requests to one endpoint: signed, sent, and the response judged. `delivery` decides what is sent, and when."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def new_secret() -> str:
 
 
 def decode_secret(secret: str) -> bytes:
-    """Return the key that a secret stands for.
+    """Return the key that a secret encodes.
 
     Raises:
         ConfigError: The secret is invalid. The message does not show it.

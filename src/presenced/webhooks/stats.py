@@ -11,7 +11,7 @@ BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class WebhookStats(Struct, array_like=True, tag="webhooks"):
-    """Statistics of all endpoints together. A count is of events unless it says requests.
+    """Statistics of all endpoints together. Counts are of events, unless they say requests.
 
     `waiting`, `dead` and `oldest_ms` are the present state. All others count from the start of the storage worker.
     """

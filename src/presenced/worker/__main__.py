@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 
-from presenced.runtime import logs as log
+from presenced.runtime import logs
 from presenced.worker.program import serve
 
 NICENESS = 5
@@ -22,13 +22,14 @@ NICENESS = 5
 quarter of a core the worker is more than a second behind on a busy machine."""
 
 COLLECT_EVERY = 50_000
-"""Number of new objects that starts a garbage collection (default: 700). A transaction makes thousands of objects that
-are still in use. Collections over these, and over everything imported, took an eighth of the CPU of this process."""
+"""Number of new objects after which a garbage collection starts (default in Python 3.11: 700). A transaction makes
+thousands of objects that are still in use. Collections over these, and over everything imported, took an eighth of the
+CPU of this process."""
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    log.configure_helper(*sys.argv[2:])
+    logs.configure_helper(*sys.argv[2:])
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     gc.freeze()

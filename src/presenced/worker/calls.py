@@ -135,7 +135,7 @@ class StorageCalls:
 
 
 def _number_in(text: str) -> int:
-    """Return the number in a part of `after`; below 10^18, so that every database can compare it with a column."""
+    """Return the number in a part of `after`. It is below 10^18, so every database can compare it with a column."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise _bad_after()
     return int(text)

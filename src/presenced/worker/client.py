@@ -7,7 +7,8 @@ States of the connection. All batches that are not confirmed survive each arrow.
       |             +-- process ends --|-----------------------+
       +-- the process cannot be started ----------------------->
 
-`takes` is true in state *ready* with fewer than `MAX_UNCONFIRMED` unconfirmed batches. `rpc` describes the messages.
+`accepts_batch` is true in state *ready* with fewer than `MAX_UNCONFIRMED` unconfirmed batches. `rpc` describes the
+messages.
 """
 
 from __future__ import annotations
@@ -53,14 +54,15 @@ from presenced.worker.rpc import (
 from presenced.worker.webhook_metrics import WebhookMetrics
 
 MAX_UNCONFIRMED = 4
-"""Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed it,
-because a batch too long for one message counts as several."""
+"""Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed the
+bound, because a batch too long for one message counts as several."""
 
 START_TIMEOUT_S = 3.0
-"""Seconds for which the server waits for stored data before it accepts connections. It starts without it then."""
+"""Seconds for which the server waits for stored data before it accepts connections. Then it starts without the data."""
 
 STOP_TIMEOUT_S = 5.0
-"""Seconds for which a stopping server waits until everything is stored. The worker goes on alone after it."""
+"""Seconds for which a stopping server waits until everything is stored. Then it exits, and the worker continues alone
+for `worker.program.LAST_TRIES_S`."""
 
 RETRY_S, MAX_RETRY_S = 1.0, 30.0
 """Seconds from the unexpected end of a worker to the start of the next: doubled each time, until one is ready."""
@@ -107,18 +109,26 @@ class WorkerClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._splitter = Splitter()
         self._ready = False
+        """Whether the present process has sent `Ready`."""
         self._restored = False
+        """Whether a process has sent all data from before the start. The next process need not send it."""
         self._failing = NOT_YET
+        """Why nothing can be stored now; empty if nothing is wrong."""
         self._failures = 0
+        """Number of failed attempts of the present process that the metric has counted."""
         self._retry_s = RETRY_S
         self._launching: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        """Start of the next process: the delay before it, then the start itself."""
         self._stopping = False
         self._stop_sent = False
         self._number = 0
+        """Number of the newest batch."""
         self._unconfirmed: dict[int, _Unconfirmed] = {}
         self.calls = StorageCalls(send=self._send_call, forget=self._forget, unstored=self._unstored_of)
         self._changed = asyncio.Event()
+        """Set when the state of the connection may have changed; see `_until`."""
         self._refused = ""
+        """Fault that only an operator can remove; empty if there is none."""
         self._webhooks = WebhookMetrics(metrics, clock)
         gauge = metrics.gauge
         gauge(
@@ -134,13 +144,13 @@ class WorkerClient(asyncio.Protocol):
     # For the write-behind.
 
     @property
-    def takes(self) -> bool:
-        """Whether `give` may be called."""
+    def accepts_batch(self) -> bool:
+        """Whether `store_batch` may be called."""
         return self._ready and not self._stop_sent and len(self._unconfirmed) < MAX_UNCONFIRMED
 
-    def give(self, records: list[Record], position: int) -> None:
+    def store_batch(self, records: list[Record], position: int) -> None:
         """Store these records. A record too long for one message is dropped and counted as unusable."""
-        assert self.takes, "callers check it"
+        assert self.accepts_batch, "callers check it"
 
         def send(some: list[Record]) -> None:
             batch = RecordBatch(self._number + 1, position, some)
@@ -200,7 +210,7 @@ class WorkerClient(asyncio.Protocol):
         self._write_behind = write_behind
 
     async def stop(self) -> None:
-        """Wait until everything is stored, but not for long. If need be, the process goes on alone for some time."""
+        """Wait until everything is stored, at most `STOP_TIMEOUT_S`. Then the process continues alone for some time."""
         write_behind = self._attached
         self._stopping = True
         with suppress(TimeoutError):
@@ -300,7 +310,7 @@ class WorkerClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send `Setup` to the new process."""
         self._transport = cast(asyncio.Transport, transport)
-        self._failing = NOT_YET
+        self._failing, self._failures = NOT_YET, 0
         self._splitter = Splitter()
         position = self._attached.position
         self._send(encode(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
@@ -378,8 +388,8 @@ class WorkerClient(asyncio.Protocol):
             case Refused(reason):
                 self._refused = reason
             case FindAbsent(users, rooms):
-                # Records about these users may still wait. The answer is correct all the same: it is the live state,
-                # and later records follow it in the stream.
+                # Records about these users may still wait. The answer is correct nevertheless, because it is the live
+                # state, and later records follow it in the stream.
                 self._send(encode(Absent(*self._attached.absent(users, rooms))))
             case CallResult() as result:
                 self.calls.returned(result)
@@ -387,7 +397,7 @@ class WorkerClient(asyncio.Protocol):
                 self._webhooks.update(stats)
 
     def _begin(self, position: int) -> None:
-        self._ready, self._failing, self._retry_s, self._failures = True, "", RETRY_S, 0
+        self._ready, self._failing, self._retry_s = True, "", RETRY_S
         self._webhooks.restart()
         for unconfirmed in self._unconfirmed.values():
             self._send(encode(unconfirmed.batch))

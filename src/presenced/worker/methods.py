@@ -15,8 +15,6 @@ from presenced.worker.rpc import CallResult, Method, WorkerCall
 
 CALL_TIMEOUT_S = 4.5
 """Seconds for one query. Less than `calls.CALL_TIMEOUT_S`, so that the caller gets the reason instead of a timeout."""
-
-
 # The first argument is a connection or the webhooks. The arguments of the call, from `calls.StorageCalls`, follow.
 _QUERIES: Mapping[Method, Callable[..., Awaitable[bytes]]] = {
     Method.LAST_SEEN: queries.last_seen,

@@ -7,7 +7,7 @@
 There is one writer. It takes all items that have arrived and stores them in one transaction, in their order. While
 nothing arrives, it signs (`Store.sign`) every `SIGN_S`.
 
-A transaction that fails is tried again with the same items, for ever, and the server learns why (`StorageState`).
+A transaction that fails is repeated with the same items until it succeeds, and the server learns why (`StorageState`).
 There are two exceptions:
 
 - The database refuses a value (`is_about_rows`). The items are then stored record by record, and refused records are
@@ -15,8 +15,8 @@ There are two exceptions:
 - An unexpected exception ends the process, because a new process may succeed. The server starts it and sends everything
   again.
 
-After the end of the stream the worker goes on for up to `LAST_TRIES_S` until all items are stored. If it has never been
-able to open the database, it stops at the next failure.
+After the end of the stream the worker continues until all items are stored, for up to `LAST_TRIES_S` seconds. If it has
+never been able to open the database, it stops at the next failure.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ from presenced.worker.rpc import (
 from presenced.worker.settling import Settling
 
 SIGN_S = 0.5
-"""Seconds between two signs of life, and between two reports about webhooks. With the time that writing takes, this is
-below the second of last seen that may be lost."""
+"""Seconds between two signs of life, and between two reports about webhooks. A server that is killed should lose at
+most one second of last seen, and this leaves the rest of that second for writing."""
 
 START_TIMEOUT_S = 120.0
 """Seconds for each transaction of the start, and for that of the end. They touch all users of a dead server."""
@@ -149,6 +149,7 @@ class WorkerProgram:
         )
         self._settling: Settling | None = None
         self._position = setup.position
+        """Position of the newest change that is stored."""
         self._items: list[Item] = []
         self._arrived = asyncio.Event()
         """Set when an item has arrived, or the stream has ended."""
@@ -156,9 +157,11 @@ class WorkerProgram:
         self._ended_ms = 0
         """When the stream ended, in epoch milliseconds; 0 before."""
         self._give_up_at = inf
+        """Monotonic time after which no failed attempt is repeated."""
         self._reason = LOST
         """Reason of the sessions that are open when the stream ends."""
         self._failing = ""
+        """Why the last attempt failed; empty if it succeeded."""
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._next_prune = 0.0
@@ -228,6 +231,7 @@ class WorkerProgram:
             return
         while True:
             if not self._items and not self._ended_ms:
+                # If pruning is due, only what has arrived already goes first.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(SIGN_S if time.monotonic() < self._next_prune else 0.001):
                         await self._arrived.wait()
@@ -331,7 +335,8 @@ class WorkerProgram:
         await self._work_periodically(began)
 
     async def _work_periodically(self, now: float) -> None:
-        """Do some of what is due. This runs after each transaction, so also while records come without a pause."""
+        """Send reports and questions, and prune, as far as each is due. This runs after each transaction, so also while
+        records arrive without a pause."""
         if self._webhooks is not None and now >= self._next_report:
             self._send(self._webhooks.stats())
             self._next_report = now + SIGN_S
@@ -376,6 +381,8 @@ class WorkerProgram:
                     if not is_about_rows(error):
                         raise
                     unusable += 1
+            # `_stop` numbers its changes from here on. A lower number would collide with the changes just stored.
+            self._position = max(self._position, item.position)
         return results, unusable
 
     async def _store_records(self, connection: AsyncConnection, records: Sequence[Record]) -> None:

@@ -6,7 +6,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
     server (`client`)                                        worker (`program`)
     Setup         where to store, secrets, what to restore ->
                                                            <- RestoredPage ...   choices, claims, revocations, ...
-                                                           <- Ready              batches and calls may come
+                                                           <- Ready              batches and calls may follow
     RecordBatch 1, 2, 3, 4                                 ->
                                                            <- BatchStored 3      1 to 3 are committed
     WorkerCall 1  method, arguments                        ->
@@ -20,11 +20,12 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
 - *Setup* holds the URL and the secrets, because everyone on the machine can read the arguments of a process. The
   worker's environment has no settings.
 - *Batches* are numbered. The server has at most `client.MAX_UNCONFIRMED` unconfirmed ones, and collects further records
-  itself. The worker writes all that have arrived in one transaction. If that fails it tries again, for ever, and says
-  so (`StorageState`).
+  itself. The worker writes all that have arrived in one transaction. It repeats a transaction that fails until it
+  succeeds, and reports the failure (`StorageState`).
 - *Restart*. If the worker dies, the server starts another one, which gets `Setup`, and after `Ready` all unconfirmed
-  batches again. They may be stored already: writing a batch twice changes nothing. `Refused` names a reason that only
-  an operator can remove. At the start of the server it ends the start, later the worker keeps trying.
+  batches again. They may be stored already: writing a batch twice changes nothing.
+- *Refused* names a fault that only an operator can remove. While the server starts, it ends the start. Later the worker
+  keeps trying.
 - *Calls* are independent of batches, except for `Method.ERASE`, which takes effect after the batches before it and
   before those after it. A call is never repeated: its caller gets an error.
 - *FindAbsent* is the worker's question about the live state (`settling`). The answer is correct at its place among the
@@ -103,7 +104,7 @@ class Setup(Struct, frozen=True, array_like=True, kw_only=True, tag="setup"):
 
 
 class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
-    """Records to store. After a restart of the worker the same batch may come again."""
+    """Records to store. After a restart of the worker the same batch may arrive again."""
 
     number: int
     """One more than that of the batch before."""
@@ -141,7 +142,7 @@ class RestoredPage(Struct, frozen=True, array_like=True, tag="restored"):
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
-    """The tables have the right version, and every `RestoredPage` was sent. Batches and calls may come."""
+    """The tables have the right version, and every `RestoredPage` was sent. Batches and calls may follow."""
 
     position: int
     """Lower bound for the positions of the server."""

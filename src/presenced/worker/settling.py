@@ -38,6 +38,7 @@ class Settling:
         self._database = database
         self._producer = producer
         self._due = time.monotonic() + delay_s
+        """Monotonic time of the first page; infinity once no page is left."""
         self._is_waiting = False
         """Whether an answer is outstanding."""
         self._last_user = self._last_room = ""
@@ -54,12 +55,12 @@ class Settling:
             self._due = inf
             return None
         self._is_waiting = True
-        self._last_user, self._last_room = (
-            users[-1] if users else self._last_user,
-            rooms[-1] if rooms else self._last_room,
-        )
+        if users:
+            self._last_user = users[-1]
+        if rooms:
+            self._last_room = rooms[-1]
         return FindAbsent(users, rooms)
 
     def answered(self) -> None:
-        """Go on with the next page, because the transaction with the answer is committed."""
+        """Continue with the next page, because the transaction with the answer is committed."""
         self._is_waiting = False

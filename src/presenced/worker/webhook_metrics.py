@@ -15,7 +15,7 @@ from presenced.webhooks.stats import BUCKETS_S, WebhookStats
 
 
 class WebhookMetrics(Collector):
-    """Counters that go on across restarts of the worker, which counts from its own start.
+    """Counters that continue across restarts of the worker, which counts from its own start.
 
     The worker sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
     single observations only, so this collector writes the histogram of requests itself.

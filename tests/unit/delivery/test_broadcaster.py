@@ -161,6 +161,21 @@ def test_a_watcher_whose_transport_a_flush_fills_receives_that_flush_once(bench:
     assert watcher.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
 
 
+def test_a_watcher_whose_transport_its_part_fills_before_it_changes_receives_that_part_once(
+    bench: BroadcasterHarness,
+) -> None:
+    watcher = bench.watcher()
+    watcher.full_after, watcher.on_full = 1, lambda: bench.broadcaster.pause(watcher)
+    bench.come(1, 2)
+    with bench.broadcaster.changing(watcher):
+        assert watcher.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2)]
+    bench.come(3)
+    bench.clock.run_soon()
+    watcher.paused = False
+    bench.broadcaster.resume(watcher)
+    assert watcher.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
+
+
 def test_a_watcher_that_is_slow_before_the_first_flush_misses_nothing(bench: BroadcasterHarness) -> None:
     bench.come(1)
     watcher = bench.watcher()

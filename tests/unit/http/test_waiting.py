@@ -46,6 +46,23 @@ async def test_changes_are_listened_to_only_while_a_request_waits() -> None:
         requests.enter(never, None)
 
 
+async def test_a_request_may_end_in_the_moment_in_which_its_write_times_out() -> None:
+    requests = WaitingRequests(lambda _: lambda: None, lambda _: None)
+    request = requests.enter(never, None)
+
+    async def write() -> None:
+        async with request.writing(0.0):
+            await never()
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(0)  # the write begins, and its timeout is the next call of the loop
+    asyncio.get_running_loop().call_soon(requests.end)
+    with pytest.raises(TimeoutError):
+        await writing
+    assert request.gone
+    request.leave()
+
+
 async def test_one_request_more_than_the_node_allows_is_refused() -> None:
     def full(_: Any) -> Any:
         raise CapacityError("enough")

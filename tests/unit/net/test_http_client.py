@@ -52,6 +52,10 @@ def test_other_addresses_are_public(address: str) -> None:
         "https://",
         "https://a:b@example.com/",
         "gopher://x",
+        "https://example.com:99999/",
+        "https://example.com:port/",
+        "https://[::1/",
+        "https://[example]/",
     ],
 )
 def test_an_invalid_url_is_an_error_that_names_the_setting(url: str) -> None:

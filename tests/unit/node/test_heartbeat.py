@@ -1,9 +1,13 @@
-"""Heartbeat sweep: every connection is pinged once per interval, evenly spread, and only silent ones are reported."""
+"""Heartbeat: every connection is pinged once per interval, evenly spread, and only silent ones are closed."""
 
+import gc
+import weakref
 from collections import Counter
 
 import pytest
+from tests.support.node_harness import NodeHarness
 
+from presenced.errors import Close
 from presenced.node.heartbeat import SLICES, Sweep
 
 
@@ -100,10 +104,10 @@ def test_the_predicted_pings_and_timeout_of_a_connection_occur(timeout: float) -
         if peer in to_ping:
             assert pings <= {second}, "it was foretold, each second"
             pings.clear()
-        ahead = sweep.next_beat_in_ticks(peer)
-        pings.add(second + ahead.pinged_in)
-        if ahead.times_out_in is not None:
-            ends.add(second + ahead.times_out_in)
+        pinged_in, judged_in = sweep.next_beat_in_ticks(peer)
+        pings.add(second + pinged_in)
+        if judged_in is not None:
+            ends.add(second + judged_in)
             assert second >= peer.slice, "not before the first ping"
     assert ends == {second}
     assert second == peer.slice + max(2, int(timeout))
@@ -121,3 +125,27 @@ def test_no_timeout_is_pending_after_a_response() -> None:
     for second in range(3, 22):
         sweep.tick(second)
     assert sweep.next_beat_in_ticks(peer) == (40, None), "it has been judged for this ping"
+
+
+def test_a_silent_connection_is_not_pinged_after_its_close() -> None:
+    """With a timeout as long as the interval, a connection is judged and due for a ping in the same tick."""
+    harness = NodeHarness(heartbeat_interval=10, pong_timeout=10)
+    silent = harness.connect()
+    silent.answers = False
+    harness.clock.advance(30)  # the fake connection fails if anything is written after the close
+    assert silent.closed_with == (Close.TIMED_OUT, "no answer to a ping")
+    assert silent.pings == 1
+
+
+def test_a_slow_connection_that_is_closed_leaves_nothing_in_memory() -> None:
+    harness = NodeHarness(heartbeat_interval=10, pong_timeout=10, behind_timeout=100)
+    slow = harness.connect()
+    slow.paused = True
+    harness.node.paused(slow)
+    harness.clock.advance(30)
+    assert slow.closed_with == (Close.TIMED_OUT, "no answer to a ping")
+    harness.clock.advance(60)  # its grace period is over
+    freed = weakref.ref(slow)
+    del slow
+    gc.collect()
+    assert freed() is None

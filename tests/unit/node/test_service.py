@@ -306,7 +306,7 @@ def test_an_explanation_states_that_a_viewer_has_no_session(harness: ExplainingH
     explained = harness.service.explain("7", "8")
     assert explained.viewer
     assert (explained.viewer.may_see, explained.viewer.watches) == (True, False)
-    assert "8 does not see it, as 8 has no session" in sentence(explained)
+    assert "8 does not see it, as 8 is not connected" in sentence(explained)
 
 
 def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harness: ExplainingHarness) -> None:
@@ -338,7 +338,7 @@ def test_under_a_restrictive_rule_the_view_of_an_absent_viewer_is_unknown() -> N
     explained = harness.service.explain("7", "8")
     assert explained.viewer
     assert explained.viewer.may_see is None
-    assert "whether 8 may see that is not known, as 8 has no session" in sentence(explained)
+    assert "whether 8 may see that is not known, as 8 is not connected" in sentence(explained)
 
 
 def test_an_explanation_has_at_most_50_changes(harness: ExplainingHarness) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.grants_harness import GrantsHarness
 
-from presenced.node.service import PresenceService, ViewerScope
+from presenced.node.service import PresenceService
+from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.model import Change
 from presenced.presence.visibility import Visibility
 

@@ -144,3 +144,15 @@ def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
     assert user.rooms() == {"lobby": b"2", "bar": b""}, "in it with the other session"
     rooms.leave_forbidden(laptop, Visibility(everyone=True, rooms=frozenset({"bar"})))
     assert user.rooms() == {"bar": b""}
+
+
+def test_rooms_come_in_the_order_of_their_first_members(rooms: Rooms) -> None:
+    for name in ("lobby", "bar", "attic", "cellar"):
+        rooms.settle(f"keeper of {name}", {name: b""}, NOW)
+    rooms.settle("keeper of bar", {}, NOW)
+    first = rooms.after(0, 2)
+    assert [room.name for room in first] == ["lobby", "attic"]
+    rooms.settle("keeper of attic", {}, NOW)
+    rooms.settle("keeper of bar", {"bar": b""}, NOW)
+    assert [room.name for room in rooms.after(first[-1].number, 10)] == ["cellar", "bar"], "bar is a new room"
+    assert rooms.after(rooms.after(0, 10)[-1].number, 10) == []

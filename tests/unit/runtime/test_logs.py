@@ -50,6 +50,17 @@ def test_lines_above_the_burst_are_summed_up_once_a_second(
     assert len(caplog.messages) == 5, "no line was left out, so there is no sum"
 
 
+@pytest.mark.parametrize("status", Status)
+def test_the_sum_counts_changes_to_every_status(
+    events: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture, status: Status
+) -> None:
+    """A user who connects may be busy or away from the start."""
+    for user in range(5):
+        events.changed(str(user), status, 0)
+    clock.advance(1)
+    assert caplog.messages[3:] == [f"📊 WS: Within a second also: 4 broadcasts, 3 {status}"]
+
+
 def test_statistics_lines_do_not_count_towards_the_burst(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     for user in range(10):
         events.connected(str(user))
@@ -136,6 +147,22 @@ def test_no_line_of_a_traceback_can_pass_for_a_message(written: Callable[[str, C
     assert first == "it failed"
     assert all(line.startswith("  ") for line in rest)
     assert last == r"  🚀 WS: User 7 connected\x1b[2J"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_helper_process_writes_tracebacks(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    error = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", error)
+    root.handlers.clear()
+    try:
+        logs.configure_helper(form, "never")
+        logs.logger.error("it failed", exc_info=ValueError("bad"))
+    finally:
+        root.handlers[:] = before
+    text = error.getvalue() if form == "text" else json.decode(error.getvalue())["message"]
+    assert text.startswith("it failed\n")
+    assert text.rstrip("\n").endswith("ValueError: bad")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

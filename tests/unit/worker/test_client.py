@@ -25,6 +25,7 @@ from presenced.worker.rpc import (
     RecordBatch,
     Setup,
     Splitter,
+    StorageState,
     ToWorker,
     WorkerCall,
     encode,
@@ -76,7 +77,7 @@ def test_a_batch_too_large_for_a_message_is_sent_in_several_and_a_record_too_lar
     connected.ready()
     monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", 400)
     records: list[Any] = [StoredRevocation("token", f"t{n}" * (200 if n == 5 else 1), 1.0, 2.0) for n in range(40)]
-    connected.client.give(records, 7)
+    connected.client.store_batch(records, 7)
     batches = [message for message in connected.sent() if isinstance(message, RecordBatch)]
     assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
     assert [record for batch in batches for record in batch.records] == records[:5] + records[6:]
@@ -88,6 +89,19 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     connected.client.data_received(HEADER.pack(MAX_MESSAGE_BYTES + 1))
     assert connected.transport.aborted
     assert "was announced" in connected.client.warning
+
+
+def test_each_failed_attempt_of_a_worker_is_counted_once() -> None:
+    connected = Connected()
+    for count in (1, 2):
+        connected.client.data_received(encode(StorageState("it is locked", count)))
+    connected.ready()
+    connected.client.data_received(encode(StorageState("", 2)))
+    assert connected.storing.metric("presenced_storage_failures_total") == 2
+    transport: Any = FakeTransport()
+    connected.client.connection_made(transport)  # of the next process, which counts from its own start
+    connected.client.data_received(encode(StorageState("it is locked", 1)))
+    assert connected.storing.metric("presenced_storage_failures_total") == 3
 
 
 def test_absent_users_are_reported_although_records_about_them_wait() -> None:
@@ -134,8 +148,8 @@ def test_the_newest_record_of_a_user_counts_while_several_are_not_confirmed() ->
     connected = Connected()
     connected.ready()
     older, newer = StoredUser("ada", "online", 1, 1, 1, 1), StoredUser("ada", "offline", 2, 2, 2, 2)
-    connected.client.give([older, StoredUser("bo", "online", 1, 1, 1, 1)], 1)
-    connected.client.give([newer], 2)
+    connected.client.store_batch([older, StoredUser("bo", "online", 1, 1, 1, 1)], 1)
+    connected.client.store_batch([newer], 2)
     assert connected.client.calls.unstored(["ada", "cy"]) == {"ada": newer}
 
 
@@ -157,7 +171,7 @@ async def test_nothing_is_sent_to_a_worker_after_stop() -> None:
     await asyncio.sleep(0)
     assert connected.transport.ended
     connected.ready()
-    assert not connected.client.takes
+    assert not connected.client.accepts_batch
     connected.client.data_received(encode(FindAbsent(["ada"], [])))
     connected.client.connection_lost(None)
     await stopping

@@ -1,1 +1,1 @@
-"""The HTTP API for backends, version 1: `routes` lists its endpoints, `dispatch` describes the way of a request."""
+"""The HTTP API for backends, version 1: `routes` lists its endpoints, `dispatch` processes each request."""

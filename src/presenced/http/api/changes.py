@@ -17,12 +17,11 @@ change exists. The response to a poll contains it under the same condition.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 
 from starlette.responses import Response
 
-from presenced.errors import Problem
+from presenced.errors import ChangesLost, Problem
 from presenced.http import sse
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.requests import ChangesAfter, Nothing
@@ -43,11 +42,9 @@ PAGE = 500
 DIGEST_PERIOD_S = 10.0
 """Seconds between two digests of a stream while there are changes. After the last change, one more follows."""
 
-_CURSOR = re.compile(r"[0-9a-z]{1,40}-[0-9]{1,19}")
-
 _START_AGAIN = (
-    "read GET /api/v1/online, all pages, and go on from the position of its first page; "
-    "of two records of one user the one with the higher version counts"
+    "read all pages of GET /api/v1/online, and continue from the position of its first page; "
+    "if a user has two records, the one with the higher version counts"
 )
 
 
@@ -64,9 +61,10 @@ async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Chan
     request, query = call.request, call.query
     streaming = sse.MEDIA_TYPE in request.headers.get("accept", "")
     cursor = (request.headers.get("last-event-id", "") if streaming else "") or query.after
-    position = parse_position(api.service, cursor)
-    if api.service.changes_since(position, 1) is None:
-        raise _too_old()
+    try:
+        position = api.service.position_of(cursor)
+    except ChangesLost:
+        raise _too_old() from None
     if streaming:
         waiting = api.waiting.enter(request.receive, None)
         return sse.EventStream(waiting, _stream(api, waiting, position), api.settings.behind_timeout)
@@ -137,22 +135,6 @@ async def _digest(service: PresenceService, position: int) -> Digest | None:
 
 def _digest_record(service: PresenceService, digest: Digest) -> DigestRecord:
     return DigestRecord(service.position_text(digest.position), digest.users, f"{digest.value:016x}")
-
-
-def parse_position(service: PresenceService, cursor: str) -> int:
-    """Return the position of a cursor; the current position if it is empty.
-
-    Raises:
-        ProblemError: It is not a cursor, or it is of an earlier start of the server.
-    """
-    if not cursor:
-        return service.position
-    position = service.parse_cursor(cursor)
-    if position is not None:
-        return position
-    if _CURSOR.fullmatch(cursor):
-        raise _too_old()
-    raise ProblemError(Problem.BAD_PARAMETER, "this is not a cursor: send after, or Last-Event-ID, exactly as received")
 
 
 def _too_old() -> ProblemError:

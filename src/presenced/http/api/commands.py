@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import UNSET
 
 from presenced.auth.tickets import TICKET_LIFETIME_S
-from presenced.errors import BadClaim, Problem
+from presenced.errors import BadParameter, Problem
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import user_record
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
-from presenced.http.errors import ProblemError
 from presenced.presence.identity import parse_user_id
-from presenced.presence.model import Custom, Status
+from presenced.presence.model import Choice, Custom, Status
 from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import RequestRefused
@@ -33,7 +31,7 @@ async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     return Announced(api.service.announce(call.user_id, call.body.online, call.now))
 
 
-@Endpoint("POST", "/users/{user_id}/disconnect", scope="write")
+@Endpoint("POST", "/users/{user_id}/disconnect", scope="write", is_destructive=True)
 async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnections:
     """Close all connections of a user.
 
@@ -55,20 +53,18 @@ async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
     Has the same effect as a choice on one of the user's devices. The choice of an absent user is remembered. The
     response is what others see now.
     """
-    body, custom = call.body, _custom(call.body)
-    choice = choice_of(body.status, custom.text, custom.emoji, custom.data)
-    api.service.set_status(call.user_id, choice, body.expires_in, call.now)
-    return user_record(api, call.user_id)
+    api.service.set_status(call.user_id, choice_in(call.body), call.body.expires_in, call.now)
+    return user_record(api.service, call.user_id)
 
 
-@Endpoint("DELETE", "/users/{user_id}/status", scope="write")
+@Endpoint("DELETE", "/users/{user_id}/status", scope="write", is_destructive=True)
 async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
     """Clear the status that a user chose.
 
     From now on the status is as detected, the same as after choosing `auto`. The response is what others see now.
     """
     api.service.set_status(call.user_id, None, now=call.now)
-    return user_record(api, call.user_id)
+    return user_record(api.service, call.user_id)
 
 
 @Endpoint("GET", "/users/{user_id}/claims", scope="read")
@@ -94,16 +90,11 @@ async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
     Replaces the previous claim of this source. A claim counts while the user is present and not invisible. The
     response is what others see now.
     """
-    body = call.body
-    claim = Claim(call.name, Status(body.status), _custom(body), body.priority)
-    try:
-        api.service.set_claim(call.user_id, claim, body.expires_in, call.now)
-    except BadClaim as error:
-        raise ProblemError(Problem.BAD_BODY, str(error)) from None
-    return user_record(api, call.user_id)
+    api.service.set_claim(call.user_id, claim_in(call.name, call.body), call.body.expires_in, call.now)
+    return user_record(api.service, call.user_id)
 
 
-@Endpoint("DELETE", "/users/{user_id}/claims/{source}", scope="write")
+@Endpoint("DELETE", "/users/{user_id}/claims/{source}", scope="write", is_destructive=True)
 async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     """Clear a claim about a user.
 
@@ -112,7 +103,7 @@ async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     return Cleared(api.service.clear_claim(call.user_id, call.name, call.now))
 
 
-@Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,))
+@Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,), is_destructive=True)
 async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     """Erase a user.
 
@@ -121,13 +112,8 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     user is offline. Of earlier changes, only the statuses stay in memory for a while. Erasing a user
     again has no effect.
     """
-    user_id = call.user_id
-    closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke("user", user_id, call.now)
-    closed += api.service.forget(user_id, call.now)
-    stored = 0
-    if api.storage is not None:
-        stored = msgspec.json.decode(await api.storage.erase(user_id), type=dict[str, int])["stored"]
-    return Erased(closed, stored)
+    erasure = await api.service.erase(call.user_id, call.now)
+    return Erased(erasure.closed, erasure.stored)
 
 
 @Endpoint(
@@ -143,39 +129,50 @@ async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
 
     Needs the setting auth = ticket (docs/explanation/security-model.md).
     """
-    settings, body = api.settings, call.body
-    if settings.auth != "ticket":
-        raise ProblemError(
-            Problem.CONFLICT, f"this server accepts no tickets: the setting auth is {settings.auth}, not ticket"
-        )
-    if body.lasts is not None and body.lasts > settings.token_lifetime:
-        raise ProblemError(Problem.BAD_BODY, f"lasts must be above 0 and at most {settings.token_lifetime:g}")
-    user_id = parse_user_id(body.user_id, settings.placeholder_ids)
-    try:
-        ticket = api.tickets.issue(user_id, call.now, body.lasts, None if body.presence is UNSET else body.presence)
-    except ValueError as error:
-        raise ProblemError(Problem.BAD_BODY, f"presence: {error}") from None
+    body = call.body
+    user_id = parse_user_id(body.user_id, api.settings.placeholder_ids)
+    grants = None if body.presence is UNSET else body.presence
+    ticket = api.service.issue_ticket(user_id, body.lasts, grants, call.now)
     return Ticket(ticket, wire_user_id(user_id), TICKET_LIFETIME_S)
 
 
 @Endpoint(
-    "POST", "/users/{user_id}/revoke", scope="admin", problems=(Problem.CONFLICT, Problem.UNAVAILABLE), example="{}"
+    "POST",
+    "/users/{user_id}/revoke",
+    scope="admin",
+    problems=(Problem.CONFLICT, Problem.UNAVAILABLE),
+    is_destructive=True,
+    example="{}",
 )
 async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnections:
     """Revoke tokens of a user.
 
     Closes the connections that the tokens opened, and refuses the tokens from now on.
     """
-    gatekeeper, body = api.gatekeeper, call.body
-    if gatekeeper is None:
-        raise ProblemError(Problem.CONFLICT, "there are no tokens to revoke: the setting auth is none")
-    if body.session_id and body.token_id:
-        raise ProblemError(Problem.BAD_BODY, "give sessionId or tokenId, not both")
-    if body.session_id:
-        return ClosedConnections(gatekeeper.revoke_session(call.user_id, body.session_id, call.now))
-    if body.token_id:
-        return ClosedConnections(gatekeeper.revoke("token", body.token_id, call.now))
-    return ClosedConnections(gatekeeper.revoke("user", call.user_id, call.now))
+    session_id, token_id = call.body.session_id or "", call.body.token_id or ""
+    return ClosedConnections(api.service.revoke(call.user_id, session_id, token_id, call.now))
+
+
+# From bodies, for the Python interface, too.
+
+
+def choice_in(body: NewStatus) -> Choice:
+    """Return the choice in a request.
+
+    Raises:
+        BadParameter: Its text, emoji or data is invalid.
+    """
+    custom = _custom(body)
+    return choice_of(body.status, custom.text, custom.emoji, custom.data)
+
+
+def claim_in(source: str, body: NewClaim) -> Claim:
+    """Return the claim in a request.
+
+    Raises:
+        BadParameter: Its text, emoji or data is invalid.
+    """
+    return Claim(source, Status(body.status), _custom(body), body.priority)
 
 
 def _custom(body: NewStatus | NewClaim) -> Custom:
@@ -183,4 +180,4 @@ def _custom(body: NewStatus | NewClaim) -> Custom:
         check_shown(body.text, body.emoji)
         return Custom(body.text, body.emoji, data_of(body.data))
     except RequestRefused as error:
-        raise ProblemError(Problem.BAD_BODY, str(error)) from None
+        raise BadParameter(str(error)) from None

@@ -1,4 +1,4 @@
-"""The way of an API request: from a route to the function of its endpoint, and back.
+"""Processing of an API request, from its route to the function of its endpoint, and back.
 
 | step | where | refusal |
 |---|---|---|
@@ -39,22 +39,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
-from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
+from presenced.errors import (
+    BadClaim,
+    BadParameter,
+    BadUserId,
+    CapacityError,
+    ConfigError,
+    Problem,
+    StorageUnavailable,
+)
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
-from presenced.http.api.requests import Nothing
+from presenced.http.api.requests import Nothing, checked_name
 from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response, without_example
 from presenced.presence.identity import parse_user_id
-from presenced.presence.status import MAX_SOURCE_LENGTH
-from presenced.protocols.v1.messages import MAX_ROOM_NAME
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.strict_json import EXTENSION, explained, no_field, read
-from presenced.runtime.text import refused_character
 
 S = TypeVar("S", bound=Struct)
-
-MAX_NAME_LENGTH = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
-"""Maximum number of characters of the names in paths other than user ids. A longer name gets 400."""
 
 CLIENT_GONE = 499
 """Status in the metrics for a request whose client disconnected before its body was complete. nginx logs the same
@@ -117,8 +119,11 @@ async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
         return problem_response(error.problem, error.detail, error.headers)
     except BadUserId as error:
         return problem_response(Problem.BAD_BODY, without_example(error))
-    except BadParameter as error:
-        return problem_response(Problem.BAD_PARAMETER, str(error))
+    except (BadClaim, BadParameter) as error:
+        problem = Problem.BAD_BODY if endpoint.takes_body else Problem.BAD_PARAMETER
+        return problem_response(problem, str(error))
+    except ConfigError as error:
+        return problem_response(Problem.CONFLICT, str(error))
     except (CapacityError, StorageUnavailable) as error:
         return problem_response(Problem.UNAVAILABLE, str(error), {"retry-after": RETRY_AFTER_S})
     return reply if isinstance(reply, Response) else _response(endpoint, request, reply)
@@ -163,9 +168,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 if len(data) > max_bytes:
                     raise too_large
     except TimeoutError:
-        raise ProblemError(
-            Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} s", {"connection": "close"}
-        ) from None
+        raise ProblemError(Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
     return bytes(data)
 
 
@@ -188,11 +191,10 @@ def decoded(segment: str) -> str:
 
 
 def _name(text: str, what: str) -> str:
-    if not 0 < len(text) <= (most := MAX_NAME_LENGTH[what]):
-        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} has 1 to {most} characters")
-    if character := refused_character(text):
-        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} must not contain {character}")
-    return text
+    try:
+        return checked_name(text, what)
+    except BadParameter as error:
+        raise ProblemError(Problem.BAD_BODY, str(error)) from None
 
 
 def parameters(request: Request, kind: type[S]) -> S:
@@ -225,7 +227,8 @@ def check_names(
 
     Args:
         known: Names of the parameters.
-        several: Those that may be given more than once.
+        several: Names that may be given more than once.
+        may_be_empty: Whether a parameter may have an empty value.
 
     Raises:
         ProblemError: A parameter is unknown, empty or given twice. An ignored `viewer` would not restrict the response.

@@ -21,7 +21,6 @@ from starlette.responses import Response
 
 from presenced.auth.api_keys import Scope
 from presenced.auth.resumable_streams import ResumableStreams
-from presenced.auth.tickets import Tickets
 from presenced.errors import Problem
 from presenced.http.api.latest_changes import SpanCache
 from presenced.http.api.requests import Nothing
@@ -30,7 +29,6 @@ from presenced.http.waiting import WaitingRequests
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.instant import Instant
-from presenced.worker.calls import StorageCalls
 
 MAX_BODY_BYTES = 65_536
 """Maximum size of a request's body unless the endpoint sets another one. A larger body gets 413."""
@@ -45,26 +43,21 @@ B = TypeVar("B", bound=Struct)
 class Api:
     """Parts of the server that endpoints work with.
 
-    Args:
-        storage: Calls to the storage worker; None if there is no database.
-
     Raises:
         ConfigError: As for `Access`.
     """
 
-    def __init__(self, node: Node, service: PresenceService, tickets: Tickets, storage: StorageCalls | None) -> None:
+    def __init__(self, node: Node, service: PresenceService) -> None:
         self.service = service
         self.settings = node.settings
         self.clock = node.clock
         self.metrics = node.metrics
         self.gatekeeper = node.gatekeeper
         """None if authentication is off."""
-        self.tickets = tickets
-        self.storage = storage
         self.access = Access(node, service)
         self.waiting = WaitingRequests(service.on_change, node.metrics.api_followers.set)
         """Long polls and event streams, which the server ends when it stops."""
-        self.resumable_streams = ResumableStreams(tickets, node.settings.token_lifetime)
+        self.resumable_streams = ResumableStreams(service.tickets, node.settings.token_lifetime)
         self.latest_changes = SpanCache(service, node.settings.journal_size)
 
 
@@ -105,6 +98,8 @@ class Endpoint:
     status: int = 200
     conditional: bool = False
     """Send an `ETag`, and 304 to a client that has the same response already."""
+    is_destructive: bool = False
+    """What it ends or deletes cannot be restored. The documentation page asks before it sends such a request."""
     streams: bool = False
     """Send Server-Sent Events if the request accepts `text/event-stream`."""
     checks_access: bool = True

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from presenced.delivery.connection import Connection
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_viewer
-from presenced.http.api.requests import AsViewer, Nothing
+from presenced.http.api.requests import AsViewer, Nothing, SessionListPage
 from presenced.http.api.responses import (
     ChoiceRecord,
     Explained,
@@ -19,11 +19,14 @@ from presenced.http.api.responses import (
     Looks,
     PendingEnd,
     Seeing,
+    SessionList,
+    SessionOfUser,
     change_record,
     claim_record,
     details_of,
     display_of,
 )
+from presenced.node.service import PresenceService
 from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, ViewerExplained
 from presenced.presence.model import Cause, Choice, Status, View
 from presenced.presence.session import Session
@@ -40,10 +43,43 @@ async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessio
     Sessions that have a connection, or are in their grace period.
     """
     found = api.service.sessions_of(call.user_id)
-    return LiveSessions(wire_user_id(call.user_id), [_live_session(session, call.now) for session in found])
+    return LiveSessions(wire_user_id(call.user_id), [live_session(session, call.now) for session in found])
 
 
-def _live_session(session: Session[Connection], now: Instant) -> LiveSession:
+@Endpoint("GET", "/sessions", scope="admin", example_query="limit=100")
+async def list_all_sessions(api: Api, call: ApiCall[SessionListPage, Nothing]) -> SessionList:
+    """The current sessions of all users.
+
+    Sessions that have a connection, or are in their grace period, including those of invisible users. A user who has
+    one all the time appears exactly once, with all current sessions.
+    """
+    return session_list(api.service, call.query, call.now)
+
+
+@Endpoint("GET", "/users/{user_id}/explain", scope="admin")
+async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
+    """Why a user has this status, for everyone or for one viewer.
+
+    The truth, including that of invisible users. `why` is a sentence.
+    """
+    found = api.service.explain(call.user_id, checked_viewer(api, call.query.viewer), call.now)
+    return explained(found, api.service.newest_version)
+
+
+# Responses, for the Python interface, too.
+
+
+def session_list(service: PresenceService, page: SessionListPage, now: Instant) -> SessionList:
+    """Return one page of all current sessions."""
+    found, following = service.sessions(page.after, page.limit)
+    sessions = [
+        SessionOfUser(user_id=wire_user_id(session.user_id), **asdict(live_session(session, now))) for session in found
+    ]
+    return SessionList(sessions, following)
+
+
+def live_session(session: Session[Connection], now: Instant) -> LiveSession:
+    """Return a session that has a connection or is in its grace period."""
     connection = session.connection
     return LiveSession(
         "presenced.v1" if session.session_id else "classic",
@@ -58,18 +94,16 @@ def _live_session(session: Session[Connection], now: Instant) -> LiveSession:
     )
 
 
-@Endpoint("GET", "/users/{user_id}/explain", scope="admin")
-async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
-    """Why a user has this status, for everyone or for one viewer.
+def explained(found: Explanation, newest_version: int) -> Explained:
+    """Return an explanation as a response.
 
-    The truth, including that of invisible users. `why` is a sentence.
+    Args:
+        newest_version: Version for a user without known presence.
     """
-    viewer = checked_viewer(api, call.query.viewer)
-    found = api.service.explain(call.user_id, viewer, call.now)
     return Explained(
         wire_user_id(found.user_id),
         sentence(found),
-        _shown(found, api.service.newest_version),
+        _shown(found, newest_version),
         _looks(found.true),
         [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,
@@ -103,20 +137,20 @@ def _seeing(viewer: ViewerExplained) -> Seeing:
 # Sentences.
 
 _RULES = {
-    Rule.SELF: "everybody sees the truth of themselves",
+    Rule.SELF: "every user sees their own true status",
     Rule.EVERYONE: "may see everyone",
     Rule.NAMED: "may see this user by name",
     Rule.ROOM: "watches the room {room}, where the user is",
     Rule.NOT_ALLOWED: "may see neither this user nor a room where the user is",
     Rule.BLOCKED: "has blocked this user",
-    Rule.NO_SESSION: "has no session",
-    Rule.NO_SESSION_EVERYONE: "has no session, and everybody may see everyone",
+    Rule.NO_SESSION: "is not connected",
+    Rule.NO_SESSION_EVERYONE: "is not connected, and may see everyone after connecting",
 }
 
 _LEFT = {
     Cause.CLOSE: "their client closed the connection",
     Cause.GRACE: "a lost connection did not come back",
-    Cause.TIMEOUT: "their client did not answer any more",
+    Cause.TIMEOUT: "their client stopped answering",
     Cause.KICK: "the application disconnected them",
     Cause.ANNOUNCEMENT: "a backend announced it",
 }

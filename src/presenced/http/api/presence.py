@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from heapq import nsmallest
 from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
 
 from presenced.errors import BadUserId, Problem
 from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
-from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomPage
-from presenced.http.api.responses import Found, ItemError, Online, OnlineCounts, RoomMember, RoomReply
+from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomListPage, RoomPage
+from presenced.http.api.responses import (
+    Found,
+    ItemError,
+    Online,
+    OnlineCounts,
+    RoomList,
+    RoomMember,
+    RoomReply,
+    RoomSummary,
+)
 from presenced.http.errors import ProblemError, without_example
-from presenced.node.service import ViewerScope
+from presenced.node.service import PresenceService
+from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.identity import parse_user_id
-from presenced.presence.rooms import Mode
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
@@ -28,7 +36,7 @@ async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
     A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
     version of all users.
     """
-    return user_record(api, call.user_id, checked_viewer(api, call.query.viewer))
+    return user_record(api.service, call.user_id, checked_viewer(api, call.query.viewer))
 
 
 @Endpoint("POST", "/users/query", scope="read", max_body=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
@@ -39,7 +47,7 @@ async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
     """
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
-    return Found(user_records(api, scope, wanted), errors)
+    return Found(user_records(api.service, scope, wanted), errors)
 
 
 @Endpoint("GET", "/rooms/{room}", scope="read", conditional=True)
@@ -49,22 +57,17 @@ async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
     A room that does not exist, or that the viewer may not enter, has no members.
     """
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
-    room = scope.room(call.name)
-    if room is None:
-        return RoomReply(call.name, Mode.FULL.value, 0, [], None)
-    limit, after, blocked = call.query.limit, call.query.after, scope.blocked
-    # O(members): 10 ms for 100,000 of them.
-    found = nsmallest(limit + 1, (user_id for user_id in room.members if user_id > after and user_id not in blocked))
-    page = found[:limit]
-    members = []
-    for user_id, change in zip(page, api.service.seen(page), strict=True):
-        assert change is not None, "a member of a room is a known user"
-        member = room.members[user_id]
-        data = Raw(member.data) if member.data else None
-        record = v1.user_record(change, scope.with_causes)
-        members.append(RoomMember(wire_user_id(user_id), member.joined_ms, record, data))
-    mode, count = scope.room_mode(room), room.size(blocked)
-    return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
+    return room_reply(scope, call.name, call.query)
+
+
+@Endpoint("GET", "/rooms", scope="read", example_query="limit=100")
+async def list_rooms(api: Api, call: ApiCall[RoomListPage, Nothing]) -> RoomList:
+    """All rooms with the number of their members.
+
+    A room that has members all the time appears exactly once. There is no parameter `viewer`, because a client learns
+    only of rooms that it names.
+    """
+    return room_list(api.service, call.query)
 
 
 @Endpoint("GET", "/counts", scope="read")
@@ -86,25 +89,58 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
     changes after the `position` of the first page. Of two records of one user, the one with the higher version
     counts.
     """
-    scope, limit = api.service.scope_of(checked_viewer(api, call.query.viewer)), call.query.limit
-    position = api.service.position_text(api.service.position)
-    found = api.service.online(call.query.after, limit + 1)
+    return online_page(api.service, checked_viewer(api, call.query.viewer), call.query)
+
+
+# Responses, for the Python interface, too.
+
+
+def user_record(service: PresenceService, user_id: str, viewer: str | None = None) -> UserRecord:
+    """Return a user as a viewer sees them, or without restrictions if there is no viewer."""
+    (record,) = user_records(service, service.scope_of(viewer), [user_id])
+    return record
+
+
+def user_records(service: PresenceService, scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
+    """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
+    return [
+        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.newest_version)
+        for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)
+    ]
+
+
+def online_page(service: PresenceService, viewer: str | None, page: OnlinePage) -> Online:
+    """Return one page of the online users that a viewer sees."""
+    scope, limit = service.scope_of(viewer), page.limit
+    position = service.position_text(service.position)
+    found = service.online(page.after, limit + 1)
     users = [v1.user_record(change, scope.with_causes) for _, change in found[:limit] if scope.sees(change.user_id)]
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)
 
 
-def user_record(api: Api, user_id: str, viewer: str | None = None) -> UserRecord:
-    """Return a user as a viewer sees them, or without restrictions if there is no viewer."""
-    (record,) = user_records(api, api.service.scope_of(viewer), [user_id])
-    return record
-
-
-def user_records(api: Api, scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
-    """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
-    return [
-        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, api.service.newest_version)
-        for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)
+def room_reply(scope: ViewerScope, name: str, page: RoomPage) -> RoomReply:
+    """Return a room and one page of its members, as a viewer sees them."""
+    found = scope.members(name, page.after, page.limit)
+    members = [
+        RoomMember(
+            wire_user_id(member.user_id),
+            member.joined_ms,
+            v1.user_record(change, scope.with_causes),
+            Raw(member.data) if member.data else None,
+        )
+        for member, change in found.members
     ]
+    return RoomReply(name, found.mode.value, found.count, members, found.next)
+
+
+def room_list(service: PresenceService, page: RoomListPage) -> RoomList:
+    """Return one page of all rooms."""
+    found = service.rooms(page.after, page.limit + 1)
+    rooms = [RoomSummary(room.name, room.mode.value, len(room.members)) for room in found[: page.limit]]
+    return RoomList(rooms, found[page.limit - 1].number if len(found) > page.limit else None)
+
+
+# Checks of requests.
 
 
 def checked_users(given: Iterable[Any]) -> tuple[list[str], list[ItemError]]:

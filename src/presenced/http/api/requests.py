@@ -6,9 +6,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from presenced.errors import BadParameter
 from presenced.presence.identity import MAX_SAFE_INTEGER
+from presenced.presence.status import MAX_SOURCE_LENGTH
 from presenced.protocols.ids import UserId
-from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT, Chosen
+from presenced.protocols.v1.messages import MAX_EMOJI, MAX_ROOM_NAME, MAX_TEXT, Chosen
+from presenced.runtime.text import refused_character
 
 MAX_USERS = 1_000
 """Maximum number of users in one request. A longer list gets 400."""
@@ -21,6 +24,9 @@ MAX_WAIT_S = 60
 
 MAX_LASTS_S = 31_536_000
 """Maximum number of seconds that a status or a claim may last, one year. A higher `expiresIn` gets 400."""
+
+MAX_NAME_LENGTH = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
+"""Maximum number of characters of the names in paths other than user ids. A longer name gets 400."""
 
 Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -69,6 +75,25 @@ class OnlinePage(Strict, frozen=True):
     """`next` of the previous page."""
     limit: Page = 100
     """Maximum number of users."""
+
+
+class RoomListPage(Strict, frozen=True):
+    """Page of all rooms."""
+
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of rooms."""
+
+
+class SessionListPage(Strict, frozen=True):
+    """Page of all current sessions."""
+
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of sessions. A page has more only if its first user has more, because the sessions of a user are
+    never divided."""
 
 
 class PastPage(Strict, frozen=True):
@@ -190,3 +215,23 @@ class Retry(Strict, frozen=True):
 
     ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE)] | UnsetType = UNSET
     """Ids of the dead letters. Without it, all of them."""
+
+
+# Names in paths.
+
+
+def checked_name(text: str, what: str) -> str:
+    """Return the name of a room or of a source.
+
+    Args:
+        what: `room` or `source`.
+
+    Raises:
+        BadParameter: It is empty, too long, or contains a refused character.
+    """
+    most = MAX_NAME_LENGTH[what]
+    if not 0 < len(text) <= most:
+        raise BadParameter(f"the name of a {what} has 1 to {most} characters")
+    if character := refused_character(text):
+        raise BadParameter(f"the name of a {what} must not contain {character}")
+    return text

@@ -24,6 +24,7 @@ from presenced.protocols.v1.messages import (
     TrueStatus,
     UserRecord,
 )
+from presenced.storage.answers import LastSeen
 
 
 class ApiRecord(Struct, frozen=True, rename="camel"):
@@ -98,6 +99,25 @@ class RoomReply(ApiRecord, frozen=True):
     """`after` of the next page; null on the last page."""
 
 
+class RoomSummary(ApiRecord, frozen=True):
+    """A room without its members."""
+
+    room: str
+    mode: RoomMode
+    """Mode in which watchers are notified about the room."""
+    count: int
+    """Number of members. All of them are shown as anything but offline, because a user who goes offline or becomes
+    invisible leaves."""
+
+
+class RoomList(ApiRecord, frozen=True):
+    """One page of the rooms that have a member, in the order in which they got their first one."""
+
+    rooms: list[RoomSummary]
+    next: int | None
+    """`after` of the next page; null on the last page."""
+
+
 # Sessions and last seen.
 
 
@@ -127,16 +147,18 @@ class LiveSessions(ApiRecord, frozen=True):
     sessions: list[LiveSession]
 
 
-class LastSeen(SparseRecord, frozen=True):
-    """When a user was last seen."""
+class SessionOfUser(LiveSession, frozen=True, kw_only=True):
+    """A session that is connected or in its grace period, with its user."""
 
     user_id: UserId
-    status: SeenStatus
-    """Current status."""
-    last_seen: int = 0
-    """When the user was last known to be present; omitted for a user who was never present."""
-    last_active: int = 0
-    """When the user last connected, chose a status or became active."""
+
+
+class SessionList(ApiRecord, frozen=True):
+    """One page of all current sessions, those of one user together."""
+
+    sessions: list[SessionOfUser]
+    next: int | None
+    """`after` of the next page; null on the last page."""
 
 
 class LastSeenOf(ApiRecord, frozen=True):

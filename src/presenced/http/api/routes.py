@@ -9,7 +9,14 @@ TOKENS: tuple[Endpoint, ...] = (commands.new_ticket, commands.revoke)
 """Endpoints that are reachable below `/api`, too, where they were first."""
 
 GROUPS: dict[str, tuple[Endpoint, ...]] = {
-    "Presence": (presence.get_user, presence.query_users, presence.get_room, presence.get_counts, presence.list_online),
+    "Presence": (
+        presence.get_user,
+        presence.query_users,
+        presence.list_online,
+        presence.get_counts,
+        presence.list_rooms,
+        presence.get_room,
+    ),
     "Following": (changes.follow_changes, watch.watch),
     "Commands": (
         commands.announce,
@@ -22,6 +29,7 @@ GROUPS: dict[str, tuple[Endpoint, ...]] = {
     ),
     "Past": (stored.get_last_seen, stored.query_last_seen, stored.list_history, stored.list_past_sessions),
     "Administration": (
+        explain.list_all_sessions,
         explain.list_sessions,
         explain.explain_user,
         commands.erase,

@@ -15,9 +15,14 @@ in the cache that WebSocket clients use.
 
 A position is in the id of the last page only. A client that loses the stream between two pages gets all pages again.
 
-The way of a request: check the origin and the address, authenticate (API key, or a user's token, or a ticket that opens
-or reopens its stream), validate the users to watch, take a place among the waiting requests, register the connection as
-the only one of the ticket's stream (`auth.resumable_streams`), stream.
+Steps of a request:
+
+1. Check the origin and the address.
+2. Authenticate with an API key, a user's token, or a ticket that opens or reopens its stream.
+3. Validate the users to watch.
+4. Take a place among the waiting requests (`http.waiting`).
+5. Register the connection as the only one of the ticket's stream (`auth.resumable_streams`).
+6. Stream.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from presenced.presence.users import Users
 from presenced.protocols.classic.codec import change_message
 
 CATCH_UP = 256
-"""Number of changes sent at once to a connection that catches up: some 20 KB, well below a transport's write buffer."""
+"""Maximum number of changes in one portion for a connection that catches up. They take some 20 KB, well below a
+transport's write buffer."""
 
 
 class ClassicFeed:
@@ -36,6 +37,7 @@ class ClassicFeed:
         self._limited: SubscriptionIndex[Connection] = SubscriptionIndex()
         """The others, by the users that they may see."""
         self._limits: dict[Connection, Selection] = {}
+        """What each of these others may see."""
         self._blocking: SubscriptionIndex[Connection] = SubscriptionIndex()
         """Connections that may see everyone except a few, by these few."""
 
@@ -95,14 +97,13 @@ class ClassicFeed:
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
-        now = self._users.journal.position
         changes = self._users.log.since(position, CATCH_UP)
         if changes is None:
             return None
-        if len(changes) == CATCH_UP:
-            now = changes[-1].position
+        # If there may be more changes, the broadcaster asks again from the last one.
+        reached = changes[-1].position if len(changes) == CATCH_UP else self._users.journal.position
         portion = self._portion(connection, changes)
-        return Missed(iter((portion,) if portion.batch else ()), now)
+        return Missed(iter((portion,) if portion.batch else ()), reached)
 
     def _portion(self, connection: Connection, changes: Sequence[Change]) -> Portion:
         visibility = connection.session.visibility
@@ -134,7 +135,10 @@ class ClassicFeed:
 
 
 class _TurnMessages:
-    """The messages of a batch. Events that are no turn between online and offline have none."""
+    """The messages of a batch. Only a turn between online and offline has one.
+
+    In this file, `index` is the place of an event in the batch, and `number` that of a message among the messages.
+    """
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.messages: list[bytes] = []

@@ -12,7 +12,7 @@ class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="CONNECTI
 
     user_id: UserId
     timestamp: str
-    """ISO 8601, UTC, milliseconds, `Z`."""
+    """Time of opening: ISO 8601, UTC, milliseconds, `Z`."""
     connection_id: str
     """`{userId}-{epoch milliseconds}`, unique even when two open in the same millisecond."""
 
@@ -22,6 +22,7 @@ class UserOnline(Struct, frozen=True, tag_field="type", tag="USER_ONLINE", renam
 
     user_id: UserId
     timestamp: str
+    """Time of the change: ISO 8601, UTC, milliseconds, `Z`."""
 
 
 class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", rename="camel"):
@@ -29,6 +30,7 @@ class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", ren
 
     user_id: UserId
     timestamp: str
+    """Time of the change: ISO 8601, UTC, milliseconds, `Z`."""
 
 
 Message = ConnectionEstablished | UserOnline | UserOffline

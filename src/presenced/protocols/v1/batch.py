@@ -19,7 +19,9 @@ class Content(NamedTuple):
     """Contents of a portion. Connections with equal content share a portion."""
 
     users: tuple[str, ...] = ()
+    """Ids of users who changed."""
     rooms: tuple[str, ...] = ()
+    """Names of rooms that changed."""
     others: tuple[int, ...] = ()
     """Events of modules, by their index in `EventBatch.others`."""
 
@@ -79,7 +81,7 @@ class EventBatch:
                 yield self.portion(connections, content)
 
     def portion(self, connections: Collection[Connection], content: Content) -> Portion:
-        """Return a portion, empty if the content is. PRESENCE_CHANGES is last, with the position of the whole."""
+        """Return a portion with this content, empty if the content is. PRESENCE_CHANGES is its last message."""
         if not any(content):
             return Portion(connections, EMPTY, 0)
         messages = list(map(self._room_changes, content.rooms))

@@ -50,7 +50,7 @@ def check_may_enter(connection: Connection, rooms: Iterable[str]) -> None:
             raise RequestRefused(Fault.NOT_ALLOWED, f"the room {name} is not among those your token names")
 
 
-def check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
+def check_count(count: int, most: int, what: str, fault: Fault) -> None:
     """Check whether a session would subscribe to at most `most` users or rooms.
 
     Raises:

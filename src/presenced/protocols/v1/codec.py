@@ -22,7 +22,10 @@ _SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
     Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT),
     Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT),
 }
-"""Causes that others see instead: going invisible looks like a close, and coming back like a connect."""
+"""Causes that others see instead when a choice makes the user go offline, and when it makes the user come online.
+
+Becoming invisible looks like a close to them, and becoming visible again like a connect.
+"""
 
 
 def encode(message: ServerMessageV1 | UserRecord | Member) -> bytes:
@@ -102,7 +105,7 @@ def compact(data: bytes) -> bytes:
 
 
 def can_be_read(data: bytes) -> bool:
-    """Return whether all clients can read this JSON of another client. Otherwise they would lose the whole message."""
+    """Return whether every client can read this JSON of another client. Otherwise it would lose the whole message."""
     try:
         return not data or _depth(msgspec.json.decode(data)) <= MAX_DEPTH
     except (msgspec.MsgspecError, RecursionError):
@@ -120,9 +123,9 @@ def _depth(value: object) -> int:
 
 
 def request_id(text: str) -> int | str | None:
-    """Return the id of a message that could not be parsed, if it has one that can be sent back.
+    """Return the id of a message that could not be parsed; None if it has none that can be sent back.
 
-    The json module reads the message, because msgspec refuses half a surrogate pair.
+    If msgspec cannot read the message because of half a surrogate pair, the json module can.
     """
     try:
         return msgspec.json.decode(text, type=_OnlyId).id

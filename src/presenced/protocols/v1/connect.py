@@ -14,7 +14,7 @@ from presenced.runtime.text import refused_character
 MAX_DEVICE_LENGTH = 32
 """Maximum number of characters of a kind of device; a longer one is refused."""
 
-MAX_TOKEN_LENGTH = 64
+MAX_VALUE_LENGTH = 64
 """Maximum number of characters of a parameter without a maximum of its own; a longer one is refused."""
 
 MAX_TIME_DIGITS = 15
@@ -40,7 +40,7 @@ class ConnectParameters(NamedTuple):
     everyone: bool
     """Whether a new session subscribes to everyone."""
     device: str
-    """Kind of device; empty if unknown."""
+    """Kind of device for a new session; empty if unknown."""
     active: bool | None = None
     """Whether the person is active at this device; None if not given."""
     choice: Choice | None = None
@@ -54,15 +54,15 @@ def parse_connect_query(query: bytes) -> ConnectParameters:
         BadParameter: A parameter is given twice, is too long, has an invalid value, or restricts and is empty. The
             message does not repeat the value.
     """
-    watch = _single(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
+    watch = _single(query, "watch", MAX_VALUE_LENGTH) or "everyone"
     if watch not in ("everyone", "none"):
         raise BadParameter("watch must be everyone or none")
-    activity = _single(query, "activity", MAX_TOKEN_LENGTH)
+    activity = _single(query, "activity", MAX_VALUE_LENGTH)
     if activity not in ACTIVITIES:
         raise BadParameter("activity must be active or idle")
     return ConnectParameters(
-        _single(query, "session", MAX_TOKEN_LENGTH),
-        _single(query, "position", MAX_TOKEN_LENGTH),
+        _single(query, "session", MAX_VALUE_LENGTH),
+        _single(query, "position", MAX_VALUE_LENGTH),
         watch == "everyone",
         _single(query, "device", MAX_DEVICE_LENGTH),
         ACTIVITIES[activity],
@@ -72,10 +72,10 @@ def parse_connect_query(query: bytes) -> ConnectParameters:
 
 def _choice(query: bytes) -> Choice | None:
     """Parse a choice as SET_STATUS accepts it, with the same bounds and checks."""
-    status = _single(query, "status", MAX_TOKEN_LENGTH) or AUTO
+    status = _single(query, "status", MAX_VALUE_LENGTH) or AUTO
     if status not in CHOICES:
         raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
-    until = _single(query, "until", MAX_TOKEN_LENGTH) or "0"
+    until = _single(query, "until", MAX_VALUE_LENGTH) or "0"
     if not (until.isascii() and until.isdigit() and len(until) <= MAX_TIME_DIGITS):
         raise BadParameter(f"until must be epoch milliseconds, of at most {MAX_TIME_DIGITS} digits")
     choice = choice_of(

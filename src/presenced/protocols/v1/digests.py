@@ -1,7 +1,20 @@
 """Room digests of presenced.v1: changes of large rooms, and counts, both sent once a second.
 
-A digest takes a position of its own, after a flush. A client may know positions beyond the last digest it received, so
-`complete_up_to` says up to which position a client has everything of a room.
+In the modes `coalesced` and `counts` (`presence.rooms`) flushes do not contain the changes of a room. They are
+collected, and a digest sends them together. Counts work in the same way:
+
+    event --> `collect`: rooms, users and counts that changed --> timer, `PERIOD_S` --> `due`: portions for all of them
+
+A digest takes a position of its own, after a flush. Until the next digest, flushes give clients higher positions, but
+the newest changes of the room are missing. So `complete_up_to` says up to which position a client has everything of a
+room:
+
+    position of the client           it has everything of the room up to
+    above the last digest            the last digest
+    above the digest before that     that digest
+    lower                            unknown, so it receives the whole room
+
+A client exactly at a digest may have received only a part of it, because a digest has a portion for each room.
 """
 
 from __future__ import annotations
@@ -32,7 +45,7 @@ class _Digest(Struct, eq=False):
     before: int
     """Position of the digest before that."""
     users: set[str] = set()
-    """Members whose presence has changed since."""
+    """Members whose presence has changed since the last digest."""
 
 
 class Digests:
@@ -57,7 +70,7 @@ class Digests:
         """Connections that subscribe to the count of some users, one of whom went online or offline."""
 
     def __len__(self) -> int:
-        """Return the number of rooms with digests."""
+        """Return the number of rooms whose changes are sent in digests."""
         return len(self._rooms)
 
     def join(self, connection: Connection) -> None:
@@ -100,10 +113,10 @@ class Digests:
                     digest.users.add(change.user_id)
                     self._changed.add(name)
 
-    def due(self, now: int) -> Iterator[Portion]:
-        """Return everything collected, for the connections that keep up. It brings them to the position `now`."""
+    def due(self, position: int) -> Iterator[Portion]:
+        """Return everything collected as the digest at `position`, for the connections that keep up."""
         for name in self._changed:
-            yield from self._of_room(name, now)
+            yield from self._of_room(name, position)
         self._changed.clear()
         encoder = self._encoder
         if self._turns:
@@ -145,16 +158,16 @@ class Digests:
             return digest.at
         return digest.before if position > digest.before else None
 
-    def _of_room(self, name: str, now: int) -> Iterator[Portion]:
+    def _of_room(self, name: str, position: int) -> Iterator[Portion]:
         encoder, digest = self._encoder, self._rooms[name]
         room = encoder.rooms.get(name)
         found = room.since(digest.at) if room else None
         users, digest.users = digest.users, set()
-        digest.before, digest.at = digest.at, now
+        digest.before, digest.at = digest.at, position
         if room is None or room.mode is Mode.FULL:
             del self._rooms[name]
         if room is not None:
-            room.digested_until = now
+            room.digested_until = position
         alike: dict[tuple[V1Encoder, frozenset[str]], list[Connection]] = {}
         for connection in self._subscribers_of_room(name):
             visibility = connection.session.visibility
@@ -169,7 +182,7 @@ class Digests:
                 changed = users - blocked
                 if seen is not None and not (seen[0] or seen[1] or changed):
                     continue  # a client does not notice a digest that is only about users it blocks
-            yield from self._news_of_room(one, name, connections, seen, changed, now, blocked)
+            yield from self._news_of_room(one, name, connections, seen, changed, position, blocked)
 
     def _news_of_room(
         self,
@@ -178,7 +191,7 @@ class Digests:
         connections: Collection[Connection],
         found: tuple[list[RoomMember], list[str]] | None,
         users: set[str],
-        now: int,
+        position: int,
         blocked: frozenset[str],
     ) -> Iterator[Portion]:
         room = encoder.rooms.get(name)
@@ -191,11 +204,11 @@ class Digests:
             messages, users = [page for page, _ in encoder.room_pages(name, blocked)], set()
         of_everyone = [connection for connection in connections if visible_full(connection).everyone]
         if of_everyone:
-            yield Portion(of_everyone, Batch([*messages, encoder.changes(now, [])]), 1)
+            yield Portion(of_everyone, Batch([*messages, encoder.changes(position, [])]), 1)
         others = [connection for connection in connections if not visible_full(connection).everyone]
         if others:
             seen = encoder.users.snapshot_of(users)
-            yield Portion(others, Batch([*messages, encoder.changes_of(now, seen)]), 1 + len(seen))
+            yield Portion(others, Batch([*messages, encoder.changes_of(position, seen)]), 1 + len(seen))
 
 
 def _counted(

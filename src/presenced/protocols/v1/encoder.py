@@ -60,12 +60,12 @@ class V1Encoder:
         return f"{self.epoch}-{position}-{snapshot}" if snapshot else f"{self.epoch}-{position}"
 
     def position_number(self, text: str) -> int | None:
-        """Return the position in a text without a snapshot; None if it is not one of this server's."""
+        """Return the position in a text without a snapshot; None if this server has not issued it since its start."""
         cursor = self.cursor(text)
         return cursor.position if cursor is not None and not cursor.snapshot else None
 
     def cursor(self, text: str) -> Cursor | None:
-        """Return how far a client says it has come; None if the text is not one of this server's."""
+        """Return the cursor in a text from a client; None if this server has not issued it since its start."""
         epoch, *numbers = text.split("-")
         if epoch != self.epoch or not all(n.isascii() and n.isdigit() and len(n) < 20 for n in numbers):
             return None
@@ -86,7 +86,8 @@ class V1Encoder:
         """Return the record of a user without known presence.
 
         Args:
-            newest: Newest version at the time for which the record holds."""
+            newest: Newest version at the time for which the record holds.
+        """
         return Raw(codec.encode(codec.unknown_user(user_id, newest)))
 
     def own(self, user_id: str) -> bytes:
@@ -95,7 +96,11 @@ class V1Encoder:
         return codec.self_message(own) if own else b""
 
     def changes(self, position: int, records: list[Raw], snapshot: int = 0) -> bytes:
-        """Return PRESENCE_CHANGES, or the one that ends a snapshot."""
+        """Return PRESENCE_CHANGES.
+
+        Args:
+            snapshot: As for `position_text`.
+        """
         return codec.encode(PresenceChanges(self.position_text(position, snapshot), records))
 
     def changes_of(self, position: int, changes: Iterable[Change]) -> bytes:
@@ -104,15 +109,16 @@ class V1Encoder:
 
     def member(self, member: RoomMember) -> Raw:
         """Return a member of a room, with the user's state now. A user who has left since may be unknown."""
-        for seen in self.users.snapshot_of((member.user_id,)):
-            key = member.position, seen.position
-            encoded = self._members.get(key)
-            if encoded is None:
-                encoded = self._members[key] = codec.member_record(member, self.record(seen))
-                if len(self._members) > MAX_RECORDS:
-                    self._members.popitem(last=False)
-            return encoded
-        return codec.member_record(member, self.unknown(member.user_id, self.users.versions.newest))
+        [seen] = self.users.changes_of((member.user_id,))
+        if seen is None:
+            return codec.member_record(member, self.unknown(member.user_id, self.users.versions.newest))
+        key = member.position, seen.position
+        encoded = self._members.get(key)
+        if encoded is None:
+            encoded = self._members[key] = codec.member_record(member, self.record(seen))
+            if len(self._members) > MAX_RECORDS:
+                self._members.popitem(last=False)
+        return encoded
 
     def room_changes(
         self,

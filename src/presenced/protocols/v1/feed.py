@@ -60,6 +60,11 @@ class V1Feed:
 
     # The interface `Feed`.
 
+    def published(self, event: Event) -> None:
+        """Pass an event to the digests, which are sent once a second."""
+        if (self._up_to_date or len(self.digests)) and self.digests.collect(event):
+            self._schedule_digest()
+
     def join(self, connection: Connection) -> None:
         """Include a connection in the portions from now on."""
         self._up_to_date.add(connection)
@@ -159,11 +164,6 @@ class V1Feed:
         return Missed(chain(*portions), reached)
 
     # For the protocol.
-
-    def published(self, event: Event) -> None:
-        """Pass an event to the digests, which are sent once a second."""
-        if (self._up_to_date or len(self.digests)) and self.digests.collect(event):
-            self._schedule_digest()
 
     def keeps_up(self, connection: Connection) -> bool:
         """Return whether a connection is sent events now. Otherwise it receives them when it catches up."""

@@ -17,7 +17,7 @@ MAX_TEXT = 140
 """Maximum number of characters of the text of a status; a longer one is refused."""
 
 MAX_EMOJI = 32
-"""Maximum number of characters of the emoji of a status; more are refused."""
+"""Maximum number of characters of the emoji of a status; a longer one is refused."""
 
 MAX_DATA = 2048
 """Maximum size in bytes of the data of a status or member as JSON; more are refused."""
@@ -39,6 +39,7 @@ class LimitsV1(Struct, frozen=True, rename="camel"):
     max_message_size: int
     """Maximum size of one message in bytes."""
     max_watched_users: int
+    """Maximum number of users that one session watches by id."""
     max_rooms: int
     """Maximum number of rooms that one session joins or watches."""
     max_data_size: int
@@ -46,7 +47,9 @@ class LimitsV1(Struct, frozen=True, rename="camel"):
     max_text_length: int
     """Maximum number of characters of the `text` of a status."""
     requests_per_second: float
+    """Maximum number of requests per second in the long run."""
     request_burst: int
+    """Maximum number of requests at once."""
 
 
 class EstablishedV1(
@@ -56,6 +59,7 @@ class EstablishedV1(
 
     user_id: UserId
     timestamp: str
+    """Time of opening: ISO 8601, UTC, milliseconds, `Z`."""
     connection_id: str
     session_id: str
     """Put it as `session` into the URL of the next connection, together with the last `position`."""
@@ -64,12 +68,14 @@ class EstablishedV1(
     epoch: str
     """Name of this start of the server. Positions of different starts cannot be compared."""
     server_time: int
+    """Time of opening in epoch milliseconds."""
     heartbeat_interval: float
+    """Seconds between two pings of the server."""
     resume_window: float
     """Seconds for which the session can be resumed after a loss."""
     settling: float
-    """Seconds for which a server that has just started does not know yet who is coming back. Until they are over, a
-    client that has come back continues to show the users that it knew to be online."""
+    """Seconds for which a server that has just started does not know yet which users will reconnect. Meanwhile a client
+    that has reconnected continues to show the users that it knew to be online."""
     limits: LimitsV1
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
@@ -118,8 +124,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     cause: SomeCause = ""
     """Why the state changed, for clients that may know it."""
     certainty: Annotated[str, _one_of(["stale"])] = ""
-    """`stale` if the server has lost a store that it depends on. The rest is then the last known state. A server that
-    runs alone never sends it."""
+    """`stale` if the server has lost a store that it depends on. The rest is then the last known state. This version
+    never sends it."""
 
 
 class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
@@ -135,7 +141,7 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
 
 class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANGES", rename="camel"):
     """Users who changed, each once, in their latest state. It is the only message with a position, and the last of each
-    write: a client that has it has everything before it, snapshots and rooms included."""
+    write. A client that has received it has everything before it, snapshots and rooms included."""
 
     position: str
     """Put it into the URL of the next connection."""
@@ -156,6 +162,7 @@ class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     user_id: UserId
     joined_at: int
+    """Time of joining."""
     presence: EncodedRecord
     """State of the user, as others see it."""
     data: Raw | None = None
@@ -246,13 +253,14 @@ class AuthExpiring(Struct, frozen=True, tag_field="type", tag="AUTH_EXPIRING", r
     """The token expires soon. Send AUTH with a newer one, or the connection will be closed (4401)."""
 
     expires_at: int
+    """Time at which the token expires."""
 
 
 class GoingAway(Struct, frozen=True, tag_field="type", tag="GOING_AWAY", rename="camel"):
     """The server stops. A close frame (1001) follows."""
 
     retry_after: float
-    """Seconds to wait before connecting again. Each client gets a different number."""
+    """Seconds to wait before connecting again. Each client receives a different number."""
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", omit_defaults=True):

@@ -47,7 +47,9 @@ class FeedPart(Protocol):
     """Messages of one topic for connections of presenced.v1."""
 
     topic: str
+    """Topic of the events that this part encodes. Each part has another one."""
     lane: Lane
+    """Which events of a flush are sent; the part's `missed` follows the same rule."""
 
     def connections(self, event: PartEvent) -> Collection[Connection]:
         """Return the connections that receive an event, whether they keep up or not."""

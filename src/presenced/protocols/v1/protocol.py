@@ -98,7 +98,7 @@ class V1Protocol(ClientProtocol):
         self._parts = parts
         self._settings = parts.settings
         self._settled_at = 0.0
-        """Monotonic time at which it is known which users have returned after the start."""
+        """Monotonic time from which on users who have not returned after the start count as gone."""
         self._requests: dict[Connection, _Requests] = {}
 
     # Opening.
@@ -174,27 +174,27 @@ class V1Protocol(ClientProtocol):
         """Return CONNECTION_ESTABLISHED, the first message."""
         session, settings = connection.session, self._settings
         limits = LimitsV1(
-            settings.max_message_size,
-            MAX_WATCHED,
-            MAX_ROOMS,
-            MAX_DATA,
-            MAX_TEXT,
-            settings.request_rate,
-            settings.request_burst,
+            max_message_size=settings.max_message_size,
+            max_watched_users=MAX_WATCHED,
+            max_rooms=MAX_ROOMS,
+            max_data_size=MAX_DATA,
+            max_text_length=MAX_TEXT,
+            requests_per_second=settings.request_rate,
+            request_burst=settings.request_burst,
         )
         return codec.encode(
             EstablishedV1(
-                wire_user_id(session.user_id),
-                timestamp(now.epoch_ms),
-                connection.connection_id,
-                session.session_id,
-                resumed,
-                self.feed.encoder.epoch,
-                now.epoch_ms,
-                settings.heartbeat_interval,
-                settings.resume_window,
-                max(0.0, round(self._settled_at - now.monotonic, 3)),
-                limits,
+                user_id=wire_user_id(session.user_id),
+                timestamp=timestamp(now.epoch_ms),
+                connection_id=connection.connection_id,
+                session_id=session.session_id,
+                resumed=resumed,
+                epoch=self.feed.encoder.epoch,
+                server_time=now.epoch_ms,
+                heartbeat_interval=settings.heartbeat_interval,
+                resume_window=settings.resume_window,
+                settling=max(0.0, round(self._settled_at - now.monotonic, 3)),
+                limits=limits,
             )
         )
 
@@ -248,7 +248,7 @@ class V1Protocol(ClientProtocol):
             return True
         requests.over += 1
         if requests.over > settings.request_burst:
-            connection.close(Close.TOO_MANY_REQUESTS, "too many requests; come back and ask more slowly")
+            connection.close(Close.TOO_MANY_REQUESTS, "too many requests; reconnect and send them more slowly")
         else:
             rate = f"{settings.request_rate:g} requests a second, {settings.request_burst} at once"
             request_id = codec.request_id(message) if isinstance(message, str) else None
@@ -285,7 +285,7 @@ class V1Protocol(ClientProtocol):
         self._requests.pop(connection, None)
 
     def goodbye(self, connection: Connection, retry_in: float) -> None:
-        """Send GOING_AWAY, unless the client is behind."""
+        """Send GOING_AWAY, unless the client is behind and would not read it in time."""
         if self.feed.keeps_up(connection):
             connection.send(codec.encode(GoingAway(retry_in)))
 

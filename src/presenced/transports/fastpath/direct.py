@@ -1,7 +1,7 @@
 """Writing one batch to many connections, past their transports.
 
-A transport's `write` costs 0.3 microseconds more than the 4 to 5 of the kernel. The transport keeps a buffer, a queue
-and its state in memory, which is in no cache when thousands are written to, and checks them to find nothing to do.
+The kernel takes 4 to 5 microseconds for each `send`. A transport's `write` adds 0.3, because it reads its buffer and
+its state, only to find that nothing waits. With thousands of transports that memory is in no CPU cache.
 
 | buffer of the transport | written by    | afterwards                                               |
 |-------------------------|---------------|----------------------------------------------------------|
@@ -35,7 +35,7 @@ class FastConnection(Connection, Protocol):
     """File descriptor of the socket if the transport's buffer is known to be empty, otherwise -1."""
 
     helper: Any
-    """Helper process that holds a duplicate of the socket; for `writer_pool` alone."""
+    """Helper process that holds a duplicate of the socket; None if there is none. Only `writer_pool` uses it."""
 
     deflates: bool
     """Whether the client accepts compressed messages."""
@@ -44,7 +44,7 @@ class FastConnection(Connection, Protocol):
         """Return the file descriptor of the socket."""
 
     def check_direct_fd(self) -> int:
-        """Set `direct_fd` by the state of the transport's buffer, and return it."""
+        """Set `direct_fd` according to the transport's buffer, and return it."""
 
     def write(self, data: bytes) -> None:
         """Write frames to the transport."""

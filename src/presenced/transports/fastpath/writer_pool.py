@@ -1,8 +1,8 @@
 """Writing to many connections with the help of other processes, each on a core of its own (the setting `writers`).
 
-Four fifths of the cost of fan-out are the kernel's `send`. Two threads hardly complete more of them than one, because
-the interpreter's lock changes hands after each (1.0 to 1.1 times as many per second). Processes do: with one helper the
-server delivers 1.7 to 1.9 times as much to 5,000 connections (`benchmarks/cores.py`).
+Four fifths of the cost of fan-out are the kernel's `send`. Two threads complete only 1.0 to 1.1 times as many as one,
+because the interpreter's lock changes hands after each. Processes share no lock: with one helper the server delivers
+1.7 to 1.9 times as much to 5,000 connections (`benchmarks/cores.py`).
 
 A helper knows nothing of presence. It holds duplicates of the sockets of some connections. One call of `write`:
 
@@ -18,12 +18,12 @@ Nothing else happens in between, because `write` returns when all are done. So a
 that this process writes to, nor to one that has been closed. A connection whose transport buffers output is written to
 by this process, which keeps the order.
 
-| failure of a helper                    | effect                                                                     |
-|----------------------------------------|----------------------------------------------------------------------------|
-| died, found out before it got WRITE    | this process writes to its share                                           |
-| died or hung after it got WRITE        | its share is aborted, because it is unknown what they were sent; their     |
-|                                        | clients reconnect within the grace period                                  |
-| either                                 | it is replaced after `RETRY_S`; until then this process writes to its share |
+| failure of a helper               | effect                                                                          |
+|-----------------------------------|---------------------------------------------------------------------------------|
+| died, noticed while sending WRITE | this process writes to its share                                                |
+| died or hung after WRITE          | the connections of its share are aborted, because what they received is         |
+|                                   | unknown; their clients reconnect within the grace period                        |
+| either                            | another helper replaces it after `RETRY_S`; until then this process writes      |
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ MAX_SURPLUS = 16
 """Maximum number of connections that this process keeps beyond its share. With more it hands some over."""
 
 TIMEOUT_S = 5.0
-"""Maximum number of seconds for a response of a helper. At the bound it is killed, and the connections of its share are
-aborted."""
+"""Maximum number of seconds to wait for the response of a helper. At the bound the helper is killed, and the
+connections of its share are aborted."""
 
 RETRY_S = 1.0
-"""Minimum time between two starts of helpers."""
+"""Minimum number of seconds between two starts of helpers."""
 
 Cores = frozenset[int] | None
 """Cores that a process may run on; None if they cannot be chosen."""
@@ -101,17 +101,17 @@ class _Helper:
         self.connections.update((connection.serial, connection) for connection in connections)
 
     def drop(self, connection: FastConnection) -> None:
-        """Have the duplicate of its socket closed."""
+        """Close the helper's duplicate of the connection's socket."""
         del self.connections[connection.serial]
         numbers = array(program.NUMBERS, (connection.serial,))
         self._socket.sendall(program.HEADER.pack(program.DROP, 1, 0) + numbers.tobytes())
 
     def begin(self, numbers: array[int], data: bytes) -> None:
-        """Have `data` written to these connections."""
+        """Start writing `data` to the connections with these numbers. `end` waits for the result."""
         self._socket.sendall(program.HEADER.pack(program.WRITE, len(numbers), len(data)) + numbers.tobytes() + data)
 
     def end(self) -> list[tuple[FastConnection, int]]:
-        """Wait for the end of the write. Return the connections that took less than all, with the bytes they took."""
+        """Wait for the end of the write. Return the connections that took only a part, with the number of its bytes."""
         (count,) = program.COUNT.unpack(self._receive(program.COUNT.size))
         short = array(program.NUMBERS)
         short.frombytes(self._receive(count * 2 * short.itemsize))
@@ -127,7 +127,7 @@ class _Helper:
         return received
 
     def stop(self, timeout: float) -> None:
-        """End the process, which closes its sockets. Kill it after `timeout` seconds."""
+        """End the process by closing its stream. Kill it after `timeout` seconds."""
         self._socket.close()
         try:
             self._process.wait(timeout)
@@ -162,7 +162,7 @@ class WriterPool(BatchWriter):
         self._start()
 
     def discard(self, connection: Connection) -> None:
-        """Have the duplicate of the connection's socket closed."""
+        """Close the helper's duplicate of the connection's socket, if there is one."""
         fast = cast("FastConnection", connection)
         helper = fast.helper
         if isinstance(helper, _Helper):

@@ -5,17 +5,17 @@ library, so it takes 11 MB of memory. FD is a stream socket. Each message on it 
 two integers, and then its content. A *number* in the content identifies a socket: the server assigns it, and it is not
 a file descriptor.
 
-| message         | content                                        | effect                                           |
-|-----------------|------------------------------------------------|--------------------------------------------------|
-| `ADOPT` n, 0    | n numbers; n files (`SCM_RIGHTS`) in that order | holds these sockets by their numbers            |
-| `DROP` n, 0     | n numbers                                      | closes these sockets                             |
-| `WRITE` n, size | n numbers; `size` bytes                        | writes the bytes to each socket without blocking |
+| message         | content                                         | effect                                           |
+|-----------------|-------------------------------------------------|--------------------------------------------------|
+| `ADOPT` n, 0    | n numbers; n files (`SCM_RIGHTS`) in this order | holds these sockets by their numbers             |
+| `DROP` n, 0     | n numbers                                       | closes these sockets                             |
+| `WRITE` n, size | n numbers; `size` bytes                         | writes the bytes to each socket without blocking |
 
-`WRITE` alone has a response, sent when it is done: the number of sockets that took less than all (`COUNT`), then for
-each its number and how many bytes it accepted (0 if it failed).
+Only `WRITE` has a response, sent when all sockets are written to. It begins with the count of sockets that took only a
+part (`COUNT`). For each of them follow its number and the count of bytes that it took, 0 if it failed.
 
-The process ends when the stream ends. It ignores SIGINT and SIGTERM, because a terminal sends those to the whole
-process group, and the server decides when to stop.
+The process ends when the stream ends. It ignores SIGINT and SIGTERM, because a terminal sends them to the whole process
+group, and the server decides when to stop.
 """
 
 from __future__ import annotations

@@ -27,8 +27,6 @@ _PART_OF_TRAILER = re.compile(_TEXT + rb"\r?")
 class Sized:
     """A body whose `Content-Length` gives its size in bytes."""
 
-    __slots__ = ("_left",)
-
     def __init__(self, length: int) -> None:
         self._left = length
 
@@ -57,8 +55,6 @@ class Chunked:
     Bounds: `MAX_CHUNK_LINE` for a chunk's line; `MAX_TRAILERS` for trailers; the caller limits the content.
     """
 
-    __slots__ = ("_expects", "_held", "_left", "_trailers")
-
     def __init__(self) -> None:
         self._expects = _Expects.SIZE
         self._held = b""
@@ -66,6 +62,7 @@ class Chunked:
         self._left = 0
         """Number of bytes left in the current chunk."""
         self._trailers = 0
+        """Number of bytes in the trailer fields so far."""
 
     @property
     def is_complete(self) -> bool:
@@ -125,7 +122,7 @@ class Chunked:
             self._expects = _Expects.NOTHING
 
     def _check_part(self, line: bytes) -> None:
-        """Refuse an incomplete line that is already invalid, because its client may be waiting for a response."""
+        """Refuse an incomplete line that is already invalid. Its client may send no more and wait for a response."""
         if self._expects is _Expects.SIZE:
             if len(line) > MAX_CHUNK_LINE or not _PART_OF_SIZE.fullmatch(line):
                 raise InvalidRequest("a chunk has no valid size, or its extension is too long")

@@ -2,11 +2,11 @@
 
 The connection feeds the body of the request; the application calls `receive` and `send`. States of the response:
 
-    state      _head   is_complete   next
-    not begun  None    no            http.response.start → held back
-    held back  bytes   no            http.response.body → begun or complete
-    begun      b""     no            http.response.body → begun or complete
-    complete   b""     yes           nothing may follow
+    state      _head   _is_complete   next
+    not begun  None    no             http.response.start → held back
+    held back  bytes   no             http.response.body → begun or complete
+    begun      b""     no             http.response.body → begun or complete
+    complete   b""     yes            nothing may follow
 
 The head is held back until the first part of the body arrives, so that both take one packet. Until then a fault of the
 application, or a body that breaks a rule, still gets a response of its own. Afterwards the connection is cut off,
@@ -58,24 +58,27 @@ class Exchange:
     """
 
     def __init__(self, connection: HttpConnection, scope: Scope, head: Head) -> None:
-        self.scope = scope
-        self.is_body_complete = head.length == 0
-        self.is_complete = False
-        """Whether the response is written."""
-        self.is_disconnected = False
-        """Whether the client is out of reach."""
-        self.is_half_closed = False
-        """Whether the client has finished sending."""
         self.awaits_continue = head.awaits_continue
         """Whether the client waits for 100 Continue before it sends the body."""
-        self._connection = connection
-        self._event = asyncio.Event()
-        """Set when something happened that `receive` may wait for."""
         self.unread = bytearray()
         """Part of the request body that the application has not read."""
+        self._connection = connection
+        self._scope = scope
+        self._event = asyncio.Event()
+        """Set when something happened that `receive` may wait for."""
+        self._is_disconnected = False
+        """Whether the connection was lost or is ending after a refusal. Further output is dropped."""
+        self._is_half_closed = False
+        """Whether the client has finished sending."""
+        # The request.
+        self._is_head_request = scope["method"] == "HEAD"
+        self._is_body_complete = head.length == 0
+        """Whether the whole body has arrived."""
         self._has_delivered_body = False
         """Whether the application has read the whole body."""
-        self._is_head_request = scope["method"] == "HEAD"
+        # The response.
+        self._is_complete = False
+        """Whether the response is written."""
         self._head: bytes | None = None
         """Head of the response while it is held back; see the table above."""
         self._keeps_alive = head.keeps_alive
@@ -94,8 +97,8 @@ class Exchange:
     def body_received(self, data: bytes, is_complete: bool) -> None:
         """Add a part of the request body."""
         self.awaits_continue = False
-        self.is_body_complete = is_complete
-        if not self.is_complete:
+        self._is_body_complete = is_complete
+        if not self._is_complete:
             self.unread += data
             self._event.set()
 
@@ -104,7 +107,7 @@ class Exchange:
 
         It gets its response. An endless stream ends, because most clients that leave one close both directions.
         """
-        self.is_half_closed = True
+        self._is_half_closed = True
         self._event.set()
 
     def probe(self) -> bool:
@@ -115,28 +118,28 @@ class Exchange:
         Returns:
             Whether another probe makes sense.
         """
-        if self.is_begun or self.scope["http_version"] != "1.1":
+        if self.is_begun or self._scope["http_version"] != "1.1":
             return False
         self._connection.transport.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
         return True
 
     def disconnected(self) -> None:
-        """Handle the loss of the connection."""
-        self.is_disconnected = True
+        """Handle the loss of the connection, or a refusal that replaces the response."""
+        self._is_disconnected = True
         self._event.set()
 
     async def run(self, app: ASGIApp, faults: FaultLog) -> None:
-        """Run the application."""
+        """Run the application. A fault of it is logged, and answered with 500 if the response has not begun."""
         try:
-            await app(self.scope, self.receive, self.send)
-            if not (self.is_complete or self.is_disconnected):
+            await app(self._scope, self.receive, self.send)
+            if not (self._is_complete or self._is_disconnected):
                 raise RuntimeError("the application returned before the response was complete")
         except ClientDisconnect:
             pass  # a client that hangs up is not a server fault
         except Exception as error:  # any fault of the application must leave other requests unharmed
             faults.report(error)
         finally:
-            if not (self.is_complete or self.is_disconnected):
+            if not (self._is_complete or self._is_disconnected):
                 self._fail()
 
     def _fail(self) -> None:
@@ -152,34 +155,34 @@ class Exchange:
     # Called by the application.
 
     async def receive(self) -> Message:
-        """Return the next part of the body, then the disconnect once the client has gone or the response is
-        complete."""
-        if not (self._has_delivered_body or self.is_disconnected or self.is_complete):
+        """Return the next part of the body. After the body, wait until the client has gone or the response is complete,
+        and return the disconnect."""
+        if not (self._has_delivered_body or self._is_disconnected or self._is_complete):
             if self.awaits_continue:
                 self.awaits_continue = False
                 self._connection.transport.write(CONTINUE)
-            while not (self.unread or self.is_body_complete or self.is_disconnected):
+            while not (self.unread or self._is_body_complete or self._is_disconnected):
                 await self._wait()
-            if not self.is_disconnected:
-                self._has_delivered_body = self.is_body_complete
+            if not self._is_disconnected:
+                self._has_delivered_body = self._is_body_complete
                 body, self.unread = bytes(self.unread), bytearray()
                 return {"type": "http.request", "body": body, "more_body": not self._has_delivered_body}
-        while not (self.is_disconnected or self.is_complete or self._is_abandoned):
+        while not (self._is_disconnected or self._is_complete or self._is_abandoned):
             await self._wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         """Write a part of the response; no-op once the client has gone."""
-        if not self.is_disconnected:
+        if not self._is_disconnected:
             await self._connection.writable()
-        if self.is_disconnected:
+        if self._is_disconnected:
             return
         kind = message["type"]
         if self._head is None:
             if kind != "http.response.start":
                 raise RuntimeError(f"a response begins with http.response.start, not {kind}")
             self._start(message["status"], message.get("headers", ()))
-        elif kind != "http.response.body" or self.is_complete:
+        elif kind != "http.response.body" or self._is_complete:
             raise RuntimeError(f"{kind} does not follow here")
         else:
             self._add(message.get("body", b""), message.get("more_body", False))
@@ -187,7 +190,7 @@ class Exchange:
     @property
     def _is_abandoned(self) -> bool:
         """Whether the client half-closed during an endless response."""
-        return self.is_half_closed and self.is_begun and self._length_left is None and not self.is_complete
+        return self._is_half_closed and self.is_begun and self._length_left is None and not self._is_complete
 
     async def _wait(self) -> None:
         self._event.clear()
@@ -212,7 +215,7 @@ class Exchange:
         is_empty = self._is_head_request or status in _NO_BODY
         length = None if status == 204 else length  # RFC 9110 section 8.6
         self._length_left = 0 if is_empty else length
-        self._is_chunked = not is_empty and length is None and self.scope["http_version"] == "1.1"
+        self._is_chunked = not is_empty and length is None and self._scope["http_version"] == "1.1"
         if not (is_empty or self._is_chunked) and length is None:
             self._keeps_alive = False  # HTTP/1.0: the end of the connection ends the response
         self._head = response_head(status, fields, length, not self._keeps_alive, self._is_chunked)
@@ -235,7 +238,7 @@ class Exchange:
             self._complete()
 
     def _complete(self) -> None:
-        self.is_complete = True
+        self._is_complete = True
         self._head = b""
         self.unread = bytearray()
         self._event.set()

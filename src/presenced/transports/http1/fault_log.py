@@ -9,10 +9,11 @@ from presenced.runtime.clock import Clock
 from presenced.runtime.limits import Bucket
 
 MAX_TRACEBACKS = 10
-"""Maximum number of tracebacks logged within `PERIOD_S` in the long run, and at once. Further faults are counted, and
-the next log line states the count."""
+"""Maximum number of tracebacks logged in a row, and in `PERIOD_S` on average. Further faults are counted, and the next
+log line states the count."""
 
 PERIOD_S = 60.0
+"""Seconds in which `MAX_TRACEBACKS` further tracebacks may be logged."""
 
 MAX_MESSAGE = 300
 """Maximum number of characters logged of an exception's message. The rest is omitted."""

@@ -97,7 +97,11 @@ def skip_empty_lines(data: bytes) -> bytes:
 
 
 def find_end(data: bytes, start: int, end: int) -> int:
-    """Return where the head in `data[:end]` ends, or -1. The first `start` bytes hold no end of one."""
+    """Return the index in `data[:end]` at which the head ends; -1 if it is incomplete.
+
+    Args:
+        start: Number of bytes that were searched before, without success.
+    """
     return data.find(CRLF + CRLF, max(0, start - 3), end)
 
 

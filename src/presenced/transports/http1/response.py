@@ -23,14 +23,14 @@ def refusal_response(refusal: Refusal) -> bytes:
 
 
 def response_head(
-    status: int, headers: Iterable[Header], length: int | None, is_last: bool, chunks: bool = False
+    status: int, headers: Iterable[Header], length: int | None, is_last: bool, is_chunked: bool = False
 ) -> bytes:
     """Return the head of a response, with its date.
 
     Args:
         length: Length of the body in bytes; None if the head does not state it.
         is_last: Whether the connection ends with this response.
-        chunks: Whether the body is chunked.
+        is_chunked: Whether the body is chunked.
     """
     parts = [_status_line(status), _date_field()]
     closes = False
@@ -39,7 +39,7 @@ def response_head(
         closes = closes or (name == b"connection" and b"close" in value.lower())
     if length is not None:
         parts.append(b"content-length: %d\r\n" % length)
-    if chunks:
+    if is_chunked:
         parts.append(b"transfer-encoding: chunked\r\n")
     if is_last and not closes:
         parts.append(b"connection: close\r\n")

@@ -58,7 +58,8 @@ def frames(batch: Batch, deflates: bool) -> bytes:
     """Return the frames of a batch, made once.
 
     Args:
-        deflates: The connection agreed to compression. Small batches are not compressed all the same.
+        deflates: Whether the connection agreed to compression. Batches below `WORTH_DEFLATING_BYTES` are never
+            compressed.
     """
     plain = batch.join("frames", text_frame)
     return batch.join("deflated", _deflated) if deflates and len(plain) >= WORTH_DEFLATING_BYTES else plain

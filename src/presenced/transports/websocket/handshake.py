@@ -7,12 +7,11 @@ Its results are cached. Clients of one kind send the same headers apart from `Se
 but the value of `Sec-WebSocket-Accept`. So the cache is looked up by the other headers that the rules read. It makes
 accepting a connection take 64 microseconds instead of 87.
 
-    headers → host allowed? → known? ── yes ─────────────────────→ origin allowed? → accept(key)
-                                │ no                                     ↑
-                                └→ without token → known? ── yes ────────┤
-                                                     └ no → the rules ───┘ (cached if they accept)
+    headers → host allowed? → look up → look up without token → origin allowed? → known? ── yes ──→ accept(key)
+                                │ known                                ↑             │ no
+                                └──────────────────────────────────────┘             └→ the rules → cache → accept
 
-- A token beside the subprotocols differs for each user. It is removed before the second lookup.
+- A token among the subprotocols differs for each user. It is removed before the second lookup.
 - Host and origin are checked every time, because a verdict about the page depends on both.
 - A key that is not plain base64 of 16 bytes, a second key, and HTTP/1.0 go to the rules even if the rest is known.
 - Refusals are not cached. They may take longer.
@@ -61,7 +60,7 @@ MAX_CACHED = 256
 """Maximum number of cached results. At the bound the oldest is evicted."""
 
 MAX_CACHED_BYTES = 1024
-"""Maximum size in bytes of the headers of one cached result. Longer ones are checked again each time."""
+"""Maximum number of bytes in the header values of one cached result. Longer ones are checked again each time."""
 
 _MAX_DETAIL = 200
 """Maximum number of characters of the library's explanation in a response. It may quote a header of the client."""

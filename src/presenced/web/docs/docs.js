@@ -3,7 +3,9 @@
  */
 
 import { button, byId, make } from "../demo/dom.js";
-import { curlOf, fieldsOf, operationsOf } from "./openapi.js";
+import { fieldsOf, operationsOf, parameterFields } from "./openapi.js";
+import { curlOf, exampleOf, requestOf } from "./request.js";
+import { tryIt } from "./try-it.js";
 
 /** @typedef {import("./openapi.js").Document} Document */
 /** @typedef {import("./openapi.js").Operation} Operation */
@@ -22,7 +24,35 @@ function show(api) {
     byId("contents", HTMLElement).append(contents(group, own));
     byId("endpoints", HTMLElement).append(section(api, group, own));
   }
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  unfold(location.hash);
+  byId("fold", HTMLButtonElement).hidden = false;
+}
+
+/**
+ * Unfold the endpoint of a link, and scroll to it.
+ *
+ * @param {string} hash
+ */
+function unfold(hash) {
+  const endpoint = hash ? document.getElementById(decodeURIComponent(hash.slice(1))) : null;
+  if (!endpoint) return;
+  for (const part of [endpoint.closest(".group"), endpoint.querySelector("details")]) {
+    if (part instanceof HTMLDetailsElement) part.open = true;
+  }
+  endpoint.scrollIntoView();
+}
+
+/** Fold all endpoints, or unfold them if all are folded. */
+function foldAll() {
+  const endpoints = [...document.querySelectorAll("details.about")];
+  const isFolded = endpoints.every((part) => part instanceof HTMLDetailsElement && !part.open);
+  for (const part of endpoints) if (part instanceof HTMLDetailsElement) part.open = isFolded;
+  labelFold();
+}
+
+function labelFold() {
+  const isFolded = !document.querySelector("details.about[open]");
+  byId("fold", HTMLButtonElement).textContent = isFolded ? "Unfold all" : "Fold all";
 }
 
 /**
@@ -36,6 +66,7 @@ function contents(group, operations) {
     const link = make("a");
     link.href = `#${operation.id}`;
     link.append(method(operation), make("span", "", operation.path));
+    link.addEventListener("click", () => unfold(link.hash)); // the hash may be the present one
     part.append(link);
   }
   return part;
@@ -54,8 +85,11 @@ function method(operation) {
  * @param {Operation[]} operations
  */
 function section(api, group, operations) {
-  const part = make("section", "group");
-  part.append(make("h2", "", group), ...operations.map((operation) => endpoint(api, operation)));
+  const part = make("details", "group");
+  const head = make("summary");
+  head.append(make("h2", "", group));
+  part.open = true;
+  part.append(head, ...operations.map((operation) => endpoint(api, operation)));
   return part;
 }
 
@@ -66,18 +100,25 @@ function section(api, group, operations) {
 function endpoint(api, operation) {
   const part = make("article", "endpoint");
   part.id = operation.id;
-  const head = make("h3");
-  head.append(method(operation), make("span", "", operation.path), make("span", "scope", `scope ${operation.scope}`));
-  part.append(head, make("p", "", operation.summary), withCode(make("p", "hint"), operation.description));
-  part.append(copyable(curlOf(operation, location.origin)));
-  if (operation.parameters.length) part.append(make("h4", "", "Parameters"), table(operation.parameters));
-  if (operation.body) part.append(make("h4", "", "Body"), table(fieldsOf(api, operation.body)));
+  const title = make("h3");
+  title.append(method(operation), make("span", "", operation.path), make("span", "scope", `scope ${operation.scope}`));
+  const head = make("summary");
+  head.append(title, make("p", "", operation.summary));
+  const about = make("details", "about");
+  about.addEventListener("toggle", labelFold);
+  about.append(head, withCode(make("p", "hint"), operation.description));
+  const command = make("pre", "", curlOf(requestOf(operation, exampleOf(operation), location.origin)));
+  about.append(copyable(command));
+  about.append(tryIt(operation, (request) => (command.textContent = curlOf(request))));
+  if (operation.parameters.length) about.append(make("h4", "", "Parameters"), table(parameterFields(operation)));
+  if (operation.body) about.append(make("h4", "", "Body"), table(fieldsOf(api, operation.body)));
   for (const response of operation.answers) {
-    part.append(make("h4", "", `${response.status} · ${response.description}`));
-    if (response.schema) part.append(table(fieldsOf(api, response.schema)));
-    if (response.example) part.append(sample(JSON.stringify(response.example, null, 2)));
+    about.append(make("h4", "", `${response.status} · ${response.description}`));
+    if (response.schema) about.append(table(fieldsOf(api, response.schema)));
+    if (response.example) about.append(sample(make("pre", "", JSON.stringify(response.example, null, 2))));
   }
-  part.append(make("h4", "", "Refusals"), table(operation.refusals));
+  about.append(make("h4", "", "Refusals"), table(operation.refusals));
+  part.append(about);
   return part;
 }
 
@@ -108,21 +149,20 @@ function withCode(element, text) {
   return element;
 }
 
-/** @param {string} text */
-function sample(text) {
+/** @param {HTMLPreElement} pre */
+function sample(pre) {
   const part = make("div", "sample");
-  const pre = make("pre", "", text);
   pre.tabIndex = 0; // so that the keyboard can scroll it
   part.append(pre);
   return part;
 }
 
-/** @param {string} text */
-function copyable(text) {
-  const part = sample(text);
+/** @param {HTMLPreElement} pre */
+function copyable(pre) {
+  const part = sample(pre);
   part.classList.add("curl");
   const copy = button("Copy", () => {
-    navigator.clipboard.writeText(text).then(
+    navigator.clipboard.writeText(pre.textContent ?? "").then(
       () => say("Copied"),
       () => say("Not allowed"),
     );
@@ -152,6 +192,12 @@ function find(words) {
 byId("find", HTMLInputElement).addEventListener("input", (event) => {
   if (event.target instanceof HTMLInputElement) find(event.target.value);
 });
+
+byId("fold", HTMLButtonElement).addEventListener("click", foldAll);
+byId("confirm-send", HTMLButtonElement).addEventListener("click", () => byId("confirm", HTMLDialogElement).close("send"));
+byId("confirm-cancel", HTMLButtonElement).addEventListener("click", () => byId("confirm", HTMLDialogElement).close());
+addEventListener("hashchange", () => unfold(location.hash));
+addEventListener("pagehide", () => (byId("key", HTMLInputElement).value = "")); // the page may stay in a cache
 
 fetch(new URL("../openapi.json", import.meta.url))
   .then((response) => (response.ok ? response.json() : Promise.reject(new Error(`status ${response.status}`))))

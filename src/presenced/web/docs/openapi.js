@@ -8,8 +8,11 @@
  *   paths: {[path: string]: {[method: string]: any}}, components: {schemas: {[name: string]: Schema}}}} Document
  * @typedef {{name: string, type: string, description: string, needed: boolean, depth: number}} Field
  * @typedef {{status: string, description: string, schema?: Schema, example?: unknown}} Answer
+ * @typedef {"path" | "query" | "header"} Place
+ * @typedef {{name: string, place: Place, type: string, description: string, isNeeded: boolean, isList: boolean,
+ *   example: string}} Parameter
  * @typedef {{id: string, group: string, method: string, path: string, base: string, scope: string, summary: string,
- *   description: string, parameters: Field[], pathExamples: {[name: string]: string}, query: string, streams: boolean,
+ *   description: string, parameters: Parameter[], streams: boolean, hasJson: boolean, isDestructive: boolean,
  *   body?: Schema, bodyExample?: unknown, answers: Answer[], refusals: Field[]}} Operation
  */
 
@@ -52,16 +55,10 @@ function operationOf(base, path, method, source) {
     scope: source["x-scope"],
     summary: source.summary,
     description,
-    parameters: parameters.map((one) => ({
-      name: one.name,
-      type: `${one.in}: ${typeOf(one.schema)}`,
-      description: one.description,
-      needed: Boolean(one.required),
-      depth: 0,
-    })),
-    pathExamples: Object.fromEntries(parameters.filter((one) => one.in === "path").map((one) => [one.name, one.example])),
-    query: source["x-example-query"] ?? "",
-    streams: responses.some(([status, { content }]) => status < "400" && content && !content["application/json"]),
+    parameters: parameters.map((one) => parameterOf(one, new URLSearchParams(source["x-example-query"] ?? ""))),
+    streams: responses.some(([, { content }]) => content?.["text/event-stream"]),
+    hasJson: responses.some(([status, { content }]) => status < "400" && content?.["application/json"]),
+    isDestructive: Boolean(source["x-destructive"]),
     body: content?.schema,
     bodyExample: content?.example,
     answers: responses.filter(([status]) => status < "400").map(([status, response]) => answerOf(status, response)),
@@ -76,6 +73,40 @@ function operationOf(base, path, method, source) {
       })),
   };
   return { order: source["x-order"] ?? 0, operation };
+}
+
+/**
+ * @param {any} source
+ * @param {URLSearchParams} exampleQuery
+ * @returns {Parameter}
+ */
+function parameterOf(source, exampleQuery) {
+  const examples = source.in === "query" ? exampleQuery.getAll(source.name) : [source.example ?? ""];
+  return {
+    name: source.name,
+    place: source.in,
+    type: typeOf(source.schema),
+    description: source.description,
+    isNeeded: Boolean(source.required),
+    isList: source.schema.type === "array",
+    example: examples.join("\n"),
+  };
+}
+
+/**
+ * Return the parameters of an operation as fields of a table.
+ *
+ * @param {Operation} operation
+ * @returns {Field[]}
+ */
+export function parameterFields(operation) {
+  return operation.parameters.map(({ name, place, type, description, isNeeded }) => ({
+    name,
+    type: `${place}: ${type}`,
+    description,
+    needed: isNeeded,
+    depth: 0,
+  }));
 }
 
 /**
@@ -144,26 +175,4 @@ export function typeOf(schema) {
   const above = schema.exclusiveMinimum !== undefined;
   const from = low === undefined ? "up to" : above ? `above ${low}, up to` : `${low} to`;
   return `${schema.type}, ${from} ${high}${unit}`;
-}
-
-/**
- * Return a curl command for an operation.
- *
- * @param {Operation} operation
- * @param {string} origin
- */
-export function curlOf(operation, origin) {
-  const path = operation.path.replace(/{(\w+)}/g, (_, name) => encodeURIComponent(operation.pathExamples[name] ?? name));
-  const query = operation.query ? `?${operation.query}` : "";
-  const words = ["curl"];
-  if (operation.streams) words.push("-N");
-  if (operation.method !== (operation.bodyExample === undefined ? "GET" : "POST")) words.push("-X", operation.method);
-  words.push(`'${origin}${operation.base}${path}${query}'`, "-H", '"Authorization: Bearer $KEY"');
-  if (operation.bodyExample !== undefined) words.push("-d", quoted(JSON.stringify(operation.bodyExample)));
-  return words.join(" ");
-}
-
-/** @param {string} text */
-function quoted(text) {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }

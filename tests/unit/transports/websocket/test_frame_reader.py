@@ -241,8 +241,8 @@ def test_a_reader_is_idle_only_between_messages() -> None:
         for index in range(len(part)):
             reader.receive(part[index : index + 1])
             assert reader.is_idle is (index == len(part) - 1)
-    reader.stop()
-    assert not reader.is_idle
+    reader.receive(frame(CLOSE))
+    assert not reader.is_idle, "a new reader would read what follows the close frame"
 
 
 def test_frames_are_counted() -> None:

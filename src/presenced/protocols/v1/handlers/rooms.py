@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.errors import Fault
 from presenced.presence.subscriptions import MAX_ROOMS
 from presenced.protocols.requests import RequestRefused
-from presenced.protocols.v1.checks import check_may_enter, check_room_for, data_of, room_names
+from presenced.protocols.v1.checks import check_count, check_may_enter, data_of, room_names
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Join, Leave, SetMember
 
@@ -19,7 +19,7 @@ def join(context: Context, request: Join | SetMember) -> None:
         raise RequestRefused(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
     check_may_enter(context.connection, {name})
     data = data_of(request.data)
-    check_room_for(len(subscription.rooms | {name}), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
+    check_count(len(subscription.rooms | {name}), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
     if not context.parts.rooms.has_place(name, session.user_id, session.visibility.blocked):
         raise RequestRefused(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
     context.ack()
@@ -27,7 +27,7 @@ def join(context: Context, request: Join | SetMember) -> None:
     context.parts.publisher.settle_rooms(session.user_id, context.now)
     if name not in subscription.full.rooms:
         broadcaster, connection = context.parts.broadcaster, context.connection
-        with broadcaster.changing(connection):  # after its own joining, which is in the snapshot
+        with broadcaster.changing(connection):  # after the join above, which the snapshot shows
             subscription.full.rooms.add(name)
         broadcaster.insert(connection, context.feed.news(connection, False, (), (name,)))
 

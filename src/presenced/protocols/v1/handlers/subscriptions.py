@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.delivery.batch import Batch
 from presenced.errors import Fault
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection
-from presenced.protocols.v1.checks import check_may_enter, check_room_for, room_names, user_ids
+from presenced.protocols.v1.checks import check_count, check_may_enter, room_names, user_ids
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Unwatch, Watch
 
@@ -15,8 +15,8 @@ def subscribe(context: Context, request: Watch) -> None:
     """Subscribe to users and rooms, by name or by count."""
     subscription, users, rooms = context.subscription, user_ids(request.users), room_names(request.rooms)
     check_may_enter(context.connection, rooms)
-    check_room_for(len(subscription.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED)
-    check_room_for(len(subscription.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
+    check_count(len(subscription.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED)
+    check_count(len(subscription.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
     context.ack()
     broadcaster, connection = context.parts.broadcaster, context.connection
     if request.mode == "count":

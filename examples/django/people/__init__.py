@@ -1,0 +1,1 @@
+"""A list of people with their last seen times and live dots."""

@@ -1,0 +1,119 @@
+"""The users and rooms that one viewer may see, as the HTTP API and the Python interface show them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+
+from presenced.delivery.connection import Connection
+from presenced.presence.model import Change, Status
+from presenced.presence.rooms import Mode, Room, RoomMember, Rooms
+from presenced.presence.users import Users
+from presenced.presence.visibility import Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class MembersPage:
+    """A room, and one page of its members, as one viewer sees them."""
+
+    mode: Mode
+    count: int
+    """Number of members."""
+    members: list[tuple[RoomMember, Change]]
+    """Members in the order of their ids, each with the user's last change."""
+    next: str | None
+    """Id after which the next page starts; None if this is the last page."""
+
+
+class ViewerScope:
+    """The users and rooms that one viewer may see, through all of the viewer's sessions together.
+
+    A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
+    all sessions block is invisible to the viewer everywhere, in rooms, too.
+
+    Args:
+        viewer: User id; empty for a backend, which sees everything.
+        parts: Visibility of each session; at least one.
+    """
+
+    def __init__(
+        self, viewer: str, parts: Sequence[Visibility], users: Users[Connection], rooms: Rooms, with_causes: bool
+    ) -> None:
+        self._viewer = viewer
+        self._parts = parts
+        self._users = users
+        self._rooms = rooms
+        self.with_causes = with_causes or any(part.causes for part in parts)
+        """Whether the viewer may see why users changed."""
+        self.blocked = _blocked_by_all(parts)
+        """Users that all sessions block."""
+
+    def sees(self, user_id: str) -> bool:
+        """Return whether the viewer may see the user, be it only in a room that both are in."""
+        if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
+            return True
+        rooms = self._rooms
+        return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
+
+    def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
+        """Return the last change of each user; None for users who are unknown or hidden from the viewer.
+
+        The two cases look the same on purpose, so that a viewer cannot learn whether a hidden user exists.
+        """
+        changes = self._users.changes_of(user_ids)
+        return [change if change is not None and self.sees(change.user_id) else None for change in changes]
+
+    def room(self, name: str) -> Room | None:
+        """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
+        return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
+
+    def members(self, name: str, after: str, limit: int) -> MembersPage:
+        """Return a room with the `limit` members whose ids follow `after`. O(members): 10 ms for 100,000 of them.
+
+        A room that does not exist, or that the viewer may not enter, has no members.
+        """
+        room = self.room(name)
+        if room is None:
+            return MembersPage(Mode.FULL, 0, [], None)
+        seen = (user_id for user_id in room.members if user_id > after and user_id not in self.blocked)
+        found = nsmallest(limit + 1, seen)
+        page = found[:limit]
+        members = []
+        for user_id, change in zip(page, self._users.changes_of(page), strict=True):
+            assert change is not None, "a member of a room is a known user"
+            members.append((room.members[user_id], change))
+        count, following = room.size(self.blocked), page[-1] if len(found) > limit else None
+        return MembersPage(self.room_mode(room), count, members, following)
+
+    def room_mode(self, room: Room) -> Mode:
+        """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
+        because the mode would otherwise reveal hidden members."""
+        return self._rooms.mode(room, self.blocked)
+
+    async def count_online(self) -> int:
+        """Return the number of online users that the viewer sees.
+
+        It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
+        rules + members of the viewer's rooms).
+        """
+        if widest := [part for part in self._parts if part.everyone]:
+            hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
+            return self._users.online_users - self._online(hidden)
+        members: set[str] = set()
+        for name in tuple(self._rooms.of(self._viewer)):
+            if room := self._rooms.get(name):
+                members.update(room.members)
+            await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
+        members -= self.blocked
+        named = {self._viewer}.union(*(part.users for part in self._parts))
+        return len(members) + self._online(named - members)
+
+    def _online(self, user_ids: Iterable[str]) -> int:
+        changes = self._users.changes_of(user_ids)
+        return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
+
+
+def _blocked_by_all(parts: Sequence[Visibility]) -> frozenset[str]:
+    return frozenset.intersection(*(part.blocked for part in parts))
