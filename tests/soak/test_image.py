@@ -162,9 +162,9 @@ def test_an_sqlite_database_in_a_new_volume_survives_the_container(image: Image,
     assert (tmp_path / "volume/presenced.db").stat().st_uid == 10001
     second = start(environ, mounts)
     with client(second, "userId=ada") as ada:
-        while '"SELF"' not in (said := str(ada.recv(10))):
+        # On a slow machine the database responds after the server has begun to serve. Another SELF follows then.
+        while "in a meeting" not in str(ada.recv(60)):
             pass
-        assert "in a meeting" in said
 
 
 def test_a_database_server_is_reached_with_its_url_from_a_secret(new: New, tmp_path: Path) -> None:
