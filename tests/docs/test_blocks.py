@@ -96,7 +96,7 @@ def run_node(block: Block, terminal: Terminal) -> None:
 
 def check_javascript(block: Block, terminal: Terminal) -> None:
     """Check the syntax of a JavaScript module."""
-    terminal.run(f"node --check {program(block, terminal, '.mjs')}")
+    terminal.run(f"node --check {terminal.folder / program(block, terminal, '.mjs')}")
 
 
 def check_typescript(block: Block, terminal: Terminal) -> None:
@@ -115,7 +115,7 @@ def check_typescript(block: Block, terminal: Terminal) -> None:
 
 def check_settings(block: Block, terminal: Terminal) -> None:
     """Check that the server accepts a file of settings."""
-    terminal.run(f"presenced config show --config {program(block, terminal, '.toml')} >/dev/null")
+    terminal.run(f"presenced config show --config {terminal.folder / program(block, terminal, '.toml')} >/dev/null")
 
 
 @contextmanager

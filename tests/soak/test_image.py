@@ -35,6 +35,7 @@ HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 
+New = Callable[..., Container]
 Start = Callable[..., Container]
 
 
@@ -46,19 +47,29 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 
 @pytest.fixture
-def start(image: Image) -> Iterator[Start]:
+def new(image: Image) -> Iterator[New]:
+    """Function that returns a container, which has not started."""
+    made: list[Container] = []
+
+    def new(environ: Mapping[str, str] | None = None, mounts: Mapping[Path, str] | None = None) -> Container:
+        made.append(Container(image, environ or {}, mounts))
+        return made[-1]
+
+    yield new
+    for container in made:
+        container.kill()
+
+
+@pytest.fixture
+def start(new: New) -> Start:
     """Function that starts a container."""
-    started: list[Container] = []
 
     def start(environ: Mapping[str, str], mounts: Mapping[Path, str] | None = None) -> Container:
-        container = Container(image, environ, mounts)
-        started.append(container)
+        container = new(environ, mounts)
         container.start()
         return container
 
-    yield start
-    for container in started:
-        container.kill()
+    return start
 
 
 def new_volume(image: Image, folder: Path, path: str) -> Path:
@@ -85,8 +96,8 @@ def test_the_image_declares_what_engines_need(image: Image) -> None:
     assert not config["Volumes"], "a volume that nobody named would hide that none was mounted"
 
 
-def test_the_image_has_the_drivers_and_compiled_modules_and_no_pip(image: Image) -> None:
-    container = Container(image, {})
+def test_the_image_has_the_drivers_and_compiled_modules_and_no_pip(image: Image, new: New) -> None:
+    container = new()
     assert container.run("python", "-c", "import asyncpg, aiomysql, aiosqlite").returncode == 0
     assert "No module named pip" in container.run("python", "-m", "pip").stderr
     package = next((image.root / "opt/presenced/lib").glob("python*/site-packages/presenced"))
@@ -94,8 +105,8 @@ def test_the_image_has_the_drivers_and_compiled_modules_and_no_pip(image: Image)
     assert container.run("presenced", "--version").stdout == f"{__version__}\n"
 
 
-def test_the_server_does_not_start_without_authentication(image: Image) -> None:
-    done = Container(image, {}).run("presenced", "serve")
+def test_the_server_does_not_start_without_authentication(new: New) -> None:
+    done = new().run("presenced", "serve")
     assert done.returncode == 2
     assert "--insecure" in done.stderr
 
@@ -133,8 +144,8 @@ def test_the_server_runs_without_rights_on_a_read_only_file_system(start: Start,
     assert "Traceback" not in container.output()
 
 
-def test_without_a_server_the_health_check_fails(image: Image) -> None:
-    done = Container(image, {}).run("presenced", "health")
+def test_without_a_server_the_health_check_fails(new: New) -> None:
+    done = new().run("presenced", "health")
     assert done.returncode == 1
     assert "Connection refused" in done.stderr
 
@@ -151,12 +162,12 @@ def test_an_sqlite_database_in_a_new_volume_survives_the_container(image: Image,
     assert (tmp_path / "volume/presenced.db").stat().st_uid == 10001
     second = start(environ, mounts)
     with client(second, "userId=ada") as ada:
-        while '"SELF"' not in (said := str(ada.recv(10))):
+        # On a slow machine the database responds after the server has begun to serve. Another SELF follows then.
+        while "in a meeting" not in str(ada.recv(60)):
             pass
-        assert "in a meeting" in said
 
 
-def test_a_database_server_is_reached_with_its_url_from_a_secret(image: Image, tmp_path: Path) -> None:
+def test_a_database_server_is_reached_with_its_url_from_a_secret(new: New, tmp_path: Path) -> None:
     with PostgreSQL() as service:
         (tmp_path / "database_url").write_text(service.new_database())
         environ = {
@@ -164,7 +175,7 @@ def test_a_database_server_is_reached_with_its_url_from_a_secret(image: Image, t
             "PRESENCED_DATABASE": "url",
             "PRESENCED_DATABASE_URL_FILE": "/run/secrets/database_url",
         }
-        container = Container(image, environ, {tmp_path / "database_url": "/run/secrets/database_url"})
+        container = new(environ, {tmp_path / "database_url": "/run/secrets/database_url"})
         done = container.run("presenced", "migrate")
         assert done.stdout.startswith("migrated the tables from version none"), done.stderr
 

@@ -83,7 +83,7 @@ class Block(NamedTuple):
 def blocks(page: str) -> Iterator[Block]:
     """Yield the blocks of a page in their order."""
     pattern = re.compile(
-        r"^<!-- test: (?P<action>\w+)(?: (?P<argument>[^\n]*?))?(?: -->|\n(?P<hidden>.*?)^-->)$"
+        r"^<!-- test: (?P<action>\w+)(?: (?P<argument>[^\n]*?))??(?: -->|\n(?P<hidden>.*?)^-->)$"
         r"|^(?P<indent> *)(?P<fence>`{3,})(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *(?P=fence)$",
         re.MULTILINE | re.DOTALL,
     )

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -116,7 +117,8 @@ class Container:
         self.port = free_port()
         self._environ = {"PRESENCED_PORT": str(self.port), **environ}
         self._mounts = " ".join(f"{source}:{target.lstrip('/')}" for source, target in (mounts or {}).items())
-        self.process: subprocess.Popen[str] | None = None
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `kill`
+        self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command that runs `arguments` in a container."""
@@ -135,7 +137,7 @@ class Container:
         """Run the image's own command until the server responds."""
         config = self._image.config
         command = self.command(*config["Entrypoint"], *config["Cmd"])
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, stdout=self._output, stderr=self._output)
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             assert self.process.poll() is None, self.output()
@@ -162,14 +164,13 @@ class Container:
         return code, time.monotonic() - began
 
     def output(self) -> str:
-        """Return the output of the process, which has ended."""
-        assert self.process is not None, "it was started"
-        assert self.process.stdout is not None, "it is a pipe"
-        with self.process.stdout as stream:
-            return stream.read()
+        """Return the output so far."""
+        self._output.seek(0)
+        return self._output.read()
 
     def kill(self) -> None:
-        """Kill the container. No-op if it does not run."""
+        """Kill the container, if it runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self._output.close()
