@@ -162,6 +162,40 @@ def test_requests_made_without_a_connection_take_effect_later(page: Page, site: 
     page.wait_for_function("online().includes('grace')", timeout=PATIENCE * 1000)
 
 
+def test_users_of_requests_are_unknown_until_they_are_known(page: Page, site: str, start_server: StartServer) -> None:
+    """A page that watches only some users never shows all of them as offline while it loads."""
+    server = start_server()
+    httpx.post(f"{server.url}api/v1/users/bo/announce", json={"online": True}, trust_env=False)
+    page.goto(site)
+    page.wait_for_function("window.loaded")
+    page.evaluate(
+        """(url) => {
+          window.seen = [];
+          start({ url, userId: "ada", watch: "none", requests: () => [{ type: "WATCH", users: ["bo"] }] });
+          presence.subscribe(() => presence.getState().ready && seen.push(online().join()));
+        }""",
+        server.websocket_url,
+    )
+    wait_for(page, "open")
+    assert page.evaluate("[...new Set(seen)]") == ["bo"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    ['{ type: "WATCH", users: [] }', '{ type: "WATCH", rooms: ["hall"] }', '{ type: "WATCH", users: ["\\0"] }'],
+)
+def test_requests_without_users_do_not_keep_a_page_waiting(
+    request_: str, page: Page, site: str, start_server: StartServer
+) -> None:
+    server = start_server()
+    page.goto(site)
+    page.wait_for_function("window.loaded")
+    page.evaluate(
+        f"(url) => start({{ url, userId: 'ada', watch: 'none', requests: () => [{request_}] }})", server.websocket_url
+    )
+    wait_for(page, "open")
+
+
 def test_the_last_unsubscribed_listener_closes_the_connection(page: Page, site: str, start_server: StartServer) -> None:
     server = start_server(grace_lost=60, grace_going_away=60)
     page.goto(f"{site}?url={server.websocket_url}")

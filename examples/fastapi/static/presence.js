@@ -26,6 +26,7 @@ export function createPresence({
   let attempt = 0;
   let turn = 0; // changes whenever the current attempt is given up
   let mayRenew = true; // whether to try a new token after a refusal
+  let incomplete = false; // whether the users of `requests` are still to come
   let asleep = false;
   let retryAfterMs = 0;
   let retryTimer, answerTimer, probeTimer, settlingTimer, releaseTimer;
@@ -81,7 +82,7 @@ export function createPresence({
         attempt = 0;
         mayRenew = true;
         if (!message.resumed) startOver(message.settling);
-        requests().forEach(send); // again, if some were lost: repeating them has no effect
+        sendRequests(message.resumed);
         if (activity) send({ type: "ACTIVITY", state: activity });
         session = message.sessionId;
         probeTimer = setInterval(probe, Math.max(10, message.heartbeatInterval) * 1000);
@@ -90,13 +91,14 @@ export function createPresence({
         publish({ self: message });
         break;
       case "PRESENCE_SNAPSHOT":
+        incomplete = false;
         if (message.watch === "everyone" && message.page === 1) records = new Map();
         message.users.forEach(apply);
         break;
       case "PRESENCE_CHANGES":
         message.users.forEach(apply);
         position = message.position;
-        publishUsers(); // snapshots are complete now
+        if (!incomplete) publishUsers(); // snapshots are complete now
         break;
       case "AUTH_EXPIRING":
         if (getToken) Promise.resolve(getToken()).then((token) => send({ type: "AUTH", token }), () => {});
@@ -106,6 +108,8 @@ export function createPresence({
         break;
       case "ERROR":
         console.warn(`presenced: ${message.name}: ${message.message}`);
+        if (incomplete) publishUsers(); // the refused request may have been the one for the users
+        incomplete = false;
     }
     onMessage(message);
   }
@@ -114,6 +118,18 @@ export function createPresence({
     const key = String(record.userId);
     if (record.since === 0 && unconfirmed.has(key)) return; // the server does not know the user yet
     if ((records.get(key)?.version ?? -1) < record.version) records.set(key, record);
+  }
+
+  // Repeats all requests, because some may be lost. The others have no effect.
+  function sendRequests(resumed) {
+    const all = requests();
+    // Until the answer, a new session knows no users. Showing them all as offline would be wrong.
+    incomplete = !resumed && all.some(asksForUsers);
+    all.forEach(send);
+  }
+
+  function asksForUsers({ type, mode, everyone, users }) {
+    return type === "WATCH" && mode !== "count" && (everyone || (Array.isArray(users) && users.length > 0));
   }
 
   // The server sends everything again. If it has just started, it does not know yet who will return.

@@ -114,6 +114,8 @@ class WorkerClient(asyncio.Protocol):
         """Whether a process has sent all data from before the start. The next process need not send it."""
         self._failing = NOT_YET
         """Why nothing can be stored now; empty if nothing is wrong."""
+        self._outage_logged = False
+        """Whether the log says that nothing can be stored, but not yet that storage works again."""
         self._failures = 0
         """Number of failed attempts of the present process that the metric has counted."""
         self._retry_s = RETRY_S
@@ -204,6 +206,7 @@ class WorkerClient(asyncio.Protocol):
             raise StorageError(self._refused)
         if not self._restored:
             _logger.warning("the database can't be used now: %s; the server starts without it", self._failing)
+            self._outage_logged = True
 
     def attach(self, write_behind: WriteBehind) -> None:
         """Set where restored data goes and where waiting records come from; `start` does it."""
@@ -324,6 +327,7 @@ class WorkerClient(asyncio.Protocol):
             self._failing = self._failing or "the storage worker has ended"
             self._metrics.storage_workers_lost.inc()
             _logger.error("the storage worker has ended; another one will be started")
+            self._outage_logged = True
             self._launch_later()
 
     # To the worker.
@@ -398,6 +402,7 @@ class WorkerClient(asyncio.Protocol):
 
     def _begin(self, position: int) -> None:
         self._ready, self._failing, self._retry_s = True, "", RETRY_S
+        self._log_end_of_outage()
         self._webhooks.restart()
         for unconfirmed in self._unconfirmed.values():
             self._send(encode(unconfirmed.batch))
@@ -418,6 +423,12 @@ class WorkerClient(asyncio.Protocol):
         self._failures = state.failures
         if state.failing and not self._failing:
             _logger.error("nothing can be stored now, records wait: %s", state.failing)
-        elif self._failing and not state.failing:
-            _logger.warning("storage works again, waiting records are being stored")
+            self._outage_logged = True
+        elif not state.failing:
+            self._log_end_of_outage()
         self._failing = state.failing
+
+    def _log_end_of_outage(self) -> None:
+        if self._outage_logged:
+            _logger.warning("storage works again, waiting records are being stored")
+            self._outage_logged = False

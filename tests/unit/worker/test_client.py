@@ -104,6 +104,22 @@ def test_each_failed_attempt_of_a_worker_is_counted_once() -> None:
     assert connected.storing.metric("presenced_storage_failures_total") == 3
 
 
+async def test_the_end_of_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Also if the outage was the end of a worker, and not a failure that a worker reported."""
+    connected = Connected()
+    connected.ready()
+    assert "works again" not in caplog.text, "nothing was reported as broken"
+    connected.client.data_received(encode(StorageState("it is locked", 1)))
+    connected.client.data_received(encode(StorageState("", 1)))
+    assert caplog.text.count("works again") == 1
+    connected.client.connection_lost(None)
+    transport: Any = FakeTransport()
+    connected.client.connection_made(transport)
+    connected.ready()
+    assert caplog.text.count("works again") == 2
+    connected.client.abandon()
+
+
 def test_absent_users_are_reported_although_records_about_them_wait() -> None:
     connected = Connected()
     connected.storing.open("ada")
