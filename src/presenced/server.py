@@ -217,7 +217,7 @@ class PresenceServer(PresenceOperations):
 
     @property
     def port(self) -> int:
-        """TCP port on which the server listens, also if the setting is 0."""
+        """TCP port on which the server listens, even if the setting is 0."""
         return self._running().listener.port
 
     @property

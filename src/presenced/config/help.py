@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from presenced.config.settings import Settings
 from presenced.config.types import Section, ValueName
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 _WORDS = {"FILE": "the name of a file", "DIRECTORY": "the name of a directory", "URL": "a URL without a user name"}
 _UNITS = {"SECONDS": " of seconds", "BYTES": " of bytes"}
 
@@ -44,9 +44,9 @@ def expected(name: str) -> str:
     annotation = Settings.model_fields[name].annotation
     if choices := _choices(name):
         listed = f"one of {', '.join(filter(None, choices))}"
-        return f"{listed}, or an empty text" if "" in choices else listed
+        return f"{listed}, or an empty string" if "" in choices else listed
     if is_secret(name):
-        return "a text, not as a flag"
+        return "a string, not as a flag"
     if get_origin(annotation) is tuple:
         return "texts with commas between them, or a list"
     if value_name(name) in _WORDS:
@@ -58,7 +58,7 @@ def expected(name: str) -> str:
 
 
 def default_text(name: str) -> str:
-    """Return the default as written in the environment: `3001`, `exp`; empty for an empty text or list."""
+    """Return the default as written in the environment: `3001`, `exp`; empty for an empty string or list."""
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()

@@ -416,7 +416,7 @@ class LoggingSettings(Section, title="Logging"):
         100,
         ge=0,
         le=100_000,
-        description="Maximum number of lines about single connections per second. One line sums up the rest.",
+        description="Maximum number of lines about individual connections per second. One line sums up the rest.",
     )
     stats_interval: Seconds = Field(30, ge=0, le=86400, description="Seconds between two statistics lines. 0: none.")
 
@@ -438,7 +438,7 @@ class Settings(
     ListeningSettings,
     title="All settings",
 ):
-    """Settings of one server. They are immutable, and checked on creation, also against each other.
+    """Settings of one server. They are immutable, and checked on creation, including against each other.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds, or two values contradict each other.

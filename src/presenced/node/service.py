@@ -1,6 +1,6 @@
 """Operations of a running node for applications, which the HTTP API and the Python interface use.
 
-Commands and queries take and return records, never bytes. User ids are texts as `presence.identity.parse_user_id`
+Commands and queries take and return records, never bytes. User ids are strings as `presence.identity.parse_user_id`
 returns them. All methods that are not coroutines are plain calls on the loop's thread.
 
 A command is one event, so it happens at one moment. A caller that has already read the clock passes that moment as
@@ -389,7 +389,7 @@ class PresenceService:
         return self._directory.users.versions.newest
 
     def position_text(self, position: int) -> str:
-        """Return the opaque text by which clients name a position: the cursor."""
+        """Return the opaque string by which clients name a position: the cursor."""
         return self._node.encoder.position_text(position)
 
     def parse_cursor(self, text: str) -> int | None:
@@ -401,7 +401,7 @@ class PresenceService:
 
         Raises:
             BadParameter: The text is not a cursor.
-            ChangesLost: The journal no longer has all changes after the cursor, or it is of an earlier start.
+            ChangesLost: The journal no longer has all changes after the cursor, or the cursor is from an earlier start.
         """
         if not cursor:
             return self.position

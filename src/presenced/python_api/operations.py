@@ -108,7 +108,7 @@ class PresenceOperations:
             viewer: As for `presence`.
 
         Raises:
-            TypeError: `user_ids` is a text.
+            TypeError: `user_ids` is a string.
         """
         service = self._operations().service
         scope = service.scope_of(self._viewer(viewer))
@@ -193,7 +193,7 @@ class PresenceOperations:
         return Page(items=[from_records.session(one.user_id, one) for one in found.sessions], next=found.next)
 
     def explain(self, user_id: UserId, *, viewer: UserId | None = None) -> StatusExplanation:
-        """Explain the status of a user. The explanation contains the truth, also about invisible users.
+        """Explain the status of a user. The explanation contains the truth, even about invisible users.
 
         Args:
             viewer: User whose view of the user it explains, too.
@@ -384,7 +384,7 @@ class PresenceOperations:
         """Return when several users were last seen, in their order. Pass at most 1,000 users.
 
         Raises:
-            TypeError: `user_ids` is a text.
+            TypeError: `user_ids` is a string.
         """
         service, wanted = self._operations().service, self._users(user_ids)
         arguments(UserList, users=wanted)
@@ -495,7 +495,7 @@ class PresenceOperations:
 
     def _users(self, user_ids: Iterable[UserId]) -> list[str]:
         if isinstance(user_ids, str):
-            raise TypeError("user_ids is a text, whose characters would be the ids; pass a list")
+            raise TypeError("user_ids is a string, whose characters would be the ids; pass a list")
         return [self._user(user_id) for user_id in user_ids]
 
     def _viewer(self, viewer: UserId | None) -> str | None:

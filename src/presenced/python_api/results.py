@@ -39,7 +39,7 @@ class Presence:
     """Presence of a user, as others see it."""
 
     user_id: UserId
-    """An integer if it is a whole number from 0 to 2^53 - 1 without a leading zero, otherwise a text."""
+    """An integer if it is a whole number from 0 to 2^53 - 1 without a leading zero, otherwise a string."""
     status: Status
     """Status that others see; never `invisible`."""
     since: datetime | None

@@ -64,7 +64,7 @@ class TextFormatter(logging.Formatter):
 
 
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that JSON allows in a text although they end a line or change its direction for some log readers."""
+"""Characters that JSON allows in a string although they end a line or change its direction for some log readers."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -148,7 +148,7 @@ class UserList(Strict, frozen=True):
     """Users that a query is about."""
 
     users: UserIds
-    """User ids, as texts or whole numbers. An invalid item is listed in `errors`."""
+    """User ids, as strings or whole numbers. An invalid item is listed in `errors`."""
 
 
 class PresenceQuery(UserList, frozen=True):
