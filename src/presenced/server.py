@@ -255,7 +255,7 @@ class PresenceServer(PresenceOperations):
         return self.disconnect(user_id)
 
     async def wait_for_signal(self) -> signal.Signals:
-        """Wait for SIGINT (Ctrl+C) or SIGTERM, and return which. A second signal ends the process immediately.
+        """Wait for SIGINT (Ctrl+C) or SIGTERM, and return the signal. A second signal ends the process immediately.
 
         Then leave the `async with` block, or call `stop`.
 

@@ -9,7 +9,7 @@ signed by the issuer, so presenting it is not a guess and does not count against
 | 2 | `alg` is in `ALGORITHMS`; `none` is not | algorithm | no | RFC 8725 sections 3.1 and 3.2 |
 | 3 | no `crit` | algorithm | no | RFC 7515 section 4.1.11 |
 | 4 | a key fits `kid` and may be used with `alg` | unknown_key | if retired | RFC 8725 sections 3.1 and 3.10 |
-| 5 | the signature fits one of these keys | signature | if retired | RFC 8725 section 3.3 |
+| 5 | the signature matches one of these keys | signature | if retired | RFC 8725 section 3.3 |
 | 6 | `exp`, `nbf`, `iat`, with leeway | expired, claims | yes | RFC 7519 sections 4.1.4 to 4.1.6 |
 | 7 | `iss`, `aud`, required claims | claims | yes | RFC 8725 sections 3.8 and 3.9 |
 | 8 | `sub` is a user id, `jti` is short, `exp` is near | claims | yes | RFC 7519 sections 4.1.2 and 4.1.7 |

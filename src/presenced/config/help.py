@@ -48,7 +48,7 @@ def expected(name: str) -> str:
     if is_secret(name):
         return "a string, not as a flag"
     if get_origin(annotation) is tuple:
-        return "texts with commas between them, or a list"
+        return "strings with commas between them, or a list"
     if value_name(name) in _WORDS:
         return _WORDS[value_name(name)]
     assert annotation in _KINDS, "the other types are handled above"
@@ -80,7 +80,7 @@ def help_text(name: str) -> str:
 
 
 def _choices(name: str) -> tuple[str, ...]:
-    """Return the texts of a setting that accepts only certain ones."""
+    """Return the allowed strings of a setting that accepts only certain ones."""
     annotation = Settings.model_fields[name].annotation
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 

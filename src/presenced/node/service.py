@@ -140,7 +140,7 @@ class PresenceService:
 
         Raises:
             BadClaim: The source, the status or the priority is invalid.
-            CapacityError: The user has claims of the maximum number of sources.
+            CapacityError: The user already has claims from the maximum number of sources.
         """
         check_claim(claim)
         now = now or self._node.clock.now()

@@ -22,7 +22,7 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
     """Return the canonical user id, a string; an integer becomes its decimal digits.
 
     Args:
-        placeholders: Whether texts such as `undefined` are valid user ids.
+        placeholders: Whether strings such as `undefined` are valid user ids.
 
     Raises:
         BadUserId: It does not have 1 to 128 characters, contains a refused one, or is a placeholder.

@@ -54,7 +54,7 @@ def checked_user(user_id: UserId, placeholders: bool, what: str = "userId") -> s
     """Return a user id as a string.
 
     Args:
-        placeholders: Whether texts such as `undefined` are valid user ids.
+        placeholders: Whether strings such as `undefined` are valid user ids.
         what: Name of the argument in the error.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Queries and commands of a running server, for the program that contains it.
+"""Queries and commands of a running server, for the program that embeds it.
 
 Each method does the same as an endpoint of the HTTP API, with the same functions:
 
@@ -185,7 +185,7 @@ class PresenceOperations:
         A user who has a session all the time appears in exactly one page. The time is proportional to the page.
 
         Args:
-            limit: Maximum number of sessions, 1 to 1000. A page has more only if its first user has more.
+            limit: Maximum number of sessions, 1 to 1000. A page exceeds it only if its first user has more sessions.
             after: `next` of the previous page; None for the first page.
         """
         operations, page = self._operations(), arguments(SessionListPage, limit=limit, after=after)
@@ -293,7 +293,7 @@ class PresenceOperations:
         A claim counts while the user is present and not invisible.
 
         Args:
-            source: Name of what claims it, such as `calendar`, 1 to 64 characters.
+            source: Name of the source of the claim, such as `calendar`, 1 to 64 characters.
             status: Status while the claim wins.
             text: As for `set_status`.
             emoji: As for `set_status`.
@@ -306,7 +306,7 @@ class PresenceOperations:
 
         Raises:
             BadClaim: The source is invalid.
-            CapacityError: The user has claims of the maximum number of sources.
+            CapacityError: The user already has claims from the maximum number of sources.
         """
         service, checked = self._operations().service, self._user(user_id)
         request = arguments(
@@ -476,7 +476,7 @@ class PresenceOperations:
 
         The server queues nothing for it: the iterator is a position in the journal, which contains the newest
         `journal_size` changes. If it is slower than the changes for so long that the journal has evicted some, it
-        raises `ChangesLost`. Read `online` again then, and continue from the `position` before.
+        raises `ChangesLost`. Then read `position` and `online` again, and continue from that position.
 
         Args:
             after: `position` of the server or of a change, after which the iterator starts; empty: now.

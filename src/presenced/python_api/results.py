@@ -87,7 +87,7 @@ class PresenceChange(Presence):
 
     @property
     def went_offline(self) -> bool:
-        """Whether the user was not offline before, and is now."""
+        """Whether this change took the user offline."""
         return not self.is_online and self.was is not Status.OFFLINE
 
 
@@ -96,7 +96,7 @@ class UserClaim:
     """A status that a backend set on a user's behalf."""
 
     source: str
-    """Name of what claims it."""
+    """Name of the source of the claim."""
     status: Status
     """`online`, `away` or `busy`."""
     priority: int
