@@ -258,7 +258,7 @@ class PresenceService:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
         A user who stays online while the pages are read appears exactly once. A user who comes online during that
-        time may appear. The time is proportional to the page (`Users.online_after`).
+        time may appear. The time is proportional to the size of the page (`Users.online_after`).
         """
         return self._directory.users.online_after(after, limit)
 

@@ -117,7 +117,8 @@ class PresenceOperations:
     def online(self, *, viewer: UserId | None = None, limit: int = MAX_PAGE, after: Next = None) -> Page[Presence]:
         """Return one page of the users who are online, which means shown as anything but offline.
 
-        A user who is online all the time appears in exactly one page. The time is proportional to the page.
+        A user who is online all the time appears in exactly one page. The time is proportional to the size of the
+        page.
 
         Args:
             viewer: Return only users that this user may see. A page may then have fewer items than `limit`, or none.
@@ -161,7 +162,8 @@ class PresenceOperations:
     def rooms(self, *, limit: int = MAX_PAGE, after: Next = None) -> Page[RoomSize]:
         """Return one page of all rooms, in the order in which they got their first members.
 
-        A room that has members all the time appears in exactly one page. The time is proportional to the page.
+        A room that has members all the time appears in exactly one page. The time is proportional to the size of the
+        page.
 
         Args:
             limit: Maximum number of rooms, 1 to 1000.
@@ -182,7 +184,8 @@ class PresenceOperations:
     def all_sessions(self, *, limit: int = MAX_PAGE, after: Next = None) -> Page[UserSession]:
         """Return one page of the sessions of all users, those of invisible users included.
 
-        A user who has a session all the time appears in exactly one page. The time is proportional to the page.
+        A user who has a session all the time appears in exactly one page. The time is proportional to the size of the
+        page.
 
         Args:
             limit: Maximum number of sessions, 1 to 1000. A page exceeds it only if its first user has more sessions.
