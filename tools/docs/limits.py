@@ -195,7 +195,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
             ],
         ),
         "WebSocket messages": (
-            "These limits concern both protocols. A frame, also a ping, counts as at least "
+            "These limits concern both protocols. A frame, even a ping, counts as at least "
             f"{_size('transports.websocket.connection.FRAME_COST_BYTES')} of input.",
             [
                 Limit(
@@ -204,7 +204,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "input_rate input_burst",
                     "4429",
                 ),
-                Limit("message, also after decompression", _set_size("max_message_size"), "max_message_size", "1009"),
+                Limit("message, even after decompression", _set_size("max_message_size"), "max_message_size", "1009"),
                 Limit("fragments of a message", _set("max_message_fragments"), "max_message_fragments", "1009"),
                 Limit("time for a message to arrive", _set_time("message_timeout"), "message_timeout", "4408"),
                 Limit("time to answer a ping", _set_time("pong_timeout"), "pong_timeout", "4408"),
@@ -637,13 +637,13 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "the newest are restored",
                 ),
                 Limit(
-                    "wait for stored data at the start",
+                    "wait for stored data at startup",
                     _time("worker.client.START_TIMEOUT_S"),
                     "",
                     "the server starts without it, and restores it later",
                 ),
                 Limit(
-                    "wait for storing at a stop",
+                    "wait for storage at shutdown",
                     _time("worker.client.STOP_TIMEOUT_S"),
                     "",
                     f"the storage worker continues alone for up to {_time('worker.program.LAST_TRIES_S')}",
@@ -691,7 +691,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "",
                     "all events wait for the next one",
                 ),
-                Limit("delay before a retry", duration(webhooks.max_retry_s), "", "it does not grow any more"),
+                Limit("delay before a retry", duration(webhooks.max_retry_s), "", "it no longer grows"),
                 Limit(
                     "`Retry-After` of a receiver",
                     _time("webhooks.sender.MAX_RETRY_AFTER_S"),
@@ -710,7 +710,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
             "",
             [
                 Limit(
-                    "lines about single connections",
+                    "lines about individual connections",
                     f"{_set('log_burst')} per second",
                     "log_burst",
                     "one line sums up the rest",
