@@ -300,9 +300,11 @@ async def test_the_other_examples_of_the_page_run(tmp_path: Path) -> None:
         await mirror
 
 
-WAIT_TWICE = """
-import asyncio
+CANCELLED_WAIT = """
+import asyncio, signal
 from presenced import PresenceServer, Settings
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with SIGINT ignored
 
 async def main():
     async with PresenceServer(Settings(port=0)) as server:
@@ -331,7 +333,7 @@ asyncio.run(main())
 
 
 async def test_a_wait_that_is_cancelled_restores_the_handlers(tmp_path: Path) -> None:
-    async with program(WAIT_TWICE, tmp_path) as process:
+    async with program(CANCELLED_WAIT, tmp_path) as process:
         assert await line(process) == "ready"
         process.send_signal(signal.SIGINT)
         code, output = await rest(process)

@@ -44,7 +44,9 @@ SCRIPT_SECONDS = 3
 STREAM_SECONDS = 3
 """Time after which a command that follows a stream (`curl -N`) is ended."""
 
-PORT = re.compile(r"(localhost:|127\.0\.0\.1:|\[::1\]:|--port[ =]|PORT=|\bport = |<[\w-]+>:|http\.server )(\d{4,5})\b")
+PORT = re.compile(
+    r"(localhost:|127\.0\.0\.1:|\[::1\]:|--port[ =]|PORT=|\bport ?= ?|<[\w-]+>:|http\.server )(\d{4,5})\b"
+)
 SERVE = re.compile(r"(?:^|&& |\s)(?:\S*/)?presenced serve\b")
 VARIES = {
     "since",

@@ -20,6 +20,15 @@ STAGE = ROOT / "build/site"
 
 FILES = PurePosixPath("files")
 
+SECTIONS = {
+    "tutorial": "Tutorials",
+    "how-to": "How-to guides",
+    "reference": "Reference",
+    "explanation": "Explanation",
+    "contributing": "Contributing",
+}
+"""Titles of the folders of `docs/`, in the order of the navigation."""
+
 SHIM = ROOT / "tests/js/node_modules/iframe-worker/shim/index.js"
 """Script with which the search works in pages that are opened from a disk. The generator would load it from a CDN."""
 SHIM_URL = "https://unpkg.com/iframe-worker/shim"
@@ -69,7 +78,30 @@ def stage() -> None:
         else:
             shutil.copy(ROOT / path, staged)
         waiting |= linked - done
-    shutil.copy(ROOT / "zensical.toml", STAGE)
+    settings = (ROOT / "zensical.toml").read_text("utf-8")
+    (STAGE / "zensical.toml").write_text(
+        settings.replace("[project]\n", f"[project]\nnav = {navigation()}\n", 1), "utf-8"
+    )
+
+
+def navigation() -> str:
+    """Return the navigation (TOML): the pages in the order in which `docs/index.md` lists them, by folder."""
+    text = (ROOT / "docs/index.md").read_text("utf-8").partition("\n## Tutorials\n")[2]
+    listed = [PurePosixPath(path) for path in re.findall(r"\]\(([\w/-]+\.md)\)", text)]
+    sections: dict[str, dict[str, list[str]]] = {title: {} for title in SECTIONS.values()}
+    for path in dict.fromkeys(listed):
+        folder, *below = path.parent.parts
+        group = below[0].capitalize() if below else ""
+        sections[SECTIONS[folder]].setdefault(group, []).append(f'"{path}"')
+    parts = ['"index.md"', '"faq.md"', '"glossary.md"']
+    for title, groups in sections.items():
+        items = [
+            item
+            for group, pages in groups.items()
+            for item in ([f'{{ "{group}" = [{", ".join(pages)}] }}'] if group else pages)
+        ]
+        parts.append(f'{{ "{title}" = [{", ".join(items)}] }}')
+    return f"[{', '.join(parts)}]"
 
 
 def contents(folder: PurePosixPath, linked: set[PurePosixPath]) -> str:

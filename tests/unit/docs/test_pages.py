@@ -104,3 +104,10 @@ def test_the_words_are_plain(page: Path) -> None:
     text = re.sub(r"\s*\n(?=\S)", " ", CODE.sub("`code`", prose(page)))
     found = [match[0] for match in STIFF.finditer(text)]
     assert not found, f"see the word list of this test: {found}"
+
+
+def test_the_index_lists_every_page() -> None:
+    """The navigation of the site is made from it."""
+    index = ROOT / "docs/index.md"
+    linked = {(index.parent / target.partition("#")[0]).resolve() for target in LINK.findall(prose(index))}
+    assert not [page for page in (ROOT / "docs").rglob("*.md") if page != index and page not in linked]

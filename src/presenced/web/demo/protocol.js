@@ -31,7 +31,14 @@ export const CLOSE_CODES = new Map([
   [1007, { meaning: "A text message was not valid UTF-8.", reconnect: false }],
   [1009, { meaning: "A message is too large, or has too many fragments.", reconnect: false }],
   [1011, { meaning: "An error occurred in the server.", reconnect: true }],
-  [1013, { meaning: "Too many connections are waiting to authenticate.", reconnect: true }],
+  [
+    1013,
+    {
+      meaning:
+        "Authentication is not possible now: too many connections wait for it, or the token cannot be verified.",
+      reconnect: true,
+    },
+  ],
   [4400, { meaning: "The userId in the URL is missing or invalid. The reason says why.", reconnect: false }],
   [4401, { meaning: "The token is missing, invalid, expired or revoked. The reason says which.", reconnect: false }],
   [4402, { meaning: "Another parameter of the URL is invalid. The reason says which.", reconnect: false }],
