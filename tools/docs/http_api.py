@@ -16,7 +16,10 @@ from presenced.http.api.endpoint import Endpoint
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import GROUPS
 
-BEGIN, END = "<!-- endpoints: made by `make docs` -->", "<!-- end of endpoints -->"
+BEGIN, END = (
+    "<!-- endpoints: made by `make docs`; the examples are in `tools/docs/http_api.py` -->",
+    "<!-- end of endpoints -->",
+)
 
 Json = dict[str, Any]
 
