@@ -8,7 +8,7 @@ types: setup ; .venv/bin/mypy && tests/js/node_modules/.bin/tsc -p tests/js
 js: setup ; npm --prefix tests/js --silent test
 unit: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/unit tests/features
 property: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/property
-check: ; @$(MAKE) --no-print-directory --output-sync --jobs 2 setup property unit types js lint
+check: ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 setup property unit types js lint
 test: lint types js ; $(PY) -m pytest --numprocesses 2 --dist loadfile
 soak: setup ; $(PY) -m tests.soak --seed $(or $(SEED),0) --minutes $(or $(MINUTES),30)
 simulate: setup ; $(PY) -m tests.simulation --seed $(or $(SEED),0) --minutes $(or $(MINUTES),10)

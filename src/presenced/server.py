@@ -217,7 +217,7 @@ class PresenceServer(PresenceOperations):
 
     @property
     def port(self) -> int:
-        """TCP port on which the server listens, also if the setting is 0."""
+        """TCP port on which the server listens, even if the setting is 0."""
         return self._running().listener.port
 
     @property
@@ -255,7 +255,7 @@ class PresenceServer(PresenceOperations):
         return self.disconnect(user_id)
 
     async def wait_for_signal(self) -> signal.Signals:
-        """Wait for SIGINT (Ctrl+C) or SIGTERM, and return which. A second signal ends the process immediately.
+        """Wait for SIGINT (Ctrl+C) or SIGTERM, and return the signal. A second signal ends the process immediately.
 
         Then leave the `async with` block, or call `stop`.
 

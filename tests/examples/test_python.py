@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.bad_gateway import bad_gateway
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
-from tests.support.program import Program
+from tests.support.program import Program, until
 from tests.support.relay import Relay
 from tests.support.tokens import SECRET, token
 
@@ -49,6 +50,11 @@ def test_it_connects_again_after_a_restart_of_the_server(folder: Path, start_ser
         program.expect("closed 1006")
         server.start()
         program.expect("robot online")
+
+
+def test_it_retries_while_a_proxy_has_no_server(folder: Path) -> None:
+    with bad_gateway() as (port, paths), run(folder, port):
+        until(lambda: len(paths) >= 2)
 
 
 def test_it_authenticates_with_a_token_and_ends_without_one(folder: Path, start_server: StartServer) -> None:

@@ -90,7 +90,7 @@ async def test_a_query_of_many_users_has_a_result_or_an_error_for_each() -> None
         assert [user["userId"] for user in odd["users"]] == [7, "bo"]
         assert [error["index"] for error in odd["errors"]] == [0, 2, 3, 5, 6, 7]
         assert await api.post("/users/query", {"users": ["bo"], "viewer": 7}), "a whole number is a valid id"
-        assert odd["errors"][0]["detail"] == "userId must be a text or a whole number"
+        assert odd["errors"][0]["detail"] == "userId must be a string or a whole number"
         assert len((await api.post("/users/query", {"users": list(range(1000))}))["users"]) == 1000
         assert problem(await api.ask("POST", "/users/query", {"users": list(range(1001))})) == (400, "BAD_BODY")
 

@@ -133,7 +133,7 @@ async def test_after_sigkill_the_server_restarts_on_the_same_port_and_users_are_
         (["serve"], {"PRESENCED_CALLBACK_SECRET_FILE": "none"}, "(from PRESENCED_CALLBACK_SECRET_FILE) none: No such"),
         (["serve"], {"PRESENCED_AUTH": '"jwt"'}, "has quotation marks around its value"),
         (["serve"], {"PORT": "http"}, "port can't be 'http' (from PORT)"),
-        (["serve", "--database", "nothing"], {}, "expected one of sqlite, url, or an empty text"),
+        (["serve", "--database", "nothing"], {}, "expected one of sqlite, url, or an empty string"),
     ],
 )
 async def test_a_mistake_is_one_line_and_exit_code_2(

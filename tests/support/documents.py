@@ -139,7 +139,7 @@ class Terminal:
         self.folder.mkdir()
         self._state = folder / "state.sh"
         self._state.write_text(f"cd {shlex.quote(str(self.folder))}\n")
-        (folder / ".curlrc").write_text("silent\nshow-error\n")  # no progress meter in the output
+        (folder / ".curlrc").write_text("silent\n")  # no progress meter in the output
         self._ports: dict[str, int] = {}
         self._background: list[subprocess.Popen[str]] = []
         self._environ = {

@@ -16,7 +16,10 @@ from presenced.http.api.endpoint import Endpoint
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import GROUPS
 
-BEGIN, END = "<!-- endpoints: made by `make docs` -->", "<!-- end of endpoints -->"
+BEGIN, END = (
+    "<!-- endpoints: made by `make docs`; the examples are in `tools/docs/http_api.py` -->",
+    "<!-- end of endpoints -->",
+)
 
 Json = dict[str, Any]
 
@@ -31,7 +34,7 @@ curl 'localhost:3001/api/v1/users/ada?viewer=bo'
 curl localhost:3001/api/v1/users/query -d '{"users": [7, "ada", null]}'
 # {"users":[{"userId":7,"status":"offline","since":0,"version":42},
 #  {"userId":"ada","status":"online","since":1767268800000,"version":42,"cause":"announcement"}],
-#  "errors":[{"index":2,"code":"BAD_BODY","detail":"userId must be a text or a whole number"}]}
+#  "errors":[{"index":2,"code":"BAD_BODY","detail":"userId must be a string or a whole number"}]}
 """,
     "GET /online": """
 curl 'localhost:3001/api/v1/online?limit=100'
@@ -243,7 +246,7 @@ def _parameter(given: Json) -> list[str]:
     schema = given["schema"]
     kind = schema.get("type", "")
     takes = {"integer": "a whole number", "number": "a number", "boolean": "`true` or `false`", "array": "ids"}
-    text = takes.get(kind, "a text")
+    text = takes.get(kind, "a string")
     if "minimum" in schema and "maximum" in schema and schema["maximum"] < 1 << 53:
         text += f" from {schema['minimum']:,} to {schema['maximum']:,}" if schema["maximum"] < 10**15 else ""
     if schema.get("default"):

@@ -103,7 +103,7 @@ AUTHENTICATIONS = {
     "malformed": "the token is damaged or too long",
     "refused": "the callback or the function refused it",
     "revoked": "the token was revoked",
-    "signature": "the signature fits no key",
+    "signature": "the signature matches no key",
     "ticket": "the ticket is unknown, used or expired",
     "unavailable": "the keys or the callback do not respond",
     "unknown_key": "no known key signed the token",

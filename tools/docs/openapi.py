@@ -60,7 +60,7 @@ def openapi() -> str:
             "version": __version__,
             "description": "Presence of users, for backends. Times are epoch milliseconds, durations are seconds. "
             "In JSON, a user id is a number if it is a whole number from 0 to 2^53 - 1 without a leading zero, "
-            "otherwise a text. Every refusal is a problem document (RFC 9457); codes.json lists them.",
+            "otherwise a string. Every refusal is a problem document (RFC 9457); codes.json lists them.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/api/v1"}],

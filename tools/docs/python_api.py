@@ -15,7 +15,7 @@ from tools.docs.markdown import COLUMNS, table, wrapped
 import presenced
 from presenced import PresencedError, PresenceServer
 
-BEGIN, END = "<!-- reference: made by `make docs` -->", "<!-- end of the reference -->"
+BEGIN, END = "<!-- reference: made by `make docs` from `src/presenced/python_api/` -->", "<!-- end of the reference -->"
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Run a server": ("start", "stop", "wait_for_signal", "port", "url", "reload", "call_every"),

@@ -22,7 +22,7 @@ INTRODUCTIONS = {
     "Limits for each address and user": "Limits that keep one address or one user from using up the server. "
     "[Limits](limits.md) lists these together with the fixed ones. Addresses of the same machine are never limited.",
     "Visibility": "The users that a user may see. [Visibility](../explanation/visibility.md) explains the rules.",
-    "Storage": "The database. Without one, all state is in memory and ends with the process. "
+    "Storage": "The database. Without one, all state is in memory and is lost when the process ends. "
     "[Storage](../explanation/storage.md) explains what is stored, and [tables](tables.md) describes the rows.",
     "Webhooks": "Signed requests to your backends about changes. See [webhooks](../how-to/build/webhooks.md) and "
     "[webhook events](webhook-events.md).",
@@ -150,7 +150,7 @@ platforms set that variable.
 contradict each other. The error says what was expected and where the value came from.
 
 **Lists.** In a flag or a variable, separate the entries by commas or spaces. In the file, write an
-array of texts. A list has at most 1,000 entries.
+array of strings. A list has at most 1,000 entries.
 
 **Switches.** A flag such as `--insecure` needs no value. In the environment and the file, write
 `true` or `false`.
@@ -186,7 +186,7 @@ The server does not start if one of these rules is broken:
 {table(["setting", "rule"], [list(rule) for rule in RULES])}
 
 A loopback host is `localhost`, an address that starts with `127.`, or `::1`. Keys, origins, host
-names, networks and the names of webhook events are checked at the start as well.
+names, networks and the names of webhook events are checked at startup as well.
 """
 
 

@@ -31,7 +31,7 @@ TABLES: dict[str, tuple[str, str]] = {
     ),
     "presenced_revocations": (
         "One row for each revoked user or token.",
-        "A row is deleted when no token that it concerns can be valid any more. Erasing a user does not delete it.",
+        "A row is deleted when no token that it concerns can still be valid. Erasing a user does not delete it.",
     ),
     "presenced_nodes": (
         "One row for each server, by its name in the setting `node`.",
@@ -52,7 +52,7 @@ STATUSES = "`online`, `away`, `busy` or `offline`"
 
 COLUMNS: dict[str, dict[str, str]] = {
     "presenced_users": {
-        "user_id": 'User id, as a text: `7` is the user whose id is 7 or `"7"` on the wire.',
+        "user_id": 'User id, as a string: `7` is the user whose id is 7 or `"7"` on the wire.',
         "status": f"Status that others see: {STATUSES}.",
         "version": "Number of the last change. It increases with each change of the user.",
         "since_ms": "Time at which the status began.",
@@ -85,7 +85,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "version": "Version of the user after the change.",
         "status": f"Status after the change: {STATUSES}.",
         "was": "Status before the change.",
-        "cause": "[Cause](websocket-v1.md#causes), as it is, also of users who became invisible.",
+        "cause": "[Cause](websocket-v1.md#causes), as it is, even for users who became invisible.",
         "at_ms": "Time of the change.",
         "since_ms": "Time at which the status began. A change of the text alone does not begin a status.",
         "details": "Text, emoji, data, end and devices, as [JSON](#json); null if there are none.",
@@ -109,7 +109,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "presenced_nodes": {
         "node": "Name of the server.",
-        "epoch": "Start of the server: a new text at each start.",
+        "epoch": "Start of the server: a new string each time.",
         "started_ms": "Time of the start.",
         "sign_ms": "Last sign of life. A running server gives one every half second.",
         "stopped_ms": "Time at which the server stopped; null while it runs.",
@@ -230,7 +230,7 @@ members are omitted.
 
 | member | in | meaning |
 |---|---|---|
-| `status` | `chosen`, `timed` | `online`, `away`, `busy` or `invisible`; an empty text if the status is as detected |
+| `status` | `chosen`, `timed` | `online`, `away`, `busy` or `invisible`; an empty string if the status is as detected |
 | `text`, `emoji` | all | text and emoji |
 | `data` | all | any JSON |
 | `until` | all | end in epoch milliseconds |

@@ -15,7 +15,7 @@ its token, so an outage would log everyone out. `UNAVAILABLE` makes it retry (cl
 | 200 with a valid body | the user | yes | no |
 | 200 with any other body | `UNAVAILABLE` | no | yes |
 | 3xx, 408, 429, 5xx | `UNAVAILABLE` | no | yes |
-| any other status | refused | only of `callback_url` | no |
+| any other status | refused | only for `callback_url` | no |
 | timeout, connection error, too large, private address | `UNAVAILABLE` | no | yes |
 
 Concurrency: `callback_concurrency` requests of a URL run at a time. Further calls wait in the order of arrival, up to

@@ -58,7 +58,7 @@ was left open over a weekend presents such a token."""
 
 _MAY_BE_NEW = ("unknown_key", "signature")
 """Faults of a token whose key may have been added since the last request. A `kid` is optional and chosen by the issuer
-(RFC 7517 section 4.5), so a signature that fits no key is as inconclusive as an unknown `kid`."""
+(RFC 7517 section 4.5), so a signature that matches no key is as inconclusive as an unknown `kid`."""
 
 
 class JwksAuthenticator(Authenticator):

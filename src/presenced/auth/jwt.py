@@ -9,7 +9,7 @@ signed by the issuer, so presenting it is not a guess and does not count against
 | 2 | `alg` is in `ALGORITHMS`; `none` is not | algorithm | no | RFC 8725 sections 3.1 and 3.2 |
 | 3 | no `crit` | algorithm | no | RFC 7515 section 4.1.11 |
 | 4 | a key fits `kid` and may be used with `alg` | unknown_key | if retired | RFC 8725 sections 3.1 and 3.10 |
-| 5 | the signature fits one of these keys | signature | if retired | RFC 8725 section 3.3 |
+| 5 | the signature matches one of these keys | signature | if retired | RFC 8725 section 3.3 |
 | 6 | `exp`, `nbf`, `iat`, with leeway | expired, claims | yes | RFC 7519 sections 4.1.4 to 4.1.6 |
 | 7 | `iss`, `aud`, required claims | claims | yes | RFC 8725 sections 3.8 and 3.9 |
 | 8 | `sub` is a user id, `jti` is short, `exp` is near | claims | yes | RFC 7519 sections 4.1.2 and 4.1.7 |
@@ -114,7 +114,7 @@ class JwtAuthenticator(Authenticator):
                 # Without an audience in the settings, a token with `aud` is refused (RFC 7519 section 4.1.3).
                 audience=settings.jwt_audience or None,
                 leeway=settings.jwt_leeway,
-                # PyJWT accepts a text as `sub` only. Numbers are user ids, too, and `_principal` checks both.
+                # PyJWT accepts a string as `sub` only. Numbers are user ids, too, and `_principal` checks both.
                 options={"require": ["sub", *settings.jwt_required_claims], "verify_sub": False},
             )
         except faults.InvalidSignatureError:
@@ -127,7 +127,7 @@ class JwtAuthenticator(Authenticator):
     def _principal(self, claims: Mapping[str, Any], digest: str, now: float) -> Principal:
         settings, subject, expires = self._settings, claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
-            raise _bad_claim("the token's sub must be a text or a number")
+            raise _bad_claim("the token's sub must be a string or a number")
         try:
             user_id = parse_user_id(subject)
         except BadUserId as error:
@@ -137,7 +137,7 @@ class JwtAuthenticator(Authenticator):
             raise _bad_claim(f"the token is valid for longer than {settings.token_lifetime:g} s from now")
         token_id = claims.get("jti", "")
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID_LENGTH:
-            raise _bad_claim(f"the token's jti must be a text of at most {MAX_TOKEN_ID_LENGTH} characters")
+            raise _bad_claim(f"the token's jti must be a string of at most {MAX_TOKEN_ID_LENGTH} characters")
         issued = claims.get("iat")
         principal = Principal(
             user_id=user_id,

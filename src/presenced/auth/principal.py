@@ -14,7 +14,7 @@ class Principal(NamedTuple):
     """User that a token, ticket, callback or function named. Times are epoch seconds."""
 
     user_id: str
-    """Id of the user, as a text."""
+    """Id of the user, as a string."""
     expires_at: float | None = None
     """End of the authentication; None for no end."""
     token_id: str = ""

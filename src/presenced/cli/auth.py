@@ -114,7 +114,7 @@ def token(
     key = _signing_key(signing_key, settings)
     try:
         encoded = jwt.encode(claims, key.material, key.algorithms[0], {"kid": key.key_id} if key.key_id else None)
-    except TypeError as error:  # PyJWT checks that iss is a text
+    except TypeError as error:  # PyJWT checks that iss is a string
         raise ConfigError(f"can't make a token with these claims: {error}") from None
     sys.stdout.write(encoded + "\n")
 

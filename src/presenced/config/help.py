@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from presenced.config.settings import Settings
 from presenced.config.types import Section, ValueName
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 _WORDS = {"FILE": "the name of a file", "DIRECTORY": "the name of a directory", "URL": "a URL without a user name"}
 _UNITS = {"SECONDS": " of seconds", "BYTES": " of bytes"}
 
@@ -44,11 +44,11 @@ def expected(name: str) -> str:
     annotation = Settings.model_fields[name].annotation
     if choices := _choices(name):
         listed = f"one of {', '.join(filter(None, choices))}"
-        return f"{listed}, or an empty text" if "" in choices else listed
+        return f"{listed}, or an empty string" if "" in choices else listed
     if is_secret(name):
-        return "a text, not as a flag"
+        return "a string, not as a flag"
     if get_origin(annotation) is tuple:
-        return "texts with commas between them, or a list"
+        return "strings with commas between them, or a list"
     if value_name(name) in _WORDS:
         return _WORDS[value_name(name)]
     assert annotation in _KINDS, "the other types are handled above"
@@ -58,7 +58,7 @@ def expected(name: str) -> str:
 
 
 def default_text(name: str) -> str:
-    """Return the default as written in the environment: `3001`, `exp`; empty for an empty text or list."""
+    """Return the default as written in the environment: `3001`, `exp`; empty for an empty string or list."""
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
@@ -80,7 +80,7 @@ def help_text(name: str) -> str:
 
 
 def _choices(name: str) -> tuple[str, ...]:
-    """Return the texts of a setting that accepts only certain ones."""
+    """Return the allowed strings of a setting that accepts only certain ones."""
     annotation = Settings.model_fields[name].annotation
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 

@@ -62,7 +62,7 @@ class AuthenticationSettings(Section, title="Authentication"):
         "", description="File with keys, as in jwt_key. If both are set, tokens may use the keys of either."
     )
     jwt_jwks_url: Url = Field(
-        "", description="URL of a JWK Set. It is fetched again when a signature fits no known key."
+        "", description="URL of a JWK Set. It is fetched again when a signature matches no known key."
     )
     jwt_jwks_refresh: Seconds = Field(600, ge=1, le=86_400, description="Seconds between two fetches of the JWK Set.")
     jwt_algorithms: Texts = Field((), description="Algorithms that tokens may use. Empty: those of the keys.")
@@ -88,7 +88,7 @@ class AuthenticationSettings(Section, title="Authentication"):
     outgoing_private: bool = Field(False, description="Allow outgoing requests to private addresses, and without TLS.")
     auth_timeout: Seconds = Field(10, gt=0, le=600, description="Seconds that a client has to authenticate.")
     auth_warning: Seconds = Field(
-        60, ge=0, le=3600, description="Seconds before the end of a token at which clients of presenced.v1 are warned."
+        60, ge=0, le=3600, description="Seconds before a token expires at which clients of presenced.v1 are warned."
     )
     max_unauthenticated: int = Field(
         1000, ge=1, le=1_000_000, description="Maximum number of unauthenticated connections."
@@ -416,7 +416,7 @@ class LoggingSettings(Section, title="Logging"):
         100,
         ge=0,
         le=100_000,
-        description="Maximum number of lines about single connections per second. One line sums up the rest.",
+        description="Maximum number of lines about individual connections per second. One line sums up the rest.",
     )
     stats_interval: Seconds = Field(30, ge=0, le=86400, description="Seconds between two statistics lines. 0: none.")
 
@@ -438,7 +438,7 @@ class Settings(
     ListeningSettings,
     title="All settings",
 ):
-    """Settings of one server. They are immutable, and checked on creation, also against each other.
+    """Settings of one server. They are immutable, and checked on creation, including against each other.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds, or two values contradict each other.

@@ -120,7 +120,7 @@ def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, 
             files.pop(name, None)
     for name, one in given.items():
         setting = SECRET_FILES.get(name)
-        if setting is None or one.value == "":  # Compose sets `${NAME:-}` to an empty text
+        if setting is None or one.value == "":  # Compose sets `${NAME:-}` to an empty string
             continue
         if setting in given and given[setting].value != "":
             both = " and ".join(dict.fromkeys((_place(given[setting]), _place(one))))

@@ -71,6 +71,6 @@ class Feed(Protocol):
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the portions that a connection at `position` missed, or the first of them.
 
-        The broadcaster asks again from `Missed.position` until nothing is missing. Return None if the connection cannot
-        be brought up to date any more.
+        The broadcaster asks again from `Missed.position` until nothing is missing. Return None if the connection can no
+        longer be brought up to date.
         """

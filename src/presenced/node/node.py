@@ -83,7 +83,7 @@ class Node:
     def opened(self, connection: Connection, request: ConnectRequest) -> None:
         """Handle an accepted handshake: authenticate the client, or admit it.
 
-        A browser hides the reason of an HTTP refusal from its page, so a request with a bad `userId` is accepted and
+        A browser hides the reason for an HTTP refusal from its page, so a request with a bad `userId` is accepted and
         then closed with a code.
         """
         now = self.clock.now()

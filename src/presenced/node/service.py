@@ -1,6 +1,6 @@
 """Operations of a running node for applications, which the HTTP API and the Python interface use.
 
-Commands and queries take and return records, never bytes. User ids are texts as `presence.identity.parse_user_id`
+Commands and queries take and return records, never bytes. User ids are strings as `presence.identity.parse_user_id`
 returns them. All methods that are not coroutines are plain calls on the loop's thread.
 
 A command is one event, so it happens at one moment. A caller that has already read the clock passes that moment as
@@ -140,7 +140,7 @@ class PresenceService:
 
         Raises:
             BadClaim: The source, the status or the priority is invalid.
-            CapacityError: The user has claims of the maximum number of sources.
+            CapacityError: The user already has claims from the maximum number of sources.
         """
         check_claim(claim)
         now = now or self._node.clock.now()
@@ -258,7 +258,7 @@ class PresenceService:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
         A user who stays online while the pages are read appears exactly once. A user who comes online during that
-        time may appear. The time is proportional to the page (`Users.online_after`).
+        time may appear. The time is proportional to the size of the page (`Users.online_after`).
         """
         return self._directory.users.online_after(after, limit)
 
@@ -389,7 +389,7 @@ class PresenceService:
         return self._directory.users.versions.newest
 
     def position_text(self, position: int) -> str:
-        """Return the opaque text by which clients name a position: the cursor."""
+        """Return the opaque string by which clients name a position: the cursor."""
         return self._node.encoder.position_text(position)
 
     def parse_cursor(self, text: str) -> int | None:
@@ -401,7 +401,7 @@ class PresenceService:
 
         Raises:
             BadParameter: The text is not a cursor.
-            ChangesLost: The journal no longer has all changes after the cursor, or it is of an earlier start.
+            ChangesLost: The journal no longer has all changes after the cursor, or the cursor is from an earlier start.
         """
         if not cursor:
             return self.position

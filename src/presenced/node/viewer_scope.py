@@ -51,7 +51,7 @@ class ViewerScope:
         """Users that all sessions block."""
 
     def sees(self, user_id: str) -> bool:
-        """Return whether the viewer may see the user, be it only in a room that both are in."""
+        """Return whether the viewer may see the user, even if only in a room that both are in."""
         if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
             return True
         rooms = self._rooms

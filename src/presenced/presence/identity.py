@@ -1,4 +1,4 @@
-"""User ids: which texts are valid, and which of them are JSON numbers on the wire."""
+"""User ids: which strings are valid, and which of them are JSON numbers on the wire."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EXAMPLE = "connect to /ws-online-status?userId=ID"
 
 
 def parse_user_id(value: str | int, placeholders: bool = True) -> str:
-    """Return the canonical user id, a text; an integer becomes its decimal digits.
+    """Return the canonical user id, a string; an integer becomes its decimal digits.
 
     Args:
-        placeholders: Whether texts such as `undefined` are valid user ids.
+        placeholders: Whether strings such as `undefined` are valid user ids.
 
     Raises:
         BadUserId: It does not have 1 to 128 characters, contains a refused one, or is a placeholder.
     """
     if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
-        raise BadUserId("userId must be a text or a whole number")
+        raise BadUserId("userId must be a string or a whole number")
     text = str(value)
     if not text:
         raise BadUserId(f"userId is empty: {EXAMPLE}")

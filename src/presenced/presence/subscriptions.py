@@ -82,7 +82,7 @@ class SubscriptionIndex(Generic[S]):
                 edges.setdefault(key, set()).add(subscriber)
 
     def remove(self, subscriber: S, selection: Selection) -> None:
-        """Remove `subscriber` from under all of `selection`. No-op for one that is not indexed."""
+        """Remove `subscriber` from everything in `selection`. No-op for one that is not indexed."""
         self.everyone.pop(subscriber, None)
         for edges, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
             for key in keys:

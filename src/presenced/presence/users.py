@@ -151,7 +151,7 @@ class Users(Generic[C]):
     def online_after(self, serial: int, limit: int) -> list[tuple[int, Change]]:
         """Return one page of the users who are not offline, in the order in which they became known.
 
-        The time is proportional to the page and the offline users between its users.
+        The time is proportional to the size of the page and the offline users between its users.
 
         Args:
             serial: Number that the last page returned with its last user; 0 for the first page.
@@ -163,7 +163,7 @@ class Users(Generic[C]):
         """Return one page of the sessions that are connected or in their grace period, by user.
 
         The sessions of one user are never divided, so the page may have more than `limit` of them if they all belong to
-        one user. The time is proportional to the page and the absent users between its users.
+        one user. The time is proportional to the size of the page and the absent users between its users.
 
         Args:
             serial: Number that the previous page returned; 0 for the first page.

@@ -116,7 +116,7 @@ class ClientProtocol(ABC):
         """Return the id of the user that the client claims to be.
 
         Args:
-            placeholders: Whether texts such as `undefined` are valid user ids.
+            placeholders: Whether strings such as `undefined` are valid user ids.
 
         Raises:
             BadUserId: It is missing or invalid.

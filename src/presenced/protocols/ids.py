@@ -21,7 +21,7 @@ def user_id_from_query(query: bytes, placeholders: bool = True) -> str:
     The query is decoded like an HTML form: `+` is a space, `%XX` a byte of UTF-8.
 
     Args:
-        placeholders: Whether texts such as `undefined` are valid user ids.
+        placeholders: Whether strings such as `undefined` are valid user ids.
 
     Raises:
         BadUserId: The id is missing, given more than once, not UTF-8, or refused by `parse_user_id`.

@@ -51,10 +51,10 @@ def json_of(data: object) -> Raw | None:
 
 
 def checked_user(user_id: UserId, placeholders: bool, what: str = "userId") -> str:
-    """Return a user id as a text.
+    """Return a user id as a string.
 
     Args:
-        placeholders: Whether texts such as `undefined` are valid user ids.
+        placeholders: Whether strings such as `undefined` are valid user ids.
         what: Name of the argument in the error.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Queries and commands of a running server, for the program that contains it.
+"""Queries and commands of a running server, for the program that embeds it.
 
 Each method does the same as an endpoint of the HTTP API, with the same functions:
 
@@ -108,7 +108,7 @@ class PresenceOperations:
             viewer: As for `presence`.
 
         Raises:
-            TypeError: `user_ids` is a text.
+            TypeError: `user_ids` is a string.
         """
         service = self._operations().service
         scope = service.scope_of(self._viewer(viewer))
@@ -117,7 +117,8 @@ class PresenceOperations:
     def online(self, *, viewer: UserId | None = None, limit: int = MAX_PAGE, after: Next = None) -> Page[Presence]:
         """Return one page of the users who are online, which means shown as anything but offline.
 
-        A user who is online all the time appears in exactly one page. The time is proportional to the page.
+        A user who is online all the time appears in exactly one page. The time is proportional to the size of the
+        page.
 
         Args:
             viewer: Return only users that this user may see. A page may then have fewer items than `limit`, or none.
@@ -161,7 +162,8 @@ class PresenceOperations:
     def rooms(self, *, limit: int = MAX_PAGE, after: Next = None) -> Page[RoomSize]:
         """Return one page of all rooms, in the order in which they got their first members.
 
-        A room that has members all the time appears in exactly one page. The time is proportional to the page.
+        A room that has members all the time appears in exactly one page. The time is proportional to the size of the
+        page.
 
         Args:
             limit: Maximum number of rooms, 1 to 1000.
@@ -182,10 +184,11 @@ class PresenceOperations:
     def all_sessions(self, *, limit: int = MAX_PAGE, after: Next = None) -> Page[UserSession]:
         """Return one page of the sessions of all users, those of invisible users included.
 
-        A user who has a session all the time appears in exactly one page. The time is proportional to the page.
+        A user who has a session all the time appears in exactly one page. The time is proportional to the size of the
+        page.
 
         Args:
-            limit: Maximum number of sessions, 1 to 1000. A page has more only if its first user has more.
+            limit: Maximum number of sessions, 1 to 1000. A page exceeds it only if its first user has more sessions.
             after: `next` of the previous page; None for the first page.
         """
         operations, page = self._operations(), arguments(SessionListPage, limit=limit, after=after)
@@ -193,7 +196,7 @@ class PresenceOperations:
         return Page(items=[from_records.session(one.user_id, one) for one in found.sessions], next=found.next)
 
     def explain(self, user_id: UserId, *, viewer: UserId | None = None) -> StatusExplanation:
-        """Explain the status of a user. The explanation contains the truth, also about invisible users.
+        """Explain the status of a user. The explanation contains the truth, even about invisible users.
 
         Args:
             viewer: User whose view of the user it explains, too.
@@ -293,7 +296,7 @@ class PresenceOperations:
         A claim counts while the user is present and not invisible.
 
         Args:
-            source: Name of what claims it, such as `calendar`, 1 to 64 characters.
+            source: Name of the source of the claim, such as `calendar`, 1 to 64 characters.
             status: Status while the claim wins.
             text: As for `set_status`.
             emoji: As for `set_status`.
@@ -306,7 +309,7 @@ class PresenceOperations:
 
         Raises:
             BadClaim: The source is invalid.
-            CapacityError: The user has claims of the maximum number of sources.
+            CapacityError: The user already has claims from the maximum number of sources.
         """
         service, checked = self._operations().service, self._user(user_id)
         request = arguments(
@@ -384,7 +387,7 @@ class PresenceOperations:
         """Return when several users were last seen, in their order. Pass at most 1,000 users.
 
         Raises:
-            TypeError: `user_ids` is a text.
+            TypeError: `user_ids` is a string.
         """
         service, wanted = self._operations().service, self._users(user_ids)
         arguments(UserList, users=wanted)
@@ -476,7 +479,7 @@ class PresenceOperations:
 
         The server queues nothing for it: the iterator is a position in the journal, which contains the newest
         `journal_size` changes. If it is slower than the changes for so long that the journal has evicted some, it
-        raises `ChangesLost`. Read `online` again then, and continue from the `position` before.
+        raises `ChangesLost`. Then read `position` and `online` again, and continue from that position.
 
         Args:
             after: `position` of the server or of a change, after which the iterator starts; empty: now.
@@ -495,7 +498,7 @@ class PresenceOperations:
 
     def _users(self, user_ids: Iterable[UserId]) -> list[str]:
         if isinstance(user_ids, str):
-            raise TypeError("user_ids is a text, whose characters would be the ids; pass a list")
+            raise TypeError("user_ids is a string, whose characters would be the ids; pass a list")
         return [self._user(user_id) for user_id in user_ids]
 
     def _viewer(self, viewer: UserId | None) -> str | None:

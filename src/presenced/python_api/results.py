@@ -39,7 +39,7 @@ class Presence:
     """Presence of a user, as others see it."""
 
     user_id: UserId
-    """An integer if it is a whole number from 0 to 2^53 - 1 without a leading zero, otherwise a text."""
+    """An integer if it is a whole number from 0 to 2^53 - 1 without a leading zero, otherwise a string."""
     status: Status
     """Status that others see; never `invisible`."""
     since: datetime | None
@@ -87,7 +87,7 @@ class PresenceChange(Presence):
 
     @property
     def went_offline(self) -> bool:
-        """Whether the user was not offline before, and is now."""
+        """Whether this change took the user offline."""
         return not self.is_online and self.was is not Status.OFFLINE
 
 
@@ -96,7 +96,7 @@ class UserClaim:
     """A status that a backend set on a user's behalf."""
 
     source: str
-    """Name of what claims it."""
+    """Name of the source of the claim."""
     status: Status
     """`online`, `away` or `busy`."""
     priority: int

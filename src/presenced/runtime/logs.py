@@ -6,7 +6,7 @@ writes the lines, and a bounded queue leads to it:
     logger ──▶ queue (10,000 records) ──▶ thread ──▶ standard output
                  └─ full: drop the record and count it
 
-The number of dropped lines is printed to standard error when the server stops. Lines contain texts of clients, so both
+The number of dropped lines is printed to standard error when the server stops. Lines contain text from clients, so both
 formats escape everything that could end a line, change a terminal or pass for another message.
 """
 
@@ -64,7 +64,7 @@ class TextFormatter(logging.Formatter):
 
 
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that JSON allows in a text although they end a line or change its direction for some log readers."""
+"""Characters that JSON allows in a string although they end a line or change its direction for some log readers."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -103,7 +103,7 @@ class _BoundedQueueHandler(QueueHandler):
 
 
 class _Writer(logging.StreamHandler[TextIO]):
-    """Stream handler that reports the first failed write (broken pipe, full disk) on standard error, and goes on."""
+    """Stream handler that reports the first failed write (broken pipe, full disk) on standard error, and continues."""
 
     _failing = False
 

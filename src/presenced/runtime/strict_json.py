@@ -58,7 +58,7 @@ def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
     except msgspec.DecodeError:
         if (half := half_pair(data)) is None:
             raise
-        raise msgspec.ValidationError(f"a text holds {half}, which is half of a surrogate pair") from None
+        raise msgspec.ValidationError(f"a string holds {half}, which is half of a surrogate pair") from None
 
 
 def without_extensions(given: Any) -> Any:

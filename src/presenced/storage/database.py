@@ -255,7 +255,7 @@ def reason(error: BaseException, url: str = "") -> str:
         return "it does not answer in time"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, OSError) and cause.strerror:
-        text = cause.strerror
+        text = f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
     else:
         text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
     text = " ".join(text.split())[:200] or type(cause).__name__

@@ -1,6 +1,6 @@
 """Records: the units of storage. Each class is the one definition of its fields, from the server to the table.
 
-| record | meaning | key | table | restored at a start as |
+| record | meaning | key | table | restored at startup as |
 |---|---|---|---|---|
 | `StoredUser` | current state of a user | user | `presenced_users` | `RestoredChoices`, `RestoredDisplay` |
 | `StoredSession` | current state of a session | session key | `presenced_sessions` | |

@@ -66,7 +66,7 @@ PRUNED_ROWS = 2_000
 Further transactions delete the rest."""
 
 PAGE_ROWS = 2_000
-"""Number of rows read at a time at the start."""
+"""Number of rows read at a time during startup."""
 
 MAX_RESTORED_CLAIMS = MAX_CLAIMED
 """Maximum number of claims that are restored. If there are more, the ones set last are restored."""

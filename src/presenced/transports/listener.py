@@ -1,4 +1,4 @@
-"""Listener: binds the sockets, accepts connections for the front door, and ends them all at a stop.
+"""Listener: binds the sockets, accepts connections for the front door, and closes them all when the server stops.
 
 - `bind` makes the sockets itself, because all addresses of a host name must have one port. With port 0 the first
   address gets a free port, which may be taken on the next address, so `bind` tries again.

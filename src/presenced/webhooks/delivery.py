@@ -11,7 +11,7 @@ A failed request is repeated before anything newer is sent, so that the events o
 | 410 Gone | none of these events: everything that waits becomes a dead letter |
 
 The delay grows with each failure in a row (`retry_delay`), or is what the receiver requests with `Retry-After`.
-After a success, batches double back to their full size.
+After each success, the size of batches doubles until it is full again.
 
 An event is deleted after the receiver has accepted it, in a second step. A process that dies in between sends it again
 with the same id: delivery is at least once.

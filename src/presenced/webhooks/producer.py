@@ -193,7 +193,7 @@ class WebhookProducer:
         return NewEvent(serial, subject.name, event.type, event.data.version, payload)
 
     async def _next_serial(self, connection: AsyncConnection) -> int:
-        """Return a serial above all earlier ones, also those of an earlier process, even if the clock was set back."""
+        """Return a serial above all earlier ones, even those of an earlier process, even if the clock was set back."""
         if not self._last_serial:
             newest = (await connection.execute(select(func.max(webhooks.c.id)))).scalar()
             self._last_serial = int(newest.partition(".")[0], 16) if newest else 0

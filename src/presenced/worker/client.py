@@ -347,7 +347,7 @@ class WorkerClient(asyncio.Protocol):
         self._send(message)
 
     def _forget(self, user_id: str) -> None:
-        """Discard records about a user who is being erased, also from unconfirmed batches.
+        """Discard records about a user who is being erased, including from unconfirmed batches.
 
         This worker has them and stores them before it erases the user. If it dies, the next worker finds the user
         erased, and must not get them again.

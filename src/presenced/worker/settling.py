@@ -1,4 +1,4 @@
-"""Settling: one check after a start whether the receivers of webhooks have the right state.
+"""Settling: one check after startup whether the receivers of webhooks have the right state.
 
 For receivers, users may still be online who did not return after a crash. The database cannot tell who returned,
 because newer records may wait in the server, be on their way, or be lost. So the worker names the candidates, and the

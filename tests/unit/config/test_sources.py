@@ -436,7 +436,7 @@ def test_every_setting_has_a_section_and_a_name_for_its_value() -> None:
 
 def test_an_empty_choice_is_not_listed_as_a_word() -> None:
     (error,) = faults({"database": "nothing"}, {})
-    assert error == "database can't be 'nothing' (from --database): expected one of sqlite, url, or an empty text"
+    assert error == "database can't be 'nothing' (from --database): expected one of sqlite, url, or an empty string"
 
 
 def test_sections_stand_in_the_order_of_their_declaration() -> None:

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 from tests.support.asyncapi import DOCUMENT, check, schemas_of
 from tools.docs.asyncapi import PARAMETERS, asyncapi
+
+from presenced.protocols.v1.messages import Request
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,6 +45,13 @@ def test_every_parameter_that_a_client_can_name_is_described() -> None:
         .partition("\n## ")[0]
     )
     assert {name for name in PARAMETERS if f"`{name}`" in page} == PARAMETERS.keys() - {"token"}
+
+
+def test_every_request_is_in_the_table_of_requests() -> None:
+    text = (ROOT / "docs/reference/websocket-v1.md").read_text("utf-8")
+    table = text.partition("\n## Requests\n")[2].partition("\n#")[0]
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)
+    assert sorted(listed) == sorted(one.__struct_config__.tag for one in get_args(Request))
 
 
 def examples() -> Iterator[Any]:

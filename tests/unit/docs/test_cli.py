@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import sys
@@ -111,6 +112,8 @@ def test_an_example_prints_what_the_page_shows(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PRESENCED_")]:
+        monkeypatch.delenv(name)  # such as PRESENCED_EXAMPLES, which `make check` sets and no setting has
     for line, output in zip(lines, outputs, strict=True):
         printed = run(line, monkeypatch, capsys)
         assert re.fullmatch(re.escape(output).replace("…", ".*").rstrip("\n") + "\n?", printed, re.DOTALL), printed

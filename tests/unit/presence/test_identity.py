@@ -68,7 +68,7 @@ def test_placeholders_of_unset_variables_are_no_user_ids_unless_allowed(text: st
 
 @pytest.mark.parametrize("value", [None, True, 1.5, ["ada"], b"ada"])
 def test_only_a_text_or_an_integer_is_a_user_id(value: Any) -> None:
-    with pytest.raises(BadUserId, match="a text or a whole number"):
+    with pytest.raises(BadUserId, match="a string or a whole number"):
         parse_user_id(value)
 
 

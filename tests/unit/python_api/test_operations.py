@@ -256,7 +256,7 @@ async def test_an_unavailable_database_is_an_exception() -> None:
 
 REFUSED: list[tuple[type[Exception], str, Callable[[Any], Any]]] = [
     (BadUserId, "userId is empty", lambda server: server.presence("")),
-    (BadUserId, "userId must be a text or a whole number", lambda server: server.presence(1.5)),
+    (BadUserId, "userId must be a string or a whole number", lambda server: server.presence(1.5)),
     (BadUserId, "userId must not contain|which ids must not", lambda server: server.announce("a\nb")),
     (BadUserId, "is a variable not set", lambda server: server.set_status("undefined", "busy")),
     (BadUserId, "viewer is empty", lambda server: server.online(viewer="")),

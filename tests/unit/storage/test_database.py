@@ -92,6 +92,7 @@ def test_the_reason_of_a_failure_is_one_line_without_the_password() -> None:
     assert reason(error, url) == "no route to ***@db"
     assert reason(TimeoutError(), url) == "it does not answer in time"
     assert reason(ConnectionRefusedError(111, "Connection refused"), url) == "Connection refused"
+    assert reason(PermissionError(13, "Permission denied", "/root/.pgpass"), url) == "Permission denied: /root/.pgpass"
 
 
 def test_refused_values_are_distinguished_from_a_failing_database() -> None:

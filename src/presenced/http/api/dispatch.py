@@ -69,7 +69,7 @@ _NOTHING = Nothing()
 
 
 def api_mount(api: Api) -> Mount:
-    """Return the API below `/api/v1`, and the endpoints that are reachable below `/api`, too."""
+    """Return the API under `/api/v1`, and the endpoints that are reachable under `/api`, too."""
     v1 = Router(routes_of(api, ENDPOINTS), redirect_slashes=False)
     return Mount("/api", app=Router([Mount("/v1", app=v1), *routes_of(api, TOKENS)], redirect_slashes=False))
 

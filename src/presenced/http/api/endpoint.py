@@ -88,7 +88,7 @@ async def _undefined(api: Api, call: ApiCall[Any, Any]) -> Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Decorator that makes the function below it one method of one path below `/api/v1`."""
+    """Decorator that makes the function below it one method of one path under `/api/v1`."""
 
     method: Literal["GET", "POST", "PUT", "DELETE"] = field(kw_only=False)
     path: str = field(kw_only=False)

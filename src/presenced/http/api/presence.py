@@ -148,7 +148,7 @@ def checked_users(given: Iterable[Any]) -> tuple[list[str], list[ItemError]]:
     wanted, errors = [], []
     for index, value in enumerate(given):
         try:
-            wanted.append(parse_user_id(value))  # refuses everything but texts and whole numbers
+            wanted.append(parse_user_id(value))  # refuses everything but strings and whole numbers
         except BadUserId as error:
             errors.append(ItemError(index, Problem.BAD_BODY.name, without_example(error)))
     return wanted, errors

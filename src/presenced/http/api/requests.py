@@ -92,8 +92,8 @@ class SessionListPage(Strict, frozen=True):
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
     limit: Page = 100
-    """Maximum number of sessions. A page has more only if its first user has more, because the sessions of a user are
-    never divided."""
+    """Maximum number of sessions. A page exceeds it only if its first user has more sessions, because the sessions of
+    a user are never divided."""
 
 
 class PastPage(Strict, frozen=True):
@@ -148,7 +148,7 @@ class UserList(Strict, frozen=True):
     """Users that a query is about."""
 
     users: UserIds
-    """User ids, as texts or whole numbers. An invalid item is listed in `errors`."""
+    """User ids, as strings or whole numbers. An invalid item is listed in `errors`."""
 
 
 class PresenceQuery(UserList, frozen=True):

@@ -180,7 +180,7 @@ class ChangeRecord(SparseRecord, frozen=True):
     was: SeenStatus
     """The previous status."""
     version: int
-    """Strictly increasing for one user, also over restarts if there is a database."""
+    """Strictly increasing for one user, even across restarts if there is a database."""
     cause: SomeCause
     at: int
     since: int

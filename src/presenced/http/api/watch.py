@@ -1,4 +1,4 @@
-"""Read-only watching over Server-Sent Events, for networks where WebSockets do not pass.
+"""Read-only watching over Server-Sent Events, for networks where WebSockets are blocked.
 
 A stream begins with a snapshot, or with the changes since `Last-Event-ID`. Then it repeats these steps until the client
 is gone or its token is no longer accepted:

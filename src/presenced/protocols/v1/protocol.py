@@ -98,13 +98,13 @@ class V1Protocol(ClientProtocol):
         self._parts = parts
         self._settings = parts.settings
         self._settled_at = 0.0
-        """Monotonic time from which on users who have not returned after the start count as gone."""
+        """Monotonic time from which on users who have not returned since the server started count as gone."""
         self._requests: dict[Connection, _Requests] = {}
 
     # Opening.
 
     def started(self, now: Instant) -> None:
-        """Record when users who have not returned after the start count as gone: after one grace period."""
+        """Record when users who have not returned since the server started count as gone: after one grace period."""
         self._settled_at = now.monotonic + self._settings.grace_lost
 
     def connect(self, request: ConnectRequest) -> ConnectParameters:
@@ -141,7 +141,7 @@ class V1Protocol(ClientProtocol):
         """Resume the session that the client names, or open a new one.
 
         Returns:
-            The result, and the position from which the client goes on; None if it needs snapshots.
+            The result, and the position from which the client continues; None if it needs snapshots.
         """
         outcome = self._parts.directory.resume(
             parameters.session_id, user.user_id, connection, now, user.display, parameters.active

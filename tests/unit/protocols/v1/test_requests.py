@@ -1,6 +1,6 @@
 """Requests of presenced.v1: each is carried out and answered, or refused without any effect."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec import json
@@ -9,6 +9,7 @@ from tests.support.node_harness import NodeHarness, position, statuses, types
 
 from presenced.errors import Close, Fault
 from presenced.presence.model import Ending, Status
+from presenced.protocols.v1.messages import Request
 from presenced.protocols.v1.protocol import MAX_REASON
 
 
@@ -209,6 +210,13 @@ def test_an_error_lists_the_allowed_values(harness: NodeHarness, text: str, says
     harness.node.received(ada, text)
     [error] = harness.new_messages(ada)
     assert says in error["message"]
+
+
+def test_requests_with_a_handler_are_those_in_the_documents(harness: NodeHarness) -> None:
+    """`Request` lists those in the documents. A request that is not in it would work, and nobody would know it."""
+    [error] = harness.send(harness.enter("userId=ada"), "UNKNOWN")
+    allowed = error["message"].partition("allowed are ")[2].partition(";")[0].split(", ")
+    assert sorted(allowed) == sorted(str(one.__struct_config__.tag) for one in get_args(Request))
 
 
 @pytest.mark.parametrize(
