@@ -94,8 +94,8 @@ class Client(asyncio.Protocol):
         self.connections = 0
         """Number of connections that were established."""
         self.will_return = True
-        self.heard_offline: list[str] = []
-        """Users that others would see go offline on this client's screen, in their order."""
+        self.heard_offline: dict[str, str] = {}
+        """Users who went offline on this client's screen, and why."""
         self.refusal = ""
         """First line of the last response that was no success."""
         self._transport: asyncio.Transport | None = None
@@ -206,7 +206,8 @@ class ClassicClient(Client):
         if not self.is_connected and b'"CONNECTION_ESTABLISHED"' in data:
             self.established()
         if self._WORD in data:
-            self.heard_offline += [found.decode() for found in re.findall(self._WORD + rb'"?([^",]+)', data)]
+            for user_id in re.findall(self._WORD + rb'"?([^",]+)', data):
+                self.heard_offline[user_id.decode()] = f"USER_OFFLINE on connection {self.connections}"
         if data.endswith(_CLASSIC_END):
             self.answer_close()
         # What may continue in the next piece stays.
@@ -269,7 +270,7 @@ class V1Client(Client):
             if self.settled_at and user_id in self.uncertain and record["since"] == 0:
                 continue  # the server does not know the user yet
             self.uncertain.discard(user_id)
-            self._show(user_id, record["status"])
+            self._show(user_id, record["status"], f"{record} on connection {self.connections}")
 
     def _complete(self, message: dict[str, Any]) -> None:
         """Apply that users on no page of a snapshot of everyone are offline."""
@@ -278,17 +279,17 @@ class V1Client(Client):
         if message["page"] == message["pages"]:
             kept = self.uncertain if self.settled_at else set()
             for user_id in set(self.statuses) - self._snapshot - kept:
-                self._show(user_id, "offline")
+                self._show(user_id, "offline", f"not in the snapshot of connection {self.connections}")
 
     def _settle(self) -> None:
         self.settled_at = 0.0
         for user_id in self.uncertain:
-            self._show(user_id, "offline")
+            self._show(user_id, "offline", "not back when the server had settled")
         self.uncertain = set()
 
-    def _show(self, user_id: str, status: str) -> None:
+    def _show(self, user_id: str, status: str, reason: str) -> None:
         if status == "offline" and self.statuses.get(user_id, "offline") != "offline":
-            self.heard_offline.append(user_id)
+            self.heard_offline[user_id] = reason
         self.statuses[user_id] = status
 
 
