@@ -96,7 +96,7 @@ class AuthenticationSettings(Section, title="Authentication"):
     api_keys: Texts = Field(
         (),
         description="Keys of your backends for the HTTP API, as `presenced api-key` prints them: scope and digest. "
-        "Without any, the API is open, but only to this machine.",
+        "Without any, the API is open to this machine if `auth` is `none`, and otherwise closed.",
     )
 
     @model_validator(mode="after")
