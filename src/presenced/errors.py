@@ -198,7 +198,7 @@ class Problem(Enum):
     BAD_HANDSHAKE = 400, "The WebSocket handshake violates RFC 6455.", False
     BAD_PARAMETER = 400, "A query parameter is invalid.", False
     BAD_BODY = 400, "The body or the path of the request is invalid.", False
-    UNAUTHORIZED = 401, "The request needs an API key.", False
+    UNAUTHORIZED = 401, "The request needs a valid API key or token.", False
     FORBIDDEN = 403, "This API key does not allow the request.", False
     FORBIDDEN_ORIGIN = 403, "Pages of this origin may not connect.", False
     NOT_FOUND = 404, "There is nothing at this path.", False
