@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
+from tests.support.program import until
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,7 @@ def test_a_page_from_a_file_is_refused(browser: Browser, server: ServerProcess) 
     page.get_by_label("Your id").fill("ada")
     page.get_by_role("button", name="Connect").click()
     expect(page.locator("#connection")).to_contain_text("Connection lost")
-    assert "page null may not connect; to allow it, add file:// to the setting origins" in server.output
+    until(lambda: "page null may not connect; to allow it, add file:// to the setting origins" in server.output)
     page.close()
 
 

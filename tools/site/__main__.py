@@ -109,7 +109,7 @@ def contents(folder: PurePosixPath, linked: set[PurePosixPath]) -> str:
     listed = subprocess.run(
         ["git", "ls-files", folder], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split("\n")
-    paths = [PurePosixPath(name) for name in listed if name]
+    paths = [path for path in map(PurePosixPath, filter(None, listed)) if not path.name.startswith(".")]
     linked.update(paths)
     lines = [f"- [{path.relative_to(folder)}]({path.relative_to(folder)})" for path in paths]
     return "\n".join([f"# {folder}", "", *lines, ""])
