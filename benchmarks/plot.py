@@ -65,10 +65,10 @@ def draw_bars(results: Path, picture: Path) -> None:
         rows += [
             f'<text x="{LABEL_PX - 10}" y="{top + 18}" text-anchor="end">{name}</text>',
             f'<rect x="{LABEL_PX}" y="{top}" width="{width}" height="26" rx="3" fill="{fill}"/>',
-            f'<text x="{LABEL_PX + width + 8}" y="{top + 18}">{rate / 1e6:.1f} million</text>',
+            f'<text x="{LABEL_PX + width + 8}" y="{top + 18}">{rate / 1e6:.2g} million</text>',
         ]
     height = HEAD_PX + len(best) * ROW_PX
-    described = ", ".join(f"{name} {rate / 1e6:.1f} million" for name, rate in best.items())
+    described = ", ".join(f"{name} {rate / 1e6:.2g} million" for name, rate in best.items())
     picture.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {height}" width="700" height="{height}" role="img" '
         f'aria-label="Deliveries per second on one core: {described}" '
