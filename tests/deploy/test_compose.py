@@ -209,7 +209,7 @@ def local_settings(project: Initialized, database: PostgreSQL) -> dict[str, str]
 
 @pytest.mark.slow
 def test_the_doctor_finds_nothing_unsafe(project: Initialized, database: PostgreSQL) -> None:
-    environ = {**os.environ, **local_settings(project, database), "PRESENCED_HOST": "0.0.0.0"}  # noqa: S104
+    environ = {**os.environ, **local_settings(project, database), "PRESENCED_HOST": "0.0.0.0"}  # noqa: S104, as in the container
     done = subprocess.run(
         [sys.executable, "-m", "presenced", "doctor"], env=environ, capture_output=True, text=True, check=False
     )

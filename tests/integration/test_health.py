@@ -61,8 +61,8 @@ async def test_a_server_for_other_machines_is_asked_on_loopback(tmp_path: Path, 
 async def test_a_server_may_have_flags_that_the_check_does_not_know(tmp_path: Path) -> None:
     """As in `docker run presenced serve --insecure`."""
     port = free_port()
-    settings = {"PRESENCED_HOST": "0.0.0.0", "PRESENCED_PORT": str(port)}  # noqa: S104
-    async with serve("--insecure", cwd=tmp_path, port=port, PRESENCED_HOST="0.0.0.0"):  # noqa: S104
+    settings = {"PRESENCED_HOST": "0.0.0.0", "PRESENCED_PORT": str(port)}  # noqa: S104, all addresses are tested
+    async with serve("--insecure", cwd=tmp_path, port=port, PRESENCED_HOST="0.0.0.0"):  # noqa: S104, as above
         assert await health(tmp_path, settings) == (0, f"alive, version {__version__}")
 
 

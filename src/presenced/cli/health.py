@@ -97,7 +97,7 @@ def _target_of(settings: Settings) -> _Target:
     tls = None
     if settings.tls_key:
         # The certificate is for the public name, and the connection does not leave the machine.
-        tls = ssl._create_unverified_context()  # noqa: S323
+        tls = ssl._create_unverified_context()  # noqa: S323, see above
     return _Target(_address_of(settings.host), settings.port, tls, settings.proxy_protocol)
 
 
