@@ -1,0 +1,10 @@
+/** One line of the client's log. It never contains tokens. */
+export interface LogEntry {
+  /** Epoch milliseconds. */
+  readonly at: number;
+  readonly kind: "received" | "sent" | "state";
+  readonly text: string;
+}
+
+/** What the client knows of itself, for bug reports. */
+export type Report = Readonly<Record<string, unknown>>;
