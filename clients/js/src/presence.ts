@@ -38,3 +38,30 @@ export interface InitialPresence {
   readonly at: number;
   readonly users: readonly object[];
 }
+
+/** Fields of a user's record that the client reads; omitted ones are empty. */
+export type RecordOf = Partial<Omit<Presence, "online" | "certain">> & {
+  readonly userId: UserId;
+  readonly certainty?: string;
+};
+
+/** Return the presence that a record describes. */
+export function toPresence(record: RecordOf): Presence {
+  const status = record.status ?? "unknown";
+  return {
+    userId: record.userId,
+    status,
+    online: status !== "offline" && status !== "unknown",
+    since: record.since ?? 0,
+    lastSeen: record.lastSeen ?? 0,
+    until: record.until ?? 0,
+    text: record.text ?? "",
+    emoji: record.emoji ?? "",
+    cause: record.cause ?? "",
+    data: record.data as Presence["data"],
+    display: record.display as Presence["display"],
+    devices: record.devices ?? [],
+    version: record.version ?? 0,
+    certain: record.certainty !== "stale",
+  };
+}
