@@ -1,3 +1,5 @@
+/** The public interface of the client. `create.ts` implements it. */
+
 import type { Connection } from "./connection.js";
 import type { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
@@ -85,9 +87,4 @@ export interface PresenceClient {
   readonly wire: Wire;
   /** Return what helps in a bug report, without tokens. */
   explain(): Report;
-}
-
-/** Create a client. It opens nothing until `connect`, so this is safe during render and on a server. */
-export function createPresence(options: PresenceOptions = {}): PresenceClient {
-  throw new Error(`not built yet (${Object.keys(options).join(", ")})`);
 }

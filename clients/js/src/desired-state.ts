@@ -14,7 +14,7 @@ import { once, same } from "./store.js";
 export const COUNT = 1;
 export const FULL = 2;
 /** A member also receives the room in full. */
-export const JOINED = 4 | FULL;
+export const JOIN = 4;
 
 export const EVERYONE = "everyone";
 export const USER = "user ";
@@ -49,7 +49,7 @@ export class DesiredState {
     }
     this.#update(keys);
     return once(() => {
-      const ends = bits === JOINED ? 0 : this.#host.now() + this.#lingerMs;
+      const ends = bits === JOIN ? 0 : this.#host.now() + this.#lingerMs;
       for (const key of keys) {
         const left = (this.#readers.get(key) ?? 1) - 1;
         if (left) this.#readers.set(key, left);
@@ -97,7 +97,7 @@ export class DesiredState {
     for (const key of keys) {
       const scope = key.slice(1);
       let bits = 0;
-      for (const bit of [COUNT, FULL, JOINED]) {
+      for (const bit of [COUNT, FULL, JOIN]) {
         if (this.#readers.has(bit + scope) || this.#lingering.has(bit + scope)) bits |= bit;
       }
       if (bits === (this.scopes.get(scope) ?? 0)) continue;

@@ -9,6 +9,10 @@ export interface SocketLike {
   onerror: unknown;
 }
 
+/**
+ * What happens to the page or application. `restored`: it runs again, and its sockets are dead. `leaving`: it may be
+ * unloaded. `frozen`: it stops running, and may return.
+ */
 export type Signal = "visible" | "hidden" | "online" | "offline" | "restored" | "leaving" | "frozen";
 
 /** The client's only access to its environment. Tests substitute another. */
@@ -26,4 +30,8 @@ export interface Host {
   save(key: string, value: string | null): void;
   /** Call `listener` when the page or application appears, disappears, or changes its network. */
   onSignal(listener: (signal: Signal) => void): () => void;
+  /** Call `listener` when the person touches the page, at most once a second. */
+  onInput(listener: () => void): () => void;
+  /** Whether the page is hidden now. */
+  isHidden(): boolean;
 }

@@ -11,15 +11,9 @@
 export interface Register {}
 export type Registered<K extends string> = Register extends Record<K, infer T> ? T : unknown;
 
-export {
-  createPresence,
-  type Events,
-  type PresenceClient,
-  type PresenceOptions,
-  type TabSharing,
-  type Wire,
-} from "./client.js";
+export type { Events, PresenceClient, PresenceOptions, TabSharing, Wire } from "./client.js";
 export type { Connection } from "./connection.js";
+export { createPresence } from "./create.js";
 export { PresenceError } from "./error.js";
 export type { Host, Signal, SocketLike } from "./host.js";
 export type { InitialPresence, Presence, Status, UserId } from "./presence.js";

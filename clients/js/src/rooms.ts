@@ -26,8 +26,8 @@ export class Rooms {
   readonly #listeners = new KeyedListeners();
 
   get(name: string): Room {
-    let room = this.#rooms.get(name);
-    if (!room) this.#rooms.set(name, (room = this.#unknown(name)));
+    const room = this.#rooms.get(name) ?? this.#unknown(name);
+    this.#rooms.set(name, room);
     return room;
   }
 
@@ -72,7 +72,11 @@ export class Rooms {
     }
   }
 
-  #set({ room, mode, count, members: news = [], left = [] }: RoomNews, members: Map<string, Member>, known: boolean): void {
+  #set(
+    { room, mode, count, members: news = [], left = [] }: RoomNews,
+    members: Map<string, Member>,
+    known: boolean,
+  ): void {
     if (mode === "counts") members.clear();
     for (const { userId, joinedAt, data } of news) {
       members.set(String(userId), { userId, joinedAt, data: data as Member["data"] });

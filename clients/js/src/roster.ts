@@ -68,7 +68,6 @@ export class Roster {
     this.#publish(this.#newer(records));
   }
 
-
   /** A complete snapshot of everyone: users without a record are offline. */
   replaceAll(records: readonly RecordOf[]): void {
     const named = new Set(records.map(({ userId }) => String(userId)));
@@ -143,8 +142,8 @@ export class Roster {
   #add<T>(ids: Iterable<UserId>, part: (readers: Readers) => Set<T>, entry: T): () => void {
     const keys = new Set([...ids].map(String));
     for (const key of keys) {
-      let readers = this.#readers.get(key);
-      if (!readers) this.#readers.set(key, (readers = { stores: new Set(), changes: new Set() }));
+      const readers = this.#readers.get(key) ?? { stores: new Set(), changes: new Set() };
+      this.#readers.set(key, readers);
       part(readers).add(entry);
     }
     return () => {
@@ -158,12 +157,12 @@ export class Roster {
   }
 
   #unknownUser(key: string, id: UserId): Presence {
-    let user = this.#unknown.get(key);
-    if (!user) {
-      this.#unknown.set(key, (user = toPresence({ userId: id })));
-      const [oldest] = this.#unknown.keys();
-      if (this.#unknown.size > MAX_UNKNOWN && oldest && !this.#readers.has(oldest)) this.#unknown.delete(oldest);
-    }
+    const known = this.#unknown.get(key);
+    if (known) return known;
+    const user = toPresence({ userId: id });
+    this.#unknown.set(key, user);
+    const [oldest] = this.#unknown.keys();
+    if (this.#unknown.size > MAX_UNKNOWN && oldest && !this.#readers.has(oldest)) this.#unknown.delete(oldest);
     return user;
   }
 }

@@ -1,5 +1,7 @@
 import type { Registered } from "./index.js";
-import type { Presence, Status } from "./presence.js";
+import { type Presence, type RecordOf, type Status, toPresence, type UserId } from "./presence.js";
+import { same } from "./store.js";
+import type { SelfMessage } from "./wire.js";
 
 /** The user's own true state, on all of the user's devices. */
 export interface Self extends Omit<Presence, "status" | "version"> {
@@ -18,4 +20,36 @@ export interface Choice {
   data?: Registered<"data">;
   /** Seconds until the previous permanent choice returns. */
   expiresIn?: number;
+}
+
+/** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
+export function choiceInUrl(self: SelfMessage | null, now: number): Record<string, string> {
+  if (!self) return {};
+  const { text = "", emoji = "", until = 0 } = self.claimed ? (self.choice ?? {}) : self;
+  const isChosen = self.chosen !== "auto" || text || emoji;
+  if (!isChosen || (until && until <= now)) return {};
+  return {
+    status: self.chosen,
+    ...(text ? { text } : {}),
+    ...(emoji ? { emoji } : {}),
+    ...(until ? { until: String(until) } : {}),
+  };
+}
+
+/** Return the user's own state that a message describes. */
+export function toSelf(userId: UserId, message: SelfMessage): Self {
+  const { status, version: _, ...presence } = toPresence({ ...message, userId, status: "online" } as RecordOf);
+  return {
+    ...presence,
+    status: message.status,
+    online: message.status !== "offline",
+    chosen: message.chosen,
+  };
+}
+
+/** Return whether a choice is in force, so that it need not be sent again. */
+export function isInForce(choice: Choice, self: SelfMessage | null): boolean {
+  if (!self || self.claimed || self.chosen !== choice.status) return false;
+  const { text = "", emoji = "", data } = self;
+  return text === (choice.text ?? "") && emoji === (choice.emoji ?? "") && same(data, choice.data);
 }
