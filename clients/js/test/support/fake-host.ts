@@ -1,7 +1,7 @@
 /** An environment whose time, chance, sockets and signals a test controls. */
 
-import { createPresence, type PresenceClient, type PresenceOptions } from "../../src/index.js";
 import type { Host, Signal } from "../../src/host.js";
+import { createPresence, type PresenceClient, type PresenceOptions } from "../../src/index.js";
 import { FakeSocket } from "./fake-socket.js";
 
 interface Timer {

@@ -53,6 +53,7 @@ export class FakeSocket implements SocketLike {
   }
 
   close(code?: number): void {
+    if (this.readyState === 3) return;
     this.isClosed = true;
     this.closeCode = code;
     this.readyState = 3;

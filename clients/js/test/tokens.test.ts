@@ -1,0 +1,380 @@
+/** Tokens: when they are fetched, how they travel, and where they never appear. */
+
+import { describe, expect, test } from "vitest";
+
+import type { LogEntry, PresenceOptions } from "../src/index.js";
+import { tokenSubprotocol } from "../src/token.js";
+import { FakeHost, settle } from "./support/fake-host.js";
+import { connected, connecting, drop, establish, nextAttempt, type Page } from "./support/page.js";
+
+/** Return a JWT that expires then. Its signature is not one. */
+function jwt(expiresAtMs: number, name = "secret"): string {
+  const encode = (value: object) =>
+    btoa(JSON.stringify(value)).replace(/=+$/, "").replace(/\+/g, "-").replace(/\//g, "_");
+  return `${encode({ alg: "HS256" })}.${encode({ sub: "ada", exp: expiresAtMs / 1_000, name: `ä${name}` })}.c2lnbmF0dXJl`;
+}
+
+/** A token function that counts its calls, and returns what `next` returns. */
+function counted(next: (call: number) => string) {
+  const tokens: string[] = [];
+  const token = async () => {
+    tokens.push(next(tokens.length + 1));
+    return tokens.at(-1);
+  };
+  return { token, tokens };
+}
+
+async function reconnect(page: Page): Promise<void> {
+  await drop(page.host);
+  await nextAttempt(page);
+  await establish(page.host, { resumed: true });
+}
+
+describe("the token function", () => {
+  test("it is called before each connection, and not before connect", async () => {
+    const { token, tokens } = counted((call) => `ticket-${call}`);
+    const host = new FakeHost();
+    const client = host.client({ token });
+    await host.advance(1_000);
+    expect(tokens).toEqual([]);
+    client.connect();
+    await settle();
+    await establish(host);
+    await reconnect({ host, client });
+    await reconnect({ host, client });
+    expect(host.sockets.map(({ protocols }) => protocols)).toEqual([
+      ["presenced.v1", "presenced.token.ticket-1"],
+      ["presenced.v1", "presenced.token.ticket-2"],
+      ["presenced.v1", "presenced.token.ticket-3"],
+    ]);
+    expect(tokens.length).toBe(3);
+  });
+
+  test("a ticket is used once, also after an attempt that never opened", async () => {
+    const { token, tokens } = counted((call) => `ticket-${call}`);
+    const page = await connecting({ token });
+    await drop(page.host);
+    await nextAttempt(page);
+    expect(tokens).toEqual(["ticket-1", "ticket-2"]);
+  });
+
+  test("a JWT is reused until a minute before it expires", async () => {
+    const host = new FakeHost();
+    const { token, tokens } = counted((call) => jwt(host.time + 600_000, `token ${call}`));
+    const page = await connected({ token }, host);
+    await host.advance(500_000);
+    await reconnect(page);
+    expect(tokens.length).toBe(1);
+    await host.advance(36_000);
+    await reconnect(page); // 536 s and a little, which is more than a minute before the end
+    expect(tokens.length).toBe(1);
+    await host.advance(4_000);
+    await reconnect(page); // 540 s are over
+    expect(tokens.length).toBe(2);
+    expect(host.socket.protocols[1]).toBe(`presenced.token.${tokens[1]}`);
+  });
+
+  test.each([
+    ["not JSON", "a.b.c"],
+    ["JSON without an object", `a.${btoa("null")}.c`],
+    ["no exp", `a.${btoa('{"sub":"ada"}')}.c`],
+    ["an exp that is no number", `a.${btoa('{"exp":"soon"}')}.c`],
+    ["one that is over", jwt(1_000)],
+  ])("a token with %s is used once", async (_, value) => {
+    const { token, tokens } = counted(() => value);
+    const page = await connected({ token });
+    await reconnect(page);
+    expect(tokens.length).toBe(2);
+  });
+
+  test("a fixed token is used for each connection", async () => {
+    const page = await connected({ token: "fixed" });
+    await reconnect(page);
+    expect(page.host.sockets.map(({ protocols }) => protocols[1])).toEqual([
+      "presenced.token.fixed",
+      "presenced.token.fixed",
+    ]);
+  });
+
+  test("without the option, no token travels", async () => {
+    const { host } = await connected();
+    expect(host.socket.protocols).toEqual(["presenced.v1"]);
+    expect(host.socket.sent).toEqual([]);
+  });
+
+  test("after 4401 a JWT is not reused", async () => {
+    const host = new FakeHost();
+    const { token, tokens } = counted((call) => jwt(host.time + 600_000, `token ${call}`));
+    await connecting({ token }, host);
+    await drop(host, 4401);
+    expect(tokens.length).toBe(2);
+    expect(host.socket.protocols[1]).toBe(`presenced.token.${tokens[1]}`);
+  });
+
+  test("after close() a JWT is not reused", async () => {
+    const host = new FakeHost();
+    const { token, tokens } = counted((call) => jwt(host.time + 600_000, `token ${call}`));
+    const { client } = await connected({ token }, host);
+    client.close();
+    client.connect();
+    await settle();
+    expect(tokens.length).toBe(2);
+  });
+});
+
+describe("how a token travels", () => {
+  test("characters that a subprotocol can contain", () => {
+    expect(tokenSubprotocol("abc.DEF-0_9~")).toBe("presenced.token.abc.DEF-0_9~");
+    for (const token of ["a=", "a/b", "a b", "a,b", "ä", "", "a\n"]) expect(tokenSubprotocol(token)).toBeNull();
+  });
+
+  test("otherwise it is the first message, and no subprotocol", async () => {
+    const { host, client } = await connecting({ token: () => "a/b==" });
+    expect(host.socket.protocols).toEqual(["presenced.v1"]);
+    host.socket.open();
+    expect(host.socket.sent).toEqual([{ type: "AUTH", token: "a/b==" }]);
+    expect(client.connection.get().state).toBe("connecting");
+  });
+
+  test("nothing precedes it, and requests wait until the server has answered it", async () => {
+    const { host, client } = await connecting({ token: "a/b==" });
+    client.user("bob").subscribe(() => {});
+    client.setStatus({ status: "busy" });
+    host.socket.open();
+    await host.advance(5_000);
+    expect(host.socket.sent.map(({ type }) => type)).toEqual(["AUTH"]);
+    await establish(host);
+    expect(host.socket.sent.map(({ type }) => type)).toEqual(expect.arrayContaining(["WATCH", "SET_STATUS"]));
+  });
+
+  test("it is never in the URL", async () => {
+    const page = await connected({ token: () => "ticket" });
+    await reconnect(page);
+    for (const { url } of page.host.sockets) expect(url).not.toContain("ticket");
+  });
+});
+
+describe("AUTH_EXPIRING", () => {
+  const expiring = async ({ host }: Page) => {
+    host.socket.receive({ type: "AUTH_EXPIRING", expiresAt: host.time + 60_000 });
+    await settle();
+  };
+
+  test("a newer token is sent on the open connection", async () => {
+    const { token, tokens } = counted((call) => jwt(1_700_000_600_000, `token ${call}`));
+    const page = await connected({ token });
+    await expiring(page);
+    expect(tokens.length).toBe(2);
+    expect(page.host.socket.sent).toEqual([{ type: "AUTH", token: tokens[1], id: expect.anything() }]);
+    expect(page.client.connection.get().state).toBe("open");
+  });
+
+  test("the next connection reuses the newer token", async () => {
+    const host = new FakeHost();
+    const { token, tokens } = counted((call) => jwt(host.time + 600_000, `token ${call}`));
+    const page = await connected({ token }, host);
+    await expiring(page);
+    await reconnect(page);
+    expect(host.socket.protocols[1]).toBe(`presenced.token.${tokens[1]}`);
+  });
+
+  test("a ticket that was sent on the open connection is not used again", async () => {
+    const { token, tokens } = counted((call) => `ticket-${call}`);
+    const page = await connected({ token });
+    await expiring(page);
+    await reconnect(page);
+    expect(tokens.length).toBe(3);
+    expect(page.host.socket.protocols[1]).toBe("presenced.token.ticket-3");
+  });
+
+  test("what an earlier token did not allow is requested again", async () => {
+    const { token } = counted((call) => `ticket-${call}`);
+    const page = await connecting({ token });
+    const { host, client } = page;
+    const rejected: string[] = [];
+    client.on("rejected", ({ code }) => rejected.push(code));
+    client.room("staff").subscribe(() => {});
+    host.socket.establish();
+    await settle();
+    const [watch] = host.socket.sentOf("WATCH");
+    host.socket.receive({ type: "ERROR", code: 114, name: "NOT_ALLOWED", message: "no", id: watch?.id } as never);
+    await settle();
+    expect([rejected, host.socket.sentOf("WATCH").length]).toEqual([["NOT_ALLOWED"], 1]);
+    host.socket.acceptAll();
+    await expiring(page);
+    await settle();
+    expect(host.socket.sentOf("WATCH").length).toBe(2);
+  });
+
+  test("with a fixed token nothing is sent", async () => {
+    const page = await connected({ token: "fixed" });
+    await expiring(page);
+    expect(page.host.socket.sent).toEqual([]);
+    expect(page.client.connection.get().state).toBe("open");
+  });
+
+  test("the function throws: the connection goes on, and 4401 asks for another token", async () => {
+    let fails = false;
+    const token = () => {
+      if (fails) throw new Error("signing is down");
+      return "ticket";
+    };
+    const page = await connected({ token });
+    fails = true;
+    await expiring(page);
+    expect(page.client.connection.get()).toMatchObject({ state: "open", error: null });
+    fails = false;
+    await drop(page.host, 4401);
+    expect(page.host.sockets.length).toBe(2);
+  });
+
+  test("the function returns null: the user has signed out, and is offline immediately", async () => {
+    let token: string | null = "ticket";
+    const page = await connected({ token: () => token });
+    token = null;
+    await expiring(page);
+    expect(page.client.connection.get().state).toBe("closed");
+    expect(page.host.socket).toMatchObject({ isClosed: true, closeCode: 1000 });
+  });
+
+  test("a token that comes after the connection has ended is not sent", async () => {
+    const answers: ((token: string) => void)[] = [];
+    const token = () => new Promise<string>((resolve) => answers.push(resolve));
+    const page = await connecting({ token });
+    answers[0]?.("ticket-1");
+    await settle();
+    await establish(page.host);
+    await expiring(page);
+    await drop(page.host);
+    await page.host.advance(1_000);
+    answers[2]?.("ticket-3");
+    await settle();
+    await establish(page.host, { resumed: true });
+    answers[1]?.("ticket-2");
+    await settle();
+    expect(page.host.sockets.map(({ protocols }) => protocols[1])).toEqual([
+      "presenced.token.ticket-1",
+      "presenced.token.ticket-3",
+    ]);
+    expect(page.host.sockets.flatMap(({ sent }) => sent)).toEqual([]);
+  });
+});
+
+describe("attempts that were abandoned while they awaited a token", () => {
+  /** A page whose token function answers when the test says so. */
+  async function waiting() {
+    const answers: ((token: string | null) => void)[] = [];
+    const failures: ((error: Error) => void)[] = [];
+    const page = await connecting({
+      token: () =>
+        new Promise<string | null>((resolve, reject) => {
+          answers.push(resolve);
+          failures.push(reject);
+        }),
+    });
+    return { ...page, answers, failures };
+  }
+
+  test("close(): the token opens nothing", async () => {
+    const { host, client, answers } = await waiting();
+    client.close();
+    answers[0]?.("ticket");
+    await host.advance(60_000);
+    expect([host.sockets.length, client.connection.get().state]).toEqual([0, "closed"]);
+  });
+
+  test("close() and connect(): one socket, with the later token", async () => {
+    const { host, client, answers } = await waiting();
+    client.close();
+    client.connect();
+    await settle();
+    answers[0]?.("ticket-1");
+    await settle();
+    expect(host.sockets.length).toBe(0);
+    answers[1]?.("ticket-2");
+    await settle();
+    expect(host.sockets.map(({ protocols }) => protocols[1])).toEqual(["presenced.token.ticket-2"]);
+  });
+
+  test("a signal that starts again: the earlier failure changes nothing", async () => {
+    const { host, client, answers, failures } = await waiting();
+    await host.signal("restored");
+    failures[0]?.(new Error("too late"));
+    await settle();
+    expect(client.connection.get()).toMatchObject({ state: "connecting", error: null });
+    answers[1]?.("ticket-2");
+    await settle();
+    expect(host.sockets.length).toBe(1);
+  });
+
+  test("a signal that starts again: an earlier null does not sign out", async () => {
+    const { host, client, answers } = await waiting();
+    await host.advance(3_000);
+    await host.signal("visible");
+    await host.advance(250);
+    answers[0]?.(null);
+    await settle();
+    expect(client.connection.get().state).toBe("connecting");
+    answers[1]?.("ticket-2");
+    await settle();
+    expect(host.sockets.length).toBe(1);
+  });
+
+  test("the last user of the client leaves: the token opens nothing", async () => {
+    const answers: ((token: string) => void)[] = [];
+    const host = new FakeHost();
+    const client = host.client({ token: () => new Promise((resolve) => answers.push(resolve)) });
+    const release = client.connect();
+    await settle();
+    release();
+    await host.advance(1_000);
+    answers[0]?.("ticket");
+    await host.advance(60_000);
+    expect([host.sockets.length, client.connection.get().state]).toEqual([0, "idle"]);
+  });
+});
+
+describe("where a token never appears", () => {
+  const SECRET = "s3cr3t";
+
+  /** Everything that the client wrote anywhere while it fetched, sent and renewed tokens, and was refused. */
+  async function written(options: PresenceOptions): Promise<string> {
+    const entries: LogEntry[] = [];
+    const host = new FakeHost();
+    const page = await connected({ ...options, log: (entry) => entries.push(entry) }, host);
+    const { client } = page;
+    host.socket.receive({ type: "AUTH_EXPIRING", expiresAt: host.time + 60_000 });
+    await settle();
+    void client.wire.request({ type: "AUTH", token: SECRET } as { type: string });
+    await host.signal("leaving");
+    await reconnect(page);
+    const report = client.explain();
+    const saved = [...host.storage.entries()];
+    await drop(host, 4401, "expired");
+    await drop(host, 4401, "expired");
+    return JSON.stringify([
+      entries,
+      report,
+      saved,
+      client.explain(),
+      client.connection.get(),
+      host.sockets.map(({ url }) => url),
+    ]);
+  }
+
+  test.each([
+    ["in a subprotocol", () => SECRET],
+    ["as AUTH", () => `${SECRET}/==`],
+    ["a JWT", () => jwt(1_800_000_000_000, SECRET)],
+  ])("%s", async (_, token) => {
+    const text = await written({ token });
+    expect(text.length).toBeGreaterThan(500);
+    expect(text).not.toContain(SECRET);
+    expect(text).not.toContain(token());
+    expect(text).not.toContain(token().slice(20, 40) || SECRET);
+  });
+
+  test("a fixed one", async () => {
+    expect(await written({ token: SECRET })).not.toContain(SECRET);
+  });
+});
