@@ -50,6 +50,7 @@ export function toSelf(userId: UserId, message: SelfMessage): Self {
 /** Return whether a choice is in force, so that it need not be sent again. */
 export function isInForce(choice: Choice, self: SelfMessage | null): boolean {
   if (!self || self.claimed || self.chosen !== choice.status) return false;
-  const { text = "", emoji = "", data } = self;
+  const { text = "", emoji = "", data, until } = self;
+  if (Boolean(until) !== Boolean(choice.expiresIn)) return false;
   return text === (choice.text ?? "") && emoji === (choice.emoji ?? "") && same(data, choice.data);
 }
