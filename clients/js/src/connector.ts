@@ -72,7 +72,12 @@ export function createConnector(
   });
   const tokens = createTokens(host, token);
   const retry = createRetry(host);
-  const heartbeat = createHeartbeat(host, () => !isHidden, hooks.ping, () => lost(NO_CODE, ""));
+  const heartbeat = createHeartbeat(
+    host,
+    () => !isHidden,
+    hooks.ping,
+    () => lost(NO_CODE, ""),
+  );
   let socket: Socket | undefined;
   let attempt = 0;
   let attemptedAt = 0;
@@ -128,10 +133,13 @@ export function createConnector(
   };
 
   const decide = ({ isFinal, retryIn, error }: Decision): void => {
-    if (isFinal && error) return stop("failed", error);
+    if (isFinal && error) {
+      stop("failed", error);
+      return;
+    }
     set({ state: "waiting", error });
     if (retryIn) wait(retryIn);
-    else start();
+    else void start();
   };
 
   const lost = (code: number, reason: string): void => {

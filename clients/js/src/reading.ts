@@ -3,10 +3,15 @@
 import { COUNT, type DesiredState, EVERYONE, FULL, ROOM, USER } from "./desired-state.js";
 import type { Presence, UserId } from "./presence.js";
 import type { Session } from "./session.js";
-import { once, same, type Store } from "./store.js";
+import { once, type Store, same } from "./store.js";
 
 export function createReading(desired: DesiredState, { roster, rooms, counts }: Session) {
-  const reading = <T>(scopes: readonly string[], bit: number, get: () => T, subscribe: Store<T>["subscribe"]): Store<T> => ({
+  const reading = <T>(
+    scopes: readonly string[],
+    bit: number,
+    get: () => T,
+    subscribe: Store<T>["subscribe"],
+  ): Store<T> => ({
     get,
     subscribe(listener) {
       const stop = subscribe(listener);
@@ -22,10 +27,16 @@ export function createReading(desired: DesiredState, { roster, rooms, counts }: 
     const keys = [...new Set([...ids].map(String))];
     let map: ReadonlyMap<string, Presence> = new Map();
     const get = () => {
-      if (keys.some((key) => roster.get(key) !== map.get(key))) map = new Map(keys.map((key) => [key, roster.get(key)]));
+      if (keys.some((key) => roster.get(key) !== map.get(key)))
+        map = new Map(keys.map((key) => [key, roster.get(key)]));
       return map;
     };
-    return reading(keys.map((key) => USER + key), FULL, get, (listener) => roster.subscribe(keys, listener));
+    return reading(
+      keys.map((key) => USER + key),
+      FULL,
+      get,
+      (listener) => roster.subscribe(keys, listener),
+    );
   };
 
   return {
@@ -33,13 +44,28 @@ export function createReading(desired: DesiredState, { roster, rooms, counts }: 
     users,
     user(id: UserId): Store<Presence> {
       const key = String(id);
-      return reading([USER + key], FULL, () => roster.get(key), (listener) => roster.subscribe([key], listener));
+      return reading(
+        [USER + key],
+        FULL,
+        () => roster.get(key),
+        (listener) => roster.subscribe([key], listener),
+      );
     },
     room: (name: string) =>
-      reading([ROOM + name], FULL, () => rooms.get(name), (listener) => rooms.subscribe([name], listener)),
+      reading(
+        [ROOM + name],
+        FULL,
+        () => rooms.get(name),
+        (listener) => rooms.subscribe([name], listener),
+      ),
     count(scope: "everyone" | { room: string }): Store<number | null> {
       const key = scope === EVERYONE ? EVERYONE : ROOM + scope.room;
-      return reading([key], COUNT, () => counts.get(key), (listener) => counts.subscribe([key], listener));
+      return reading(
+        [key],
+        COUNT,
+        () => counts.get(key),
+        (listener) => counts.subscribe([key], listener),
+      );
     },
     /** Call `listener` for each change between known states of these users. */
     watch(ids: Iterable<UserId>, listener: (current: Presence, previous: Presence) => void): () => void {

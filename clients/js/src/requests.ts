@@ -89,17 +89,19 @@ export function createRequests(desired: DesiredState) {
       const watch: Change[] = [];
       const count: Change[] = [];
       for (const [scope, goal] of wanted) {
-        let has = get(bits, scope);
+        const has = get(bits, scope);
         const room = nameOf(scope);
         const data = desired.data.get(scope);
-        if (goal & ~has & JOIN) {
+        const joins = goal & ~has & JOIN;
+        if (joins) {
           const message = { type: "JOIN" as const, room, ...(data === undefined ? {} : { data }) };
-          rooms.push({ message, changes: [[scope, has, (has |= JOIN | FULL)]] });
+          rooms.push({ message, changes: [[scope, has, has | JOIN | FULL]] });
         } else if (goal & JOIN && !same(sentData.get(scope), data)) {
           rooms.push({ message: { type: "SET_MEMBER", room, data: data ?? null }, changes: [[scope, has, has]] });
         }
-        if (goal & ~has & FULL) watch.push([scope, has, (has |= FULL)]);
-        if (goal & ~has & COUNT) count.push([scope, has, has | COUNT]);
+        const full = joins ? has | JOIN | FULL : has | (goal & FULL);
+        if (full !== has && !joins) watch.push([scope, has, full]);
+        if (goal & ~has & COUNT) count.push([scope, full, full | COUNT]);
       }
       const messages = (type: "WATCH" | "UNWATCH", changes: readonly Change[], mode = {}): Request[] =>
         batches(changes, maxMessageSize, parts).map((batch) => ({

@@ -69,7 +69,7 @@ export function createRetry(host: Host) {
     },
     /** A connection ended. `renew` makes the next attempt fetch another token, and returns whether that is possible. */
     ended(code: number, reason: string, wasOpen: boolean, renew: () => boolean, newSession: () => void): Decision {
-      const [name = "CONNECTION_LOST", hint = "", kind = ""] = CLOSE_CODES[code] ?? [];
+      const [name, kind, hint] = CLOSE_CODES[code] ?? ["CONNECTION_LOST", "retry", ""];
       const message = reason || `the connection was closed with ${code}`;
       const error = new PresenceError(name, message, { numericCode: code, hint, retryable: kind !== "final" });
       if (code === UNAUTHORIZED) {
@@ -89,7 +89,7 @@ export function createRetry(host: Host) {
         return { retryIn, error: null };
       }
       neverOpened = wasOpen ? 0 : neverOpened + 1;
-      const shown = neverOpened < UNREACHABLE_AFTER ? (hint || kind ? error : null) : unreachable();
+      const shown = neverOpened < UNREACHABLE_AFTER ? (hint ? error : null) : unreachable();
       return backOff(kind === "slow" ? SLOW_BASE_MS : BASE_MS, shown);
     },
   };

@@ -60,6 +60,8 @@ export function createRoster() {
     /** A complete snapshot of everyone: users without a record are offline. */
     replaceAll(records: readonly RecordOf[]) {
       const named = new Set(records.map(({ userId }) => String(userId)));
+      // After AUTH with another token, the same versions may have other contents.
+      for (const key of named) versions.delete(key);
       const absent = gone((key) => !named.has(key) && !(isSettling && unconfirmed.has(key)));
       publish([...newer(records), ...absent]);
     },
