@@ -83,26 +83,20 @@ def codes() -> str:
     """Return `codes.ts`: how a client reacts to close codes and errors."""
     entries = ""
     for close in Close:
-        slow = "    slow: true,\n" if close.is_slow else ""
-        entries += (
-            f"  {close.code}: {{\n    name: {_text(close.name)},\n    reconnect: {_text(close.reconnect)},\n"
-            f"{slow}    hint: {_text(close.hint)},\n  }},\n"
-        )
+        kind = "slow" if close.is_slow else "retry" if close.reconnect else "final"
+        entries += f"  {close.code}: [{_text(close.name)}, {_text(kind)}, {_text(close.hint)}],\n"
     retryable = ", ".join(_text(fault.name) for fault in Fault if fault.retry)
     return f"""{HEAD}/** Codes of presenced.v1, as in codes.json. */
 
-export interface CloseCode {{
-  readonly name: string;
-  /** Whether the same client, unchanged, connects again. It also does after a code that is not in the table. */
-  readonly reconnect: boolean;
-  /** Whether the first waits before that are seconds instead of half a second. */
-  readonly slow?: true;
-  /** What the developer does about it. */
-  readonly hint: string;
-}}
+/**
+ * What a client does after a close code of the server. `retry`: connect again, with back-off; also after a code that is
+ * not in the table. `slow`: the same, but the first waits are seconds. `final`: the same client, unchanged, would be
+ * refused again.
+ */
+export type CloseKind = "retry" | "slow" | "final";
 
-/** Codes with which the server closes a connection. */
-export const CLOSE_CODES: Readonly<Record<number, CloseCode>> = {{
+/** Name, kind and advice of the codes with which the server closes a connection. */
+export const CLOSE_CODES: Readonly<Record<number, readonly [name: string, kind: CloseKind, hint: string]>> = {{
 {entries}}};
 
 /** Code with which a client closes a page that may return. The session can be resumed. */
@@ -218,7 +212,8 @@ def _plain(schema: Json) -> str:
         case {"anyOf": kinds}:
             return _union(sorted(map(_type, kinds), key=lambda kind: ORDER.get(kind, 0)))
         case {"type": "array"}:
-            kind = _type(schema["items"])
+            # Only lists of user ids have items without a schema: the server reports each invalid id by itself.
+            kind = _type(schema.get("items", USER_ID))
             return f"readonly ({kind})[]" if " " in kind else f"readonly {kind}[]"
         case {"type": "object"}:
             return "Readonly<Record<string, unknown>>"

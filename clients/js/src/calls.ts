@@ -1,7 +1,7 @@
 /** Calls of the application that wait for an answer of the server. */
 
 import { PresenceError } from "./error.js";
-import type { Message, Post, Source } from "./outbox.js";
+import type { Message, Post } from "./outbox.js";
 
 /** Maximum number of calls that wait. Further ones are rejected with `TOO_MANY_CALLS`. */
 export const MAX_CALLS = 1_000;
@@ -22,37 +22,29 @@ export function deferred<T>(): Call<T> & { readonly promise: Promise<T> } {
 }
 
 export function tooManyCalls(): PresenceError {
-  return new PresenceError("TOO_MANY_CALLS", `more than ${MAX_CALLS} calls wait for an answer`, {
-    hint: "Wait for earlier calls before making more.",
-    retryable: true,
-  });
+  const details = { hint: "Wait for earlier calls before making more.", retryable: true };
+  return new PresenceError("TOO_MANY_CALLS", `more than ${MAX_CALLS} calls wait`, details);
 }
 
 /** Requests of modules, in their order. A request without an answer is sent again on the next connection. */
-export class Calls implements Source {
-  #waiting: { readonly message: Message; readonly call: Call<Message> }[] = [];
-
-  add(message: Message, call: Call<Message>): void {
-    if (this.#waiting.length >= MAX_CALLS) call.reject(tooManyCalls());
-    else this.#waiting.push({ message, call });
-  }
-
-  withdraw(call: Call<Message>): void {
-    this.#waiting = this.#waiting.filter((other) => other.call !== call);
-  }
-
-  abandon(error: PresenceError): void {
-    for (const { call } of this.#waiting.splice(0)) call.reject(error);
-  }
-
-  flush(post: Post): boolean {
-    for (let next = this.#waiting[0]; next; next = this.#waiting[0]) {
-      const { message, call } = next;
-      const again = next;
-      const pending = { accepted: call.resolve, refused: call.reject, lost: () => void this.#waiting.unshift(again) };
-      if (!post(message, pending)) return false;
-      this.#waiting.shift();
-    }
-    return true;
-  }
+export function createCalls() {
+  let waiting: { readonly message: Message; readonly call: Call<Message> }[] = [];
+  return {
+    add(message: Message, call: Call<Message>) {
+      if (waiting.length >= MAX_CALLS) call.reject(tooManyCalls());
+      else waiting.push({ message, call });
+    },
+    withdraw(call: Call<Message>) {
+      waiting = waiting.filter((other) => other.call !== call);
+    },
+    abandon(error: PresenceError) {
+      for (const { call } of waiting.splice(0)) call.reject(error);
+    },
+    flush: (post: Post): boolean =>
+      [...waiting].every((next) => {
+        const { message, call } = next;
+        const lost = () => void waiting.unshift(next);
+        return post(message, { accepted: call.resolve, refused: call.reject, lost }) && waiting.shift();
+      }),
+  };
 }

@@ -1,22 +1,23 @@
 /** `createPresence`: puts the parts of a client together. */
 
-import { Activity } from "./activity.js";
-import { deferred } from "./calls.js";
-import type { Events, PresenceClient, PresenceOptions, Wire } from "./client.js";
-import { Connector } from "./connector.js";
-import { COUNT, DesiredState, EVERYONE, FULL, JOIN, ROOM, USER } from "./desired-state.js";
+import { createActivity } from "./activity.js";
+import { type Call, deferred } from "./calls.js";
+import type { Events, PresenceClient, PresenceOptions } from "./client.js";
+import { createConnector } from "./connector.js";
+import { createDesiredState, EVERYONE, FULL, JOIN, ROOM } from "./desired-state.js";
 import { PresenceError } from "./error.js";
-import { Everyone } from "./everyone.js";
+import { createEveryone } from "./everyone.js";
 import type { Host } from "./host.js";
 import { webHost } from "./host-web.js";
 import type { Message } from "./outbox.js";
-import type { Presence, RecordOf, UserId } from "./presence.js";
-import { Reload } from "./reload.js";
+import type { RecordOf } from "./presence.js";
+import { createReading } from "./reading.js";
+import { takeSaved } from "./reload.js";
 import type { Membership } from "./room.js";
-import { type Choice, choiceInUrl } from "./self.js";
-import { Session } from "./session.js";
-import { Listeners, once, type Store } from "./store.js";
-import { Trace } from "./trace.js";
+import { choiceInUrl } from "./self.js";
+import { createSession } from "./session.js";
+import { createListeners, once } from "./store.js";
+import { createTrace } from "./trace.js";
 import { socketAddress, withParameters } from "./url.js";
 import { VERSION } from "./version.js";
 
@@ -27,286 +28,190 @@ const LINGER_S = 30;
 /** Create a client. It opens nothing until `connect`, so this is safe during render and on a server. */
 export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const host: Host = { ...webHost, ...options.host };
-  const trace = new Trace(() => host.now(), options.log);
-  const desired = new DesiredState(host, (options.linger ?? LINGER_S) * 1_000, () => session.outbox.plan());
-  const session = new Session(host, desired);
-  const everyone = new Everyone(host, session.roster);
-  const activity = new Activity(host, options.activity || {}, (state) => {
-    session.ownStatus.activity = state;
-    session.outbox.plan();
+  const trace = createTrace(host.now, options.log);
+  const desired = createDesiredState(host, (options.linger ?? LINGER_S) * 1_000, () => session.outbox.plan());
+  const session = createSession(host, desired);
+  const { roster, subscriptions, outbox, ownStatus, caughtUp, settling } = session;
+  const everyone = createEveryone(host, roster);
+  const { reading, ...stores } = createReading(desired, session);
+  const activity = createActivity(host, options.activity || {}, (state) => {
+    ownStatus.setActivity(state);
+    outbox.plan();
   });
-  const stopped = new Listeners<[PresenceError]>();
-  const messages = new Listeners<[Message]>();
+  const messages = createListeners<[Message]>();
+  const userId = options.userId === undefined ? "" : String(options.userId);
+  const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
   let clockOffset = 0;
   let users = 0;
   let cancelRelease: (() => void) | undefined;
   let cancelForget: (() => void) | undefined;
-  let reload: Reload | undefined;
   let ready: ReturnType<typeof deferred<void>> | undefined;
 
-  const connector = new Connector(host, options.token, trace, {
+  const now = () => host.now() + clockOffset;
+
+  const { connection, ...connector } = createConnector(host, options.token, trace, {
     url() {
       const address = socketAddress(options.url);
-      reload ??= new Reload(host, address, String(options.userId ?? ""));
-      if (!session.sessionId) {
-        const saved = reload.take();
-        if (saved) session.restore(saved);
-      }
+      const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
+      if (saved) session.restore(saved);
       return withParameters(address, {
-        userId: options.userId === undefined ? undefined : String(options.userId),
+        userId,
         device: options.device,
         watch: "none",
-        activity: session.ownStatus.activity,
-        session: session.sessionId,
-        position: session.position,
-        ...choiceInUrl(session.lastSelf, now()),
+        activity: ownStatus.activityInUrl(),
+        session: session.sessionId(),
+        position: session.position(),
+        ...choiceInUrl(session.lastSelf(), now()),
       });
     },
     opened(message, send) {
       cancelForget?.();
       clockOffset = message.serverTime - host.now();
-      session.opened(message, session.ownStatus.activity, send);
+      session.opened(message, send);
     },
     received(message) {
-      if ("id" in message || message.type === "ERROR") session.outbox.answered(message as unknown as Message);
+      if ("id" in message || message.type === "ERROR") outbox.answered(message as unknown as Message);
       session.received(message);
       messages.notify(message as unknown as Message);
     },
-    lost() {
-      const isFirst = session.caughtUp.get() || connector.state === "open";
+    lost(wasOpen) {
       session.lost();
-      if (!isFirst) return;
-      cancelForget?.();
-      const after = options.forgetAfter ?? session.resumeWindow;
-      cancelForget = host.schedule(after * 1_000, () => session.forget());
+      if (!wasOpen) return;
+      const after = options.forgetAfter ?? session.established()?.resumeWindow ?? 0;
+      cancelForget = host.schedule(after * 1_000, session.forget);
     },
-    newSession: () => session.end(),
-    renew(token) {
-      session.outbox.sendNow(
-        { type: "AUTH", token },
-        {
-          accepted() {
-            session.subscriptions.requests.forgive(); // this token may allow more
-            session.outbox.plan();
-          },
-        },
-      );
+    newSession: session.end,
+    renew: (token) =>
+      outbox.sendNow({ type: "AUTH", token }, () => {
+        subscriptions.requests.refused.clear(); // this token may allow more
+        outbox.plan();
+      }),
+    save() {
+      if (session.sessionId()) host.save(storageKey(), JSON.stringify(session.save()));
     },
-    save: () => reload?.save(session.save()),
     ping() {
       const sentAt = host.now();
-      session.outbox.sendNow(
-        { type: "PING" },
-        {
-          accepted({ serverTime }) {
-            const latency = host.now() - sentAt;
-            clockOffset = Number(serverTime) + latency / 2 - host.now();
-            connector.setLatency(latency);
-          },
-        },
-      );
+      outbox.sendNow({ type: "PING" }, ({ serverTime }) => {
+        const latency = host.now() - sentAt;
+        clockOffset = Number(serverTime) + latency / 2 - host.now();
+        connector.setLatency(latency);
+      });
     },
     stopped(error) {
       session.abandon(error);
       ready?.reject(error);
       ready = undefined;
-      stopped.notify(error);
     },
   });
 
-  const updateStale = () => {
-    connector.setCurrent(session.caughtUp.get() && !session.settling.get());
-    if (session.caughtUp.get()) ready?.resolve();
+  const progress = () => {
+    connector.setCurrent(caughtUp.get() && !settling.get());
+    if (caughtUp.get()) ready?.resolve();
   };
-  session.caughtUp.subscribe(updateStale);
-  session.settling.subscribe(updateStale);
-  session.roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
+  caughtUp.subscribe(progress);
+  settling.subscribe(progress);
+  roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
 
-  const now = () => host.now() + clockOffset;
-
-  /** Reject at once what the client cannot send any more. */
-  const refusal = (): PresenceError | null => {
-    const { state, error } = connector.connection.get();
-    if (state === "failed") return error;
-    if (state !== "closed") return null;
-    return new PresenceError("CLOSED", "the client is closed", { hint: "Call connect or retry." });
-  };
-
-  const release = () => {
-    users -= 1;
-    if (users) return;
-    cancelRelease = host.schedule(RELEASE_MS, () => {
-      activity.stop();
-      connector.close("idle");
-      session.end();
+  /** Return a promise for the answer to a call: rejected at once if the client is closed, or when it is aborted. */
+  const call = <T>(add: (waiting: Call<T>) => void, signal?: AbortSignal, withdraw?: (waiting: Call<T>) => void) => {
+    const waiting = deferred<T>();
+    const { state, error } = connection.get();
+    if (signal?.aborted) waiting.reject(signal.reason);
+    else if (state === "failed") waiting.reject(error);
+    else if (state === "closed") waiting.reject(new PresenceError("CLOSED", "call connect or retry first"));
+    else add(waiting);
+    signal?.addEventListener("abort", () => {
+      withdraw?.(waiting);
+      waiting.reject(signal.reason);
     });
+    outbox.plan();
+    return waiting;
   };
 
-  /** A store that subscribes on the server while it has readers. */
-  const reading = <T>(scopes: readonly string[], bit: number, store: Store<T>): Store<T> => ({
-    get: store.get,
-    subscribe(listener) {
-      const stop = store.subscribe(listener);
-      const end = desired.retain(scopes, bit);
-      return once(() => {
-        stop();
-        end();
-      });
-    },
-  });
-
-  const usersStore = (ids: readonly UserId[]): Store<ReadonlyMap<string, Presence>> => {
-    let map: ReadonlyMap<string, Presence> | undefined;
-    const get = () => {
-      const current = ids.map((id) => [String(id), session.roster.get(id)] as const);
-      if (!map || current.some(([key, user]) => map?.get(key) !== user)) map = new Map(current);
-      return map;
-    };
-    return { get, subscribe: (listener) => session.roster.subscribe(ids, listener) };
-  };
-
-  const join = (room: string, data: unknown): Membership => {
+  const join = (room: string, data?: unknown): Membership => {
     const scope = ROOM + room;
     const end = desired.retain([scope], JOIN);
-    const set = (value: unknown) => {
-      const call = deferred<void>();
-      desired.setData(scope, value);
-      const refused = refusal();
-      if (refused) call.reject(refused);
-      else session.subscriptions.awaitMember(room, call);
-      session.outbox.plan();
-      return call;
+    const setData = (value: unknown) => {
+      desired.data.set(scope, value);
+      return call<void>((waiting) => subscriptions.awaitMember(room, waiting));
     };
-    const call = set(data);
-    const leave = once(() => {
-      end();
-      call.reject(new PresenceError("LEFT", "this client left before the server answered"));
-    });
-    return { joined: call.promise, setData: (value) => set(value).promise, leave };
-  };
-
-  const wire: Wire = {
-    request: (message, signal) =>
-      called<Message>(
-        signal,
-        (call) => session.calls.add(message as Message, call),
-        (call) => session.calls.withdraw(call),
-      ),
-    get limits() {
-      return { ...session.established?.limits };
-    },
-    get modules() {
-      const { modules = {} } = (session.established ?? {}) as { modules?: Record<string, unknown> };
-      return modules;
-    },
-    on: (type, listener) => messages.add((message) => message.type === type && listener(message)),
-  };
-
-  /** Return a promise for the answer to a call that waits, until the signal aborts it. */
-  const called = <T>(
-    signal: AbortSignal | undefined,
-    add: (call: ReturnType<typeof deferred<T>>) => void,
-    withdraw: (call: ReturnType<typeof deferred<T>>) => void,
-  ): Promise<T> => {
-    const call = deferred<T>();
-    const refused = refusal();
-    if (signal?.aborted) call.reject(signal.reason);
-    else if (refused) call.reject(refused);
-    else add(call);
-    signal?.addEventListener("abort", () => {
-      withdraw(call);
-      call.reject(signal.reason);
-    });
-    session.outbox.plan();
-    return call.promise;
-  };
-
-  const on = <K extends keyof Events>(event: K, listener: (event: Events[K]) => void): (() => void) => {
-    const listen = listener as (event: unknown) => void;
-    if (event === "rejected") return session.rejected.add(listen);
-    if (event === "reconnected") return session.reconnected.add((outcome) => listen({ outcome }));
-    return connector.connection.subscribe(() => listen(connector.connection.get()));
+    const joined = setData(data);
+    return {
+      joined: joined.promise,
+      setData: (value) => setData(value).promise,
+      leave: once(() => {
+        end();
+        joined.reject(new PresenceError("LEFT", "this client left before the server answered"));
+      }),
+    };
   };
 
   return {
+    ...stores,
+    join,
+    now,
+    connection,
+    self: session.self,
+    everyone: reading([EVERYONE], FULL, everyone.get, everyone.subscribe),
     connect() {
       users += 1;
       cancelRelease?.();
       if (options.activity !== false) activity.start();
       connector.connect();
-      return once(release);
+      return once(() => {
+        users -= 1;
+        if (users) return;
+        cancelRelease = host.schedule(RELEASE_MS, () => {
+          activity.stop();
+          connector.close("idle");
+          session.end();
+        });
+      });
     },
     close() {
       cancelRelease?.();
-      cancelForget?.();
       activity.stop();
       connector.close("closed");
+      cancelForget?.();
       session.reset(new PresenceError("CLOSED", "the client was closed"));
-      reload?.forget();
+      host.save(storageKey(), null);
     },
-    retry: () => connector.retry(),
+    retry: connector.retry,
     ready() {
-      ready ??= deferred<void>();
-      const refused = refusal();
-      if (session.caughtUp.get()) ready.resolve();
-      else if (refused) ready.reject(refused);
+      ready ??= call<void>(() => {});
+      if (caughtUp.get()) ready.resolve();
       return ready.promise;
     },
-    now,
-    connection: connector.connection,
-    self: session.self,
-    everyone: reading([EVERYONE], FULL, everyone),
-    user: (id) =>
-      reading([USER + id], FULL, {
-        get: () => session.roster.get(id),
-        subscribe: (listener) => session.roster.subscribe([id], listener),
-      }),
-    users(ids) {
-      const list = [...ids];
-      return reading(
-        list.map((id) => USER + id),
-        FULL,
-        usersStore(list),
-      );
+    setActive: (active) => activity.force(active === "auto" ? undefined : active),
+    setStatus: (choice, signal) =>
+      call<void>((waiting) => ownStatus.choose(choice, waiting), signal, ownStatus.withdraw).promise,
+    on<K extends keyof Events>(event: K, listener: (event: Events[K]) => void) {
+      const listen = listener as (event: unknown) => void;
+      if (event === "rejected") return session.rejected.add(listen);
+      if (event === "reconnected") return session.reconnected.add((outcome) => listen({ outcome }));
+      return connection.subscribe(() => listen(connection.get()));
     },
-    room: (name) =>
-      reading([ROOM + name], FULL, {
-        get: () => session.rooms.get(name),
-        subscribe: (listener) => session.rooms.subscribe(name, listener),
-      }),
-    count(scope) {
-      const key = scope === EVERYONE ? EVERYONE : ROOM + scope.room;
-      return reading([key], COUNT, session.counts.of(key));
+    wire: {
+      request: (message, signal) =>
+        call<Message>((waiting) => session.calls.add(message as Message, waiting), signal, session.calls.withdraw)
+          .promise,
+      get limits() {
+        return { ...session.established()?.limits };
+      },
+      get modules() {
+        return { ...(session.established() as { modules?: Record<string, unknown> } | undefined)?.modules };
+      },
+      on: (type, listener) => messages.add((message) => message.type === type && listener(message)),
     },
-    watch(ids, listener) {
-      const list = [...ids];
-      const stop = session.roster.watch(list, listener);
-      const end = desired.retain(
-        list.map((id) => USER + id),
-        FULL,
-      );
-      return once(() => {
-        stop();
-        end();
-      });
-    },
-    join,
-    setActive: (active) => activity.force(active === "auto" ? null : active),
-    setStatus: (choice: Choice, signal) =>
-      called<void>(
-        signal,
-        (call) => session.ownStatus.choose(choice, call),
-        (call) => session.ownStatus.withdraw(call),
-      ),
-    on,
-    wire,
     explain: () => ({
       version: VERSION,
-      connection: connector.connection.get(),
-      session: { epoch: session.established?.epoch, position: session.position, knownUsers: session.roster.size },
+      connection: connection.get(),
+      epoch: session.established()?.epoch,
+      position: session.position(),
+      knownUsers: roster.known.size,
+      activity: ownStatus.activity(),
       desired: Object.fromEntries(desired.scopes),
-      agreed: Object.fromEntries(session.subscriptions.requests.agreed),
-      activity: session.ownStatus.activity,
+      agreed: Object.fromEntries(subscriptions.requests.agreed),
       log: trace.entries,
     }),
   };

@@ -1,15 +1,15 @@
 /**
  * What the application wants to know and to be: the sum of its readers and memberships.
  *
- * A *scope* is `everyone`, `user ID` or `room NAME`. How it is wanted is a set of bits. Whatever is read no longer
- * lingers for a while, so that a component that unmounts and mounts again costs nothing.
+ * A *scope* is `everyone`, `user ID` or `room NAME`. How it is wanted is a set of bits. What is no longer read lingers
+ * for a while, so that a component that unmounts and mounts again costs nothing.
  *
  *     wanted --last reader leaves--> lingering --`linger` seconds--> not wanted
  *        ^------- a reader comes --------'
  */
 
 import type { Host } from "./host.js";
-import { once, same } from "./store.js";
+import { once } from "./store.js";
 
 export const COUNT = 1;
 export const FULL = 2;
@@ -20,105 +20,82 @@ export const EVERYONE = "everyone";
 export const USER = "user ";
 export const ROOM = "room ";
 
-export class DesiredState {
+export type DesiredState = ReturnType<typeof createDesiredState>;
+
+/** `changed` is called whenever more or less is wanted. */
+export function createDesiredState(host: Host, lingerMs: number, changed: () => void) {
   /** Bits of each wanted scope. */
-  readonly scopes = new Map<string, number>();
+  const scopes = new Map<string, number>();
   /** Data of the joined rooms, by scope. */
-  readonly data = new Map<string, unknown>();
-  readonly #readers = new Map<string, number>();
-  /** When each scope without a reader ends, oldest first. */
-  readonly #lingering = new Map<string, number>();
-  #cancelSweep: (() => void) | undefined;
-  readonly #host: Host;
-  readonly #lingerMs: number;
-  readonly #changed: () => void;
+  const data = new Map<string, unknown>();
+  /** Numbers of readers. A key is a bit and a scope. */
+  const readers = new Map<string, number>();
+  /** When each key without a reader ends, oldest first. */
+  const lingering = new Map<string, number>();
+  let isSweepPlanned = false;
 
-  /** `changed` is called whenever more or less is wanted. */
-  constructor(host: Host, lingerMs: number, changed: () => void) {
-    this.#host = host;
-    this.#lingerMs = lingerMs;
-    this.#changed = changed;
-  }
-
-  /** Want these scopes until the returned function is called. */
-  retain(scopes: Iterable<string>, bits: number): () => void {
-    const keys = [...new Set(scopes)].map((scope) => `${bits}${scope}`);
-    for (const key of keys) {
-      this.#readers.set(key, (this.#readers.get(key) ?? 0) + 1);
-      this.#lingering.delete(key);
-    }
-    this.#update(keys);
-    return once(() => {
-      const ends = bits === JOIN ? 0 : this.#host.now() + this.#lingerMs;
-      for (const key of keys) {
-        const left = (this.#readers.get(key) ?? 1) - 1;
-        if (left) this.#readers.set(key, left);
-        else {
-          this.#readers.delete(key);
-          if (ends) this.#lingering.set(key, ends);
-          else this.data.delete(key.slice(1));
-        }
-      }
-      if (ends) this.#planSweep();
-      else this.#update(keys);
-    });
-  }
-
-  /** Set the member's data in a joined room. */
-  setData(scope: string, data: unknown): void {
-    if (this.data.has(scope) && same(this.data.get(scope), data)) return;
-    this.data.set(scope, data);
-    this.#changed();
-  }
-
-  /** End what has lingered longest, until at most `maximum` users are wanted or nothing lingers. */
-  dropLingering(maximum: number): void {
-    let users = [...this.scopes.keys()].filter((scope) => scope.startsWith(USER)).length;
-    for (const key of [...this.#lingering.keys()]) {
-      if (users <= maximum) return;
-      if (!key.startsWith(FULL + USER)) continue;
-      this.#lingering.delete(key);
-      this.#update([key]);
-      users -= 1;
-    }
-  }
-
-  /** Nothing lingers any more. */
-  clear(): void {
-    this.#cancelSweep?.();
-    this.#cancelSweep = undefined;
-    const keys = [...this.#lingering.keys()];
-    this.#lingering.clear();
-    this.#update(keys);
-  }
-
-  #update(keys: readonly string[]): void {
-    let changed = false;
+  const update = (keys: Iterable<string>): void => {
+    let isChanged = false;
     for (const key of keys) {
       const scope = key.slice(1);
-      let bits = 0;
-      for (const bit of [COUNT, FULL, JOIN]) {
-        if (this.#readers.has(bit + scope) || this.#lingering.has(bit + scope)) bits |= bit;
-      }
-      if (bits === (this.scopes.get(scope) ?? 0)) continue;
-      changed = true;
-      if (bits) this.scopes.set(scope, bits);
-      else this.scopes.delete(scope);
+      const before = scopes.get(scope) ?? 0;
+      const bit = Number(key[0]);
+      const after = readers.has(key) || lingering.has(key) ? before | bit : before & ~bit;
+      if (after) scopes.set(scope, after);
+      else scopes.delete(scope);
+      isChanged ||= after !== before;
     }
-    if (changed) this.#changed();
-  }
+    if (isChanged) changed();
+  };
 
-  #planSweep(): void {
-    const [first] = this.#lingering.values();
-    if (this.#cancelSweep || first === undefined) return;
-    this.#cancelSweep = this.#host.schedule(Math.max(0, first - this.#host.now()), () => {
-      this.#cancelSweep = undefined;
-      const now = this.#host.now();
-      // A scope that is read again has left `#lingering` meanwhile.
-      const over = [...this.#lingering].filter(([, ends]) => ends <= now).map(([key]) => key);
-      for (const key of over) this.#lingering.delete(key);
-      this.#update(over);
-      this.#planSweep();
+  const planSweep = (): void => {
+    const [first] = lingering.values();
+    if (isSweepPlanned || first === undefined) return;
+    isSweepPlanned = true;
+    host.schedule(Math.max(0, first - host.now()), () => {
+      isSweepPlanned = false;
+      // A scope that is read again has left `lingering` meanwhile.
+      const over = [...lingering].filter(([, ends]) => ends <= host.now()).map(([key]) => key);
+      for (const key of over) lingering.delete(key);
+      update(over);
+      planSweep();
     });
-  }
+  };
+
+  return {
+    scopes,
+    data,
+    /** Want these scopes until the returned function is called. */
+    retain(wanted: Iterable<string>, bit: number): () => void {
+      const keys = [...new Set(wanted)].map((scope) => bit + scope);
+      for (const key of keys) {
+        readers.set(key, (readers.get(key) ?? 0) + 1);
+        lingering.delete(key);
+      }
+      update(keys);
+      return once(() => {
+        for (const key of keys) {
+          const left = (readers.get(key) ?? 0) - 1;
+          readers.set(key, left);
+          if (left > 0) continue;
+          readers.delete(key);
+          if (bit === JOIN) data.delete(key.slice(1));
+          else lingering.set(key, host.now() + lingerMs);
+        }
+        update(keys);
+        planSweep();
+      });
+    },
+    /** End what has lingered longest, until at most `maximum` users are wanted or none lingers. */
+    dropLingering(maximum: number) {
+      let excess = [...scopes.keys()].filter((scope) => scope.startsWith(USER)).length - maximum;
+      for (const key of [...lingering.keys()]) {
+        if (excess <= 0) return;
+        if (!key.startsWith(FULL + USER)) continue;
+        lingering.delete(key);
+        update([key]);
+        excess -= 1;
+      }
+    },
+  };
 }

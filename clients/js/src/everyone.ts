@@ -3,45 +3,36 @@
 import type { Host } from "./host.js";
 import type { Presence } from "./presence.js";
 import type { Roster } from "./roster.js";
-import { Listeners, type Store } from "./store.js";
+import { createListeners, type Store } from "./store.js";
 
 const PAUSE_MS = 100;
 
-export class Everyone implements Store<ReadonlyMap<string, Presence>> {
-  readonly #host: Host;
-  readonly #roster: Roster;
-  readonly #listeners = new Listeners();
-  #map: ReadonlyMap<string, Presence> | null = null;
-  #publishedAt = Number.NEGATIVE_INFINITY;
-  #isPlanned = false;
+export function createEveryone(host: Host, roster: Roster): Store<ReadonlyMap<string, Presence>> {
+  const { add, notify } = createListeners();
+  let map: ReadonlyMap<string, Presence> | undefined;
+  let publishedAt = 0;
+  let isPlanned = false;
 
-  constructor(host: Host, roster: Roster) {
-    this.#host = host;
-    this.#roster = roster;
-    roster.changed.add(() => this.#changed());
-  }
-
-  get = (): ReadonlyMap<string, Presence> => {
-    this.#map ??= new Map(
-      [...this.#roster.known].filter(({ online }) => online).map((user) => [String(user.userId), user]),
-    );
-    return this.#map;
+  const publish = (): void => {
+    isPlanned = false;
+    publishedAt = host.now();
+    map = undefined;
+    notify();
   };
 
-  subscribe = (listener: () => void): (() => void) => this.#listeners.add(listener);
+  roster.changed.add(() => {
+    if (isPlanned) return;
+    const wait = publishedAt + PAUSE_MS - host.now();
+    isPlanned = wait > 0;
+    if (isPlanned) host.schedule(wait, publish);
+    else publish();
+  });
 
-  #changed(): void {
-    if (this.#isPlanned) return;
-    const wait = this.#publishedAt + PAUSE_MS - this.#host.now();
-    this.#isPlanned = wait > 0;
-    if (this.#isPlanned) this.#host.schedule(wait, () => this.#publish());
-    else this.#publish();
-  }
-
-  #publish(): void {
-    this.#isPlanned = false;
-    this.#publishedAt = this.#host.now();
-    this.#map = null;
-    this.#listeners.notify();
-  }
+  return {
+    get() {
+      map ??= new Map([...roster.known].filter(([, { online }]) => online));
+      return map;
+    },
+    subscribe: add,
+  };
 }

@@ -14,63 +14,45 @@ const HEARTBEAT_MS = 10_000;
 /** A message this recent proves that the connection works. */
 const RECENT_MS = 2_000;
 
-interface Hooks {
-  ping(): void;
-  lost(): void;
-}
+export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () => void, lost: () => void) {
+  let intervalMs = 0;
+  let heardAt = 0;
+  let cancel: (() => void) | undefined;
 
-export class Heartbeat {
-  isVisible = true;
-  readonly #host: Host;
-  readonly #hooks: Hooks;
-  #intervalMs = 0;
-  #heardAt = 0;
-  #cancel: (() => void) | undefined;
-
-  constructor(host: Host, hooks: Hooks) {
-    this.#host = host;
-    this.#hooks = hooks;
-  }
-
-  start(intervalMs: number): void {
-    this.#intervalMs = intervalMs;
-    this.#heardAt = this.#host.now();
-    this.#wait();
-  }
-
-  stop(): void {
-    this.#cancel?.();
-    this.#cancel = undefined;
-    this.#intervalMs = 0;
-  }
-
-  /** A message arrived. */
-  heard(): void {
-    this.#heardAt = this.#host.now();
-  }
-
-  /** The page or the network is back: find out soon whether the connection still works. */
-  probe(): void {
-    if (this.#intervalMs && this.#host.now() - this.#heardAt >= RECENT_MS) this.#ping(PROBE_MS);
-  }
-
-  #wait(): void {
-    this.#cancel?.();
-    const silence = this.#host.now() - this.#heardAt;
-    this.#cancel = this.#host.schedule(Math.max(0, this.#intervalMs - silence), () => {
-      if (this.#host.now() - this.#heardAt < this.#intervalMs) this.#wait();
-      else if (this.isVisible) this.#ping(HEARTBEAT_MS);
-      else this.start(this.#intervalMs); // nobody looks: ask again after another interval
+  const wait = (delayMs: number): void => {
+    cancel?.();
+    cancel = host.schedule(delayMs, () => {
+      const left = heardAt + intervalMs - host.now();
+      if (left > 0) wait(left);
+      else if (isVisible()) probe(HEARTBEAT_MS);
+      else wait(intervalMs); // nobody looks
     });
-  }
+  };
 
-  #ping(patienceMs: number): void {
-    const sentAt = this.#host.now();
-    this.#hooks.ping();
-    this.#cancel?.();
-    this.#cancel = this.#host.schedule(patienceMs, () => {
-      if (this.#heardAt < sentAt) this.#hooks.lost();
-      else this.#wait();
+  const probe = (patienceMs: number): void => {
+    const sentAt = host.now();
+    ping();
+    cancel?.();
+    cancel = host.schedule(patienceMs, () => {
+      if (heardAt < sentAt) lost();
+      else wait(intervalMs);
     });
-  }
+  };
+
+  return {
+    start(interval: number) {
+      intervalMs = interval;
+      heardAt = host.now();
+      wait(interval);
+    },
+    stop: () => cancel?.(),
+    /** A message arrived. */
+    heard() {
+      heardAt = host.now();
+    },
+    /** The page or the network is back: find out soon whether the connection still works. */
+    probe() {
+      if (host.now() - heardAt >= RECENT_MS) probe(PROBE_MS);
+    },
+  };
 }

@@ -9,7 +9,7 @@
 import { RETRYABLE_ERRORS } from "./codes.js";
 import { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
-import { RateLimit } from "./rate-limit.js";
+import { createRateLimit } from "./rate-limit.js";
 import type { Limits } from "./wire.js";
 
 export type Message = Readonly<Record<string, unknown>> & { readonly type: string };
@@ -33,106 +33,91 @@ export interface Source {
 /** Milliseconds until the next request after the server refused one for its rate. */
 const REFUSED_PAUSE_MS = 1_000;
 
-export class Outbox {
-  readonly #host: Host;
-  readonly #sources: readonly Source[];
-  /** Called for an error that answers no request, and after each flush and answer. */
-  readonly #rejected: (error: PresenceError) => void;
-  readonly #progress: () => void;
-  readonly #pending = new Map<number, Pending>();
-  readonly #rate = new RateLimit();
-  #send: ((message: Message) => void) | null = null;
-  #lastId = 0;
-  #isPlanned = false;
-  #cancelRetry: (() => void) | undefined;
+/** `rejected` is called for an error that answers no request, `progress` after each flush and answer. */
+export function createOutbox(
+  host: Host,
+  sources: readonly Source[],
+  rejected: (error: PresenceError) => void,
+  progress: () => void,
+) {
+  const unanswered = new Map<number, Pending>();
+  let send: ((message: Message) => void) | undefined;
+  let waitFor: ReturnType<typeof createRateLimit>;
+  let lastId = 0;
+  let isPlanned = false;
+  let cancelPause: (() => void) | undefined;
 
-  constructor(host: Host, sources: readonly Source[], rejected: (error: PresenceError) => void, progress: () => void) {
-    this.#host = host;
-    this.#sources = sources;
-    this.#rejected = rejected;
-    this.#progress = progress;
-  }
+  const post = (message: Message, pending: Pending): void => {
+    lastId += 1;
+    unanswered.set(lastId, pending);
+    send?.({ ...message, id: lastId });
+  };
 
-  /** Whether everything is sent and answered. */
-  get isDone(): boolean {
-    return !this.#isPlanned && !this.#cancelRetry && this.#pending.size === 0;
-  }
+  const flush = (): void => {
+    isPlanned = false;
+    if (cancelPause || !send) return;
+    const limited: Post = (message, pending) => {
+      const wait = waitFor(host.now());
+      if (wait) pause(wait);
+      else post(message, pending);
+      return !wait;
+    };
+    sources.every((source) => source.flush(limited));
+    progress();
+  };
 
-  /** The server takes requests. */
-  open(send: (message: Message) => void, limits: Limits): void {
-    this.#rate.start(limits.requestsPerSecond, limits.requestBurst, this.#host.now());
-    this.#send = send;
-    this.plan();
-  }
-
-  close(): void {
-    this.#send = null;
-    this.#isPlanned = false;
-    this.#cancelRetry?.();
-    this.#cancelRetry = undefined;
-    const pending = [...this.#pending.values()].reverse(); // later requests build on earlier ones
-    this.#pending.clear();
-    for (const { lost } of pending) lost();
-  }
-
-  /** Something may have to be sent. */
-  plan = (): void => {
-    if (this.#isPlanned || !this.#send) return;
-    this.#isPlanned = true;
-    queueMicrotask(() => {
-      if (this.#isPlanned) this.#flush();
+  const pause = (delayMs: number): void => {
+    cancelPause?.();
+    cancelPause = host.schedule(delayMs, () => {
+      cancelPause = undefined;
+      flush();
     });
   };
 
-  /** Send a request that does not wait for others, such as PING. Return whether there is a connection. */
-  sendNow(message: Message, pending: Partial<Pending> = {}): boolean {
-    if (!this.#send) return false;
-    this.#rate.take(this.#host.now());
-    this.#post(message, { accepted() {}, refused() {}, lost() {}, ...pending });
-    return true;
-  }
+  /** Something may have to be sent. */
+  const plan = (): void => {
+    if (isPlanned || !send) return;
+    isPlanned = true;
+    queueMicrotask(() => isPlanned && flush());
+  };
 
-  /** Handle a message with the id of a request, or an error without one. */
-  answered(answer: Message): void {
-    const id = answer.id as number;
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    if (answer.type === "ERROR") {
-      const name = String(answer.name);
-      const retryable = RETRYABLE_ERRORS.includes(name);
-      const error = new PresenceError(name, String(answer.message), { numericCode: Number(answer.code), retryable });
-      if (pending) pending.refused(error);
-      else this.#rejected(error);
-      if (name === "RATE_LIMITED") this.#retryIn(REFUSED_PAUSE_MS);
-    } else pending?.accepted(answer);
-    this.plan();
-    this.#progress();
-  }
-
-  #flush(): void {
-    this.#isPlanned = false;
-    if (this.#cancelRetry || !this.#send) return;
-    const post: Post = (message, pending) => {
-      const wait = this.#rate.take(this.#host.now());
-      if (wait) this.#retryIn(wait);
-      else this.#post(message, pending);
-      return !wait;
-    };
-    this.#sources.every((source) => source.flush(post));
-    this.#progress();
-  }
-
-  #retryIn(delayMs: number): void {
-    this.#cancelRetry?.();
-    this.#cancelRetry = this.#host.schedule(delayMs, () => {
-      this.#cancelRetry = undefined;
-      this.#flush();
-    });
-  }
-
-  #post(message: Message, pending: Pending): void {
-    this.#lastId += 1;
-    this.#pending.set(this.#lastId, pending);
-    this.#send?.({ ...message, id: this.#lastId });
-  }
+  return {
+    plan,
+    /** Return whether everything is sent and answered. */
+    isDone: () => !isPlanned && !cancelPause && !unanswered.size,
+    /** The server takes requests. */
+    open(sendMessage: (message: Message) => void, limits: Limits) {
+      waitFor = createRateLimit(limits.requestsPerSecond, limits.requestBurst, host.now());
+      send = sendMessage;
+      plan();
+    },
+    close() {
+      cancelPause?.();
+      send = cancelPause = undefined;
+      isPlanned = false;
+      const pending = [...unanswered.values()].reverse(); // later requests build on earlier ones
+      unanswered.clear();
+      for (const request of pending) request.lost();
+    },
+    /** Send a request that does not wait for others, such as PING. */
+    sendNow(message: Message, accepted: Pending["accepted"]) {
+      if (!send) return;
+      waitFor(host.now());
+      post(message, { accepted, refused() {}, lost() {} });
+    },
+    /** Handle a message with the id of a request, or an error without one. */
+    answered(answer: Message) {
+      const id = answer.id as number;
+      const pending = unanswered.get(id);
+      unanswered.delete(id);
+      if (answer.type === "ERROR") {
+        const name = String(answer.name);
+        const details = { numericCode: Number(answer.code), retryable: RETRYABLE_ERRORS.includes(name) };
+        (pending?.refused ?? rejected)(new PresenceError(name, String(answer.message), details));
+        if (name === "RATE_LIMITED") pause(REFUSED_PAUSE_MS);
+      } else pending?.accepted(answer);
+      plan();
+      progress();
+    },
+  };
 }

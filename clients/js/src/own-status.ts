@@ -3,95 +3,92 @@
 import type { Call } from "./calls.js";
 import type { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
-import type { Post, Source } from "./outbox.js";
+import type { Post } from "./outbox.js";
 import { type Choice, isInForce } from "./self.js";
 import type { SelfMessage } from "./wire.js";
 
 type Activity = "active" | "idle";
 
-interface Waiting {
-  readonly choice: Choice;
-  /** When it was chosen: `expiresIn` counts from then. */
-  readonly at: number;
-  readonly calls: Call<void>[];
-}
+export function createOwnStatus(host: Host) {
+  let activity: Activity = "active";
+  /** What the server was told last; undefined if that is not sure. */
+  let toldActivity: Activity | undefined;
+  /** The last choice that is not sent, when it was made, and the calls that wait for its answer. */
+  let choice: Choice | undefined;
+  let chosenAt = 0;
+  let calls: Call<void>[] = [];
+  /** Whether the choice was sent before a loss, without an answer. */
+  let isRepeated = false;
 
-export class OwnStatus implements Source {
-  activity: Activity = "active";
-  /** What the server was told last; empty if that is not sure. */
-  toldActivity: Activity | "" = "";
-  #waiting: Waiting | null = null;
-  readonly #host: Host;
+  const settle = (waiting: readonly Call<void>[], error?: PresenceError): void => {
+    for (const { resolve, reject } of waiting) error ? reject(error) : resolve();
+  };
 
-  constructor(host: Host) {
-    this.#host = host;
-  }
-
-  flush(post: Post): boolean {
-    return this.#sendChoice(post) && this.#sendActivity(post);
-  }
-
-  /** Choose a status. A choice that still waits is replaced, and its calls get the answer to this one. */
-  choose(choice: Choice, call: Call<void>): void {
-    this.#waiting = { choice, at: this.#host.now(), calls: [...(this.#waiting?.calls ?? []), call] };
-  }
-
-  /** This call no longer waits. A choice for which nobody waits is not sent. */
-  withdraw(call: Call<void>): void {
-    const calls = this.#waiting?.calls.filter((other) => other !== call) ?? [];
-    this.#waiting = this.#waiting && calls.length ? { ...this.#waiting, calls } : null;
-  }
-
-  /** A choice that was sent before a loss need not be sent again if it is in force. */
-  selfChanged(self: SelfMessage): void {
-    if (!this.#waiting || !isInForce(this.#waiting.choice, self)) return;
-    for (const { resolve } of this.#waiting.calls) resolve();
-    this.#waiting = null;
-  }
-
-  abandon(error: PresenceError): void {
-    for (const { reject } of this.#waiting?.calls ?? []) reject(error);
-    this.#waiting = null;
-  }
-
-  #sendChoice(post: Post): boolean {
-    const waiting = this.#waiting;
-    if (!waiting) return true;
-    const { choice, at, calls } = waiting;
-    const { expiresIn, ...rest } = choice;
-    const left = expiresIn === undefined ? undefined : expiresIn - (this.#host.now() - at) / 1_000;
-    const resolve = () => {
-      for (const call of calls) call.resolve();
-    };
-    this.#waiting = null;
-    if (left !== undefined && left <= 0 && expiresIn !== undefined && expiresIn > 0) {
-      resolve(); // it ended while it waited
-      return true;
-    }
-    const isSent = post(
-      { type: "SET_STATUS", ...rest, ...(left === undefined ? {} : { expiresIn: left }) },
-      {
-        accepted: resolve,
-        refused: (error) => {
-          for (const call of calls) call.reject(error);
+  const sendChoice = (post: Post): boolean => {
+    if (!choice) return true;
+    const [sent, sentAt, waiting] = [choice, chosenAt, calls];
+    const { expiresIn, ...rest } = sent;
+    // `expiresIn` counts from the call. A choice that ended while it waited is not sent.
+    const left = expiresIn && expiresIn - (host.now() - sentAt) / 1_000;
+    if (!(expiresIn && expiresIn > 0 && left && left <= 0)) {
+      const isSent = post(
+        { type: "SET_STATUS", ...rest, ...(left === undefined ? {} : { expiresIn: left }) },
+        {
+          accepted: () => settle(waiting),
+          refused: (error) => settle(waiting, error),
+          lost() {
+            calls = [...waiting, ...calls];
+            if (!choice) [choice, chosenAt, isRepeated] = [sent, sentAt, true];
+          },
         },
-        lost: () => {
-          this.#waiting = this.#waiting ? { ...this.#waiting, calls: [...calls, ...this.#waiting.calls] } : waiting;
-        },
-      },
-    );
-    if (!isSent) this.#waiting = waiting;
-    return isSent;
-  }
+      );
+      if (!isSent) return false;
+    } else settle(waiting);
+    [choice, calls] = [undefined, []];
+    return true;
+  };
 
-  #sendActivity(post: Post): boolean {
-    const { activity } = this;
-    if (activity === this.toldActivity) return true;
+  const sendActivity = (post: Post): boolean => {
     const notSure = () => {
-      this.toldActivity = "";
+      toldActivity = undefined;
     };
-    const isSent = post({ type: "ACTIVITY", state: activity }, { accepted() {}, refused: notSure, lost: notSure });
-    if (isSent) this.toldActivity = activity;
-    return isSent;
-  }
+    if (activity === toldActivity) return true;
+    if (!post({ type: "ACTIVITY", state: activity }, { accepted() {}, refused: notSure, lost: notSure })) return false;
+    toldActivity = activity;
+    return true;
+  };
+
+  return {
+    activity: () => activity,
+    setActivity(next: Activity) {
+      activity = next;
+    },
+    /** Return the activity for the URL of the next connection, which tells it the server. */
+    activityInUrl: (): Activity => {
+      toldActivity = activity;
+      return activity;
+    },
+    flush: (post: Post) => sendChoice(post) && sendActivity(post),
+    /** Choose a status. A choice that still waits is replaced, and its calls get the answer to this one. */
+    choose(next: Choice, call: Call<void>) {
+      [choice, chosenAt, isRepeated] = [next, host.now(), false];
+      calls = [...calls, call];
+    },
+    /** This call no longer waits. A choice for which nobody waits is not sent. */
+    withdraw(call: Call<void>) {
+      calls = calls.filter((other) => other !== call);
+      if (!calls.length) choice = undefined;
+    },
+    /** A choice that was sent before a loss need not be sent again if it is in force. */
+    selfChanged(self: SelfMessage) {
+      if (choice && isRepeated && isInForce(choice, self)) {
+        settle(calls);
+        [choice, calls] = [undefined, []];
+      }
+    },
+    abandon(error: PresenceError) {
+      settle(calls, error);
+      [choice, calls] = [undefined, []];
+    },
+  };
 }

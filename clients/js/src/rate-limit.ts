@@ -1,30 +1,23 @@
 /**
  * The server's limit of requests, kept by the client so that the server never has to refuse one.
  *
- * A token bucket: `burst` requests at once, `perSecond` in the long run. Requests wait as desired state, which grows no
- * longer by waiting.
+ * A token bucket: `burst` requests at once, `perSecond` in the long run. The server counts by its own clock: a tenth
+ * less absorbs differences, and leaves room for PING and AUTH.
  */
-export class RateLimit {
-  #perSecond = 10;
-  #burst = 50;
-  #tokens = 50;
-  #at = 0;
 
-  /** A connection opened at `now`. Its bucket is full. */
-  start(perSecond: number, burst: number, now: number): void {
-    // The server counts by its own clock. A tenth less absorbs differences, and leaves room for PING and AUTH.
-    this.#perSecond = perSecond * 0.9;
-    this.#burst = this.#tokens = Math.max(1, Math.floor(burst * 0.9));
-    this.#at = now;
-  }
+const SHARE = 0.9;
 
-  /** Take a token and return 0, or return the milliseconds until there is one. */
-  take(now: number): number {
-    const gained = (Math.max(0, now - this.#at) / 1000) * this.#perSecond;
-    this.#tokens = Math.min(this.#burst, this.#tokens + gained);
-    this.#at = now;
-    if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#perSecond) * 1000);
-    this.#tokens -= 1;
+/** Return a function that takes a token and returns 0, or returns the milliseconds until there is one. */
+export function createRateLimit(perSecond: number, burst: number, start: number): (now: number) => number {
+  const most = Math.max(1, burst * SHARE);
+  const perMs = (perSecond * SHARE) / 1_000;
+  let tokens = most;
+  let at = start;
+  return (now) => {
+    tokens = Math.min(most, tokens + Math.max(0, now - at) * perMs);
+    at = now;
+    if (tokens < 1) return Math.ceil((1 - tokens) / perMs);
+    tokens -= 1;
     return 0;
-  }
+  };
 }

@@ -5,11 +5,11 @@
  * lost connection takes back whatever is unanswered. The difference to the desired state is then requested again.
  * Requests are idempotent, so this is safe even if the server had accepted them.
  *
- *     UNWATCH   everything no longer wanted       one message
- *     LEAVE     rooms no longer joined            one message each
- *     JOIN      rooms to join, with their data    one message each
- *     SET_MEMBER  changed data                    one message each
- *     WATCH     everything new                    one message, or as many as `maxMessageSize` demands
+ *     UNWATCH     everything no longer wanted       one message
+ *     LEAVE       rooms no longer joined            one message each
+ *     JOIN        rooms to join, with their data    one message each
+ *     SET_MEMBER  changed data                      one message each
+ *     WATCH       everything new                    one message, or as many as `maxMessageSize` demands
  *
  * A refused WATCH has no effect at all. It is split in halves until the refused scope stands alone. That scope is not
  * requested again until it is wanted anew, or another session or token begins.
@@ -22,11 +22,7 @@ import type { ClientMessage, UserId } from "./wire.js";
 type WithoutId<T> = T extends unknown ? Omit<T, "id"> : never;
 
 /** A scope that a request changes, with its bits before and after it. */
-interface Change {
-  readonly scope: string;
-  readonly before: number;
-  readonly after: number;
-}
+type Change = readonly [scope: string, before: number, after: number];
 
 export interface Request {
   readonly message: WithoutId<ClientMessage>;
@@ -36,184 +32,146 @@ export interface Request {
 /** Bytes of a message besides the ids that it names. */
 const OVERHEAD = 200;
 
-/** Stands for member data of which the server may or may not have heard. */
-const UNSURE = Symbol();
+export type Requests = ReturnType<typeof createRequests>;
 
-export class Requests {
+export function createRequests(desired: DesiredState) {
   /** Bits of each scope that the server has agreed to, unanswered requests included. */
-  readonly agreed = new Map<string, number>();
+  const agreed = new Map<string, number>();
   /** Data last sent for each joined room, by scope. */
-  readonly sentData = new Map<string, unknown>();
-  /** Whether more users are wanted than the server allows. */
-  isExcessive = false;
-  readonly #desired: DesiredState;
+  const sentData = new Map<string, unknown>();
   /** Bits that the server may have agreed to, of scopes whose last request stayed unanswered. */
-  readonly #unsure = new Map<string, number>();
+  const unsure = new Map<string, number>();
   /** Refused bits of each scope. */
-  readonly #refused = new Map<string, number>();
+  const refused = new Map<string, number>();
   /** Scopes that are requested apart from others, because a request with them was refused: the number of their part. */
-  readonly #parts = new Map<string, number>();
-  #lastPart = 0;
+  const parts = new Map<string, number>();
+  let lastPart = 0;
+  let isExcessive = false;
 
-  constructor(desired: DesiredState) {
-    this.#desired = desired;
-  }
-
-  /** Return the requests that are still to send, in order. */
-  plan(maxWatchedUsers: number, maxMessageSize: number): Request[] {
-    this.#desired.dropLingering(maxWatchedUsers);
-    const target = this.#target(maxWatchedUsers);
-    const bits = new Map(this.agreed);
-    const unwatch: Change[] = [];
-    const rooms: Request[] = [];
-    for (const scope of new Set([...this.agreed.keys(), ...this.#unsure.keys()])) {
-      const before = (this.agreed.get(scope) ?? 0) | (this.#unsure.get(scope) ?? 0);
-      const lost = before & ~(target.get(scope) ?? 0);
-      if (lost & JOIN) {
-        bits.set(scope, before & COUNT); // LEAVE does not end the count
-        rooms.push(single({ type: "LEAVE", room: nameOf(scope) }, scope, before, before & COUNT));
-      } else if (lost & FULL || (lost && !target.has(scope))) {
-        // UNWATCH ends a count, too. A count of what is also watched in full stays until both end.
-        bits.set(scope, 0);
-        unwatch.push({ scope, before, after: 0 });
-      }
-    }
-    const watch: string[] = [];
-    const count: string[] = [];
-    for (const [scope, wanted] of target) {
-      const has = bits.get(scope) ?? 0;
-      const gained = wanted & ~has;
-      const data = this.#desired.data.get(scope);
-      const room = nameOf(scope);
-      if (gained & JOIN) {
-        bits.set(scope, has | JOIN | FULL);
-        const message = { type: "JOIN" as const, room, ...(data === undefined ? {} : { data }) };
-        rooms.push(single(message, scope, has, has | JOIN | FULL));
-      } else {
-        if (wanted & JOIN && !same(this.sentData.get(scope), data)) {
-          rooms.push(single({ type: "SET_MEMBER", room, data: data ?? null }, scope, has, has));
-        }
-        if (gained & FULL) watch.push(scope);
-      }
-      if (gained & COUNT) count.push(scope);
-    }
-    return [
-      ...batches(unwatch, maxMessageSize).map((changes) => ({
-        message: { type: "UNWATCH" as const, ...named(changes) },
-        changes,
-      })),
-      ...rooms,
-      ...this.#watch(watch, FULL, bits, maxMessageSize),
-      ...this.#watch(count, COUNT, bits, maxMessageSize),
-    ];
-  }
-
-  /** A request is on its way. */
-  sent({ message, changes }: Request): void {
-    for (const { scope, after } of changes) {
-      set(this.agreed, scope, after);
-      this.#unsure.delete(scope);
-      if (message.type === "JOIN" || message.type === "SET_MEMBER") this.sentData.set(scope, message.data ?? undefined);
-      else if (message.type === "LEAVE") this.sentData.delete(scope);
-    }
-  }
-
-  accepted({ changes }: Request): void {
-    for (const { scope } of changes) this.#parts.delete(scope);
-  }
-
-  /** Take back a request without an answer: nobody knows whether the server accepted it. */
-  takeBack({ message, changes }: Request): void {
-    for (const { scope, before, after } of changes) {
-      set(this.agreed, scope, before & after);
-      set(this.#unsure, scope, before | after);
-      if (message.type === "SET_MEMBER") this.sentData.set(scope, UNSURE);
-    }
-  }
-
-  /** The server refused a request. Return the scope that it does not allow; none if a part of it will be tried. */
-  refused({ message, changes }: Request): string | undefined {
-    if (message.type === "UNWATCH" || message.type === "LEAVE") return undefined; // it is over anyway
-    const [first] = changes;
-    if (!first) return undefined;
-    if (message.type === "SET_MEMBER") {
-      set(this.agreed, first.scope, first.before & ~JOIN); // no member any more: join again
-      return undefined;
-    }
-    for (const { scope, before } of changes) set(this.agreed, scope, before);
-    if (changes.length === 1) {
-      const { scope, before, after } = first;
-      // Whoever may not join a full room may still watch it.
-      const refused = message.type === "JOIN" ? JOIN : after & ~before;
-      this.#refused.set(scope, (this.#refused.get(scope) ?? 0) | refused);
-      return scope;
-    }
-    const parts = [++this.#lastPart, ++this.#lastPart] as const;
-    for (const [index, { scope }] of changes.entries())
-      this.#parts.set(scope, parts[index * 2 < changes.length ? 0 : 1]);
-    return undefined;
-  }
-
-  /** The room has left mode `counts`: its members must be requested. */
-  requestAgain(scope: string): void {
-    set(this.agreed, scope, (this.agreed.get(scope) ?? 0) & ~FULL);
-  }
-
-  isRefused(scope: string): boolean {
-    return this.#refused.has(scope);
-  }
-
-  /** Try refused scopes again: another token may allow them, or they are no longer wanted. */
-  forgive(scope?: string): void {
-    if (scope === undefined) this.#refused.clear();
-    else this.#refused.delete(scope);
-  }
-
-  /** A new session has agreed to nothing. */
-  clear(): void {
-    this.agreed.clear();
-    this.sentData.clear();
-    this.#unsure.clear();
-    this.#parts.clear();
-    this.forgive();
-  }
-
-  #target(maxWatchedUsers: number): Map<string, number> {
-    const target = new Map<string, number>();
+  /** Return the bits to reach, without what the server refused or does not allow. */
+  const target = (maxWatchedUsers: number): Map<string, number> => {
+    const bits = new Map<string, number>();
     let users = 0;
-    this.isExcessive = false;
-    for (const [scope, wanted] of this.#desired.scopes) {
-      const bits = (wanted & JOIN ? wanted | FULL : wanted) & ~(this.#refused.get(scope) ?? 0);
-      if (scope.startsWith(USER) && ++users > maxWatchedUsers) this.isExcessive = true;
-      else if (bits) target.set(scope, bits);
+    isExcessive = false;
+    for (const [scope, wanted] of desired.scopes) {
+      if (scope.startsWith(USER) && ++users > maxWatchedUsers) isExcessive = true;
+      else set(bits, scope, (wanted & JOIN ? wanted | FULL : wanted) & ~get(refused, scope));
     }
-    for (const scope of [...this.#refused.keys()]) if (!this.#desired.scopes.has(scope)) this.forgive(scope);
-    return target;
-  }
+    for (const scope of refused.keys()) if (!desired.scopes.has(scope)) refused.delete(scope);
+    return bits;
+  };
 
-  #watch(scopes: readonly string[], bit: number, bits: Map<string, number>, maxMessageSize: number): Request[] {
-    const parts = new Map<number, Change[]>();
-    for (const scope of scopes) {
-      const part = this.#parts.get(scope) ?? 0;
-      const before = bits.get(scope) ?? 0;
-      bits.set(scope, before | bit);
-      const change = { scope, before, after: before | bit };
-      const changes = parts.get(part);
-      if (changes) changes.push(change);
-      else parts.set(part, [change]);
-    }
-    const mode = bit === COUNT ? { mode: "count" as const } : {};
-    return [...parts.values()]
-      .flatMap((changes) => batches(changes, maxMessageSize))
-      .map((changes) => ({
-        message: { type: "WATCH" as const, ...named(changes), ...mode },
-        changes,
-      }));
-  }
+  return {
+    agreed,
+    sentData,
+    refused,
+    /** Return whether more users are wanted than the server allows. */
+    isExcessive: () => isExcessive,
+
+    /** Return the requests that are still to send, in order. */
+    plan(maxWatchedUsers: number, maxMessageSize: number): Request[] {
+      desired.dropLingering(maxWatchedUsers);
+      const wanted = target(maxWatchedUsers);
+      const bits = new Map(agreed);
+      const unwatch: Change[] = [];
+      const rooms: Request[] = [];
+      for (const scope of new Set([...agreed.keys(), ...unsure.keys()])) {
+        const before = get(agreed, scope) | get(unsure, scope);
+        const lost = before & ~get(wanted, scope);
+        if (lost & JOIN) {
+          bits.set(scope, before & COUNT); // LEAVE does not end the count
+          rooms.push({ message: { type: "LEAVE", room: nameOf(scope) }, changes: [[scope, before, before & COUNT]] });
+        } else if (lost & FULL || (lost && !wanted.has(scope))) {
+          bits.set(scope, 0); // UNWATCH ends the count, too. A count of what is also watched in full stays
+          unwatch.push([scope, before, 0]);
+        }
+      }
+      const watch: Change[] = [];
+      const count: Change[] = [];
+      for (const [scope, goal] of wanted) {
+        const has = get(bits, scope);
+        const room = nameOf(scope);
+        const data = desired.data.get(scope);
+        const joins = goal & ~has & JOIN;
+        if (joins) {
+          const message = { type: "JOIN" as const, room, ...(data === undefined ? {} : { data }) };
+          rooms.push({ message, changes: [[scope, has, has | JOIN | FULL]] });
+        } else if (goal & JOIN && !same(sentData.get(scope), data)) {
+          rooms.push({ message: { type: "SET_MEMBER", room, data: data ?? null }, changes: [[scope, has, has]] });
+        }
+        const full = joins ? has | JOIN | FULL : has | (goal & FULL);
+        if (full !== has && !joins) watch.push([scope, has, full]);
+        if (goal & ~has & COUNT) count.push([scope, full, full | COUNT]);
+      }
+      const messages = (type: "WATCH" | "UNWATCH", changes: readonly Change[], mode = {}): Request[] =>
+        batches(changes, maxMessageSize, parts).map((batch) => ({
+          message: { type, ...named(batch), ...mode },
+          changes: batch,
+        }));
+      return [
+        ...messages("UNWATCH", unwatch),
+        ...rooms,
+        ...messages("WATCH", watch),
+        ...messages("WATCH", count, { mode: "count" }),
+      ];
+    },
+
+    /** A request is on its way. */
+    sent({ message, changes }: Request) {
+      for (const [scope, , after] of changes) {
+        set(agreed, scope, after);
+        unsure.delete(scope);
+        if (message.type === "JOIN" || message.type === "SET_MEMBER") sentData.set(scope, message.data ?? undefined);
+        if (message.type === "LEAVE") sentData.delete(scope);
+      }
+    },
+
+    accepted({ changes }: Request) {
+      for (const [scope] of changes) parts.delete(scope);
+    },
+
+    /** Take back a request without an answer: nobody knows whether the server accepted it. */
+    takeBack({ message, changes }: Request) {
+      for (const [scope, before, after] of changes) {
+        set(agreed, scope, before & after);
+        set(unsure, scope, before | after);
+        if (message.type === "SET_MEMBER") sentData.set(scope, unsure); // equal to nothing that may be wanted
+      }
+    },
+
+    /** The server refused a request. Return the scope that it does not allow; none if a part of it will be tried. */
+    reject({ message: { type }, changes }: Request): string | undefined {
+      const [first] = changes;
+      if (type === "UNWATCH" || type === "LEAVE" || !first) return undefined; // it is over anyway
+      const isSingle = changes.length === 1;
+      const [scope, before, after] = first;
+      if (type === "SET_MEMBER") {
+        set(agreed, scope, before & ~JOIN); // no member any more: join again
+        return undefined;
+      }
+      lastPart += 2;
+      for (const [index, [each, bits]] of changes.entries()) {
+        set(agreed, each, bits);
+        if (!isSingle) parts.set(each, index * 2 < changes.length ? lastPart : lastPart + 1);
+      }
+      if (!isSingle) return undefined;
+      // A room that is full may still be watched.
+      set(refused, scope, get(refused, scope) | (type === "JOIN" ? JOIN : after & ~before));
+      return scope;
+    },
+
+    /** The room has left mode `counts`: its members must be requested. */
+    requestAgain: (scope: string) => set(agreed, scope, get(agreed, scope) & ~FULL),
+
+    /** A new session has agreed to nothing. */
+    clear() {
+      for (const map of [agreed, sentData, unsure, parts, refused]) map.clear();
+    },
+  };
 }
 
-function single(message: Request["message"], scope: string, before: number, after: number): Request {
-  return { message, changes: [{ scope, before, after }] };
+function get(bits: ReadonlyMap<string, number>, scope: string): number {
+  return bits.get(scope) ?? 0;
 }
 
 function set(bits: Map<string, number>, scope: string, value: number): void {
@@ -228,30 +186,33 @@ export function nameOf(scope: string): string {
 
 /** Return the fields of WATCH and UNWATCH that name these scopes. */
 function named(changes: readonly Change[]): { everyone?: true; users?: UserId[]; rooms?: string[] } {
-  const scopes = changes.map(({ scope }) => scope);
-  const users = scopes.filter((scope) => scope.startsWith(USER)).map(nameOf);
-  const rooms = scopes.filter((scope) => scope.startsWith(ROOM)).map(nameOf);
+  const names = (prefix: string) => changes.flatMap(([scope]) => (scope.startsWith(prefix) ? nameOf(scope) : []));
+  const [users, rooms] = [names(USER), names(ROOM)];
   return {
-    ...(scopes.includes(EVERYONE) ? { everyone: true } : {}),
+    ...(names(EVERYONE).length ? { everyone: true } : {}),
     ...(users.length ? { users } : {}),
     ...(rooms.length ? { rooms } : {}),
   };
 }
 
-/** Divide changes into batches whose messages are not too large. */
-function batches(changes: readonly Change[], maxMessageSize: number): Change[][] {
+/** Divide changes into batches: by their part, and so that no message is too large. */
+function batches(changes: readonly Change[], maxBytes: number, parts: ReadonlyMap<string, number>): Change[][] {
   const result: Change[][] = [];
-  let room = 0;
+  const last = new Map<number, { batch: Change[]; bytesLeft: number }>();
   for (const change of changes) {
-    const text = JSON.stringify(change.scope);
+    const [scope] = change;
+    const part = get(parts, scope);
+    const text = JSON.stringify(scope);
     // A UTF-16 unit takes at most three bytes of UTF-8.
-    const size = /[^\0-\x7f]/.test(text) ? text.length * 3 : text.length;
-    if (size > room) {
-      result.push([]);
-      room = maxMessageSize - OVERHEAD;
+    const bytes = /[^\0-\x7f]/.test(text) ? text.length * 3 : text.length;
+    let open = last.get(part);
+    if (!open || open.bytesLeft < bytes) {
+      open = { batch: [], bytesLeft: maxBytes - OVERHEAD };
+      last.set(part, open);
+      result.push(open.batch);
     }
-    room -= size;
-    result.at(-1)?.push(change);
+    open.batch.push(change);
+    open.bytesLeft -= bytes;
   }
   return result;
 }

@@ -1,100 +1,54 @@
 /** Rooms as far as they are known: members and their number. */
 
-import type { RecordOf, UserId } from "./presence.js";
+import { createKeyed } from "./keyed.js";
 import type { Member, Room } from "./room.js";
-import { KeyedListeners } from "./store.js";
+import type { RoomChanges, RoomSnapshot } from "./wire.js";
 
-export interface MemberRecord {
-  readonly userId: UserId;
-  readonly joinedAt: number;
-  readonly presence?: RecordOf;
-  readonly data?: unknown;
-}
+export type Rooms = ReturnType<typeof createRooms>;
 
-/** ROOM_SNAPSHOT with all its pages, or ROOM_CHANGES. */
-export interface RoomNews {
-  readonly room: string;
-  readonly mode: Room["mode"];
-  readonly count: number;
-  readonly members?: readonly MemberRecord[];
-  readonly left?: readonly UserId[];
-}
+export function createRooms() {
+  const joined = new Set<string>();
+  const rooms = createKeyed<Room>((name) => ({
+    name,
+    known: false,
+    joined: joined.has(name),
+    mode: "full",
+    count: 0,
+    members: new Map(),
+  }));
 
-export class Rooms {
-  readonly #rooms = new Map<string, Room>();
-  readonly #joined = new Set<string>();
-  readonly #listeners = new KeyedListeners();
-
-  get(name: string): Room {
-    const room = this.#rooms.get(name) ?? this.#unknown(name);
-    this.#rooms.set(name, room);
-    return room;
-  }
-
-  subscribe(name: string, listener: () => void): () => void {
-    const remove = this.#listeners.add(name, listener);
-    return () => {
-      remove();
-      this.#dropUnknown(name);
-    };
-  }
-
-  hasMember(key: string): boolean {
-    for (const { members } of this.#rooms.values()) if (members.has(key)) return true;
-    return false;
-  }
-
-  replace(news: RoomNews): void {
-    this.#set(news, new Map(), true);
-  }
-
-  /** Apply changes. Return whether the room has left mode `counts`: its members must be requested again. */
-  change(news: RoomNews): boolean {
-    const room = this.#rooms.get(news.room);
-    if (!room?.known) return false; // left meanwhile
-    const returns = room.mode === "counts" && news.mode !== "counts";
-    this.#set(news, new Map(room.members), !returns);
-    return returns;
-  }
-
-  setJoined(name: string, joined: boolean): void {
-    if (joined === this.#joined.has(name)) return;
-    if (joined) this.#joined.add(name);
-    else this.#joined.delete(name);
-    this.#publish({ ...this.get(name), joined });
-  }
-
-  /** Forget these rooms, so that they are unknown again. */
-  forget(isForgotten: (name: string) => boolean = () => true): void {
-    for (const name of [...this.#rooms.keys()].filter(isForgotten)) {
-      if (this.#rooms.get(name)?.known) this.#publish(this.#unknown(name));
-      this.#dropUnknown(name);
-    }
-  }
-
-  #set(
-    { room, mode, count, members: news = [], left = [] }: RoomNews,
-    members: Map<string, Member>,
-    known: boolean,
-  ): void {
-    if (mode === "counts") members.clear();
-    for (const { userId, joinedAt, data } of news) {
+  const set = (message: RoomSnapshot | RoomChanges, before: Room["members"], known: boolean): void => {
+    const { room: name, mode, count } = message;
+    const members = new Map<string, Member>(mode === "counts" ? [] : before);
+    for (const { userId, joinedAt, data } of message.members ?? []) {
       members.set(String(userId), { userId, joinedAt, data: data as Member["data"] });
     }
-    for (const userId of left) members.delete(String(userId));
-    this.#publish({ name: room, known, joined: this.#joined.has(room), mode, count, members });
-  }
+    for (const userId of (message as RoomChanges).left ?? []) members.delete(String(userId));
+    rooms.update([[name, { name, known, joined: joined.has(name), mode, count, members }]]);
+  };
 
-  #publish(room: Room): void {
-    this.#rooms.set(room.name, room);
-    this.#listeners.notify(room.name);
-  }
-
-  #dropUnknown(name: string): void {
-    if (!this.#listeners.has(name) && !this.#rooms.get(name)?.known) this.#rooms.delete(name);
-  }
-
-  #unknown(name: string): Room {
-    return { name, known: false, joined: this.#joined.has(name), mode: "full", count: 0, members: new Map() };
-  }
+  return {
+    ...rooms,
+    hasMember: (key: string) => [...rooms.known.values()].some(({ members }) => members.has(key)),
+    /** Apply a snapshot with the members of all its pages. */
+    replace: (message: RoomSnapshot) => set(message, new Map(), true),
+    /** Apply changes. Return whether the room has left mode `counts`: its members must be requested again. */
+    change(message: RoomChanges): boolean {
+      const { known, mode, members } = rooms.get(message.room);
+      if (!known) return false; // left meanwhile
+      const returns = mode === "counts" && message.mode !== "counts";
+      set(message, members, !returns);
+      return returns;
+    },
+    setJoined(name: string, isMember: boolean) {
+      if (isMember === joined.has(name)) return;
+      if (isMember) joined.add(name);
+      else joined.delete(name);
+      rooms.update([[name, { ...rooms.get(name), joined: isMember }]]);
+    },
+    /** Forget rooms, so that they are unknown again. */
+    forget(isForgotten: (name: string) => boolean) {
+      rooms.update([...rooms.known.keys()].filter(isForgotten).map((name) => [name, undefined]));
+    },
+  };
 }

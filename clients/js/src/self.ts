@@ -23,7 +23,7 @@ export interface Choice {
 }
 
 /** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
-export function choiceInUrl(self: SelfMessage | null, now: number): Record<string, string> {
+export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string> {
   if (!self) return {};
   const { text = "", emoji = "", until = 0 } = self.claimed ? (self.choice ?? {}) : self;
   const isChosen = self.chosen !== "auto" || text || emoji;
@@ -48,8 +48,9 @@ export function toSelf(userId: UserId, message: SelfMessage): Self {
 }
 
 /** Return whether a choice is in force, so that it need not be sent again. */
-export function isInForce(choice: Choice, self: SelfMessage | null): boolean {
-  if (!self || self.claimed || self.chosen !== choice.status) return false;
-  const { text = "", emoji = "", data } = self;
+export function isInForce(choice: Choice, self: SelfMessage): boolean {
+  if (self.claimed || self.chosen !== choice.status) return false;
+  const { text = "", emoji = "", data, until } = self;
+  if (Boolean(until) !== Boolean(choice.expiresIn)) return false;
   return text === (choice.text ?? "") && emoji === (choice.emoji ?? "") && same(data, choice.data);
 }

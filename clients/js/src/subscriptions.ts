@@ -1,10 +1,10 @@
-/** What is subscribed to and joined: sends `Requests`, and answers the calls that wait for a room. */
+/** What is subscribed to and joined: sends what `requests.ts` plans, and answers the calls that wait for a room. */
 
 import { type Call, MAX_CALLS, tooManyCalls } from "./calls.js";
 import { type DesiredState, JOIN, ROOM } from "./desired-state.js";
 import { PresenceError } from "./error.js";
-import type { Message, Post, Source } from "./outbox.js";
-import { type Request, Requests } from "./requests.js";
+import type { Message, Pending, Post } from "./outbox.js";
+import { createRequests, type Request } from "./requests.js";
 import { same } from "./store.js";
 import type { Limits } from "./wire.js";
 
@@ -16,103 +16,89 @@ interface Hooks {
   rejected(error: PresenceError): void;
 }
 
-export class Subscriptions implements Source {
-  readonly requests: Requests;
-  limits: Partial<Limits> = {};
-  readonly #desired: DesiredState;
-  readonly #hooks: Hooks;
-  readonly #waiting = new Map<string, Call<void>[]>();
-  /** Scopes of unanswered JOIN and SET_MEMBER. */
-  readonly #unanswered = new Map<string, number>();
-  #isExcessReported = false;
+export type Subscriptions = ReturnType<typeof createSubscriptions>;
 
-  constructor(desired: DesiredState, hooks: Hooks) {
-    this.#desired = desired;
-    this.#hooks = hooks;
-    this.requests = new Requests(desired);
-  }
+export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
+  const requests = createRequests(desired);
+  const waiting = new Map<string, Call<void>[]>();
+  /** Numbers of unanswered JOIN and SET_MEMBER, by scope. */
+  const unanswered = new Map<string, number>();
+  let isExcessReported = false;
+  let limits: Partial<Limits> = {};
 
-  flush(post: Post): boolean {
-    const { maxWatchedUsers = 1_000, maxMessageSize = 65_536 } = this.limits;
-    for (const request of this.requests.plan(maxWatchedUsers, maxMessageSize)) {
-      if (!post(request.message as unknown as Message, this.#pending(request))) return false;
-      this.#sent(request);
-    }
-    this.#reportExcess(maxWatchedUsers);
-    for (const scope of this.#waiting.keys()) this.#resolveIfJoined(scope);
-    return true;
-  }
+  const takeWaiting = (scope: string): Call<void>[] => {
+    const calls = waiting.get(scope) ?? [];
+    waiting.delete(scope);
+    return calls;
+  };
 
-  /** Resolve the call when the room is joined with the data that is wanted then. */
-  awaitMember(room: string, call: Call<void>): void {
-    const scope = ROOM + room;
-    const calls = this.#waiting.get(scope) ?? [];
-    if (calls.length >= MAX_CALLS) call.reject(tooManyCalls());
-    else this.#waiting.set(scope, [...calls, call]);
-  }
+  const abandon = (error: PresenceError, scopes: Iterable<string> = [...waiting.keys()]): void => {
+    for (const scope of scopes) for (const call of takeWaiting(scope)) call.reject(error);
+  };
 
-  abandon(error: PresenceError, scopes: Iterable<string> = [...this.#waiting.keys()]): void {
-    for (const scope of scopes) {
-      const calls = this.#waiting.get(scope) ?? [];
-      this.#waiting.delete(scope);
-      for (const { reject } of calls) reject(error);
-    }
-  }
+  const resolveIfJoined = (scope: string): void => {
+    const isJoined = (requests.agreed.get(scope) ?? 0) & JOIN && !unanswered.get(scope);
+    if (!isJoined || !same(requests.sentData.get(scope), desired.data.get(scope))) return;
+    unanswered.delete(scope);
+    for (const call of takeWaiting(scope)) call.resolve();
+  };
 
-  #sent(request: Request): void {
-    this.requests.sent(request);
-    const { type } = request.message;
-    const scope = request.changes[0]?.scope ?? "";
-    if (type === "JOIN" || type === "SET_MEMBER") this.#unanswered.set(scope, (this.#unanswered.get(scope) ?? 0) + 1);
-    if (type === "LEAVE") this.#hooks.joined(request.message.room, false);
-    if (type === "UNWATCH" || type === "LEAVE") this.#hooks.ended();
-  }
+  const count = (scope: string, change: number) => unanswered.set(scope, (unanswered.get(scope) ?? 0) + change);
 
-  #pending(request: Request) {
+  const send = (request: Request, post: Post): boolean => {
     const { message, changes } = request;
-    const scope = changes[0]?.scope ?? "";
+    const scope = changes[0]?.[0] ?? "";
     const isOfMember = message.type === "JOIN" || message.type === "SET_MEMBER";
-    const answered = () => {
-      if (isOfMember) this.#unanswered.set(scope, (this.#unanswered.get(scope) ?? 1) - 1);
-    };
-    return {
-      accepted: () => {
-        answered();
-        this.requests.accepted(request);
-        if (message.type === "JOIN") this.#hooks.joined(message.room, true);
-        this.#resolveIfJoined(scope);
+    const pending: Pending = {
+      accepted() {
+        requests.accepted(request);
+        if (isOfMember) count(scope, -1);
+        if (message.type === "JOIN") hooks.joined(message.room, true);
+        resolveIfJoined(scope);
       },
-      refused: (error: PresenceError) => {
-        answered();
-        if (error.code === "RATE_LIMITED") return this.requests.takeBack(request);
-        const refused = this.requests.refused(request);
+      refused(error) {
+        if (error.code === "RATE_LIMITED") return pending.lost();
+        if (isOfMember) count(scope, -1);
+        const refused = requests.reject(request);
         if (refused === undefined) return;
-        if (this.#waiting.has(refused)) this.abandon(error, [refused]);
-        else this.#hooks.rejected(error);
+        if (waiting.has(refused)) abandon(error, [refused]);
+        else hooks.rejected(error);
       },
-      lost: () => {
-        answered();
-        this.requests.takeBack(request);
+      lost() {
+        if (isOfMember) count(scope, -1);
+        requests.takeBack(request);
       },
     };
-  }
+    if (!post(message as unknown as Message, pending)) return false;
+    requests.sent(request);
+    if (isOfMember) count(scope, 1);
+    if (message.type === "LEAVE") hooks.joined(message.room, false);
+    if (message.type === "UNWATCH" || message.type === "LEAVE") hooks.ended();
+    return true;
+  };
 
-  #resolveIfJoined(scope: string): void {
-    const { agreed, sentData } = this.requests;
-    if (this.#unanswered.get(scope) || !((agreed.get(scope) ?? 0) & JOIN)) return;
-    if (!same(sentData.get(scope), this.#desired.data.get(scope))) return;
-    const calls = this.#waiting.get(scope) ?? [];
-    this.#waiting.delete(scope);
-    this.#unanswered.delete(scope);
-    for (const { resolve } of calls) resolve();
-  }
-
-  #reportExcess(maximum: number): void {
-    const { isExcessive } = this.requests;
-    if (isExcessive && !this.#isExcessReported) {
-      const message = `more than ${maximum} users are watched by id`;
-      this.#hooks.rejected(new PresenceError("TOO_MANY_WATCHED", message, { hint: "Watch everyone, or a room." }));
-    }
-    this.#isExcessReported = isExcessive;
-  }
+  return {
+    requests,
+    abandon,
+    setLimits(next: Limits) {
+      limits = next;
+    },
+    flush(post: Post): boolean {
+      const { maxWatchedUsers = 1_000, maxMessageSize = 65_536 } = limits;
+      const isSent = requests.plan(maxWatchedUsers, maxMessageSize).every((request) => send(request, post));
+      if (requests.isExcessive() && !isExcessReported) {
+        const message = `more than ${maxWatchedUsers} users are watched by id`;
+        hooks.rejected(new PresenceError("TOO_MANY_WATCHED", message, { hint: "Watch everyone, or a room." }));
+      }
+      isExcessReported = requests.isExcessive();
+      if (isSent) for (const scope of waiting.keys()) resolveIfJoined(scope);
+      return isSent;
+    },
+    /** Resolve the call when the room is joined with the data that is wanted then. */
+    awaitMember(room: string, call: Call<void>) {
+      const calls = waiting.get(ROOM + room) ?? [];
+      if (calls.length >= MAX_CALLS) call.reject(tooManyCalls());
+      else waiting.set(ROOM + room, [...calls, call]);
+    },
+  };
 }

@@ -59,10 +59,10 @@ def test_a_user_id_is_a_string_or_a_number_everywhere() -> None:
 
 def test_every_code_is_in_the_table() -> None:
     table = codes().partition("CLOSE_CODES")[2].partition("};")[0]
-    assert [int(code) for code in re.findall(r"^  (\d+): {$", table, re.MULTILINE)] == [close.code for close in Close]
-    assert re.findall(r'name: "(\w+)"', table) == [close.name for close in Close]
-    slow = re.findall(r"^  (\d+): {[^}]*slow: true", table, re.MULTILINE)
-    assert slow == ["1013", "4421", "4429"]
+    rows = re.findall(r'^  (\d+): \["(\w+)", "(\w+)", "(.*)"\],$', table, re.MULTILINE)
+    assert [(int(code), name, hint) for code, name, _, hint in rows] == [(c.code, c.name, c.hint) for c in Close]
+    assert [int(code) for code, _, kind, _ in rows if kind != "final"] == [c.code for c in Close if c.reconnect]
+    assert [code for code, _, kind, _ in rows if kind == "slow"] == ["1013", "4421", "4429"]
     assert all(f'"{fault.name}"' in codes() for fault in Fault if fault.retry)
 
 

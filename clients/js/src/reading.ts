@@ -1,0 +1,92 @@
+/** Stores that subscribe on the server while they have readers. */
+
+import { COUNT, type DesiredState, EVERYONE, FULL, ROOM, USER } from "./desired-state.js";
+import type { Presence, UserId } from "./presence.js";
+import type { Session } from "./session.js";
+import { once, type Store, same } from "./store.js";
+
+export function createReading(desired: DesiredState, { roster, rooms, counts }: Session) {
+  const reading = <T>(
+    scopes: readonly string[],
+    bit: number,
+    get: () => T,
+    subscribe: Store<T>["subscribe"],
+  ): Store<T> => ({
+    get,
+    subscribe(listener) {
+      const stop = subscribe(listener);
+      const end = desired.retain(scopes, bit);
+      return once(() => {
+        stop();
+        end();
+      });
+    },
+  });
+
+  const users = (ids: Iterable<UserId>): Store<ReadonlyMap<string, Presence>> => {
+    const keys = [...new Set([...ids].map(String))];
+    let map: ReadonlyMap<string, Presence> = new Map();
+    const get = () => {
+      if (keys.some((key) => roster.get(key) !== map.get(key)))
+        map = new Map(keys.map((key) => [key, roster.get(key)]));
+      return map;
+    };
+    return reading(
+      keys.map((key) => USER + key),
+      FULL,
+      get,
+      (listener) => roster.subscribe(keys, listener),
+    );
+  };
+
+  return {
+    reading,
+    users,
+    user(id: UserId): Store<Presence> {
+      const key = String(id);
+      return reading(
+        [USER + key],
+        FULL,
+        () => roster.get(key),
+        (listener) => roster.subscribe([key], listener),
+      );
+    },
+    room: (name: string) =>
+      reading(
+        [ROOM + name],
+        FULL,
+        () => rooms.get(name),
+        (listener) => rooms.subscribe([name], listener),
+      ),
+    count(scope: "everyone" | { room: string }): Store<number | null> {
+      const key = scope === EVERYONE ? EVERYONE : ROOM + scope.room;
+      return reading(
+        [key],
+        COUNT,
+        () => counts.get(key),
+        (listener) => counts.subscribe([key], listener),
+      );
+    },
+    /** Call `listener` for each change between known states of these users. */
+    watch(ids: Iterable<UserId>, listener: (current: Presence, previous: Presence) => void): () => void {
+      const store = users(ids);
+      let before = store.get();
+      return store.subscribe(() => {
+        const previous = before;
+        before = store.get();
+        for (const [key, user] of before) {
+          const old = previous.get(key);
+          if (old && old !== user && isChange(user, old)) listener(user, old);
+        }
+      });
+    },
+  };
+}
+
+/** Fields that make no change by themselves: they differ after a restart of the server, though nobody moved. */
+const BOOKKEEPING = { version: 0, since: 0, lastSeen: 0, cause: "" };
+
+function isChange(user: Presence, old: Presence): boolean {
+  if (user.status === "unknown" || old.status === "unknown") return false;
+  return !same({ ...user, ...BOOKKEEPING }, { ...old, ...BOOKKEEPING });
+}
