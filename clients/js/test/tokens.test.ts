@@ -125,7 +125,7 @@ describe("the token function", () => {
 describe("how a token travels", () => {
   test("characters that a subprotocol can contain", () => {
     expect(tokenSubprotocol("abc.DEF-0_9~")).toBe("presenced.token.abc.DEF-0_9~");
-    for (const token of ["a=", "a/b", "a b", "a,b", "ä", "", "a\n"]) expect(tokenSubprotocol(token)).toBeNull();
+    for (const token of ["a=", "a/b", "a b", "a,b", "ä", "", "a\n"]) expect(tokenSubprotocol(token) ?? null).toBeNull();
   });
 
   test("otherwise it is the first message, and no subprotocol", async () => {
