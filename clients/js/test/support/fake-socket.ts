@@ -82,8 +82,12 @@ export class FakeSocket implements SocketLike {
     (this.onclose as (event: unknown) => void)({ code, reason });
   }
 
-  /** The handshake succeeds, and the server sends its first messages. */
-  establish(fields: Readonly<Record<string, unknown>> = {}, now = this.openedAt): this {
+  /** The handshake succeeds, and the server sends its first messages, with these snapshots. */
+  establish(
+    fields: Readonly<Record<string, unknown>> = {},
+    now = this.openedAt,
+    snapshots: readonly Message[] = [],
+  ): this {
     this.open();
     this.receive({
       type: "CONNECTION_ESTABLISHED",
@@ -101,6 +105,7 @@ export class FakeSocket implements SocketLike {
       ...fields,
     });
     this.receive({ type: "SELF", status: "online", chosen: "auto", cause: "connect" });
+    for (const message of snapshots) this.receive(message);
     return this.receive({ type: "PRESENCE_CHANGES", position: "epoch-1-1", users: [] });
   }
 

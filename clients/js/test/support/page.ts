@@ -2,7 +2,7 @@
 
 import type { PresenceClient, PresenceOptions } from "../../src/index.js";
 import { FakeHost, settle } from "./fake-host.js";
-import type { FakeSocket } from "./fake-socket.js";
+import type { FakeSocket, Message } from "./fake-socket.js";
 
 export interface Page {
   readonly host: FakeHost;
@@ -25,9 +25,13 @@ export async function connected(options: PresenceOptions = {}, host = new FakeHo
 }
 
 /** The server takes the newest connection, and accepts its requests. */
-export async function establish(host: FakeHost, fields: Readonly<Record<string, unknown>> = {}): Promise<FakeSocket> {
+export async function establish(
+  host: FakeHost,
+  fields: Readonly<Record<string, unknown>> = {},
+  snapshots: readonly Message[] = [],
+): Promise<FakeSocket> {
   const { socket } = host;
-  socket.establish(fields, host.time).acceptAll();
+  socket.establish(fields, host.time, snapshots).acceptAll();
   await settle();
   return socket;
 }
