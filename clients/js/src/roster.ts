@@ -68,6 +68,7 @@ export function createRoster() {
     /** The server sends everything again. Earlier versions do not count, because it may have started anew. */
     expectAll(settling: boolean) {
       isSettling = settling;
+      versions.clear();
       unconfirmed = new Set(users.known.keys());
     },
     /** The server knows who has returned, or has sent everything: all others are offline. */
