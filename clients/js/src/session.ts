@@ -62,6 +62,8 @@ export function createSession(host: Host, desired: DesiredState) {
   let outcome: Outcome | undefined;
   let hasChanges = false;
   let knowsEveryone = false;
+  /** Scopes, after their bit, that are known from an earlier session, and that this one has not answered yet. */
+  let awaited = new Set<string>();
   let cancelSettling: (() => void) | undefined;
 
   /** Collect a page. Return the records of all pages with the last one: they appear together. */
@@ -85,8 +87,9 @@ export function createSession(host: Host, desired: DesiredState) {
 
   const isKnown = (scope: string, bits: number): boolean => {
     const name = nameOf(scope);
-    if (bits & COUNT && !counts.known.has(scope)) return false;
+    if (bits & COUNT && (awaited.has(COUNT + scope) || !counts.known.has(scope))) return false;
     if (!(bits & FULL)) return true;
+    if (awaited.has(FULL + scope)) return false;
     if (scope === EVERYONE) return knowsEveryone;
     return scope.startsWith(USER) ? roster.known.has(name) : rooms.get(name).known;
   };
@@ -170,6 +173,11 @@ export function createSession(host: Host, desired: DesiredState) {
       if (!message.resumed) {
         position = "";
         knowsEveryone = false;
+        awaited = new Set([
+          ...[...roster.known.keys()].map((key) => FULL + USER + key),
+          ...[...rooms.known.keys()].map((name) => FULL + ROOM + name),
+          ...[...counts.known.keys()].map((scope) => COUNT + scope),
+        ]);
         roster.expectAll(message.settling > 0);
         settle(roster.known.size ? message.settling : 0);
       }
@@ -207,6 +215,7 @@ export function createSession(host: Host, desired: DesiredState) {
         case "PRESENCE_SNAPSHOT": {
           const users = collect(message.watch, message, message.users);
           if (!users) break;
+          for (const { userId } of users) awaited.delete(FULL + USER + userId);
           if (message.watch === EVERYONE) {
             knowsEveryone = true;
             roster.replaceAll(users);
@@ -219,11 +228,16 @@ export function createSession(host: Host, desired: DesiredState) {
           roster.apply(message.users);
           break;
         case "PRESENCE_COUNT":
-          counts.update([[message.room === undefined ? message.watch : ROOM + message.room, message.online]]);
+          {
+            const scope = message.room === undefined ? message.watch : ROOM + message.room;
+            awaited.delete(COUNT + scope);
+            counts.update([[scope, message.online]]);
+          }
           break;
         case "ROOM_SNAPSHOT": {
           const members = collect<RoomSnapshot["members"][number]>(ROOM + message.room, message, message.members);
           if (!members) break;
+          awaited.delete(FULL + ROOM + message.room);
           roster.apply(members.map(({ presence }) => presence));
           rooms.replace({ ...message, members });
           break;
