@@ -524,7 +524,8 @@ describe("rooms", () => {
     await nextAttempt(page);
     await establish(host, { sessionId: "session-2" });
     expect([room(), client.count("everyone").get(), client.connection.get().stale]).toEqual([before, 7, true]);
-    await receive(host, roomSnapshot("hall", [member("bob", 1), member("carl", 1)]), changes());
+    const users = snapshot("users", [record("bob", "online", 1)]);
+    await receive(host, roomSnapshot("hall", [member("bob", 1), member("carl", 1)]), users, changes());
     expect(client.connection.get().stale).toBe(true); // the count is still to come
     await receive(host, { type: "PRESENCE_COUNT", watch: "everyone", online: 8 } as Message, changes());
     expect([status(client, "bob"), client.connection.get().stale, seen]).toEqual(["online", false, [2]]);
