@@ -17,7 +17,8 @@ function visit(path) {
   if (files.has(path) || !existsSync(path)) return;
   const text = readFileSync(path, "utf8");
   files.set(path, text);
-  for (const [, name] of text.matchAll(/(?:from|import)\s*\(?"(\.[^"]+)\.js"/g)) visit(join(dirname(path), `${name}.d.ts`));
+  for (const [, name] of text.matchAll(/(?:from|import)\s*\(?"(\.[^"]+)\.js"/g))
+    visit(join(dirname(path), `${name}.d.ts`));
 }
 
 for (const entry of entries) visit(entry);
@@ -25,7 +26,8 @@ const wanted = new Map([...files].map(([path, text]) => [join("api", relative(DI
 
 if (process.argv.includes("--check")) {
   const changed = [...wanted].filter(([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text);
-  for (const [path] of changed) console.error(`${path} differs from the build: run "npm run api", and review the change`);
+  for (const [path] of changed)
+    console.error(`${path} differs from the build: run "npm run api", and review the change`);
   process.exitCode = changed.length ? 1 : 0;
 } else {
   rmSync("api", { recursive: true, force: true });

@@ -9,7 +9,7 @@
  * *caught up* when everything requested is answered and known.
  */
 
-import { createCalls } from "./calls.js";
+import { createModuleRequests } from "./calls.js";
 import { COUNT, type DesiredState, EVERYONE, FULL, JOIN, ROOM, USER } from "./desired-state.js";
 import type { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
@@ -44,7 +44,7 @@ export function createSession(host: Host, desired: DesiredState) {
   const settling = createValue(false);
   const reconnected = createListeners<[Outcome]>();
   const rejected = createListeners<[PresenceError]>();
-  const calls = createCalls();
+  const moduleRequests = createModuleRequests();
   const ownStatus = createOwnStatus(host);
   const subscriptions = createSubscriptions(desired, {
     ended: () => forgetUncovered(),
@@ -52,7 +52,7 @@ export function createSession(host: Host, desired: DesiredState) {
     rejected: rejected.notify,
   });
   const { requests } = subscriptions;
-  const outbox = createOutbox(host, [subscriptions, ownStatus, calls], rejected.notify, () => checkCaughtUp());
+  const outbox = createOutbox(host, [subscriptions, ownStatus, moduleRequests], rejected.notify, () => checkCaughtUp());
   /** Records of the pages of incomplete snapshots, by what they are of. */
   const pages = new Map<string, unknown[]>();
   let established: ConnectionEstablished | undefined;
@@ -129,10 +129,6 @@ export function createSession(host: Host, desired: DesiredState) {
     knowsEveryone = false;
   };
 
-  const abandon = (error: PresenceError): void => {
-    for (const waiting of [calls, ownStatus, subscriptions]) waiting.abandon(error);
-  };
-
   return {
     roster,
     rooms,
@@ -144,15 +140,13 @@ export function createSession(host: Host, desired: DesiredState) {
     settling,
     reconnected,
     rejected,
-    calls,
+    moduleRequests,
     ownStatus,
     subscriptions,
     outbox,
     end,
     /** Forget whom and what is known. */
     forget,
-    /** Reject all calls that wait. */
-    abandon,
     established: () => established,
     lastSelf: () => lastSelf,
     sessionId: () => sessionId,
@@ -164,7 +158,6 @@ export function createSession(host: Host, desired: DesiredState) {
       outcome = !sessionId ? undefined : message.resumed ? "resumed" : isSame ? "resynced" : "new-session";
       established = message;
       sessionId = message.sessionId;
-      subscriptions.setLimits(message.limits);
       hasChanges = false;
       if (!isSame) requests.clear();
       if (!message.resumed) {
@@ -184,10 +177,9 @@ export function createSession(host: Host, desired: DesiredState) {
     },
 
     /** Forget everything, because the user signed out. */
-    reset(error: PresenceError) {
+    reset() {
       settle(0);
       end();
-      abandon(error);
       forget();
       lastSelf = undefined;
       self.set(null);
