@@ -4,47 +4,63 @@ import { PresenceError } from "./error.js";
 import type { Message, Post } from "./outbox.js";
 
 /** Maximum number of calls that wait. Further ones are rejected with `TOO_MANY_CALLS`. */
-export const MAX_CALLS = 1_000;
+const MAX_CALLS = 1_000;
 
+/** A call that waits. It is settled once; whoever would send it checks whether it still waits. */
 export interface Call<T> {
+  readonly promise: Promise<T>;
   readonly resolve: (value: T) => void;
   readonly reject: (error: unknown) => void;
+  isWaiting(): boolean;
 }
 
-/** Return a promise together with its functions. A rejection that nobody handles stays silent. */
-export function deferred<T>(): Call<T> & { readonly promise: Promise<T> } {
-  let call: Call<T> | undefined;
-  const promise = new Promise<T>((resolve, reject) => {
-    call = { resolve, reject };
-  });
-  promise.catch(() => {});
-  return { promise, ...(call as unknown as Call<T>) };
-}
+export type Waiting = ReturnType<typeof createWaiting>;
 
-export function tooManyCalls(): PresenceError {
-  const details = { hint: "Wait for earlier calls before making more.", retryable: true };
-  return new PresenceError("TOO_MANY_CALLS", `more than ${MAX_CALLS} calls wait`, details);
+/** Create the set of all calls that wait. */
+export function createWaiting() {
+  const waiting = new Set<{ reject(error: unknown): void }>();
+  return {
+    /** Return a call. A rejection that nobody handles stays silent. */
+    add<T>(): Call<T> {
+      let call = {} as Call<T>;
+      const promise = new Promise<T>((resolve, reject) => {
+        const settle =
+          <V>(next: (value: V) => void) =>
+          (value: V) => {
+            waiting.delete(call);
+            next(value);
+          };
+        call = { resolve: settle(resolve), reject: settle(reject) } as Call<T>;
+      });
+      promise.catch(() => {});
+      call = Object.assign(call, { promise, isWaiting: () => waiting.has(call) });
+      waiting.add(call);
+      if (waiting.size > MAX_CALLS) {
+        const details = { hint: "Wait for earlier calls before making more.", retryable: true };
+        call.reject(new PresenceError("TOO_MANY_CALLS", `more than ${MAX_CALLS} calls wait`, details));
+      }
+      return call;
+    },
+    /** Reject all of them. */
+    abandon(error: PresenceError | null) {
+      for (const { reject } of waiting) reject(error);
+    },
+  };
 }
 
 /** Requests of modules, in their order. A request without an answer is sent again on the next connection. */
-export function createCalls() {
-  let waiting: { readonly message: Message; readonly call: Call<Message> }[] = [];
+export function createModuleRequests() {
+  let waiting: (readonly [message: Message, call: Call<Message>])[] = [];
   return {
-    add(message: Message, call: Call<Message>) {
-      if (waiting.length >= MAX_CALLS) call.reject(tooManyCalls());
-      else waiting.push({ message, call });
+    add: (message: Message, call: Call<Message>) => waiting.push([message, call]),
+    flush(post: Post): boolean {
+      waiting = waiting.filter(([, call]) => call.isWaiting());
+      return [...waiting].every((next) => {
+        const [message, { resolve, reject }] = next;
+        const isSent = post(message, { accepted: resolve, refused: reject, lost: () => waiting.unshift(next) });
+        if (isSent) waiting.shift();
+        return isSent;
+      });
     },
-    withdraw(call: Call<Message>) {
-      waiting = waiting.filter((other) => other.call !== call);
-    },
-    abandon(error: PresenceError) {
-      for (const { call } of waiting.splice(0)) call.reject(error);
-    },
-    flush: (post: Post): boolean =>
-      [...waiting].every((next) => {
-        const { message, call } = next;
-        const lost = () => void waiting.unshift(next);
-        return post(message, { accepted: call.resolve, refused: call.reject, lost }) && waiting.shift();
-      }),
   };
 }

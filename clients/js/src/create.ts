@@ -1,7 +1,7 @@
 /** `createPresence`: puts the parts of a client together. */
 
 import { createActivity } from "./activity.js";
-import { type Call, deferred } from "./calls.js";
+import { type Call, createWaiting } from "./calls.js";
 import type { Events, PresenceClient, PresenceOptions } from "./client.js";
 import { createConnector } from "./connector.js";
 import { createDesiredState, EVERYONE, FULL, JOIN, ROOM } from "./desired-state.js";
@@ -25,6 +25,8 @@ import { VERSION } from "./version.js";
 const RELEASE_MS = 1_000;
 const LINGER_S = 30;
 
+const closed = () => new PresenceError("CLOSED", "the client is closed", { hint: "Call connect or retry." });
+
 /** Create a client. It opens nothing until `connect`, so this is safe during render and on a server. */
 export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const host: Host = { ...webHost, ...options.host };
@@ -38,6 +40,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     ownStatus.setActivity(state);
     outbox.plan();
   });
+  const waiting = createWaiting();
   const messages = createListeners<[Message]>();
   const userId = options.userId === undefined ? "" : String(options.userId);
   const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
@@ -45,7 +48,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   let users = 0;
   let cancelRelease: (() => void) | undefined;
   let cancelForget: (() => void) | undefined;
-  let ready: ReturnType<typeof deferred<void>> | undefined;
+  let ready: Call<void> | undefined;
 
   const now = () => host.now() + clockOffset;
 
@@ -98,8 +101,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       });
     },
     stopped(error) {
-      session.abandon(error);
-      ready?.reject(error);
+      waiting.abandon(error);
       ready = undefined;
     },
   });
@@ -112,20 +114,17 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   settling.subscribe(progress);
   roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
 
-  /** Return a promise for the answer to a call: rejected at once if the client is closed, or when it is aborted. */
-  const call = <T>(add: (waiting: Call<T>) => void, signal?: AbortSignal, withdraw?: (waiting: Call<T>) => void) => {
-    const waiting = deferred<T>();
+  /** Return a call: rejected at once if the client is closed, and when the signal aborts it. */
+  const call = <T>(add: (call: Call<T>) => void, signal?: AbortSignal): Call<T> => {
+    const added = waiting.add<T>();
     const { state, error } = connection.get();
-    if (signal?.aborted) waiting.reject(signal.reason);
-    else if (state === "failed") waiting.reject(error);
-    else if (state === "closed") waiting.reject(new PresenceError("CLOSED", "call connect or retry first"));
-    else add(waiting);
-    signal?.addEventListener("abort", () => {
-      withdraw?.(waiting);
-      waiting.reject(signal.reason);
-    });
+    const abort = () => added.reject(signal?.reason);
+    if (state === "failed" || state === "closed") added.reject(error ?? closed());
+    else if (signal?.aborted) abort();
+    else add(added);
+    signal?.addEventListener("abort", abort);
     outbox.plan();
-    return waiting;
+    return added;
   };
 
   const join = (room: string, data?: unknown): Membership => {
@@ -133,7 +132,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     const end = desired.retain([scope], JOIN);
     const setData = (value: unknown) => {
       desired.data.set(scope, value);
-      return call<void>((waiting) => subscriptions.awaitMember(room, waiting));
+      return call<void>((added) => subscriptions.awaitMember(scope, added));
     };
     const joined = setData(data);
     return {
@@ -141,7 +140,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       setData: (value) => setData(value).promise,
       leave: once(() => {
         end();
-        joined.reject(new PresenceError("LEFT", "this client left before the server answered"));
+        joined.reject(new PresenceError("LEFT", "left before the server answered"));
       }),
     };
   };
@@ -173,7 +172,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       activity.stop();
       connector.close("closed");
       cancelForget?.();
-      session.reset(new PresenceError("CLOSED", "the client was closed"));
+      waiting.abandon(closed());
+      session.reset();
       host.save(storageKey(), null);
     },
     retry: connector.retry,
@@ -183,8 +183,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       return ready.promise;
     },
     setActive: (active) => activity.force(active === "auto" ? undefined : active),
-    setStatus: (choice, signal) =>
-      call<void>((waiting) => ownStatus.choose(choice, waiting), signal, ownStatus.withdraw).promise,
+    setStatus: (choice, signal) => call<void>((added) => ownStatus.choose(choice, added), signal).promise,
     on<K extends keyof Events>(event: K, listener: (event: Events[K]) => void) {
       const listen = listener as (event: unknown) => void;
       if (event === "rejected") return session.rejected.add(listen);
@@ -193,8 +192,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     wire: {
       request: (message, signal) =>
-        call<Message>((waiting) => session.calls.add(message as Message, waiting), signal, session.calls.withdraw)
-          .promise,
+        call<Message>((added) => session.moduleRequests.add(message as Message, added), signal).promise,
       get limits() {
         return { ...session.established()?.limits };
       },

@@ -1,20 +1,18 @@
 /** The environment of a page, as far as it exists: the same code runs in Node and in workers, where there is less. */
 
 import { PresenceError } from "./error.js";
-import type { Host, Signal, SocketLike } from "./host.js";
+import type { Host, SocketLike } from "./host.js";
 
 const INPUTS = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart", "scroll"];
 const INPUT_PAUSE_MS = 1_000;
 
-type Target = Pick<EventTarget, "addEventListener" | "removeEventListener">;
-
-const root = globalThis as { window?: Target; document?: Document; WebSocket?: typeof WebSocket };
+const root = globalThis as { window?: EventTarget; document?: Document; WebSocket?: typeof WebSocket };
 
 export const webHost: Host = {
   openSocket(url, protocols) {
     if (!root.WebSocket) {
       throw new PresenceError("NO_WEBSOCKET", "this environment has no WebSocket", {
-        hint: "Node 22 and later have one. On Node 20, let host.openSocket return a WebSocket of the package ws.",
+        hint: "Use Node 22, or let host.openSocket return a WebSocket of the package ws.",
       });
     }
     return new root.WebSocket(url, protocols) as unknown as SocketLike;
@@ -51,39 +49,29 @@ export const webHost: Host = {
     });
   },
   onSignal(listener) {
-    let isFrozen = false;
-    const freeze = () => {
-      isFrozen = true;
-      listener("frozen");
-    };
     // On return from the back/forward cache come `resume`, `visibilitychange` and `pageshow`: the first one counts.
-    const restore = () => {
-      if (!isFrozen) return;
-      isFrozen = false;
-      listener("restored");
+    let isFrozen = false;
+    const handle = ({ type, persisted = true }: Event & { persisted?: boolean }) => {
+      if (type === "freeze" || (type === "pagehide" && persisted)) {
+        isFrozen = true;
+        listener("frozen");
+      } else if (type === "pagehide") listener("leaving");
+      else if (type === "resume" || type === "pageshow") {
+        if (isFrozen && persisted) listener("restored");
+        isFrozen = false;
+      } else if (type === "online" || type === "offline") listener(type);
+      else listener(webHost.isHidden() ? "hidden" : "visible"); // visibilitychange, focus
     };
-    const persisted = (event: Event) => (event as PageTransitionEvent).persisted;
-    const signals: [Target | undefined, string, (event: Event) => void][] = [
-      [root.document, "visibilitychange", () => listener(webHost.isHidden() ? "hidden" : "visible")],
-      [root.document, "freeze", freeze],
-      [root.document, "resume", restore],
-      [root.window, "pagehide", (event) => (persisted(event) ? freeze() : listener("leaving"))],
-      [root.window, "pageshow", (event) => persisted(event) && restore()],
-      ...(["online", "offline"] as Signal[]).map((name): [Target | undefined, string, () => void] => [
-        root.window,
-        name,
-        () => listener(name),
-      ]),
-      [root.window, "focus", () => listener("visible")],
-    ];
-    const removals = signals.map(([target, name, handle]) => listen(target, [name], handle));
+    const stopDocument = listen(root.document, ["visibilitychange", "freeze", "resume"], handle);
+    const stopWindow = listen(root.window, ["pagehide", "pageshow", "online", "offline", "focus"], handle);
     return () => {
-      for (const remove of removals) remove();
+      stopDocument();
+      stopWindow();
     };
   },
 };
 
-function listen(target: Target | undefined, names: readonly string[], handle: (event: Event) => void): () => void {
+function listen(target: EventTarget | undefined, names: readonly string[], handle: (event: Event) => void): () => void {
   const options = { passive: true, capture: true }; // `scroll` does not bubble
   for (const name of names) target?.addEventListener(name, handle, options);
   return () => {

@@ -27,7 +27,7 @@ export type Post = (message: Message, pending: Pending) => boolean;
 
 export interface Source {
   /** Send what waits. Return false if `post` did. */
-  flush(post: Post): boolean;
+  flush(post: Post, limits: Limits): boolean;
 }
 
 /** Milliseconds until the next request after the server refused one for its rate. */
@@ -42,6 +42,7 @@ export function createOutbox(
 ) {
   const unanswered = new Map<number, Pending>();
   let send: ((message: Message) => void) | undefined;
+  let limits: Limits;
   let waitFor: ReturnType<typeof createRateLimit>;
   let lastId = 0;
   let isPlanned = false;
@@ -62,7 +63,7 @@ export function createOutbox(
       else post(message, pending);
       return !wait;
     };
-    sources.every((source) => source.flush(limited));
+    sources.every((source) => source.flush(limited, limits));
     progress();
   };
 
@@ -86,7 +87,8 @@ export function createOutbox(
     /** Return whether everything is sent and answered. */
     isDone: () => !isPlanned && !cancelPause && !unanswered.size,
     /** The server takes requests. */
-    open(sendMessage: (message: Message) => void, limits: Limits) {
+    open(sendMessage: (message: Message) => void, newLimits: Limits) {
+      limits = newLimits;
       waitFor = createRateLimit(limits.requestsPerSecond, limits.requestBurst, host.now());
       send = sendMessage;
       plan();

@@ -9,7 +9,7 @@
  * *caught up* when everything requested is answered and known.
  */
 
-import { createCalls } from "./calls.js";
+import { createModuleRequests } from "./calls.js";
 import { COUNT, type DesiredState, EVERYONE, FULL, JOIN, ROOM, USER } from "./desired-state.js";
 import type { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
@@ -44,15 +44,19 @@ export function createSession(host: Host, desired: DesiredState) {
   const settling = createValue(false);
   const reconnected = createListeners<[Outcome]>();
   const rejected = createListeners<[PresenceError]>();
-  const calls = createCalls();
+  const reject = (error: PresenceError) => {
+    if (rejected.size()) rejected.notify(error);
+    else console.warn(`presenced: ${error.message} (${error.code})`); // nobody would know otherwise
+  };
+  const moduleRequests = createModuleRequests();
   const ownStatus = createOwnStatus(host);
   const subscriptions = createSubscriptions(desired, {
     ended: () => forgetUncovered(),
     joined: rooms.setJoined,
-    rejected: rejected.notify,
+    rejected: reject,
   });
   const { requests } = subscriptions;
-  const outbox = createOutbox(host, [subscriptions, ownStatus, calls], rejected.notify, () => checkCaughtUp());
+  const outbox = createOutbox(host, [subscriptions, ownStatus, moduleRequests], reject, () => checkCaughtUp());
   /** Records of the pages of incomplete snapshots, by what they are of. */
   const pages = new Map<string, unknown[]>();
   let established: ConnectionEstablished | undefined;
@@ -132,10 +136,6 @@ export function createSession(host: Host, desired: DesiredState) {
     knowsEveryone = false;
   };
 
-  const abandon = (error: PresenceError): void => {
-    for (const waiting of [calls, ownStatus, subscriptions]) waiting.abandon(error);
-  };
-
   return {
     roster,
     rooms,
@@ -147,15 +147,13 @@ export function createSession(host: Host, desired: DesiredState) {
     settling,
     reconnected,
     rejected,
-    calls,
+    moduleRequests,
     ownStatus,
     subscriptions,
     outbox,
     end,
     /** Forget whom and what is known. */
     forget,
-    /** Reject all calls that wait. */
-    abandon,
     established: () => established,
     lastSelf: () => lastSelf,
     sessionId: () => sessionId,
@@ -167,7 +165,6 @@ export function createSession(host: Host, desired: DesiredState) {
       outcome = !sessionId ? undefined : message.resumed ? "resumed" : isSame ? "resynced" : "new-session";
       established = message;
       sessionId = message.sessionId;
-      subscriptions.setLimits(message.limits);
       hasChanges = false;
       if (!isSame) requests.clear();
       if (!message.resumed) {
@@ -192,10 +189,9 @@ export function createSession(host: Host, desired: DesiredState) {
     },
 
     /** Forget everything, because the user signed out. */
-    reset(error: PresenceError) {
+    reset() {
       settle(0);
       end();
-      abandon(error);
       forget();
       lastSelf = undefined;
       self.set(null);

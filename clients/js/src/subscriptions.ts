@@ -1,7 +1,7 @@
 /** What is subscribed to and joined: sends what `requests.ts` plans, and answers the calls that wait for a room. */
 
-import { type Call, MAX_CALLS, tooManyCalls } from "./calls.js";
-import { type DesiredState, JOIN, ROOM } from "./desired-state.js";
+import type { Call } from "./calls.js";
+import { type DesiredState, JOIN } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
 import { createRequests, type Request } from "./requests.js";
@@ -16,62 +16,46 @@ interface Hooks {
   rejected(error: PresenceError): void;
 }
 
-export type Subscriptions = ReturnType<typeof createSubscriptions>;
-
 export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
   const requests = createRequests(desired);
+  /** Calls that wait until their room is joined with its data, by scope. */
   const waiting = new Map<string, Call<void>[]>();
-  /** Numbers of unanswered JOIN and SET_MEMBER, by scope. */
-  const unanswered = new Map<string, number>();
-  let isExcessReported = false;
-  let limits: Partial<Limits> = {};
+  /** The last JOIN or SET_MEMBER without an answer, by scope. */
+  const lastOf = new Map<string, Request>();
+  let wasExcessive = false;
 
-  const takeWaiting = (scope: string): Call<void>[] => {
-    const calls = waiting.get(scope) ?? [];
+  const settle = (scope: string, error?: PresenceError): void => {
+    for (const call of waiting.get(scope) ?? []) error ? call.reject(error) : call.resolve();
     waiting.delete(scope);
-    return calls;
   };
-
-  const abandon = (error: PresenceError, scopes: Iterable<string> = [...waiting.keys()]): void => {
-    for (const scope of scopes) for (const call of takeWaiting(scope)) call.reject(error);
-  };
-
-  const resolveIfJoined = (scope: string): void => {
-    const isJoined = (requests.agreed.get(scope) ?? 0) & JOIN && !unanswered.get(scope);
-    if (!isJoined || !same(requests.sentData.get(scope), desired.data.get(scope))) return;
-    unanswered.delete(scope);
-    for (const call of takeWaiting(scope)) call.resolve();
-  };
-
-  const count = (scope: string, change: number) => unanswered.set(scope, (unanswered.get(scope) ?? 0) + change);
 
   const send = (request: Request, post: Post): boolean => {
     const { message, changes } = request;
     const scope = changes[0]?.[0] ?? "";
-    const isOfMember = message.type === "JOIN" || message.type === "SET_MEMBER";
+    const answered = () => lastOf.get(scope) === request && lastOf.delete(scope);
     const pending: Pending = {
       accepted() {
         requests.accepted(request);
-        if (isOfMember) count(scope, -1);
         if (message.type === "JOIN") hooks.joined(message.room, true);
-        resolveIfJoined(scope);
+        if (answered()) settle(scope);
       },
       refused(error) {
         if (error.code === "RATE_LIMITED") return pending.lost();
-        if (isOfMember) count(scope, -1);
+        answered();
         const refused = requests.reject(request);
+        if (message.type === "JOIN") hooks.joined(message.room, false);
         if (refused === undefined) return;
-        if (waiting.has(refused)) abandon(error, [refused]);
+        if (waiting.has(refused)) settle(refused, error);
         else hooks.rejected(error);
       },
       lost() {
-        if (isOfMember) count(scope, -1);
+        answered();
         requests.takeBack(request);
       },
     };
     if (!post(message as unknown as Message, pending)) return false;
     requests.sent(request);
-    if (isOfMember) count(scope, 1);
+    if ("data" in message || message.type === "JOIN") lastOf.set(scope, request);
     if (message.type === "LEAVE") hooks.joined(message.room, false);
     if (message.type === "UNWATCH" || message.type === "LEAVE") hooks.ended();
     return true;
@@ -79,26 +63,22 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
 
   return {
     requests,
-    abandon,
-    setLimits(next: Limits) {
-      limits = next;
-    },
-    flush(post: Post): boolean {
-      const { maxWatchedUsers = 1_000, maxMessageSize = 65_536 } = limits;
+    flush(post: Post, { maxWatchedUsers, maxMessageSize }: Limits): boolean {
       const isSent = requests.plan(maxWatchedUsers, maxMessageSize).every((request) => send(request, post));
-      if (requests.isExcessive() && !isExcessReported) {
+      const isExcessive = requests.isExcessive();
+      if (isExcessive && !wasExcessive) {
         const message = `more than ${maxWatchedUsers} users are watched by id`;
         hooks.rejected(new PresenceError("TOO_MANY_WATCHED", message, { hint: "Watch everyone, or a room." }));
       }
-      isExcessReported = requests.isExcessive();
-      if (isSent) for (const scope of waiting.keys()) resolveIfJoined(scope);
+      wasExcessive = isExcessive;
+      for (const scope of waiting.keys()) {
+        const isJoined = (requests.agreed.get(scope) ?? 0) & JOIN && !lastOf.has(scope);
+        if (isJoined && same(requests.sentData.get(scope), desired.data.get(scope))) settle(scope);
+      }
       return isSent;
     },
     /** Resolve the call when the room is joined with the data that is wanted then. */
-    awaitMember(room: string, call: Call<void>) {
-      const calls = waiting.get(ROOM + room) ?? [];
-      if (calls.length >= MAX_CALLS) call.reject(tooManyCalls());
-      else waiting.set(ROOM + room, [...calls, call]);
-    },
+    awaitMember: (scope: string, call: Call<void>) =>
+      waiting.set(scope, [...(waiting.get(scope) ?? []).filter((other) => other.isWaiting()), call]),
   };
 }

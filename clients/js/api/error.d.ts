@@ -1,0 +1,17 @@
+/** Anything that the server or the client refuses. Distinguish errors by `code`. */
+export declare class PresenceError extends Error {
+    /** Name from codes.json, such as `ROOM_FULL`. */
+    readonly code: string;
+    /** Close code or number of the error; 0 if the client itself refused. */
+    readonly numericCode: number;
+    /** What to do about it. */
+    readonly hint: string;
+    /** Whether the same may succeed later, unchanged. */
+    readonly retryable: boolean;
+    readonly docsUrl: string;
+    constructor(code: string, message: string, details?: {
+        numericCode?: number;
+        hint?: string;
+        retryable?: boolean;
+    });
+}

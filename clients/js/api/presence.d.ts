@@ -1,0 +1,43 @@
+import type { Registered } from "./index.js";
+/** Id of a user: `7` and `"7"` are the same user. Maps are keyed by `String(id)`. */
+export type UserId = string | number;
+export type Status = "online" | "away" | "busy" | "offline";
+/** What is known of a user. Times are epoch milliseconds on the server's clock; 0 and "" mean "none". */
+export interface Presence {
+    readonly userId: UserId;
+    /** `unknown` until the server has answered. */
+    readonly status: Status | "unknown";
+    /** Whether the status is neither `offline` nor `unknown`. */
+    readonly online: boolean;
+    /** When the status began. */
+    readonly since: number;
+    /** When the user was last known to be there, if away or offline. */
+    readonly lastSeen: number;
+    /** When the chosen status ends. */
+    readonly until: number;
+    readonly text: string;
+    readonly emoji: string;
+    /** Why the status changed, if the server tells this client. */
+    readonly cause: string;
+    readonly data: Registered<"data"> | undefined;
+    /** Display data from the user's token, such as a name. */
+    readonly display: Registered<"display"> | undefined;
+    /** Kinds of connected devices. */
+    readonly devices: readonly string[];
+    readonly version: number;
+    /** False if the server has lost a store that it depends on: the rest is then the last known state. */
+    readonly certain: boolean;
+}
+/** The users that a server rendered into the first HTML: the result of `snapshot` of `presenced/server`. */
+export interface InitialPresence {
+    /** When the server read it, in epoch milliseconds. */
+    readonly at: number;
+    readonly users: readonly object[];
+}
+/** Fields of a user's record that the client reads; omitted ones are empty. */
+export type RecordOf = Partial<Omit<Presence, "online" | "certain">> & {
+    readonly userId: UserId;
+    readonly certainty?: string;
+};
+/** Return the presence that a record describes. */
+export declare function toPresence(record: RecordOf): Presence;
