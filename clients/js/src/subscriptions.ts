@@ -36,7 +36,8 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
     const pending: Pending = {
       accepted() {
         requests.accepted(request);
-        if (message.type === "JOIN") hooks.joined(message.room, true);
+        // A LEAVE may have followed it.
+        if (message.type === "JOIN" && (requests.agreed.get(scope) ?? 0) & JOIN) hooks.joined(message.room, true);
         if (answered()) settle(scope);
       },
       refused(error) {
