@@ -499,6 +499,33 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
+  test("whoever leaves before the answer to JOIN is no member afterwards", async () => {
+    const { host, client } = await connecting();
+    host.socket.establish();
+    const membership = client.join("hall");
+    await settle();
+    membership.leave();
+    await settle();
+    expect(requests(host)).toEqual(["JOIN hall", "LEAVE hall"]);
+    host.socket.acceptAll();
+    await settle();
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
+  test("whoever may not join again in a new session is no member any more", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    await client.join("hall").joined;
+    await drop(host);
+    await nextAttempt(page);
+    host.socket.establish({ sessionId: "session-2" });
+    await settle();
+    const [request] = host.socket.sentOf("JOIN");
+    host.socket.receive({ type: "ERROR", code: 113, name: "ROOM_FULL", message: "", id: request?.id } as never);
+    await settle();
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
   test("a new session joins again with the data set last", async () => {
     const page = await connected();
     const { host, client } = page;
