@@ -79,8 +79,9 @@ export function createRequests(desired: DesiredState) {
         const before = get(agreed, scope) | get(unsure, scope);
         const lost = before & ~get(wanted, scope);
         if (lost & JOIN) {
-          bits.set(scope, before & COUNT); // LEAVE does not end the count
-          rooms.push({ message: { type: "LEAVE", room: nameOf(scope) }, changes: [[scope, before, before & COUNT]] });
+          const counted = get(agreed, scope) & COUNT; // LEAVE does not end the count
+          bits.set(scope, counted);
+          rooms.push({ message: { type: "LEAVE", room: nameOf(scope) }, changes: [[scope, before, counted]] });
         } else if (lost & FULL || (lost && !wanted.has(scope))) {
           bits.set(scope, 0); // UNWATCH ends the count, too. A count of what is also watched in full stays
           unwatch.push([scope, before, 0]);
