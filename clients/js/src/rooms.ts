@@ -40,6 +40,7 @@ export function createRooms() {
       set(message, members, !returns);
       return returns;
     },
+    joined: () => [...joined],
     setJoined(name: string, isMember: boolean) {
       if (isMember === joined.has(name)) return;
       if (isMember) joined.add(name);

@@ -166,7 +166,12 @@ export function createSession(host: Host, desired: DesiredState) {
       established = message;
       sessionId = message.sessionId;
       hasChanges = false;
-      if (!isSame) requests.clear();
+      if (!isSame) {
+        requests.clear();
+        // Whoever left meanwhile sends no LEAVE.
+        for (const name of rooms.joined())
+          if (!((desired.scopes.get(ROOM + name) ?? 0) & JOIN)) rooms.setJoined(name, false);
+      }
       if (!message.resumed) {
         position = "";
         knowsEveryone = false;
