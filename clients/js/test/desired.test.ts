@@ -526,6 +526,34 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
+  test("whoever leaves while the connection is lost is no member in the new session", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const membership = client.join("hall");
+    await membership.joined;
+    await drop(host);
+    membership.leave();
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    expect([requests(host), client.room("hall").get().joined]).toEqual([[], false]);
+  });
+
+  test("a count whose request stayed unanswered is requested again, also after a LEAVE", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const membership = client.join("hall");
+    await membership.joined;
+    host.socket.onSend = () => {};
+    client.count({ room: "hall" }).subscribe(() => {});
+    await settle();
+    membership.leave();
+    await settle();
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { resumed: true });
+    expect(requests(host)).toEqual(["LEAVE hall", "WATCH hall count"]);
+  });
+
   test("a new session joins again with the data set last", async () => {
     const page = await connected();
     const { host, client } = page;
