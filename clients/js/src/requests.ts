@@ -134,8 +134,9 @@ export function createRequests(desired: DesiredState) {
     /** Take back a request without an answer: nobody knows whether the server accepted it. */
     takeBack({ message, changes }: Request) {
       for (const [scope, before, after] of changes) {
-        set(agreed, scope, before & after);
-        set(unsure, scope, before | after);
+        // Several unanswered requests may have changed the scope.
+        set(agreed, scope, get(agreed, scope) & before & after);
+        set(unsure, scope, get(unsure, scope) | before | after);
         if (message.type === "SET_MEMBER") sentData.set(scope, unsure); // equal to nothing that may be wanted
       }
     },
