@@ -134,6 +134,7 @@ export function createSession(host: Host, desired: DesiredState) {
     rooms.forget(all);
     counts.update([...counts.known.keys()].map((scope) => [scope, undefined]));
     knowsEveryone = false;
+    position = ""; // if the session can still be resumed, the server must send everything again
   };
 
   return {
