@@ -554,6 +554,29 @@ describe("rooms", () => {
     expect(requests(host)).toEqual(["LEAVE hall", "WATCH hall count"]);
   });
 
+  test("of several unanswered requests about a room, the session may have accepted any", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const first = client.join("hall");
+    await first.joined;
+    host.socket.onSend = () => {};
+    void first.setData({ seat: 1 }).catch(() => {});
+    await settle();
+    first.leave();
+    await settle();
+    const second = client.join("hall");
+    await settle();
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { resumed: true });
+    expect(requests(host)).toEqual(["JOIN hall"]);
+    await second.joined;
+    expect(client.room("hall").get().joined).toBe(true);
+    host.socket.onSend = () => {};
+    second.leave();
+    client.room("hall").subscribe(() => {})();
+  });
+
   test("a new session joins again with the data set last", async () => {
     const page = await connected();
     const { host, client } = page;
@@ -964,6 +987,20 @@ describe("without a connection", () => {
     await host.advance(60_000);
     expect(host.sockets.length).toBeGreaterThan(3);
     expect(status(client, "bob")).toBe("unknown");
+  });
+
+  test("a client that has forgotten everyone asks for everything again, also if its session goes on", async () => {
+    const page = await knowing(["bob"], { forgetAfter: 60 });
+    const { host, client } = page;
+    await drop(host);
+    await host.signal("offline");
+    await host.advance(60_000);
+    await host.signal("online");
+    await host.advance(250);
+    expect(host.socket.parameters).toMatchObject({ session: "session-1" });
+    expect(host.socket.parameters).not.toHaveProperty("position");
+    await establish(host, {}, [snapshot("users", [record("bob", "online", 1)])]);
+    expect([status(client, "bob"), client.connection.get().stale]).toEqual(["online", false]);
   });
 
   test("what the server rendered is shown until the server says something else", async () => {
