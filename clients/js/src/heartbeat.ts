@@ -17,6 +17,8 @@ const RECENT_MS = 2_000;
 export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () => void, lost: () => void) {
   let intervalMs = 0;
   let heardAt = 0;
+  /** When the last PING counts as lost; 0 if a message has arrived since. */
+  let deadline = 0;
   let cancel: (() => void) | undefined;
 
   const wait = (delayMs: number): void => {
@@ -29,13 +31,15 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
     });
   };
 
+  /** Send a PING, unless one is on its way: further signals of the page do not prolong its time. */
   const probe = (patienceMs: number): void => {
-    const sentAt = host.now();
-    ping();
+    const now = host.now();
+    if (!deadline) ping();
+    deadline = Math.min(deadline || Number.POSITIVE_INFINITY, now + patienceMs);
     cancel?.();
-    cancel = host.schedule(patienceMs, () => {
-      if (heardAt < sentAt) lost();
-      else wait(intervalMs);
+    cancel = host.schedule(deadline - now, () => {
+      if (deadline) lost();
+      else wait(heardAt + intervalMs - host.now());
     });
   };
 
@@ -43,12 +47,14 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
     start(interval: number) {
       intervalMs = interval;
       heardAt = host.now();
+      deadline = 0;
       wait(interval);
     },
     stop: () => cancel?.(),
     /** A message arrived. */
     heard() {
       heardAt = host.now();
+      deadline = 0;
     },
     /** The page or the network is back: find out soon whether the connection still works. */
     probe() {
