@@ -52,6 +52,9 @@ export function createSession(host: Host, desired: DesiredState) {
   const ownStatus = createOwnStatus(host);
   const subscriptions = createSubscriptions(desired, {
     ended: () => forgetUncovered(),
+    endedUnsurely() {
+      position = ""; // the next connection gets everything again
+    },
     joined: rooms.setJoined,
     rejected: reject,
   });

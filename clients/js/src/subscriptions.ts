@@ -11,6 +11,8 @@ import type { Limits } from "./wire.js";
 interface Hooks {
   /** A subscription ended: forget what only it covered. */
   ended(): void;
+  /** Nobody knows whether the server ended a subscription. If it did not, it sends no snapshot for the next one. */
+  endedUnsurely(): void;
   /** The server joined this client to a room, or the client left it. */
   joined(room: string, isMember: boolean): void;
   rejected(error: PresenceError): void;
@@ -52,6 +54,7 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
       lost() {
         answered();
         requests.takeBack(request);
+        if (message.type === "UNWATCH") hooks.endedUnsurely();
       },
     };
     if (!post(message as unknown as Message, pending)) return false;
