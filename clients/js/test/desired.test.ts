@@ -730,6 +730,20 @@ describe("UNWATCH is sent", () => {
     expect(status(client, "bob")).toBe("away"); // the same version, from another answer
   });
 
+  test("without an answer, the next connection asks for everything: the server may send no snapshot otherwise", async () => {
+    const page = await knowing(["bob"], { linger: 1 });
+    const { host, client, ends } = page;
+    await receive(host, changes());
+    host.socket.onSend = () => {};
+    for (const end of ends) end();
+    await host.advance(1_000);
+    read(client, "bob");
+    await drop(host);
+    await nextAttempt(page);
+    expect(host.socket.parameters).toMatchObject({ session: "session-1" });
+    expect(host.socket.parameters).not.toHaveProperty("position");
+  });
+
   test("whoever is covered otherwise stays known", async () => {
     const { host, client } = await connected({ linger: 1 });
     client.everyone.subscribe(() => {});

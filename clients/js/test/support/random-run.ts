@@ -72,7 +72,7 @@ export class Run {
     this.host = new FakeHost({ seed });
     this.#random = seeded(seed + 1);
     const latency = () => Math.floor(this.#random() ** 3 * 400);
-    const limits = { maxWatchedUsers: MAX_WATCHED, requestsPerSecond: 5, requestBurst: 10, maxMessageSize: 240 };
+    const limits = { maxWatchedUsers: MAX_WATCHED, requestsPerSecond: 2, requestBurst: 20, maxMessageSize: 240 };
     this.server = new MemoryServer(this.host, latency, limits);
     this.client = this.host.client({ linger: LINGER_S });
     this.client.on("rejected", ({ code }) => code !== "TOO_MANY_WATCHED" && this.errors.push(code));
