@@ -1,44 +1,30 @@
 "use client";
 
 import { useSyncExternalStore } from "react";
-import type { PresenceClient } from "../client.js";
-import type { Store } from "../store.js";
 import { useShared } from "./provider.js";
 
 const MINUTE_MS = 60_000;
+const TICK_MS = 10_000; // how late a new minute may show; a tick within a minute renders nothing
 
-const clocks = new WeakMap<PresenceClient, Store<number>>();
+const listeners = new Set<() => void>();
+let timer: ReturnType<typeof setInterval>;
 
 /** Return the last full minute of the server's time, in epoch milliseconds. All components share one timer. */
 export function useClock(): number {
   const { client, renderedAt } = useShared();
-  const clock = clocks.get(client) ?? createClock(client);
-  return useSyncExternalStore(clock.subscribe, clock.get, () => renderedAt);
+  const minute = () => Math.floor(client.now() / MINUTE_MS) * MINUTE_MS;
+  return useSyncExternalStore(subscribe, minute, () => renderedAt);
 }
 
-function createClock(client: PresenceClient): Store<number> {
-  const listeners = new Set<() => void>();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const start = () => {
-    timer = setTimeout(
-      () => {
-        start();
-        for (const listener of listeners) listener();
-      },
-      MINUTE_MS - (client.now() % MINUTE_MS),
-    );
+function subscribe(listener: () => void): () => void {
+  if (!listeners.size) timer = setInterval(tick, TICK_MS);
+  listeners.add(listener);
+  return () => {
+    listeners.delete(listener);
+    if (!listeners.size) clearInterval(timer);
   };
-  const clock = {
-    get: () => Math.floor(client.now() / MINUTE_MS) * MINUTE_MS,
-    subscribe(listener: () => void) {
-      if (!listeners.size) start();
-      listeners.add(listener);
-      return () => {
-        listeners.delete(listener);
-        if (!listeners.size) clearTimeout(timer);
-      };
-    },
-  };
-  clocks.set(client, clock);
-  return clock;
+}
+
+function tick(): void {
+  for (const listener of listeners) listener();
 }

@@ -1,7 +1,8 @@
 "use client";
 
 import { type Context, createContext, type ReactNode, useContext, useEffect, useMemo, useState } from "react";
-import { createPresence, type PresenceClient, type PresenceOptions } from "../client.js";
+import type { PresenceClient, PresenceOptions } from "../client.js";
+import { createPresence } from "../index.js";
 import { ENGLISH, type Labels } from "./labels.js";
 
 export type PresenceProviderProps = {
@@ -10,26 +11,22 @@ export type PresenceProviderProps = {
   labels?: Partial<Labels>;
 } & ({ client: PresenceClient } | (PresenceOptions & { client?: never }));
 
-/** What the hooks below a provider share. */
-export interface Shared {
+/** What the hooks and components below a provider share. */
+interface Shared {
   readonly client: PresenceClient;
   /** Return a client that knows only what the server rendered. Hydration reads it, and it never connects. */
   readonly rendered: () => PresenceClient;
   /** When the server read what it rendered, in epoch milliseconds; 0 if it rendered nothing. */
   readonly renderedAt: number;
-}
-
-interface Value {
-  readonly shared: Shared;
   readonly labels: Labels;
 }
 
 // The ES and the CommonJS module of this file may both be loaded, and must share one context. A context of React 18
 // is of no use to React 19, and a server may load both, so each copy of React has its own.
 const KEY = Symbol.for("presenced.react");
-const scope = globalThis as { [KEY]?: WeakMap<object, Context<Value | null>> };
+const scope = globalThis as { [KEY]?: WeakMap<object, Context<Shared | null>> };
 scope[KEY] ??= new WeakMap();
-const context = scope[KEY].get(createContext) ?? createContext<Value | null>(null);
+const context = scope[KEY].get(createContext) ?? createContext<Shared | null>(null);
 scope[KEY].set(createContext, context);
 
 /**
@@ -39,27 +36,28 @@ scope[KEY].set(createContext, context);
  */
 export function PresenceProvider({ children, labels, ...options }: PresenceProviderProps): ReactNode {
   const identity = options.client ?? String((options as PresenceOptions).userId);
-  const [current, setCurrent] = useState(() => ({ identity, shared: share(options) }));
-  let { shared } = current;
-  if (current.identity !== identity) {
-    shared = share(options);
-    setCurrent({ identity, shared });
+  const [current, setCurrent] = useState(() => ({ identity, ...open(options) }));
+  let shown = current;
+  if (shown.identity !== identity) {
+    shown = { identity, ...open(options) };
+    setCurrent(shown);
   }
+  const { client } = shown;
   // In an effect, because React may render without ever mounting. A release takes effect a second later, so that
   // the second mount of StrictMode keeps the connection of the first.
-  useEffect(() => shared.client.connect(), [shared]);
+  useEffect(() => client.connect(), [client]);
   const texts = JSON.stringify(labels ?? {}); // compared by value: an inline object must not render everything again
-  const value = useMemo(() => ({ shared, labels: { ...ENGLISH, ...JSON.parse(texts) } }), [shared, texts]);
-  return <context.Provider value={value}>{children}</context.Provider>;
+  const shared = useMemo(() => ({ ...shown, labels: { ...ENGLISH, ...JSON.parse(texts) } }), [shown, texts]);
+  return <context.Provider value={shared}>{children}</context.Provider>;
 }
 
-function share(options: Pick<PresenceProviderProps, "client"> & PresenceOptions): Shared {
+function open(options: Pick<PresenceProviderProps, "client"> & PresenceOptions): Omit<Shared, "labels"> {
   const { client, initial } = options;
   if (client) return { client, rendered: () => client, renderedAt: 0 };
   let rendered: PresenceClient | undefined;
   return {
     client: createPresence(options),
-    rendered() {
+    rendered: () => {
       rendered ??= createPresence(initial ? { initial } : {});
       return rendered;
     },
@@ -67,19 +65,15 @@ function share(options: Pick<PresenceProviderProps, "client"> & PresenceOptions)
   };
 }
 
-function useValue(): Value {
-  const value = useContext(context);
-  if (!value) throw new Error("hooks and components of presenced need a <PresenceProvider> above them");
-  return value;
-}
-
 export function useShared(): Shared {
-  return useValue().shared;
+  const shared = useContext(context);
+  if (!shared) throw new Error("missing <PresenceProvider>");
+  return shared;
 }
 
 /** Return the texts of the provider, with those of a component in their place. */
 export function useLabels(own?: Partial<Labels>): Labels {
-  return { ...useValue().labels, ...own };
+  return { ...useShared().labels, ...own };
 }
 
 /** Return the client, for everything that has no hook. */

@@ -42,11 +42,11 @@ function useMembership(name: string, { join = false, data }: RoomOptions): Membe
   useEffect(() => {
     if (latest.current === text) return;
     latest.current = text;
-    ignore(membership.current?.setData(parse(text)));
+    ignore(membership.current?.setData(JSON.parse(text ?? "null"))); // null removes the data
   }, [text]);
   useEffect(() => {
     if (!join) return;
-    const joined = client.join(name, parse(latest.current));
+    const joined = client.join(name, latest.current && JSON.parse(latest.current));
     ignore(joined.joined); // `joined` of the room shows it
     membership.current = joined;
     return () => {
@@ -55,13 +55,9 @@ function useMembership(name: string, { join = false, data }: RoomOptions): Membe
     };
   }, [client, name, join]);
   return useCallback(async (next) => {
-    if (!membership.current) throw new PresenceError("NOT_A_MEMBER", "useRoom has not joined: pass { join: true }");
+    if (!membership.current) throw new PresenceError("NOT_A_MEMBER", "pass { join: true } to useRoom");
     await membership.current.setData(next);
   }, []);
-}
-
-function parse(text: string | undefined): Registered<"member"> {
-  return text === undefined ? undefined : JSON.parse(text);
 }
 
 function ignore(promise: Promise<void> | undefined): void {

@@ -8,7 +8,7 @@ import { renderWith } from "./support.js";
 const NOON = Date.UTC(2026, 0, 1, 12);
 
 beforeEach(() => {
-  vi.useFakeTimers({ now: NOON, toFake: ["Date", "setTimeout", "clearTimeout"] });
+  vi.useFakeTimers({ now: NOON, toFake: ["Date", "setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
 });
 
 function advance(seconds: number): void {
@@ -75,7 +75,7 @@ test("LastSeen speaks the language of the labels", () => {
   expect(screen.getByText("vor 5 Minuten")).toBeDefined();
 });
 
-test("all LastSeen share one minute clock, which follows the server's time and ends with the last one", () => {
+test("all LastSeen share one timer, render once a minute, and end it with the last one", () => {
   const client = fakePresence({ 7: { status: "offline", lastSeen: NOON - 60_000 } });
   const { container, unmount } = renderWith(
     client,

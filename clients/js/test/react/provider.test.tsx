@@ -2,13 +2,13 @@
 import { act, render, screen } from "@testing-library/react";
 import { type ReactNode, StrictMode } from "react";
 import { beforeEach, expect, test, vi } from "vitest";
-import { createPresence } from "../../src/client.js";
+import { createPresence } from "../../src/index.js";
 import { OnlineDot, PresenceProvider, usePresenceClient, useSelf } from "../../src/react/index.js";
 import type { FakePresence } from "../../src/testing/index.js";
 import { fakePresence, probe } from "./support.js";
 
 // These tests are about what the provider does with clients, not about clients.
-vi.mock("../../src/client.js", () => ({ createPresence: vi.fn() }));
+vi.mock("../../src/index.js", () => ({ createPresence: vi.fn() }));
 
 const created: FakePresence[] = [];
 

@@ -4,8 +4,8 @@ import { StrictMode } from "react";
 import { hydrateRoot } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { beforeEach, expect, test, vi } from "vitest";
-import { createPresence } from "../../src/client.js";
 import type { UserId } from "../../src/index.js";
+import { createPresence } from "../../src/index.js";
 import {
   ConnectionBanner,
   Facepile,
@@ -23,7 +23,7 @@ import type { FakePresence, FakeUser } from "../../src/testing/index.js";
 import { fakePresence } from "./support.js";
 
 // A client without a connection has what the server rendered. That the real client does is a test of the client.
-vi.mock("../../src/client.js", () => ({ createPresence: vi.fn() }));
+vi.mock("../../src/index.js", () => ({ createPresence: vi.fn() }));
 
 type Rendered = { userId: UserId } & Exclude<FakeUser, string>;
 

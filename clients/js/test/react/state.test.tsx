@@ -84,13 +84,17 @@ test("data of a member is compared by value, and other data replaces it", async 
       },
     };
   };
-  const Seat = ({ seat }: { seat: number }) => <p>{useRoom("lobby", { join: true, data: { seat } }).count}</p>;
+  const Seat = ({ seat }: { seat: number }) => {
+    return <p>{useRoom("lobby", { join: true, data: seat ? { seat } : undefined }).count}</p>;
+  };
   const { rerender } = renderWith(client, <Seat seat={1} />);
   rerender(<Seat seat={1} />);
   rerender(<Seat seat={2} />);
+  rerender(<Seat seat={0} />);
   expect(calls).toEqual([
     ["join", { seat: 1 }],
     ["setData", { seat: 2 }],
+    ["setData", null],
   ]);
 });
 

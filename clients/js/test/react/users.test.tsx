@@ -131,7 +131,7 @@ test("a hook without a provider says what is missing", () => {
   vi.mocked(console.error).mockImplementation(() => {}); // React reports the error that is expected here
   const end = new AbortController();
   window.addEventListener("error", (event) => event.preventDefault(), { signal: end.signal }); // jsdom prints it, too
-  expect(() => render(<Probe />)).toThrow("need a <PresenceProvider> above them");
+  expect(() => render(<Probe />)).toThrow("missing <PresenceProvider>");
   end.abort();
   vi.mocked(console.error).mockClear();
 });
