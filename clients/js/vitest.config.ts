@@ -25,6 +25,7 @@ export default defineConfig({
   test: {
     projects: [
       {
+        resolve: { alias: { "react-native": `${import.meta.dirname}/test/react-native/stand-in.tsx` } },
         test: {
           name: "core",
           include: ["test/**/*.test.{ts,tsx}"],
