@@ -34,7 +34,12 @@ function native(props: Extract<BaseProviderProps, { url?: string }>, netInfo: Ne
   const { activity, host } = props;
   return {
     activity: activity === false ? (false as const) : { idleAfter: NEVER_S, hiddenAfter: 0, ...activity },
-    host: { onSignal: appSignals(AppState, netInfo), ...host },
+    host: {
+      onSignal: appSignals(AppState, netInfo),
+      onInput: () => () => {}, // `window` of React Native has no events
+      isHidden: () => AppState.currentState === "background",
+      ...host,
+    },
   };
 }
 

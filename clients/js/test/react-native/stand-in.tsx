@@ -8,6 +8,7 @@ type Listener = (state: AppStateStatus) => void;
 const listeners = new Set<Listener>();
 
 export const AppState = {
+  currentState: "active" as AppStateStatus,
   addEventListener(_: "change", listener: Listener) {
     listeners.add(listener);
     return { remove: () => listeners.delete(listener) };
@@ -16,7 +17,10 @@ export const AppState = {
 
 /** Change the state of the application, as its user does. */
 export function change(...states: AppStateStatus[]): void {
-  for (const state of states) for (const listener of [...listeners]) listener(state);
+  for (const state of states) {
+    AppState.currentState = state;
+    for (const listener of [...listeners]) listener(state);
+  }
 }
 
 export function listening(): number {
