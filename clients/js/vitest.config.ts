@@ -1,5 +1,6 @@
 import { transformAsync } from "@babel/core";
 import { defineConfig, type Plugin } from "vitest/config";
+import { documented } from "./test/vue/documented.mjs";
 
 const REACT_TESTS = "test/react/**/*.test.tsx";
 
@@ -25,7 +26,13 @@ export default defineConfig({
   test: {
     projects: [
       {
-        resolve: { alias: { "react-native": `${import.meta.dirname}/test/react-native/stand-in.tsx` } },
+        plugins: [documented],
+        resolve: {
+          alias: {
+            "presenced/vue": `${import.meta.dirname}/src/vue/index.ts`,
+            "react-native": `${import.meta.dirname}/test/react-native/stand-in.tsx`,
+          },
+        },
         test: {
           name: "core",
           include: ["test/**/*.test.{ts,tsx}"],

@@ -28,8 +28,8 @@ export const ENGLISH: Labels = {
   unknown: "Unknown",
   count: "{count} online",
   more: "+{count}",
-  stale: "No connection. What you see may be out of date.",
-  failed: "Could not connect. What you see may be out of date.",
+  stale: "No connection. This may be out of date.",
+  failed: "Could not connect. This may be out of date.",
 };
 
 const UNITS = [

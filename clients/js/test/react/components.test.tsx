@@ -147,7 +147,7 @@ test("the banner is a live region that speaks up after some seconds without a co
   act(() => client.setConnection("connecting")); // the attempts in between do not start the time again
   expect(banner.textContent).toBe("");
   advance(2);
-  expect(banner.textContent).toBe("No connection. What you see may be out of date.");
+  expect(banner.textContent).toBe("No connection. This may be out of date.");
   expect(banner.dataset.state).toBe("stale");
   act(() => client.setConnection("open"));
   expect(banner.textContent).toBe("");
