@@ -1,6 +1,6 @@
 "use client";
 
-import { useCallback, useEffect, useMemo, useRef } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { PresenceClient } from "../client.js";
 import { PresenceError } from "../error.js";
 import type { Registered } from "../index.js";
@@ -20,6 +20,8 @@ export interface RoomOptions {
 export interface RoomState extends Room {
   /** Replace the member's data. Rejects unless this hook has joined. */
   readonly setData: Membership["setData"];
+  /** Why the server refused this member, such as `ROOM_FULL`; null if it did not. */
+  readonly error: PresenceError | null;
   /** The members except this user. */
   readonly others: ReadonlyMap<string, Member>;
 }
@@ -28,40 +30,41 @@ export interface RoomState extends Room {
 export function useRoom(name: string, options: RoomOptions = {}): RoomState {
   const room = useStore(useCallback((client: PresenceClient) => client.room(name), [name]));
   const me = useStore(self, idOf);
-  const setData = useMembership(name, options);
+  const membership = useMembership(name, options);
   const { members } = room;
   const others = useMemo(() => new Map([...members].filter(([key]) => key !== me)), [members, me]);
-  return useMemo(() => ({ ...room, setData, others }), [room, setData, others]);
+  return useMemo(() => ({ ...room, ...membership, others }), [room, membership, others]);
 }
 
-function useMembership(name: string, { join = false, data }: RoomOptions): Membership["setData"] {
+function useMembership(name: string, { join = false, data }: RoomOptions): Pick<RoomState, "setData" | "error"> {
   const client = usePresenceClient();
   const text = JSON.stringify(data);
   const membership = useRef<Membership | null>(null);
   const latest = useRef(text);
+  const [error, setError] = useState<PresenceError | null>(null);
   useEffect(() => {
     if (latest.current === text) return;
     latest.current = text;
-    ignore(membership.current?.setData(JSON.parse(text ?? "null"))); // null removes the data
+    const joined = membership.current;
+    const reject = (refused: PresenceError) => joined === membership.current && setError(refused);
+    joined?.setData(JSON.parse(text ?? "null")).catch(reject); // null removes the data
   }, [text]);
   useEffect(() => {
     if (!join) return;
     const joined = client.join(name, latest.current && JSON.parse(latest.current));
-    ignore(joined.joined); // `joined` of the room shows it
     membership.current = joined;
+    joined.joined.catch((refused) => joined === membership.current && setError(refused)); // not after leaving
     return () => {
       membership.current = null;
+      setError(null);
       joined.leave();
     };
   }, [client, name, join]);
-  return useCallback(async (next) => {
+  const setData = useCallback<Membership["setData"]>(async (next) => {
     if (!membership.current) throw new PresenceError("NOT_A_MEMBER", "pass { join: true } to useRoom");
     await membership.current.setData(next);
   }, []);
-}
-
-function ignore(promise: Promise<void> | undefined): void {
-  promise?.catch(() => {});
+  return useMemo(() => ({ setData, error }), [setData, error]);
 }
 
 const idOf = (own: Self | null) => own && String(own.userId);

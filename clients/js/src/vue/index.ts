@@ -73,6 +73,8 @@ export interface RoomOptions {
 
 export interface RoomState {
   readonly room: Readonly<ShallowRef<Room>>;
+  /** Why the server refused this member, such as `ROOM_FULL`; null if it did not. */
+  readonly error: Readonly<ShallowRef<PresenceError | null>>;
   /** The members except this user. */
   readonly others: ComputedRef<ReadonlyMap<string, Member>>;
   /** Replace the member's data. Rejects unless this component has joined. */
@@ -84,24 +86,33 @@ export function useRoom(name: MaybeRefOrGetter<string>, options: MaybeRefOrGette
   const client = usePresenceClient();
   const room = useStore(() => client.room(toValue(name)));
   const self = useStore(() => client.self);
+  const error = shallowRef<PresenceError | null>(null);
   let membership: Membership | null = null;
+  const reject = (joined: Membership, refused: PresenceError) => {
+    if (joined === membership) error.value = refused; // not after leaving
+  };
   const enter = ([room, join]: readonly [string, boolean], _: unknown, onCleanup: (end: () => void) => void) => {
     if (!join) return;
     const joined = client.join(room, toValue(options).data);
-    joined.joined.catch(() => {}); // `joined` of the room shows it
     membership = joined;
+    joined.joined.catch((refused) => reject(joined, refused));
     onCleanup(() => {
       membership = null;
+      error.value = null;
       joined.leave();
     });
   };
   watch([() => toValue(name), () => toValue(options).join === true] as const, enter, { immediate: true });
   watch(
     () => JSON.stringify(toValue(options).data) ?? "null", // compared by value; null removes the data
-    (data) => membership?.setData(JSON.parse(data)).catch(() => {}),
+    (data) => {
+      const joined = membership;
+      joined?.setData(JSON.parse(data)).catch((refused) => reject(joined, refused));
+    },
   );
   return {
     room,
+    error,
     others: computed(() => {
       const me = String(self.value?.userId);
       return new Map([...room.value.members].filter(([key]) => key !== me));

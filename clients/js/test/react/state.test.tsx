@@ -2,6 +2,7 @@
 import { act } from "@testing-library/react";
 import { useState } from "react";
 import { expect, test } from "vitest";
+import { PresenceError } from "../../src/index.js";
 import { useConnection, useOnlineCount, usePresenceClient, useRoom, useSelf } from "../../src/react/index.js";
 import { fakePresence, probe, renderWith } from "./support.js";
 
@@ -124,14 +125,18 @@ test("useRoom follows another room and a changed `join`", () => {
   expect(client.room("garden").get().joined).toBe(false);
 });
 
-test("a refused membership shows as not joined, without an unhandled rejection", async () => {
+test("a refused membership shows why, until another room is joined", async () => {
   const client = fakePresence({}, { userId: "me" });
-  const refused = Promise.reject(new Error("ROOM_FULL"));
-  client.join = () => ({ joined: refused, setData: () => refused, leave() {} });
-  const { Probe, results } = probe(() => useRoom("lobby", { join: true }));
-  renderWith(client, <Probe />);
+  const join = client.join.bind(client);
+  const refused = Promise.reject(new PresenceError("ROOM_FULL", "the room is full"));
+  client.join = (room) => (room === "lobby" ? { joined: refused, setData: () => refused, leave() {} } : join(room));
+  const Place = ({ name }: { name: string }) => <p>{useRoom(name, { join: true }).error?.code ?? "none"}</p>;
+  const { container, rerender } = renderWith(client, <Place name="lobby" />, { strict: true });
+  expect(container.textContent).toBe("none");
   await act(() => refused.catch(() => {}));
-  expect(results.at(-1)?.joined).toBe(false);
+  expect(container.textContent).toBe("ROOM_FULL");
+  rerender(<Place name="garden" />);
+  expect(container.textContent).toBe("none");
 });
 
 test("an equal room stays the same object when the component renders for another reason", () => {

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type App, createApp, createSSRApp, defineComponent, h, nextTick, reactive, ref, type VNodeChild } from "vue";
 import { renderToString } from "vue/server-renderer";
-import type { UserId } from "../../src/index.js";
+import { PresenceError, type UserId } from "../../src/index.js";
 import { type FakePresence, fakePresence } from "../../src/testing/index.js";
 import {
   providePresence,
@@ -154,6 +154,19 @@ test("useRoom is a member while mounted, and follows its name and data", async (
   app.unmount();
   apps.pop();
   expect(client.room("garden").get().joined).toBe(false);
+});
+
+test("useRoom shows why the server refused the member", async () => {
+  const client = fakePresence();
+  const refused = Promise.reject(new PresenceError("ROOM_FULL", "the room is full"));
+  client.join = () => ({ joined: refused, setData: () => refused, leave() {} });
+  const { container } = mount(client, () => {
+    const { error } = useRoom("lobby", { join: true });
+    return () => error.value?.code;
+  });
+  await refused.catch(() => {});
+  await nextTick();
+  expect(container.textContent).toBe("ROOM_FULL");
 });
 
 test("the first HTML has the statuses, reads nobody afterwards, and hydrates without a mismatch", async () => {
