@@ -1,3 +1,4 @@
+import { PresenceError } from "../error.js";
 import type { Registered } from "../index.js";
 import type { Member, Membership, Room } from "../room.js";
 export interface RoomOptions {
@@ -9,6 +10,8 @@ export interface RoomOptions {
 export interface RoomState extends Room {
     /** Replace the member's data. Rejects unless this hook has joined. */
     readonly setData: Membership["setData"];
+    /** Why the server refused this member, such as `ROOM_FULL`; null if it did not. */
+    readonly error: PresenceError | null;
     /** The members except this user. */
     readonly others: ReadonlyMap<string, Member>;
 }

@@ -3,6 +3,7 @@ import type { ComputedRef, ShallowRef } from "vue";
 import { type MaybeRefOrGetter } from "vue";
 import type { PresenceClient, PresenceOptions } from "../client.js";
 import type { Connection } from "../connection.js";
+import { PresenceError } from "../error.js";
 import { type Registered } from "../index.js";
 import type { Presence, UserId } from "../presence.js";
 import type { Member, Membership, Room } from "../room.js";
@@ -24,6 +25,8 @@ export interface RoomOptions {
 }
 export interface RoomState {
     readonly room: Readonly<ShallowRef<Room>>;
+    /** Why the server refused this member, such as `ROOM_FULL`; null if it did not. */
+    readonly error: Readonly<ShallowRef<PresenceError | null>>;
     /** The members except this user. */
     readonly others: ComputedRef<ReadonlyMap<string, Member>>;
     /** Replace the member's data. Rejects unless this component has joined. */

@@ -1,2 +1,2 @@
-export function check(project: string): string;
+export function check(application: string): string;
 export function emit(module: "esnext" | "commonjs"): Record<string, string>;
