@@ -1,4 +1,4 @@
-"""The hooks of `docs/how-to/connect/react.md`, bundled and run in StrictMode."""
+"""The components of `docs/how-to/connect/react.md`, bundled with the package and run in StrictMode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.support.documents import NODE_MODULES, ROOT
+from tests.support.documents import ROOT
 from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
 from tests.support.program import until
@@ -21,12 +21,14 @@ from websockets.sync.client import connect
 pytestmark = pytest.mark.slow
 
 DOCUMENT = (ROOT / "docs/how-to/connect/react.md").read_text("utf-8")
-REACT = ROOT / "examples/nextjs/node_modules"
+PACKAGE = ROOT / "clients/js"
 
 MAIN = """
 import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
+import { PresenceProvider } from "presenced/react";
 import { App } from "./app.jsx";
+import { Lobby } from "./lobby.jsx";
 import { useOnlineUsers } from "./use-online-users.jsx";
 
 const url = new URLSearchParams(location.search).get("url");
@@ -40,8 +42,11 @@ function Page() {
   return (
     <>
       {which === "v1" && <App user={{ id: "bo" }} url={url} />}
+      {which === "lobby" && <PresenceProvider url={url} userId="bo"><Lobby /></PresenceProvider>}
       {which === "classic" && <Classic />}
-      {["v1", "classic", "nothing"].map((name) => <button key={name} onClick={() => setWhich(name)}>{name}</button>)}
+      {["v1", "lobby", "classic", "nothing"].map((name) => (
+        <button key={name} onClick={() => setWhich(name)}>{name}</button>
+      ))}
     </>
   );
 }
@@ -51,29 +56,34 @@ createRoot(document.getElementById("root")).render(<StrictMode><Page /></StrictM
 
 BUILD = """
 import { build } from "vite";
-const [root, react] = process.argv.slice(1);
+const [root, folder] = process.argv.slice(1);
 await build({
   root, logLevel: "error", mode: "development", define: { "process.env.NODE_ENV": '"development"' },
   oxc: { jsx: { runtime: "automatic" } },
-  resolve: { alias: [{ find: /^(react|react-dom)(\\/.*)?$/, replacement: `${react}/$1$2` }] },
+  resolve: {
+    alias: [
+      { find: /^presenced\\/react$/, replacement: `${folder}/src/react/index.ts` },
+      { find: /^presenced\\/react\\/dots.css$/, replacement: `${folder}/src/react/dots.css` },
+      { find: /^(react|react-dom)(\\/.*)?$/, replacement: `${folder}/node_modules/$1$2` },
+    ],
+  },
   build: { minify: false },
 });
 """
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, module: str) -> Iterator[str]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bundle the files of the page, serve them, and return the URL."""
     folder = tmp_path_factory.mktemp("react")
     for name, code in re.findall(r"<!-- test: file (\S+) -->\n```jsx\n(.*?)```", DOCUMENT, re.DOTALL):
         (folder / name).write_text(code, "utf-8")
-    (folder / "presence.js").write_text(module, "utf-8")
     (folder / "main.jsx").write_text(MAIN, "utf-8")
     (folder / "index.html").write_text(
         '<link rel="icon" href="data:,"><div id="root"></div><script type="module" src="main.jsx"></script>'
     )
-    command = ["node", "--input-type=module", "-e", BUILD, str(folder), str(REACT)]
-    done = subprocess.run(command, cwd=NODE_MODULES.parent, capture_output=True, text=True, check=False)
+    command = ["node", "--input-type=module", "-e", BUILD, str(folder), str(PACKAGE)]
+    done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     handler = functools.partial(_QuietHandler, directory=str(folder / "dist"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
@@ -117,28 +127,56 @@ def statuses(server: ServerProcess) -> list[str]:
     return [change["status"] for change in reversed(found)]
 
 
-def test_the_hook_for_presenced_v1_opens_one_connection_in_strict_mode(page: Page, server: ServerProcess) -> None:
-    expect(page.locator("[data-status]")).to_have_text(["offline", "offline"])
+def dots(page: Page, *names: str) -> None:
+    """Expect these statuses of ada and 7."""
+    shown = page.get_by_role("listitem").get_by_role("img")
+    expect(shown).to_have_count(len(names))
+    for number, name in enumerate(names):
+        expect(shown.nth(number)).to_have_accessible_name(name)
+
+
+def test_the_list_of_friends_opens_one_connection_in_strict_mode(page: Page, server: ServerProcess) -> None:
+    dots(page, "Offline", "Offline")
     with connect(f"{server.websocket_url}?userId=ada", proxy=None):
-        expect(page.locator("[data-status]")).to_have_text(["online", "offline"])
-    expect(page.locator("[data-status]")).to_have_text(["offline", "offline"])
+        dots(page, "Online", "Offline")
+        expect(page.get_by_text("1 of 2 friends, 2 users")).to_be_visible()
+    dots(page, "Offline", "Offline")
+    expect(page.locator(".presenced-last-seen").first).to_have_text("now")
     assert opened(server) == 2, "that of the page and that of ada"
-    page.get_by_role("button", name="Busy").click()
+    page.get_by_role("button", name="busy").click()
     until(lambda: statuses(server)[-1] == "busy")
+    expect(page.get_by_role("button", name="auto")).to_be_visible()
     server.kill()
-    expect(page.get_by_role("status")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("No connection", timeout=10_000)
     server.start()
-    expect(page.get_by_role("status")).to_be_hidden()
+    expect(page.get_by_role("status")).to_be_empty()
     assert statuses(server) == ["busy"], "nobody saw the user offline, or with another status"
     page.get_by_role("button", name="nothing").click()
-    expect(page.locator("[data-status]")).to_have_count(0)
+    dots(page)
     until(lambda: statuses(server) == ["busy", "offline"])
+
+
+def test_a_room_is_joined_while_its_component_is_mounted(page: Page, server: ServerProcess) -> None:
+    members = f"{server.url}api/v1/rooms/lobby"
+
+    def data() -> list[object]:
+        """Return the data of the members that the server knows."""
+        found = httpx.get(members, trust_env=False).json().get("members", [])
+        return [member.get("data") for member in found]
+
+    page.get_by_role("button", name="lobby").click()
+    expect(page.get_by_role("group")).to_have_accessible_name("1 online")
+    until(lambda: data() == [{"typing": False}])
+    page.get_by_role("button", name="Type to 0 others").click()
+    until(lambda: data() == [{"typing": True}])
+    page.get_by_role("button", name="nothing").click()
+    until(lambda: data() == [])
 
 
 def test_the_hook_for_the_classic_protocol_opens_one_connection_in_strict_mode(
     page: Page, server: ServerProcess
 ) -> None:
-    expect(page.locator("[data-status]")).to_have_count(2)
+    dots(page, "Offline", "Offline")
     before = opened(server)
     page.get_by_role("button", name="classic").click()
     expect(page.locator("#online")).to_be_attached()

@@ -7,6 +7,7 @@
 | fuzz | 30 % | broken requests and frames, with new seeds until the time is over |
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
 | image | some minutes more | the container image is built and started, once |
+| native | some minutes more | the client for React Native, with React Native itself, once |
 
 A part that fails prints what repeats the failure. The others run nevertheless.
 """
@@ -59,6 +60,7 @@ def parts(seed: int, minutes: float) -> list[Part]:
         ),
         Part("kills", [*pytest, "-s", "tests/integration/test_worker_kills.py"], {"PRESENCED_KILLS": str(kills)}),
         Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
+        Part("native", ["npm", "--prefix", "clients/js/native", "run", "soak"], {}),
     ]
 
 

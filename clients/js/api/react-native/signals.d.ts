@@ -1,0 +1,20 @@
+import type { AppStateStatus } from "react-native";
+import type { Host } from "../host.js";
+/** `AppState` of React Native. */
+export interface AppStateLike {
+    addEventListener(type: "change", listener: (state: AppStateStatus) => void): {
+        remove(): void;
+    };
+}
+/** The default export of `@react-native-community/netinfo`. */
+export interface NetInfoLike {
+    addEventListener(listener: (state: {
+        isConnected: boolean | null;
+    }) => void): () => void;
+}
+/**
+ * Return the signals of an application, for `host.onSignal`.
+ *
+ * `inactive` gives none: iOS reports it for the app switcher and for an incoming call, while the person is still there.
+ */
+export declare function appSignals(appState: AppStateLike, netInfo?: NetInfoLike): Host["onSignal"];

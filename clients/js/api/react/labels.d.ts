@@ -1,0 +1,25 @@
+import type { Presence } from "../presence.js";
+/** Texts of the components. They are plain strings, so that server components can pass them. */
+export interface Labels {
+    /** Language of times, as in `Intl`: "en", "de-AT". */
+    language: string;
+    online: string;
+    away: string;
+    busy: string;
+    offline: string;
+    unknown: string;
+    /** Name of a facepile; `{count}` stands for the number of people. */
+    count: string;
+    /** People whom a facepile does not show. */
+    more: string;
+    /** Text of the banner while what is shown may be old. */
+    stale: string;
+    /** Text of the banner when the client has given up. */
+    failed: string;
+}
+export declare const ENGLISH: Labels;
+/** Return a time in the past as words, such as "5 minutes ago", to the minute. */
+export declare function ago(time: number, now: number, language: string): string;
+export declare function counted(label: string, count: number): string;
+/** Return the name in a user's display data, or else the id. */
+export declare function nameOf({ display, userId }: Presence): string;

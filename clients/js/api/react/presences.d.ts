@@ -1,0 +1,10 @@
+import type { Presence, UserId } from "../presence.js";
+type Users = ReadonlyMap<string, Presence>;
+/**
+ * Return several users by `String(id)`, or what `select` makes of them. With `equal`, an equal result does not render
+ * again. `ids` are compared by value, so they may be an inline list.
+ */
+export declare function usePresences<T = Users>(ids: Iterable<UserId>, select?: (all: Users) => T, equal?: (a: T, b: T) => boolean): T;
+/** Return everyone whom this user may see, except users who are offline, or what `select` makes of them. */
+export declare function useEveryone<T = Users>(select?: (all: Users) => T, equal?: (a: T, b: T) => boolean): T;
+export {};

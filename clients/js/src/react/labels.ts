@@ -1,0 +1,63 @@
+import type { Presence } from "../presence.js";
+
+/** Texts of the components. They are plain strings, so that server components can pass them. */
+export interface Labels {
+  /** Language of times, as in `Intl`: "en", "de-AT". */
+  language: string;
+  online: string;
+  away: string;
+  busy: string;
+  offline: string;
+  unknown: string;
+  /** Name of a facepile; `{count}` stands for the number of people. */
+  count: string;
+  /** People whom a facepile does not show. */
+  more: string;
+  /** Text of the banner while what is shown may be old. */
+  stale: string;
+  /** Text of the banner when the client has given up. */
+  failed: string;
+}
+
+export const ENGLISH: Labels = {
+  language: "en",
+  online: "Online",
+  away: "Away",
+  busy: "Busy",
+  offline: "Offline",
+  unknown: "Unknown",
+  count: "{count} online",
+  more: "+{count}",
+  stale: "No connection. This may be out of date.",
+  failed: "Could not connect. This may be out of date.",
+};
+
+const UNITS = [
+  ["year", 31_536_000],
+  ["month", 2_592_000],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+] as const;
+
+const formats: Record<string, Intl.RelativeTimeFormat> = {}; // creating one takes longer than using it
+
+/** Return a time in the past as words, such as "5 minutes ago", to the minute. */
+export function ago(time: number, now: number, language: string): string {
+  formats[language] ??= new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+  const seconds = (now - time) / 1000;
+  for (const [unit, length] of UNITS) {
+    if (seconds >= length) return formats[language].format(-Math.floor(seconds / length), unit);
+  }
+  return formats[language].format(0, "second");
+}
+
+export function counted(label: string, count: number): string {
+  return label.replace("{count}", String(count));
+}
+
+/** Return the name in a user's display data, or else the id. */
+export function nameOf({ display, userId }: Presence): string {
+  const name = (display as { name?: unknown } | undefined)?.name;
+  return typeof name === "string" && name ? name : String(userId);
+}
