@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 pytestmark = pytest.mark.slow
 
 DOCUMENT = (ROOT / "docs/how-to/connect/react.md").read_text("utf-8")
+IDLE_DOCUMENT = (ROOT / "docs/how-to/build/status.md").read_text("utf-8")
 REACT = ROOT / "examples/nextjs/node_modules"
 
 MAIN = """
@@ -65,7 +66,7 @@ await build({
 def site(tmp_path_factory: pytest.TempPathFactory, module: str) -> Iterator[str]:
     """Bundle the files of the page, serve them, and return the URL."""
     folder = tmp_path_factory.mktemp("react")
-    for name, code in re.findall(r"<!-- test: file (\S+) -->\n```jsx\n(.*?)```", DOCUMENT, re.DOTALL):
+    for name, code in re.findall(r"<!-- test: file (\S+) -->\n```jsx?\n(.*?)```", DOCUMENT + IDLE_DOCUMENT, re.DOTALL):
         (folder / name).write_text(code, "utf-8")
     (folder / "presence.js").write_text(module, "utf-8")
     (folder / "main.jsx").write_text(MAIN, "utf-8")
@@ -133,6 +134,18 @@ def test_the_hook_for_presenced_v1_opens_one_connection_in_strict_mode(page: Pag
     page.get_by_role("button", name="nothing").click()
     expect(page.locator("[data-status]")).to_have_count(0)
     until(lambda: statuses(server) == ["busy", "offline"])
+
+
+def test_an_idle_user_is_away_until_the_pointer_moves(browser: Browser, site: str, server: ServerProcess) -> None:
+    page = browser.new_page()
+    page.clock.install()
+    page.goto(f"{site}?url={server.websocket_url}")
+    expect(page.locator("[data-status]")).to_have_text(["offline", "offline"])
+    page.clock.fast_forward("05:01")
+    until(lambda: statuses(server)[-1] == "away")
+    page.mouse.move(50, 50)
+    until(lambda: statuses(server)[-1] == "online")
+    page.close()
 
 
 def test_the_hook_for_the_classic_protocol_opens_one_connection_in_strict_mode(

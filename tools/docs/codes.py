@@ -43,8 +43,9 @@ def codes() -> str:
 
 The server closes a connection with one of these codes (RFC 6455 section 7.4) and a reason in words.
 "Reconnect" says whether the same client, unchanged, should connect again, with back-off and jitter.
-A client also reconnects after an unknown code, and after 1006, which means that there was no close
-frame.
+After 4401, a client fetches a newer token and [tries once
+more](../how-to/auth/index.md#after-4401). A client also reconnects after an unknown code, and after
+1006, which means that there was no close frame.
 
 {table(["code", "name", "meaning", "reconnect"], closes)}
 
