@@ -38,7 +38,7 @@ CurrentUser = Annotated[str, Depends(current_user)]
 @app.post("/presence-token")
 def presence_token(user: CurrentUser) -> dict[str, str]:
     """Return a token with which the page of this user connects to presenced."""
-    now = int(time.time())
+    now = time.time()  # with its fractions: revocations compare it
     claims = {
         "sub": user,
         "iat": now,

@@ -76,7 +76,7 @@ await build({
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bundle the files of the page, serve them, and return the URL."""
     folder = tmp_path_factory.mktemp("react")
-    for name, code in re.findall(r"<!-- test: file (\S+) -->\n```jsx\n(.*?)```", DOCUMENT, re.DOTALL):
+    for name, code in re.findall(r"<!-- test: file (\S+) -->\n```jsx?\n(.*?)```", DOCUMENT + IDLE_DOCUMENT, re.DOTALL):
         (folder / name).write_text(code, "utf-8")
     (folder / "main.jsx").write_text(MAIN, "utf-8")
     (folder / "index.html").write_text(

@@ -52,6 +52,13 @@ async def test_the_command_starts_without_configuration_and_prints_its_urls(tmp_
             assert part in said
 
 
+async def test_with_authentication_the_printed_url_claims_no_user(tmp_path: Path) -> None:
+    async with serve("--auth", "ticket", cwd=tmp_path) as command:
+        said = await command.say("Ctrl+C")
+        assert f"ws://localhost:{command.port}/ws-online-status\n" in said
+        assert "Authentication is by ticket. The token names the user." in said
+
+
 async def test_log_lines_have_the_wording_of_the_contract(tmp_path: Path) -> None:
     heartbeat = ("--heartbeat-interval", "1", "--pong-timeout", "1")
     async with serve("--stats-interval", "0.5", *heartbeat, cwd=tmp_path) as command:

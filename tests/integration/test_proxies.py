@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.support.certificates import trusting
-from tests.support.proxies import proxy
+from tests.support.proxies import free_port, proxy
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server, until, until_all_have_answered
 from tests.support.tokens import KEY, SECRET, call_api, token
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from presenced import PresenceServer
 
@@ -128,6 +129,29 @@ async def test_a_ticket_stream_resumes_through_the_proxy_and_its_secret_is_not_l
     assert "/api/v1/watch" in logged
     assert made not in logged
     assert last.partition(".")[2] not in logged
+
+
+@KINDS
+async def test_tokens_are_in_no_log_of_the_proxy_while_the_server_is_down(kind: str, tmp_path: Path) -> None:
+    """A proxy logs a failed request once more as an error, and each restart of the server makes many of them."""
+    secrets = {name: f"hidden-{name}" for name in ("subprotocol", "query", "header", "event")}
+    with proxy(kind, tmp_path, free_port(), "192.0.2.1") as port:
+        context = trusting(tmp_path / "certificate.pem")
+        with pytest.raises(InvalidStatus, match="502"):
+            await connect(
+                f"wss://127.0.0.1:{port}/ws-online-status?token={secrets['query']}",
+                ssl=context,
+                proxy=None,
+                subprotocols=[Subprotocol("presenced.v1"), Subprotocol(f"presenced.token.{secrets['subprotocol']}")],
+                additional_headers={"authorization": f"Bearer {secrets['header']}"},
+            )
+        async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+            url = f"https://127.0.0.1:{port}/api/v1/watch?token={secrets['query']}&lastEventId={secrets['event']}"
+            headers = {"authorization": f"Bearer {secrets['header']}", "last-event-id": secrets["event"]}
+            assert (await client.get(url, headers=headers)).status_code == 502
+    logged = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert "/api/v1/watch" in logged, "the failures are in the access log"
+    assert not [name for name, secret in secrets.items() if secret in logged], logged
 
 
 @pytest.mark.parametrize(("allowed", "status"), [("", 421), ("presence.example.com", 200)])

@@ -99,9 +99,10 @@ def _caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
         ),
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
         ("{$BACKENDS:10.0.0.0/8}", backends),
-        ("log {", f"log {{\n output file {folder}/access.log"),
+        ("\n{\n", "\n{\n admin off\n auto_https disable_redirects\n"),
+        ("\n\n\tlog {", f"\n\n\tlog {{\n output file {folder}/access.log"),
     ):
         assert old in text
         text = text.replace(old, new)
-    (folder / "Caddyfile").write_text(f"{{\n admin off\n auto_https disable_redirects\n}}\n{text}")
+    (folder / "Caddyfile").write_text(text)
     return [found, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]

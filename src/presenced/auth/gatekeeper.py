@@ -13,7 +13,8 @@ The states of one connection, from the accepted handshake to its end:
             v                                                                         v
         refused: 4401, 4403, 1013                                              closed: 4401
 
-A client of a protocol that can warn is warned `auth_warning` seconds before its token expires.
+A client of a protocol that can warn is warned `auth_warning` seconds before its token expires, but not in the first
+quarter of the token's time (`EARLIEST_WARNING`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ from presenced.storage.records import StoredRevocation
 
 Renewed = Callable[[BadToken | None], None]
 
+EARLIEST_WARNING = 0.25
+"""Part of a token's time that passes before its client is warned.
+
+Without this bound, a client whose tokens last no longer than `auth_warning` would be warned immediately after each
+newer token. It would request tokens without pause, and exceed its rate of requests.
+"""
+
 
 class GatekeeperListener(Protocol):
     """Receiver of the gatekeeper's decisions: the node."""
@@ -62,7 +70,7 @@ class GatekeeperListener(Protocol):
 class _Admitted:
     """An admitted connection."""
 
-    __slots__ = ("bucket", "ends", "is_verifying", "principal", "warned")
+    __slots__ = ("begins", "bucket", "ends", "is_verifying", "principal", "warned")
 
     def __init__(self, principal: Principal, now: Instant) -> None:
         self.is_verifying = False
@@ -75,6 +83,7 @@ class _Admitted:
         """Set the principal of the newest token."""
         self.principal = principal
         self.warned = False
+        self.begins = now.monotonic
         self.ends: float | None = None
         """Monotonic seconds, so that a step of the wall clock afterwards changes nothing."""
         if principal.expires_at is not None:
@@ -327,7 +336,8 @@ class Gatekeeper:
         if admitted is None or admitted.ends is None:
             self._deadlines.cancel(connection)
         elif connection.protocol.warns and not admitted.warned:
-            self._set_deadline(connection, admitted.ends - self._settings.auth_warning)
+            earliest = admitted.begins + (admitted.ends - admitted.begins) * EARLIEST_WARNING
+            self._set_deadline(connection, max(admitted.ends - self._settings.auth_warning, earliest))
         else:
             self._set_deadline(connection, admitted.ends)
 

@@ -159,15 +159,16 @@ def _announce(server: PresenceServer) -> None:
         fields = {"url": server.url, "version": __version__, "authentication": server.settings.auth != "none"}
         logs.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})
         return
+    parameter = "?userId=ID" if server.settings.auth == "none" else ""  # with authentication, the token names the user
     if server.settings.auth != "none":
-        safety = f"Authentication is by {server.settings.auth}."
+        safety = f"Authentication is by {server.settings.auth}. The token names the user."
     elif is_loopback(host):
         safety = "Authentication is off: a client may claim any user id. So the server listens on loopback only."
     else:
         safety = "WARNING: authentication is off, and other machines may connect. Anyone may claim any user id."
     banner = (
         f"presenced {__version__}\n\n"
-        f"  WebSocket  {server.url}?userId=ID\n"
+        f"  WebSocket  {server.url}{parameter}\n"
         f"  Test page  {web}/\n"
         f"  HTTP API   {web}/docs\n"
         f"  Health     {web}/healthz   {web}/readyz\n"

@@ -88,7 +88,11 @@ class AuthenticationSettings(Section, title="Authentication"):
     outgoing_private: bool = Field(False, description="Allow outgoing requests to private addresses, and without TLS.")
     auth_timeout: Seconds = Field(10, gt=0, le=600, description="Seconds that a client has to authenticate.")
     auth_warning: Seconds = Field(
-        60, ge=0, le=3600, description="Seconds before a token expires at which clients of presenced.v1 are warned."
+        60,
+        ge=0,
+        le=3600,
+        description="Seconds before a token expires at which clients of presenced.v1 are warned. A quarter of the "
+        "token's time passes first, so a token may be shorter than this.",
     )
     max_unauthenticated: int = Field(
         1000, ge=1, le=1_000_000, description="Maximum number of unauthenticated connections."

@@ -260,6 +260,19 @@ def test_the_expiry_of_a_token_is_announced_and_closes_the_connection(harness: G
     assert why(ada) == why(classic) == (Close.UNAUTHORIZED, "the token has expired")
 
 
+def test_a_client_of_short_tokens_is_not_warned_immediately_after_each(harness: GatekeeperHarness) -> None:
+    ada = harness.open("ada:40")  # `auth_warning` is 60 s
+    harness.clock.advance(9.8)
+    assert "AUTH_EXPIRING" not in types(ada)
+    harness.clock.advance(0.4)
+    assert types(ada).count("AUTH_EXPIRING") == 1
+    harness.auth(ada, "ada:50", id=1)  # 39.8 s from now
+    harness.clock.advance(9.5)
+    assert types(ada).count("AUTH_EXPIRING") == 1
+    harness.clock.advance(1)
+    assert types(ada).count("AUTH_EXPIRING") == 2
+
+
 def test_a_newer_token_prolongs_the_connection(harness: GatekeeperHarness) -> None:
     ada, classic = harness.open("ada:100"), harness.open("bo:100", subprotocol="")
     harness.clock.advance(60)
