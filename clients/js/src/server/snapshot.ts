@@ -1,0 +1,36 @@
+import { PresenceError } from "../error.js";
+import type { InitialPresence, UserId } from "../presence.js";
+import type { RequestOptions, ServerOptions } from "./request.js";
+import type { Endpoints } from "./rest.js";
+
+/** Maximum number of users in one request. */
+const MAX_USERS = 1000;
+
+export interface SnapshotOptions extends RequestOptions {
+  /** User for whom the page is: it contains only what this user may see. Without it, it contains everything. */
+  viewer?: UserId;
+}
+
+/** Return the users for the first HTML, or none if the server does not answer soon. */
+export async function snapshot(
+  rest: Endpoints,
+  server: ServerOptions,
+  ids: Iterable<UserId>,
+  { signal, timeout = 1, retries = 0, ...about }: SnapshotOptions = {},
+): Promise<InitialPresence> {
+  const wanted = [...ids];
+  const at = Date.now();
+  const requests = [];
+  while (wanted.length) {
+    requests.push(rest.queryUsers({ users: wanted.splice(0, MAX_USERS), ...about }, { signal, timeout, retries }));
+  }
+  try {
+    const found = await Promise.all(requests);
+    // Few users may know causes, and without a viewer the server sends them.
+    return { at, users: found.flatMap(({ users }) => users.map(({ cause, ...user }) => user)) };
+  } catch (error) {
+    if (!(error instanceof PresenceError)) throw error; // the caller aborted it, or Next.js prerenders
+    (server.onError ?? console.warn)(error);
+    return { at, users: [] };
+  }
+}
