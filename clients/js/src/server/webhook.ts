@@ -75,7 +75,7 @@ export async function verifyWebhook(
       // A time that is no number makes the comparison false.
       if (fits && Math.abs(Date.now() / 1000 - Number(time)) <= TOLERANCE_S) {
         const { type, data } = JSON.parse(body);
-        return { type, events: data.events ?? [] };
+        return { type, events: data?.events ?? [] };
       }
     }
   }
