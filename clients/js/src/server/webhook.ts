@@ -10,7 +10,7 @@ const TOLERANCE_S = 300;
 /** The server sends two while its secret is being replaced. More would only cost the receiver time. */
 const MAX_SIGNATURES = 10;
 
-interface Event<Type extends string, Data> {
+interface Event<Type, Data> {
   /** The same for all receivers and in every retry. */
   readonly id: string;
   readonly type: Type;
@@ -34,8 +34,11 @@ export interface RoomEventData {
 
 /** A change. Later versions may send other types, so answer them with 2xx, too. */
 export type WebhookEvent =
-  | Event<"user.online" | "user.offline" | "user.status_changed", UserEventData>
-  | Event<"room.occupied" | "room.vacated", RoomEventData>;
+  | Event<"user.online", UserEventData>
+  | Event<"user.offline", UserEventData>
+  | Event<"user.status_changed", UserEventData>
+  | Event<"room.occupied", RoomEventData>
+  | Event<"room.vacated", RoomEventData>;
 
 /** The events of one request. */
 export interface WebhookBatch {
