@@ -19,18 +19,19 @@ export async function snapshot(
   { signal, timeout = 1, retries = 0, ...about }: SnapshotOptions = {},
 ): Promise<InitialPresence> {
   const wanted = [...ids];
-  const at = Date.now();
   const requests = [];
   while (wanted.length) {
     requests.push(rest.queryUsers({ users: wanted.splice(0, MAX_USERS), ...about }, { signal, timeout, retries }));
   }
+  const users: object[] = [];
   try {
-    const found = await Promise.all(requests);
-    // Few users may know causes, and without a viewer the server sends them.
-    return { at, users: found.flatMap(({ users }) => users.map(({ cause, ...user }) => user)) };
+    for (const found of await Promise.all(requests)) {
+      // Few users may know causes, and without a viewer the server sends them.
+      for (const { cause, ...user } of found.users) users.push(user);
+    }
   } catch (error) {
     if (!(error instanceof PresenceError)) throw error; // the caller aborted it, or Next.js prerenders
     (server.onError ?? console.warn)(error);
-    return { at, users: [] };
   }
+  return { at: Date.now(), users }; // not read earlier: Next.js refuses to prerender a time before the first request
 }
