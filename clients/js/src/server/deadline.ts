@@ -30,8 +30,11 @@ export function deadline(seconds: number, outer: AbortSignal | undefined): Deadl
 
 /** Resolve after a time. Reject with the signal's reason if it aborts. */
 export async function sleep(seconds: number, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
   const limit = deadline(seconds, signal);
-  if (!limit.signal.aborted) await new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
+  await new Promise((resolve) => {
+    limit.signal.onabort = resolve;
+  });
   limit.end();
   signal?.throwIfAborted();
 }

@@ -71,12 +71,11 @@ export async function request<T>(server: ServerOptions, call: Call, options: Req
       error = problemError(content as ProblemDocument, response);
       waitS = Number(response.headers.get("retry-after"));
     } catch (cause) {
-      const { aborted, reason } = limit.signal;
       limit.end();
       signal?.throwIfAborted();
       // Next.js ends the prerendering of a page by throwing out of `fetch`. It recognises its errors by `digest`.
       if ((cause as { digest?: string }).digest) throw cause;
-      error = cause instanceof PresenceError ? cause : unreachable(url, aborted ? reason : cause);
+      error = cause instanceof PresenceError ? cause : unreachable(url, cause);
     }
     const isFinal = attempt >= retries || (waitS > MAX_RETRY_AFTER_S && retries < Infinity);
     if (!error.retryable || isFinal) throw error;
