@@ -124,6 +124,36 @@ test("an abort rejects with its reason, before a request, during it and between 
   }
 });
 
+test("an abort just after a refusal is not missed", async () => {
+  const controller = new AbortController();
+  const fetch = async () => {
+    const response = problem("UNAVAILABLE", 503, true, { "retry-after": "5" });
+    return Object.assign(response, { text: () => response.json().then((content) => abortedWith(content)) });
+  };
+  const abortedWith = (content: object) => {
+    controller.abort();
+    return JSON.stringify(content);
+  };
+  const error = await failure(server({ fetch, sent: [] }).getCounts({}, { signal: controller.signal }));
+  expect(error).toMatchObject({ name: "AbortError" });
+});
+
+test("a stream may be silent for longer than the timeout, and ends with its signal", async () => {
+  const controller = new AbortController();
+  let ended: unknown;
+  const fetch: typeof globalThis.fetch = async (_, init) => {
+    init?.signal?.addEventListener("abort", () => {
+      ended = init.signal?.reason;
+    });
+    return new Response("event: snapshot", { headers: { "content-type": "text/event-stream" } });
+  };
+  await server({ fetch, sent: [] }).watch({ everyone: true }, { signal: controller.signal });
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(ended).toBeUndefined();
+  controller.abort("enough");
+  expect(ended).toBe("enough");
+});
+
 test("a signal that lives long keeps no listener of finished requests", async () => {
   const { signal } = new AbortController();
   const added = vi.spyOn(signal, "addEventListener");

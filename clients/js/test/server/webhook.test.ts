@@ -74,6 +74,7 @@ test.each([
   ["no signature", "", TIME],
   ["a signature without its version", sign(BATCH).slice(3), TIME],
   ["a signature of another version", sign(BATCH).replace("v1", "v1a"), TIME],
+  ["a signature of a later version", sign(BATCH).replace("v1", "v2"), TIME],
   ["the beginning of a signature", sign(BATCH).slice(0, 20), TIME],
   ["a signature that is not Base64", "v1,é", TIME],
   ["the right signature after too many others", `${"v1,AAAA ".repeat(10)}${sign(BATCH)}`, TIME],
@@ -83,6 +84,11 @@ test.each([
 ])("%s is refused", async (_, signature, time) => {
   const headers = { "webhook-id": ID, "webhook-timestamp": String(time), "webhook-signature": signature };
   await expect(verifyWebhook({ headers, body: BATCH }, SECRET)).rejects.toMatchObject({ code: "BAD_SIGNATURE" });
+});
+
+test("a line break after the secret does not turn a forgery into a mistake of the receiver", async () => {
+  const forged = verifyWebhook(request(BATCH, sign(BATCH, OTHER_SECRET)), `${SECRET}\n`);
+  await expect(forged).rejects.toMatchObject({ code: "BAD_SIGNATURE" });
 });
 
 test("a request of 5 minutes ago is accepted", async () => {
@@ -95,10 +101,15 @@ test("a request without headers is refused", async () => {
   await expect(verifyWebhook(bare, SECRET)).rejects.toMatchObject({ code: "BAD_SIGNATURE" });
 });
 
-test.each([undefined, "", "whsec_", "whsec_c2hvcnQ=", "whsec_***", SECRET.slice(6)])(
-  "the secret %j is a mistake of the receiver, which the error does not show",
-  async (secret) => {
-    const refused = verifyWebhook(request(BATCH, sign(BATCH)), secret as string);
-    await expect(refused).rejects.toThrow(new TypeError("secret: expected whsec_ and Base64"));
-  },
-);
+test.each([
+  undefined,
+  "",
+  "whsec_",
+  "whsec_c2hvcnQ=",
+  "whsec_***",
+  SECRET.slice(6),
+  SECRET.replace("whsec_", "secret"),
+])("the secret %j is a mistake of the receiver, which the error does not show", async (secret) => {
+  const refused = verifyWebhook(request(BATCH, sign(BATCH)), secret as string);
+  await expect(refused).rejects.toThrow(new TypeError("secret: expected whsec_ and Base64"));
+});
