@@ -17,7 +17,7 @@ import {
 import { newKey, Presenced, PYTHON, until } from "./presenced.js";
 import { faults } from "./schemas.js";
 
-vi.setConfig({ testTimeout: 60_000 }); // processes start, and a request may wait for the database
+vi.setConfig({ testTimeout: 120_000 }); // processes start, and a request may wait for the database
 
 const JWT_KEY = "a secret of forty characters, or nearly so";
 const WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -58,7 +58,8 @@ beforeAll(async () => {
   tickets = new Presenced({ ...keys, PRESENCED_AUTH: "ticket" });
   await Promise.all([server.start(), tickets.start()]);
   presence = presenceServer({ url: server.url, apiKey: admin.key });
-}, 90_000);
+  await presence.getLastSeen({ userId: "nobody" }, { retries: 20 }); // the database starts after the server
+}, 180_000);
 
 afterAll(async () => {
   receiver.close();

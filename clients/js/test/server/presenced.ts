@@ -81,7 +81,7 @@ export function newKey(scope: "read" | "write" | "admin"): { key: string; entry:
 
 /** Wait until the condition holds. */
 export async function until(condition: () => unknown, what: string): Promise<void> {
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + 60_000;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
