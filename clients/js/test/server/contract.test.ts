@@ -14,6 +14,7 @@ import {
   verifyWebhook,
   type WebhookEvent,
 } from "../../src/server/index.js";
+import { join, readUntil } from "./clients.js";
 import { newKey, Presenced, PYTHON, until } from "./presenced.js";
 import { faults } from "./schemas.js";
 
@@ -66,35 +67,10 @@ afterAll(async () => {
   await Promise.all([server.remove(), tickets.remove()]);
 });
 
-/** Read an event stream until it contains the text, and close it. */
-async function readUntil(stream: ReadableStream<Uint8Array>, text: string): Promise<string> {
-  const decoder = new TextDecoder();
-  let read = "";
-  for await (const part of stream as unknown as AsyncIterable<Uint8Array>) {
-    read += decoder.decode(part, { stream: true });
-    if (read.includes(text)) return read;
-  }
-  throw new Error(`it ended without ${text}: ${read}`);
-}
-
-/** Connect a client of the user, and let it join a room. */
-async function join(userId: string, room: string): Promise<void> {
-  const { default: WebSocket } = await import("ws" as string); // it has no types
-  const headers = { authorization: `Bearer ${await signToken({ userId, tokenId: "t1" }, JWT_KEY)}` };
-  const socket = new WebSocket(`${server.url.replace("http", "ws")}ws-online-status?device=test`, "presenced.v1", {
-    headers,
-  });
-  socket.on("open", () => socket.send(JSON.stringify({ type: "JOIN", id: 1, room, data: { role: "host" } })));
-  await new Promise<void>((resolve, reject) => {
-    socket.on("error", reject);
-    socket.on("message", (text: Buffer) => JSON.parse(text.toString()).type === "ACK" && resolve());
-  });
-}
-
 test("every method gets what its type promises", async () => {
   const userId = "ada/å 1";
   const source = "calendar";
-  await join(userId, "lobby");
+  await join(server.url, await signToken({ userId, tokenId: "t1" }, JWT_KEY), "lobby");
   await until(async () => (await presence.listPastSessions({ userId })).sessions.length > 0, "the stored session");
   const results: { [K in keyof Operations]?: unknown } = {
     announce: await presence.announce({ userId, online: true }),
