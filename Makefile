@@ -3,9 +3,9 @@ PY = .venv/bin/python
 
 setup: ; @tools/setup
 format: setup ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
-lint: setup ; .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/codespell
-types: setup ; .venv/bin/mypy && tests/js/node_modules/.bin/tsc -p tests/js
-js: setup ; npm --prefix tests/js --silent test
+lint: setup ; .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/codespell && npm --prefix clients/js --silent run lint
+types: setup ; .venv/bin/mypy && tests/js/node_modules/.bin/tsc -p tests/js && npm --prefix clients/js --silent run types
+js: setup ; npm --prefix tests/js --silent test && npm --prefix clients/js --silent test
 unit: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/unit tests/features
 property: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/property
 check: ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 setup property unit types js lint
@@ -16,6 +16,6 @@ docs: setup ; $(PY) -m tools.docs
 site: setup ; $(PY) -m tools.site
 build: setup ; $(PY) -m build
 bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && $(PY) -m benchmarks
-clean: ; rm -rf benchmarks/peers/node_modules .venv build dist site tests/js/node_modules tests/prisma/node_modules examples/nextjs/node_modules examples/nextjs/.next .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
+clean: ; rm -rf benchmarks/peers/node_modules .venv build dist site tests/js/node_modules clients/js/node_modules clients/js/dist tests/prisma/node_modules examples/nextjs/node_modules examples/nextjs/.next .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
 
 .PHONY: setup format lint types js unit property check test soak simulate docs site build bench clean

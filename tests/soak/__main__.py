@@ -6,6 +6,7 @@
 | property | 25 % | rules against naive models, with more examples than `make test` |
 | fuzz | 30 % | broken requests and frames, with new seeds until the time is over |
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
+| runtimes | seconds more | the built npm package in Node.js, Bun and Deno, which are fetched |
 | image | some minutes more | the container image is built and started, once |
 | native | some minutes more | the client for React Native, with React Native itself, once |
 
@@ -29,6 +30,12 @@ EXAMPLES_PER_MINUTE = 0.5
 
 KILLS_PER_MINUTE = 15
 """Number of kills in one minute (measured: 20 in 75 s)."""
+
+RUNTIMES = (
+    "npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && cd clients/js && "
+    "npm exec --yes --package=deno@2.9.6 -- npx vitest run test/server/runtimes.test.ts"
+)
+"""Command that runs the npm package in each runtime."""
 
 
 class Part(NamedTuple):
@@ -59,6 +66,7 @@ def parts(seed: int, minutes: float) -> list[Part]:
             {"PRESENCED_FUZZ_SECONDS": f"{fuzz_seconds:g}", "PRESENCED_FUZZ_SEED": str(seed)},
         ),
         Part("kills", [*pytest, "-s", "tests/integration/test_worker_kills.py"], {"PRESENCED_KILLS": str(kills)}),
+        Part("runtimes", ["sh", "-c", RUNTIMES], {"PRESENCED_RUNTIMES": "node bun deno"}),
         Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
         Part("native", ["npm", "--prefix", "clients/js/native", "run", "soak"], {}),
     ]

@@ -1,0 +1,57 @@
+/** Compare the size of each entry, minified and gzipped without its peers, with its budget. Fail if one is above. */
+
+import { existsSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const PEERS = ["react", "react-dom", "react/jsx-runtime", "react-native", "vue"];
+
+/** `source` is a file that exists once the entry is built. `beyond`: code whose size is subtracted. KB is 1,000 bytes. */
+const BUDGETS = [
+  { name: "createPresence", kb: 7.0, source: "session", code: 'export { createPresence } from "./index.js"' },
+  {
+    name: "/react, all",
+    kb: 9.0,
+    source: "react/index",
+    code: 'export * from "./index.js"; export * from "./react/index.js"',
+  },
+  {
+    name: "/tabs, beyond the core",
+    kb: 2.0,
+    source: "tabs/index",
+    code: 'export { createPresence } from "./index.js"; export * from "./tabs/index.js"',
+    beyond: 'export { createPresence } from "./index.js"',
+  },
+  {
+    name: "verifyWebhook",
+    kb: 0.6,
+    source: "server/webhook",
+    code: 'export { verifyWebhook } from "./server/index.js"',
+  },
+  { name: "/server, all", kb: 3.0, source: "server/index", code: 'export * from "./server/index.js"' },
+];
+
+async function size(contents) {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: "src", loader: "ts" },
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    external: PEERS,
+    write: false,
+    logLevel: "error",
+  });
+  return gzipSync(outputFiles[0].contents, { level: 9 }).length / 1000;
+}
+
+for (const { name, kb, source, code, beyond } of BUDGETS) {
+  const label = name.padEnd(24);
+  if (!existsSync(`src/${source}.ts`)) {
+    console.log(`${label}skipped: src/${source}.ts does not exist yet`);
+    continue;
+  }
+  const measured = (await size(code)) - (beyond ? await size(beyond) : 0);
+  console.log(`${label}${measured.toFixed(2)} KB of ${kb.toFixed(1)} KB${measured > kb ? ": TOO LARGE" : ""}`);
+  if (measured > kb) process.exitCode = 1;
+}
