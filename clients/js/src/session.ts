@@ -211,7 +211,10 @@ export function createSession(host: Host, desired: DesiredState) {
     /** Go on with the session of the page before its reload. Without a position, the server sends everything again. */
     restore(saved: SavedSession) {
       sessionId = saved.sessionId;
-      for (const [scope, bits] of saved.agreed) requests.agreed.set(scope, bits);
+      for (const [scope, bits] of saved.agreed) {
+        requests.agreed.set(scope, bits);
+        if (bits & JOIN) rooms.setJoined(nameOf(scope), true);
+      }
       for (const [scope, data] of saved.data) requests.sentData.set(scope, data);
     },
 
