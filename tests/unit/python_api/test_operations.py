@@ -255,11 +255,11 @@ async def test_an_unavailable_database_is_an_exception() -> None:
 
 
 REFUSED: list[tuple[type[Exception], str, Callable[[Any], Any]]] = [
-    (BadUserId, "userId is empty", lambda server: server.presence("")),
+    (BadUserId, "userId is empty; an id has", lambda server: server.presence("")),
     (BadUserId, "userId must be a string or a whole number", lambda server: server.presence(1.5)),
     (BadUserId, "userId must not contain|which ids must not", lambda server: server.announce("a\nb")),
     (BadUserId, "is a variable not set", lambda server: server.set_status("undefined", "busy")),
-    (BadUserId, "viewer is empty", lambda server: server.online(viewer="")),
+    (BadUserId, "viewer is empty; an id has", lambda server: server.online(viewer="")),
     (BadParameter, "at status; allowed are auto", lambda server: server.set_status("ada", "offline")),
     (BadParameter, "length <= 140 - at text", lambda server: server.set_status("ada", "busy", text="x" * 141)),
     (BadParameter, "text must not contain", lambda server: server.set_status("ada", "busy", text="a\nb")),

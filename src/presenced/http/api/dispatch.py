@@ -51,7 +51,7 @@ from presenced.errors import (
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
 from presenced.http.api.requests import Nothing, checked_name
 from presenced.http.api.routes import ENDPOINTS, TOKENS
-from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response, without_example
+from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.strict_json import EXTENSION, explained, no_field, read
@@ -118,7 +118,7 @@ async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
     except ProblemError as error:
         return problem_response(error.problem, error.detail, error.headers)
     except BadUserId as error:
-        return problem_response(Problem.BAD_BODY, without_example(error))
+        return problem_response(Problem.BAD_BODY, str(error))
     except (BadClaim, BadParameter) as error:
         problem = Problem.BAD_BODY if endpoint.takes_body else Problem.BAD_PARAMETER
         return problem_response(problem, str(error))

@@ -134,7 +134,7 @@ def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
             1,
         ),
         ('{"type":"JOIN","data":' + "[" * 30_000 + "]" * 30_000 + ',"id":1}', Fault.BAD_JSON, "nested", None),
-        ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty", 1),
+        ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty; an id has 1 to 128", 1),
         ('{"type":"JOIN","room":"","id":1}', Fault.BAD_REQUEST, "length >= 1 - at `room`", 1),
         ('{"type":"JOIN","room":"a\\nb","id":1}', Fault.BAD_REQUEST, "name must not contain U+000A", 1),
         ('{"type":"LEAVE","room":"r","id":1}', Fault.NOT_A_MEMBER, "not in the room r", 1),
