@@ -207,7 +207,7 @@ Programs that only need to know who is online now should ask the [HTTP API](http
 - **`status` may be stale.** If a server and its storage worker are killed together, its users stay
   online in the table until a server with the same `node` starts. Trust only rows of
   [running servers](#users-who-are-online).
-- **Visibility is yours.** The tables do not know who may see whom.
+- **Check visibility yourself.** The tables contain no rules for which users a viewer may see.
 - **New columns.** A later version may add tables and columns. [Compatibility](compatibility.md)
   says what stays.
 

@@ -253,7 +253,7 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value for an error message, without passwords and queries: it may be a URL meant for another setting."""
+    """Return a value for an error message. It may be a URL, so passwords and queries are removed."""
     text = re.sub("://.*@", "://...@", repr(value))
     text = re.sub(r"(://[^?]*\?).*", r"\1...", text)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -89,7 +89,7 @@ class TimedChoice(NamedTuple):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether only another choice ends it."""
+        """Whether the choice has no expiry, so that only another choice replaces it."""
         return self.ends == inf
 
 
