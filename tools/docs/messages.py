@@ -65,7 +65,7 @@ COMMON = {
     "expiresAt": "Time at which the token expires.",
     "id": "Id of the request, which the answer repeats.",
     "maxWatchedUsers": "Maximum number of users that one session watches by id.",
-    "requestsPerSecond": "Requests per second in the long run.",
+    "requestsPerSecond": "Requests per second on average.",
     "requestBurst": "Requests at once.",
     "maxRooms": "Maximum number of rooms of one session.",
 }

@@ -152,7 +152,7 @@ class LimitSettings(Section, title="Limits for each address and user"):
     """Limits that keep one address or user from using up the server."""
 
     address_rate: Rate = Field(
-        20, gt=0, le=1_000_000, description="Handshakes per second from one address, in the long run."
+        20, gt=0, le=1_000_000, description="Handshakes per second from one address, on average."
     )
     address_burst: int = Field(
         1_000, ge=1, le=10_000_000, description="Maximum number of handshakes from one address at once."
@@ -164,7 +164,7 @@ class LimitSettings(Section, title="Limits for each address and user"):
         0.5,
         gt=0,
         le=1_000_000,
-        description="Failed authentications per second from one address, in the long run. More get 429. Genuine tokens "
+        description="Failed authentications per second from one address, on average. More get 429. Genuine tokens "
         "that have expired do not count.",
     )
     address_failure_burst: int = Field(
@@ -182,7 +182,7 @@ class LimitSettings(Section, title="Limits for each address and user"):
         65_536,
         ge=1024,
         le=1_073_741_824,
-        description="Bytes per second that a client may send, in the long run. Each frame counts as at least 128.",
+        description="Bytes per second that a client may send, on average. Each frame counts as at least 128.",
     )
     input_burst: Bytes = Field(
         1_048_576, ge=1024, le=1_073_741_824, description="Maximum number of bytes that a client may send at once."
@@ -384,7 +384,7 @@ class RoomSettings(Section, title="Sessions and rooms of presenced.v1"):
     room_counts: int = Field(
         5_000, ge=2, le=10_000_000, description="Number of members from which only the count is sent."
     )
-    request_rate: Rate = Field(10, gt=0, le=10_000, description="Requests per second of one client, in the long run.")
+    request_rate: Rate = Field(10, gt=0, le=10_000, description="Requests per second of one client, on average.")
     request_burst: int = Field(50, ge=1, le=100_000, description="Maximum number of requests of a client at once.")
     status_pause: Seconds = Field(
         0.5,

@@ -248,7 +248,7 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
     if str(fault["input"]).startswith("tcp://"):
         hint = " (Kubernetes sets it for a Service called presenced: set enableServiceLinks: false in the pod)"
     elif origin == PORT_ENV:
-        hint = " (hosting platforms set PORT; PRESENCED_PORT and --port go before it)"
+        hint = " (hosting platforms set PORT; PRESENCED_PORT and --port take precedence)"
     return f"{name} can't be {_shown(fault['input'])} (from {origin}): expected {expected(name)}{hint}"
 
 

@@ -106,12 +106,12 @@ class Node:
             connection.protocol.received(connection, message, now)
 
     def paused(self, connection: Connection) -> None:
-        """Handle that the transport of a connection is full."""
+        """Handle a connection whose transport is full."""
         if connection.serial:  # otherwise it has not been admitted
             self.broadcaster.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
-        """Handle that the transport of a connection has drained. That proves that its client is alive."""
+        """Handle a connection whose transport has drained, which proves that its client is alive."""
         connection.heard_at = self.clock.monotonic()
         if connection.serial:
             connection.protocol.drained(connection)

@@ -164,7 +164,7 @@ class User(Generic[C]):
     # State as others see it.
 
     def rooms(self) -> dict[str, bytes]:
-        """Return the rooms of all sessions that are present, with the data given last."""
+        """Return the rooms of all sessions that are present, with the data set last."""
         last: dict[str, MemberData] = {}
         for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
             for room, given in rooms.items():

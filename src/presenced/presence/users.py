@@ -109,7 +109,7 @@ class Users(Generic[C]):
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
-        """Return the rooms in which others should see the user, with the data that was given last."""
+        """Return the rooms in which others should see the user, with the data that was set last."""
         user = self.by_id.get(user_id)
         if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}

@@ -17,7 +17,7 @@ S = TypeVar("S", bound=Struct)
 
 
 def arguments(kind: type[S], **given: object) -> S:
-    """Return the arguments of a call as the request of the HTTP API that they amount to.
+    """Return the arguments of a call as the equivalent request of the HTTP API.
 
     Args:
         given: Values by the names of the fields; None for an omitted one.

@@ -328,7 +328,7 @@ class PresenceOperations:
         """Clear the claim of a source about a user, and return whether there was one.
 
         Args:
-            source: Name of what claimed it.
+            source: Name of the source of the claim.
         """
         return self._operations().service.clear_claim(self._user(user_id, placeholders=True), source)
 

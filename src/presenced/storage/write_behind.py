@@ -244,7 +244,7 @@ class WriteBehind:
         self._flush_later()
 
     def unclaimed(self, user_id: str, source: str) -> None:
-        """Collect that a backend cleared a claim."""
+        """Collect a claim that a backend cleared."""
         self._others[user_id, source] = StoredClaim(user_id, source)
         self._flush_later()
 

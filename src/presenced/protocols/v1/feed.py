@@ -186,7 +186,7 @@ class V1Feed:
     def news(self, connection: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
         """Return snapshots of new subscriptions.
 
-        A connection that is behind is not at their position afterwards: what it missed before is still to come.
+        A connection that is behind is not at their position afterwards: it has not received what it missed before.
         """
         position, snapshots = self._users.journal.position, self._snapshots_for(connection)
         parts = [snapshots.room(name, connection) for name in sorted(rooms)]

@@ -23,7 +23,7 @@ from presenced.presence.visibility import Visibility
 
 
 class Lane(Enum):
-    """How much of what happened matters to a client that was slow."""
+    """Which events a client receives if it was slow."""
 
     STATE = "state"
     """Only the newest event of each key."""
