@@ -150,7 +150,7 @@ class Rooms:
         return self._rooms.get(name)
 
     def after(self, number: int, limit: int) -> list[Room]:
-        """Return the next `limit` rooms after the one with this number, to read and not to change. O(limit).
+        """Return the next `limit` rooms after the one with this number (read-only). O(limit).
 
         A room that has members all the time is in exactly one of successive pages.
         """

@@ -67,7 +67,7 @@ class Users(Generic[C]):
         self.journal = journal
         self.versions = versions
         self.by_id: dict[str, User[C]] = {}
-        """Users by id, to read and not to change. `get_or_add` adds a user."""
+        """Users by id (read-only). `get_or_add` adds a user."""
         self.sessions: dict[str, Session[C]] = {}
         """Sessions that can be resumed, by their ids."""
         self.online_users = 0
@@ -87,7 +87,7 @@ class Users(Generic[C]):
     # Users.
 
     def user(self, user_id: str) -> User[C] | None:
-        """Return the user, to read and not to change; None if unknown."""
+        """Return the user (read-only); None if unknown."""
         return self.by_id.get(user_id)
 
     def status(self, user_id: str) -> Status:

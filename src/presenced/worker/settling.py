@@ -26,7 +26,7 @@ from presenced.worker.rpc import FindAbsent
 
 
 class Settling:
-    """Asks the server page by page which users and rooms, last sent to receivers as present, are absent.
+    """Asks the server page by page which of the users and rooms that receivers believe to be present are absent.
 
     Bounds: one outstanding page.
 

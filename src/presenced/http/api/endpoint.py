@@ -71,7 +71,7 @@ class ApiCall(Generic[Q, B]):
     user_id: str
     """User id in the path; empty if the path has none."""
     name: str
-    """The other name in the path, of a room or a source; empty if the path has none."""
+    """Name of the room or the source in the path; empty if the path has none."""
     query: Q
     body: B
 

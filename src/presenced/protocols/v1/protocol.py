@@ -104,7 +104,7 @@ class V1Protocol(ClientProtocol):
     # Opening.
 
     def started(self, now: Instant) -> None:
-        """Record when users who have not returned since the server started count as gone: after one grace period."""
+        """Give users one grace period from the start of the server to return. After that, the others count as gone."""
         self._settled_at = now.monotonic + self._settings.grace_lost
 
     def connect(self, request: ConnectRequest) -> ConnectParameters:

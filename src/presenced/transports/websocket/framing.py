@@ -20,7 +20,7 @@ SMALL_BYTES = 4096
 """Size of a message up to which the header of its frame is cached by its length."""
 
 WORTH_DEFLATING_BYTES = 1024
-"""Size of a batch of frames from which it is compressed. A smaller one fits one packet either way."""
+"""Minimum size of a batch of frames that is compressed. A smaller one fits one packet either way."""
 
 LEVEL = 1
 """Compression level of zlib. Three times as fast as the default, for 20 % more bytes (`benchmarks/compression.py`)."""
