@@ -205,8 +205,8 @@ Programs that only need to know who is online now should ask the [HTTP API](http
 - **`status` is what others see.** An invisible user is `offline` in `status`. The true choice is in
   `chosen`, so do not show that column to other users.
 - **`status` may be stale.** If a server and its storage worker are killed together, its users stay
-  online in the table until a server with the same `node` starts. Trust only rows of
-  [running servers](#users-who-are-online).
+  online in the table. A server with the same `node` corrects that when it starts. Trust only rows
+  of [running servers](#users-who-are-online).
 - **Check visibility yourself.** The tables contain no rules for which users a viewer may see.
 - **New columns.** A later version may add tables and columns. [Compatibility](compatibility.md)
   says what stays.

@@ -150,7 +150,7 @@ class Directory(Generic[C]):
         """Open a connection of `user_id` (as `presence.identity` returns it).
 
         Args:
-            session_id: A new id for a session that can be resumed; empty for a classic connection, which counts as the
+            session_id: A new id for a session that can be resumed; empty for a classic connection. That counts as the
                 return of the classic connection lost last.
             device: Kind of device; empty if unknown.
             subscription: Subscription of a session that can be resumed.

@@ -212,7 +212,7 @@ class User(Generic[C]):
 
         The second is None if the user has no session of presenced.v1.
         """
-        # This runs at every event, so the common case comes first: users of the classic protocol have presence and
+        # This runs at every event, so the common case comes first. Users of the classic protocol have presence and
         # nothing else, and all of them share two views.
         has_more = self.named or self.claims or self.timed is not None or self.display.data
         if not has_more and self.chosen == AS_DETECTED:

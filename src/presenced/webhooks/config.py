@@ -24,7 +24,7 @@ class WebhookConfig(Struct, frozen=True, array_like=True):
 
     urls: tuple[str, ...]
     secrets: tuple[str, ...]
-    """One or two texts, `whsec_...`."""
+    """One or two strings, `whsec_...`."""
     events: tuple[str, ...] = EVENTS
     """Types of the events to send."""
     allow_private: bool = False

@@ -15,7 +15,7 @@
 Up to step 5 the body may still be in flight. A refusal is therefore raised, and `app` closes the connection with it.
 From step 6 on a refusal is an ordinary response, and the connection stays open for the next request.
 
-The clock is read in step 4, when only the head has arrived, and once more in step 6, because the body may take
+The clock is read in step 4, when only the head has arrived. It is read again in step 6, because the body may take
 `BODY_TIMEOUT_S` in between. `ApiCall.now` is the moment at which the request happens. Nothing below reads the clock
 again, unless the request waited.
 """
@@ -256,7 +256,7 @@ def _lists(kind: type[Struct]) -> frozenset[str]:
 def _body(data: bytes, kind: type[S]) -> S:
     """Return the body; an empty body counts as an empty object."""
     try:
-        data.decode()  # msgspec validates UTF-8 only in the parts that become texts
+        data.decode()  # msgspec validates UTF-8 only in the parts that become strings
         body: S = read(data or b"{}", _decoder(kind), kind)
         return body
     except UnicodeDecodeError as error:
