@@ -123,9 +123,9 @@ class NetworkSettings(Section, title="Origins, TLS and proxies"):
     )
     allowed_hosts: Texts = Field(
         (),
-        description="Names by which clients call this server (Host), like presence.example.com or *.example.com. "
-        "Without authentication the server answers only these, names in origins, localhost and IP addresses. With "
-        "authentication, empty allows every name.",
+        description="Host names that clients use for this server, such as presence.example.com or *.example.com. "
+        "Without authentication the server accepts only these names, names in origins, localhost and IP addresses. "
+        "With authentication, empty allows every name.",
     )
     tls_certificate: FileName = Field("", description="PEM file with the certificate and its chain.")
     tls_key: FileName = Field("", description="PEM file with the certificate's private key, without a password.")

@@ -33,7 +33,7 @@ class Access:
         settings = node.settings
         self._keys = ApiKeys(settings.api_keys)
         self.hosts = AllowedHosts.of(settings)
-        """Names by which requests may call this server."""
+        """Host names that requests may use for this server."""
         self._own_hosts = AllowedHosts.own(settings)
         self._origins = Origins(settings.origins, self.hosts.allow)
         self._is_development = node.gatekeeper is None

@@ -228,7 +228,7 @@ class Node:
         return statistics(self.directory.users, self.connections.by_serial, limit, after, now or self.clock.now())
 
     def drain(self) -> Iterator[float]:
-        """Notify nobody of ends from now on, and close the connections in waves.
+        """Stop notifying others of disconnects, and close the connections in waves.
 
         Returns:
             The waves (`node.shutdown`). Each step closes some connections, and yields the seconds to wait before the

@@ -129,7 +129,7 @@ class Directory(Generic[C]):
         self.since_start = None
 
     def begin_above(self, number: int) -> None:
-        """Give only positions and versions above `number` from now on. An earlier start may have used lower ones."""
+        """Assign only positions and versions above `number` from now on. An earlier start may have used lower ones."""
         self._journal.advance(number)
         self._versions.advance(number)
 
@@ -295,7 +295,8 @@ class Directory(Generic[C]):
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
     def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
-        """End the user's grace periods immediately. No session without a connection can be resumed afterwards."""
+        """End the user's grace periods immediately. Sessions without a connection can no longer be resumed
+        afterwards."""
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING

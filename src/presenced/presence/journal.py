@@ -160,7 +160,7 @@ class Journal:
         return self.position
 
     def advance(self, number: int) -> None:
-        """Give only positions above `number` from now on. An earlier start may have used the lower ones."""
+        """Assign only positions above `number` from now on. An earlier start may have used the lower ones."""
         if self.position == 0:
             self.floor = number
         self.position = max(self.position, number)

@@ -184,7 +184,7 @@ class User(Generic[C]):
 
     @property
     def choice(self) -> Choice:
-        """The choice in force. If both choices choose nothing, it is the permanent one, so clients are shown no end."""
+        """The choice in force. If neither choice sets anything, the permanent one counts, so clients see no end."""
         return self.timed if self.timed is not None and self.has_chosen else self.chosen
 
     @property
