@@ -81,7 +81,7 @@ MAX_LOST_POSITIONS = 100_000
 """Positions that a dead server may have used after it last renewed its row: more than it can use in a second."""
 
 LOST = "lost"
-"""Reason of sessions whose server died."""
+"""End reason of sessions whose server died."""
 
 Row = dict[str, Any]
 

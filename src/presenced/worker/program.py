@@ -159,7 +159,7 @@ class WorkerProgram:
         self._give_up_at = inf
         """Monotonic time after which no failed attempt is repeated."""
         self._reason = LOST
-        """Reason of the sessions that are open when the stream ends."""
+        """End reason of the sessions that are open when the stream ends."""
         self._failing = ""
         """Why the last attempt failed; empty if it succeeded."""
         self._failures = 0
