@@ -192,7 +192,7 @@ async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
                 StoredSession(f"{user}-1", user, f"{user}-1", "", "classic", "", None, FIRST + number, NOW, "closed"),
             ]
         async with database.begin() as connection:
-            await store.sign(connection, NOW, users_)
+            await store.renew(connection, NOW, users_)
             await store.write(connection, records)
     records = []
     for number in range(OF_BUSY):

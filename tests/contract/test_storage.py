@@ -97,7 +97,7 @@ def change(position: int, user_id: str = "ada", status: str = "online", at: int 
 
 async def write(database: AsyncEngine, one_store: Store, *records: Record, at: int = NOW, position: int = 1) -> None:
     async with database.begin() as connection:
-        await one_store.sign(connection, at, position)
+        await one_store.renew(connection, at, position)
         await one_store.write(connection, records)
 
 
@@ -326,7 +326,7 @@ async def test_a_start_closes_open_rows_of_a_dead_process_at_its_last_sign_of_li
 async def test_a_late_start_does_not_override_the_live_state_of_its_server(database: AsyncEngine) -> None:
     """The database may respond when users are back. The waiting records about them have the versions of their time."""
     await write(database, store(database), user("ada", version=7), user("bob", version=9), position=90)
-    soon = NOW + 5000  # by positions, closer to the last sign of life than a start would leave them
+    soon = NOW + 5000  # by positions, closer to the last renewal than a start would leave them
     second = store(database, "two", started=soon)
     live = start_position(soon) + 1
     await write(database, store(database), at=NOW + 4000, position=start_position(NOW) + 20)

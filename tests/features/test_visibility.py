@@ -341,7 +341,9 @@ def test_invalid_visibility_is_refused(given_: Any) -> None:
 
 def test_a_misspelt_restriction_is_refused_with_the_similar_name() -> None:
     """`blok` would block nobody."""
-    with pytest.raises(ValueError, match=r"unknown field blok \(did you mean block\?\); known are watch, rooms, block"):
+    with pytest.raises(
+        ValueError, match=r"unknown field blok \(did you mean block\?\); known fields: watch, rooms, block"
+    ):
         with_grants(Principal("ada"), {"blok": ["eve"]})
     assert with_grants(Principal("ada"), {"x-blok": ["eve"]}) == with_grants(Principal("ada"), {})
 

@@ -75,7 +75,7 @@ async def test_stats_refuse_unknown_parameters() -> None:
     """An ignored `viewer` would not restrict the response."""
     async with server() as running:
         answer = parsed(await ask(running, "/stats?viewer=bo"), 400)
-        assert answer["detail"] == "unknown parameter viewer; known are limit, after"
+        assert answer["detail"] == "unknown parameter viewer; known parameters: limit, after"
         assert parsed(await ask(running, "/stats?x-trace=1"))["totalConnections"] == 0
 
 

@@ -50,7 +50,7 @@ async def test_the_server_works_with_closed_and_full_output(tmp_path: Path, port
         "sh", "-c", command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
     errors = await serve_two_and_stop(process, port)
-    expected = ["presenced: log lines can't be written: No space left on device; the server goes on"]
+    expected = ["presenced: log lines can't be written: No space left on device; the server continues"]
     assert errors.splitlines() == (expected if "full" in redirection else [])
 
 
@@ -60,7 +60,7 @@ async def test_a_broken_pipe_is_reported_once(tmp_path: Path, port: int) -> None
     os.close(writes)
     os.close(reads)
     errors = await serve_two_and_stop(process, port)
-    assert errors == "presenced: log lines can't be written: Broken pipe; the server goes on\n"
+    assert errors == "presenced: log lines can't be written: Broken pipe; the server continues\n"
 
 
 async def test_output_that_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) -> None:

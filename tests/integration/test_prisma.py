@@ -85,7 +85,7 @@ async def fill(url: str, *statements: str) -> None:
         await connection.run_sync(migrate.check)
         for node, epoch, sign_ms, facts in WRITTEN:
             store = Store(dialect="postgresql", node=node, epoch=epoch, started_ms=NOW - 3 * HOUR, history_ms=24 * HOUR)
-            await store.sign(connection, sign_ms, 3)
+            await store.renew(connection, sign_ms, 3)
             await store.write(connection, facts)
         await connection.execute(
             insert(sent_states).values(kind="user", subject="ada", status="busy", version=3, details="")
@@ -108,7 +108,7 @@ def change(position: int, user_id: str, was: str, status: str, text: str = "") -
     return change_of(user_id, position, status, was, "choice", at_ms=at, seen_ms=at, text=text)
 
 
-# The sign of life is in the future, because a slow machine would otherwise consider the server dead.
+# The last renewal is in the future, because a slow machine would otherwise consider the server dead.
 WRITTEN: list[tuple[str, str, int, list[Record]]] = [
     ("alive:3001", "e1", NOW - HOUR, [user("old", "online", NOW - HOUR)]),  # before it was started again
     (

@@ -28,7 +28,7 @@ from tests.support.webhooks import SECRET, Receiver
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from presenced.worker.program import SIGN_S
+from presenced.worker.program import RENEW_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -155,7 +155,7 @@ class Trial:
 
     def may_lose_ms(self) -> int:
         """Return how many milliseconds are lost at most if a process is killed now: the age of the oldest record, the
-        time since the last sign of life, and the longest transaction."""
+        time since the last renewal of the server's row, and the longest transaction."""
         asked_ms = now_ms()
         samples = {
             (sample.name, sample.labels.get("le", "")): sample.value
@@ -169,7 +169,7 @@ class Trial:
             float(bound) for (of, bound), number in samples.items() if of == f"{name}_bucket" and number == all_of_them
         )
         assert slowest < math.inf, "a machine for a test of this"
-        return max(TOLERABLE_MS, int(1000 * (SIGN_S + behind + slowest)) + now_ms() - asked_ms)
+        return max(TOLERABLE_MS, int(1000 * (RENEW_S + behind + slowest)) + now_ms() - asked_ms)
 
     async def settled(self) -> None:
         """Wait until nobody is present, and everything is stored and delivered."""

@@ -65,7 +65,7 @@ COMMON = {
     "expiresAt": "Time at which the token expires.",
     "id": "Id of the request, which the answer repeats.",
     "maxWatchedUsers": "Maximum number of users that one session watches by id.",
-    "requestsPerSecond": "Requests per second in the long run.",
+    "requestsPerSecond": "Requests per second on average.",
     "requestBurst": "Requests at once.",
     "maxRooms": "Maximum number of rooms of one session.",
 }
@@ -99,7 +99,7 @@ _HEAD = """# Messages
 edit this file.*
 
 The pages about [the classic protocol](websocket-classic.md) and [presenced.v1](websocket-v1.md)
-explain the messages. [`asyncapi.yaml`](../../spec/asyncapi.yaml) has the same for programs.
+explain the messages. [`asyncapi.yaml`](../../spec/asyncapi.yaml) is the machine-readable form.
 
 - Messages are JSON objects. The field `type` has the name of the message.
 - A field marked with ? is optional. If it is missing, it is empty.

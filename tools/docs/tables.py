@@ -35,7 +35,7 @@ TABLES: dict[str, tuple[str, str]] = {
     ),
     "presenced_nodes": (
         "One row for each server, by its name in the setting `node`.",
-        "A row of a stopped server is deleted `history_age` after its last sign of life. If that is 0, after a day.",
+        "A row of a stopped server is deleted `history_age` after `sign_ms`. If that is 0, after a day.",
     ),
     "presenced_webhooks": (
         "One row for each event and receiver that is not delivered yet, or cannot be delivered.",
@@ -111,7 +111,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "node": "Name of the server.",
         "epoch": "Start of the server: a new string each time.",
         "started_ms": "Time of the start.",
-        "sign_ms": "Last sign of life. A running server gives one every half second.",
+        "sign_ms": "When the server was last known to run. A running server updates this every half second.",
         "stopped_ms": "Time at which the server stopped; null while it runs.",
         "position": "Highest position or version used so far.",
     },
@@ -205,9 +205,9 @@ Programs that only need to know who is online now should ask the [HTTP API](http
 - **`status` is what others see.** An invisible user is `offline` in `status`. The true choice is in
   `chosen`, so do not show that column to other users.
 - **`status` may be stale.** If a server and its storage worker are killed together, its users stay
-  online in the table until a server with the same `node` starts. Trust only rows of
-  [running servers](#users-who-are-online).
-- **Visibility is yours.** The tables do not know who may see whom.
+  online in the table. A server with the same `node` corrects that when it starts. Trust only rows
+  of [running servers](#users-who-are-online).
+- **Check visibility yourself.** The tables contain no rules for which users a viewer may see.
 - **New columns.** A later version may add tables and columns. [Compatibility](compatibility.md)
   says what stays.
 
@@ -256,7 +256,7 @@ ORDER BY users.user_id
 ```
 
 The list of statuses can use the index, while `status <> 'offline'` cannot. The join leaves out
-users of servers that gave no sign of life for 15 s.
+users of servers that have not updated `sign_ms` for 15 s.
 
 ### Last seen
 

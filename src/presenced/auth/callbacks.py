@@ -89,8 +89,8 @@ class Callback:
         self._free = asyncio.Semaphore(settings.callback_concurrency)
         self._pending = PendingCalls(clock)
         self._cache: BoundedMap[str, AuthResult] = BoundedMap(MAX_CACHED_RESULTS, ttl=settings.callback_cache)
-        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, which the
-        # backend may accept soon.
+        # `callback_url` decides on a token, and a refused token stays refused. `visibility_url` decides on a user,
+        # and the backend may soon decide differently.
         self._caches_refusals = name == "callback_url"
 
     async def stop(self) -> None:

@@ -13,8 +13,8 @@ The states of one connection, from the accepted handshake to its end:
             v                                                                         v
         refused: 4401, 4403, 1013                                              closed: 4401
 
-A client of a protocol that can warn is warned `auth_warning` seconds before its token expires, but not in the first
-quarter of the token's time (`EARLIEST_WARNING`).
+If the protocol can warn a client, it does so `auth_warning` seconds before the token expires. It never does so in the
+first quarter of the token's time (`EARLIEST_WARNING`).
 """
 
 from __future__ import annotations

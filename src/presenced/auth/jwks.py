@@ -1,6 +1,6 @@
 """Keys from the issuer's JWK Set URL (RFC 7517), and when they are requested.
 
-The URL comes from the settings. `jku` and `x5u` in a token are ignored: a server that requests a URL from an unverified
+The URL comes from the settings. `jku` and `x5u` in a token are ignored. A server that requests a URL from an unverified
 token can be pointed at its internal network (CVE-2026-32301).
 
 A background task requests the set. Between requests it is idle:
@@ -26,7 +26,7 @@ A background task requests the set. Between requests it is idle:
 Bounds: anyone can invent tokens, so tokens trigger one request per `MIN_REFETCH_S` and at most `MAX_WAITING_TOKENS`
 wait. A response has at most 256 KiB (`net.http_client`) and at most `keys.MAX_KEYS` usable keys. `MAX_RETIRED_KEYS`
 keys are remembered after they left the set. There is one issuer and one URL, so no key of one issuer can verify a token
-of another (CVE-2026-49998: a cache whose key was the `kid` alone).
+of another. In CVE-2026-49998, the key of a cache was the `kid` alone.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ MAX_WAITING_TOKENS = 1_000
 
 MAX_RETIRED_KEYS = 4
 """Maximum number of keys remembered after they left the set. At the bound the one that left first is evicted. Tokens
-signed with a remembered key are refused, but count as genuine (`BadToken.is_genuine`) and not as guesses: a page that
+signed with a remembered key are refused, but count as genuine (`BadToken.is_genuine`) and not as guesses. A page that
 was left open over a weekend presents such a token."""
 
 _MAY_BE_NEW = ("unknown_key", "signature")
 """Faults of a token whose key may have been added since the last request. A `kid` is optional and chosen by the issuer
-(RFC 7517 section 4.5), so a signature that matches no key is as inconclusive as an unknown `kid`."""
+(RFC 7517 section 4.5). A signature that matches no key is therefore as inconclusive as an unknown `kid`."""
 
 
 class JwksAuthenticator(Authenticator):

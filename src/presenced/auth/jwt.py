@@ -88,7 +88,7 @@ class JwtAuthenticator(Authenticator):
         if algorithm not in ALGORITHMS:
             raise BadToken("algorithm", "the token is not signed by an algorithm that is accepted")
         if "crit" in header:  # RFC 7515 section 4.1.11: an unknown critical header must not be ignored (CVE-2026-32597)
-            raise BadToken("algorithm", "the token has critical headers, of which none is understood")
+            raise BadToken("algorithm", "the token has critical headers that are not supported")
         candidates = _candidates(self.keys, algorithm, key_id)
         for key in candidates:
             try:

@@ -3,9 +3,9 @@ it.
 
     "ticket_" + 256 random bits + mark
 
-The mark is an HMAC of the rest. It grants nothing. It only tells a ticket that this server issued, and that is used,
-expired or from before a restart, from an invented one. Invented tickets are guesses and count against their address;
-genuine ones do not.
+The mark is an HMAC of the rest. It grants nothing. It only proves that this server issued the ticket, even if the
+ticket is used, expired or from before a restart. Invented tickets are guesses and count against their address; genuine
+ones do not.
 """
 
 from __future__ import annotations

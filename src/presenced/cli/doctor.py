@@ -33,7 +33,7 @@ MIN_OPEN_FILES = 10_000
 """Limit of open files below which there is a note: the server refuses connections earlier than most people expect."""
 
 EXPIRY_NOTICE_DAYS = 14
-"""Number of days before a certificate expires from which there is a note."""
+"""Number of days before the expiry of a certificate at which the notes begin."""
 
 MIN_PREFIX_BITS = 8
 """Shortest prefix of a trusted network. A shorter one covers more addresses than any single owner has."""

@@ -100,7 +100,7 @@ class AuthenticationSettings(Section, title="Authentication"):
     api_keys: Texts = Field(
         (),
         description="Keys of your backends for the HTTP API, as `presenced api-key` prints them: scope and digest. "
-        "Without any, the API is open to this machine if `auth` is `none`, and otherwise closed.",
+        "Without keys, the API is open to this machine if `auth` is `none`, and closed otherwise.",
     )
 
     @model_validator(mode="after")
@@ -123,17 +123,17 @@ class NetworkSettings(Section, title="Origins, TLS and proxies"):
     )
     allowed_hosts: Texts = Field(
         (),
-        description="Names by which clients call this server (Host), like presence.example.com or *.example.com. "
-        "Without authentication the server answers only these, names in origins, localhost and IP addresses. With "
-        "authentication, empty allows every name.",
+        description="Host names that clients use for this server, such as presence.example.com or *.example.com. "
+        "Without authentication the server accepts only these names, names in origins, localhost and IP addresses. "
+        "With authentication, empty allows every name.",
     )
     tls_certificate: FileName = Field("", description="PEM file with the certificate and its chain.")
     tls_key: FileName = Field("", description="PEM file with the certificate's private key, without a password.")
     trusted_proxies: Texts = Field((), description="Addresses or networks of proxies that name the client's address.")
     proxy_header: Annotated[Literal["x-forwarded-for", "forwarded"], ValueName("HEADER")] = Field(
         "x-forwarded-for",
-        description="Header in which these proxies name the client. The server ignores the other one, because proxies "
-        "pass it on unchanged.",
+        description="Header in which the trusted proxies name the client. The server ignores the other one, because "
+        "proxies pass it on unchanged.",
     )
     proxy_protocol: bool = Field(False, description="Expect a PROXY protocol header (version 2) on every connection.")
 
@@ -152,7 +152,7 @@ class LimitSettings(Section, title="Limits for each address and user"):
     """Limits that keep one address or user from using up the server."""
 
     address_rate: Rate = Field(
-        20, gt=0, le=1_000_000, description="Handshakes per second from one address, in the long run."
+        20, gt=0, le=1_000_000, description="Maximum number of handshakes per second from one address, on average."
     )
     address_burst: int = Field(
         1_000, ge=1, le=10_000_000, description="Maximum number of handshakes from one address at once."
@@ -164,8 +164,8 @@ class LimitSettings(Section, title="Limits for each address and user"):
         0.5,
         gt=0,
         le=1_000_000,
-        description="Failed authentications per second from one address, in the long run. More get 429. Genuine tokens "
-        "that have expired do not count.",
+        description="Maximum number of failed authentications per second from one address, on average. More get 429. "
+        "Genuine tokens that have expired do not count.",
     )
     address_failure_burst: int = Field(
         50, ge=1, le=1_000_000, description="Maximum number of failed authentications from one address at once."
@@ -182,7 +182,8 @@ class LimitSettings(Section, title="Limits for each address and user"):
         65_536,
         ge=1024,
         le=1_073_741_824,
-        description="Bytes per second that a client may send, in the long run. Each frame counts as at least 128.",
+        description="Maximum number of bytes per second that a client may send, on average. "
+        "Each frame counts as at least 128.",
     )
     input_burst: Bytes = Field(
         1_048_576, ge=1024, le=1_073_741_824, description="Maximum number of bytes that a client may send at once."
@@ -197,7 +198,7 @@ class VisibilitySettings(Section, title="Visibility"):
         description="Users that a user may see. everyone: all. rooms: those in a common room. claims: these, and those "
         "that the token names. callback: these, and those that your backend names.",
     )
-    visibility_url: Url = Field("", description="URL of your backend that answers which users a user may see.")
+    visibility_url: Url = Field("", description="URL of your backend that returns which users a user may see.")
 
     @model_validator(mode="after")
     def _check_visibility(self) -> Self:
@@ -299,7 +300,9 @@ class HeartbeatsSettings(Section, title="Heartbeats and grace periods"):
     """Detection of lost connections, and the time they have to come back."""
 
     heartbeat_interval: Seconds = Field(30, gt=0, le=3600, description="Seconds between two pings of a connection.")
-    pong_timeout: Seconds = Field(10, gt=0, le=3600, description="Seconds in which a client must react to a ping.")
+    pong_timeout: Seconds = Field(
+        10, gt=0, le=3600, description="Seconds within which a client must respond to a ping."
+    )
     grace_going_away: Seconds = Field(
         3,
         ge=0,
@@ -329,8 +332,8 @@ class RequestsSettings(Section, title="Requests and messages"):
         130,
         gt=0,
         le=86_400,
-        description="Seconds for which an HTTP connection may be idle between two requests. Use more than a proxy in "
-        "front of the server waits.",
+        description="Seconds for which an HTTP connection may be idle between two requests. Use a longer time "
+        "than a proxy in front of the server does.",
     )
     max_head_size: Bytes = Field(
         16_384, ge=1024, le=1_048_576, description="Maximum size in bytes of the head of a request."
@@ -349,7 +352,7 @@ class RequestsSettings(Section, title="Requests and messages"):
         30, gt=0, le=3600, description="Seconds after which the server closes a client that reads too slowly."
     )
     write_buffer: Bytes = Field(
-        65_536, ge=1024, le=16_777_216, description="Number of unread bytes from which a client counts as slow."
+        65_536, ge=1024, le=16_777_216, description="Number of unread bytes above which a client counts as slow."
     )
 
 
@@ -359,7 +362,9 @@ class MemorySettings(Section, title="State in memory"):
     log_size: int = Field(
         50_000, ge=2, le=10_000_000, description="Maximum number of changes stored for watchers that are behind."
     )
-    log_age: Seconds = Field(120, gt=0, le=86400, description="Maximum age of these changes in seconds.")
+    log_age: Seconds = Field(
+        120, gt=0, le=86400, description="Maximum age in seconds of changes stored for watchers that are behind."
+    )
     journal_size: int = Field(
         20_000, ge=1, le=10_000_000, description="Maximum number of changes stored for backends that follow them."
     )
@@ -379,19 +384,21 @@ class RoomSettings(Section, title="Sessions and rooms of presenced.v1"):
     snapshot_page: int = Field(500, ge=1, le=10_000, description="Maximum number of users in one page of a snapshot.")
     room_members: int = Field(100_000, ge=1, le=10_000_000, description="Maximum number of members of a room.")
     room_coalesced: int = Field(
-        500, ge=2, le=10_000_000, description="Number of members from which changes are sent once a second."
+        500, ge=2, le=10_000_000, description="Number of members at which a room sends changes once a second."
     )
     room_counts: int = Field(
-        5_000, ge=2, le=10_000_000, description="Number of members from which only the count is sent."
+        5_000, ge=2, le=10_000_000, description="Number of members at which a room sends only their count."
     )
-    request_rate: Rate = Field(10, gt=0, le=10_000, description="Requests per second of one client, in the long run.")
+    request_rate: Rate = Field(
+        10, gt=0, le=10_000, description="Maximum number of requests per second of one client, on average."
+    )
     request_burst: int = Field(50, ge=1, le=100_000, description="Maximum number of requests of a client at once.")
     status_pause: Seconds = Field(
         0.5,
         ge=0,
         le=60,
-        description="Seconds between two changes of a user's status or activity by clients. Of the requests that come "
-        "meanwhile, the last wins.",
+        description="Seconds between two changes of a user's status or activity by clients. Of the requests in "
+        "between, the last one wins.",
     )
 
     @model_validator(mode="after")

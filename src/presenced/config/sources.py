@@ -46,6 +46,9 @@ _ENVIRONMENT_OF_SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UDP)(_.*)?)")
 """Variables that Kubernetes sets in every pod when a Service is called `presenced`. They are not settings."""
 
+_ASSIGNMENT = re.compile(r"""\s*["']?(\w+)["']?\s*=""")
+"""The beginning of a line of TOML that sets a value."""
+
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a helper process: without our settings, because some are secrets.
@@ -146,15 +149,27 @@ def _in_file(file: Path | None, environ: Mapping[str, str], faults: list[str]) -
         path = DEFAULT_FILE
     if path is None:
         return
+    text = read_text(path, "the settings file")
     try:
-        content = tomllib.loads(read_text(path, "the settings file"))
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the settings file {path} is not valid TOML: {error}") from None
+        raise ConfigError(_explain_toml(path, text, error)) from None
     for name, value in content.items():
         if name in Settings.model_fields or name in SECRET_FILES:
             yield _Given(name, value, str(path))
         else:
             faults.append(_unknown(name, f"in {path}"))
+
+
+def _explain_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> str:
+    if str(error).startswith("Cannot overwrite a value"):  # does not name the setting, nor its first line
+        lines: dict[str, int] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if (found := _ASSIGNMENT.match(line)) and (name := found[1]) in (*Settings.model_fields, *SECRET_FILES):
+                if name in lines:
+                    return f"{name} is set twice in {path}, in lines {lines[name]} and {number}: remove one of them"
+                lines[name] = number
+    return f"the settings file {path} is not valid TOML: {error}"
 
 
 def _in_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
@@ -233,12 +248,12 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
     if str(fault["input"]).startswith("tcp://"):
         hint = " (Kubernetes sets it for a Service called presenced: set enableServiceLinks: false in the pod)"
     elif origin == PORT_ENV:
-        hint = " (hosting platforms set PORT; PRESENCED_PORT and --port go before it)"
+        hint = " (hosting platforms set PORT; PRESENCED_PORT and --port take precedence)"
     return f"{name} can't be {_shown(fault['input'])} (from {origin}): expected {expected(name)}{hint}"
 
 
 def _shown(value: object) -> str:
-    """Return a value for an error message, without passwords and queries: it may be a URL meant for another setting."""
+    """Return a value for an error message. It may be a URL, so passwords and queries are removed."""
     text = re.sub("://.*@", "://...@", repr(value))
     text = re.sub(r"(://[^?]*\?).*", r"\1...", text)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

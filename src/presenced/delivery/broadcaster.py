@@ -266,7 +266,7 @@ class Broadcaster:
                 self._end_behind(connection)
                 self.add(connection)
             elif (more := connection.protocol.feed.missed(connection, missed.position)) is not None:
-                assert more.position > missed.position, "a feed that returns no progress would loop for ever"
+                assert more.position > missed.position, "a feed that makes no progress would loop forever"
                 self._behind[connection] = more
             else:
                 connection.close(Close.FELL_BEHIND, "too many changes were missed; connect again")

@@ -33,7 +33,7 @@ class Access:
         settings = node.settings
         self._keys = ApiKeys(settings.api_keys)
         self.hosts = AllowedHosts.of(settings)
-        """Names by which requests may call this server."""
+        """Host names that requests may use for this server."""
         self._own_hosts = AllowedHosts.own(settings)
         self._origins = Origins(settings.origins, self.hosts.allow)
         self._is_development = node.gatekeeper is None
@@ -41,7 +41,7 @@ class Access:
         self._service = service
 
     def allows(self, request: Request, scope: Scope) -> bool:
-        """Return whether the request may do what needs `scope`."""
+        """Return whether the request has the permissions of `scope`."""
         found = self._scope_of(request)
         return found is not None and SCOPES.index(found) >= SCOPES.index(scope)
 
@@ -50,7 +50,7 @@ class Access:
         return self._is_development or self.allows(request, "read")
 
     def check(self, request: Request, scope: Scope, now: Instant) -> None:
-        """Refuse the request unless it may do what needs `scope`.
+        """Refuse the request unless it has the permissions of `scope`.
 
         Raises:
             ProblemError: The request is refused.

@@ -8,7 +8,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from presenced.errors import BadUserId, Problem
+from presenced.errors import Problem
 from presenced.net.problems import MEDIA_TYPE, problem_body
 
 RETRY_AFTER_S = "5"
@@ -36,8 +36,3 @@ def json_response(content: object, status: int = 200) -> Response:
 def problem_response(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a refusal with a problem document."""
     return Response(problem_body(problem, detail), problem.status, headers, MEDIA_TYPE)
-
-
-def without_example(error: BadUserId) -> str:
-    """Return what is wrong with a user id, without the advice how to connect with a valid one."""
-    return str(error).partition(": connect")[0]

@@ -6,8 +6,8 @@
 | failures | `address_failure_rate`, `address_failure_burst` | guesses (below) | 429 for handshakes and the API |
 | connections | `address_connections` | open TCP connections of any kind | 429, and the connection is closed |
 
-Handshakes and failures are token buckets: `burst` at once, `rate` a second in the long run. A failure is an attempt
-that may be a guess: a token that no known key signed, an invented ticket, an unknown API key, or a connection that does
+Handshakes and failures are token buckets: `burst` at once, `rate` a second on average. A failure is an attempt that may
+be a guess. It is a token that no known key signed, an invented ticket, an unknown API key, or a connection that does
 not authenticate in time. An expired or revoked token does not count, because many people share one address and one of
 them must not lock out the others. docs/explanation/security-model.md lists every case.
 

@@ -22,7 +22,7 @@ class Connections:
         self.pace = Pace()
         """Connections adopted per second, in the best second so far."""
         self.by_serial: dict[int, Connection] = {}
-        """Connections by serial number, oldest first, to read and not to change."""
+        """Connections by serial number, oldest first (read-only)."""
         self._last_serial = 0
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self.by_serial))
         metrics.gauge("presenced_max_connections", "Maximum number of open connections.", lambda: self.most)

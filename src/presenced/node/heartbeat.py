@@ -1,7 +1,7 @@
 """The heartbeat: pings every connection and closes those that do not answer.
 
 There is no timer per connection. An interval is divided into `SLICES` ticks, and each connection is in one slice. A
-tick pings the connections of the next slice, and judges those of the slice that was pinged `timeout` ago:
+tick pings the connections of the next slice, and checks those of the slice that was pinged `timeout` ago:
 
     slices     0   1   2   3   4   5   6   7  ...  59
                        ^ judged        ^ pinged now          both move on by one at each tick
@@ -80,7 +80,7 @@ class Sweep(Generic[P]):
             connection.slice = -1
 
     def next_beat_in_ticks(self, connection: P) -> tuple[int, int | None]:
-        """Return in how many ticks `connection` is pinged next, and in how many it is judged if it stays silent.
+        """Return the ticks until `connection` is pinged next, and until it is closed if it stays silent.
 
         The second is None unless it was pinged and has sent nothing since.
         """
@@ -143,7 +143,7 @@ class Heartbeat:
         self._unsent_at_ping.pop(connection, None)
 
     def next_beat(self, connection: Connection) -> Beat:
-        """Return in how many seconds `connection` is pinged next, and closed if it stays silent."""
+        """Return the seconds until `connection` is pinged next, and until it is closed if it stays silent."""
         tick, first = self._sweep.tick_seconds, self._due - self.clock.monotonic()
         ping, silent = self._sweep.next_beat_in_ticks(connection)
         return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)

@@ -106,12 +106,12 @@ class Node:
             connection.protocol.received(connection, message, now)
 
     def paused(self, connection: Connection) -> None:
-        """Handle that the transport of a connection is full."""
+        """Handle a connection whose transport is full."""
         if connection.serial:  # otherwise it has not been admitted
             self.broadcaster.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
-        """Handle that the transport of a connection has drained. That proves that its client is alive."""
+        """Handle a connection whose transport has drained, which proves that its client is alive."""
         connection.heard_at = self.clock.monotonic()
         if connection.serial:
             connection.protocol.drained(connection)
@@ -228,7 +228,7 @@ class Node:
         return statistics(self.directory.users, self.connections.by_serial, limit, after, now or self.clock.now())
 
     def drain(self) -> Iterator[float]:
-        """Notify nobody of ends from now on, and close the connections in waves.
+        """Stop notifying others of disconnects, and close the connections in waves.
 
         Returns:
             The waves (`node.shutdown`). Each step closes some connections, and yields the seconds to wait before the

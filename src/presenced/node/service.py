@@ -223,7 +223,7 @@ class PresenceService:
         return gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)
 
     def issue_ticket(self, user_id: str, lasts: float | None, grants: Any = None, now: Instant | None = None) -> str:
-        """Issue a ticket, with which a client of the user connects once.
+        """Issue a ticket with which a client of the user can connect once.
 
         Args:
             lasts: Maximum number of seconds for the connection; None for no limit.
@@ -277,7 +277,7 @@ class PresenceService:
         return self._node.stats(limit, after, now)
 
     def room(self, name: str) -> Room | None:
-        """Return a room with its members, to read and not to change; None if it has no members."""
+        """Return a room with its members (read-only); None if it has no members."""
         return self._node.rooms.get(name)
 
     def rooms(self, after: int, limit: int) -> list[Room]:
@@ -289,7 +289,7 @@ class PresenceService:
         return self._directory.users.present_after(after, limit)
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
-        """Return the user's sessions that have a connection or are in their grace period, to read and not to change."""
+        """Return the user's sessions that have a connection or are in their grace period (read-only)."""
         user = self._directory.users.user(user_id)
         return [session for session in user.sessions if session.is_present] if user else []
 

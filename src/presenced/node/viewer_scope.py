@@ -66,7 +66,7 @@ class ViewerScope:
         return [change if change is not None and self.sees(change.user_id) else None for change in changes]
 
     def room(self, name: str) -> Room | None:
-        """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
+        """Return a room (read-only); None if it has no members or the viewer may not enter it."""
         return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
 
     def members(self, name: str, after: str, limit: int) -> MembersPage:

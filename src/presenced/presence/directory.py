@@ -129,7 +129,7 @@ class Directory(Generic[C]):
         self.since_start = None
 
     def begin_above(self, number: int) -> None:
-        """Give only positions and versions above `number` from now on. An earlier start may have used lower ones."""
+        """Assign only positions and versions above `number` from now on. An earlier start may have used lower ones."""
         self._journal.advance(number)
         self._versions.advance(number)
 
@@ -150,7 +150,7 @@ class Directory(Generic[C]):
         """Open a connection of `user_id` (as `presence.identity` returns it).
 
         Args:
-            session_id: A new id for a session that can be resumed; empty for a classic connection, which counts as the
+            session_id: A new id for a session that can be resumed; empty for a classic connection. That counts as the
                 return of the classic connection lost last.
             device: Kind of device; empty if unknown.
             subscription: Subscription of a session that can be resumed.
@@ -295,7 +295,8 @@ class Directory(Generic[C]):
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
     def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
-        """End the user's grace periods immediately. No session without a connection can be resumed afterwards."""
+        """End the user's grace periods immediately. Sessions without a connection can no longer be resumed
+        afterwards."""
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING

@@ -14,9 +14,6 @@ MAX_SAFE_INTEGER = 2**53 - 1
 PLACEHOLDERS = frozenset(("undefined", "null", "NaN", "None", "[object Object]"))
 """Texts that JavaScript and Python templates produce from a variable without a value or with the wrong value."""
 
-EXAMPLE = "connect to /ws-online-status?userId=ID"
-"""Hint in error messages: where a client puts its user id."""
-
 
 def parse_user_id(value: str | int, placeholders: bool = True) -> str:
     """Return the canonical user id, a string; an integer becomes its decimal digits.
@@ -31,7 +28,7 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
         raise BadUserId("userId must be a string or a whole number")
     text = str(value)
     if not text:
-        raise BadUserId(f"userId is empty: {EXAMPLE}")
+        raise BadUserId(f"userId is empty; an id has 1 to {MAX_USER_ID_LENGTH} characters")
     if len(text) > MAX_USER_ID_LENGTH:
         raise BadUserId(f"userId has {len(text)} characters; at most {MAX_USER_ID_LENGTH} are allowed")
     if character := refused_character(text):

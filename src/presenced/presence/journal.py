@@ -2,7 +2,7 @@
 
 A position is a place in the order of all events on this server. Events are changes of users, changes of rooms, and the
 periodic digests of large rooms. A snapshot takes no position: it has that of the last event before it. Versions are
-something else: they belong to users (`presence.versions`).
+different: they belong to users (`presence.versions`).
 
 There are two logs of changes, with the same `Change` objects in them, because they answer different questions:
 
@@ -155,12 +155,12 @@ class Journal:
         return self._entries[self._first - 1].position if self._entries else self.floor
 
     def next_position(self) -> int:
-        """Give the next position, to an event that happens now."""
+        """Return the next position, for an event that happens now."""
         self.position += 1
         return self.position
 
     def advance(self, number: int) -> None:
-        """Give only positions above `number` from now on. An earlier start may have used the lower ones."""
+        """Assign only positions above `number` from now on. An earlier start may have used the lower ones."""
         if self.position == 0:
             self.floor = number
         self.position = max(self.position, number)

@@ -165,7 +165,7 @@ class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
 
     @property
     def is_turn(self) -> bool:
-        """Whether the user went online or offline. The classic protocol notifies about nothing else."""
+        """Whether the user went online or offline. The classic protocol reports no other changes."""
         return (self.view.status is _OFFLINE) is not (self.was is _OFFLINE)
 
 

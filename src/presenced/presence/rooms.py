@@ -51,7 +51,7 @@ class Mode(StrEnum):
 
 
 class Thresholds(Struct, frozen=True):
-    """Numbers of members from which on a room is in another mode."""
+    """Numbers of members at which a room changes its mode."""
 
     coalesced: int
     """Setting `room_coalesced`."""
@@ -76,11 +76,11 @@ class RoomMember(Struct, frozen=True, gc=False):
     data: bytes
     """JSON; empty if there is none."""
     position: int
-    """Position at which the member joined, or last gave other data."""
+    """Position at which the member joined, or last changed its data."""
 
 
 class RoomChange(Struct, frozen=True, gc=False):
-    """One change of a room: a member joined, left, or gave other data."""
+    """One change of a room: a member joined, left, or changed its data."""
 
     position: int
     room: str
@@ -150,7 +150,7 @@ class Rooms:
         return self._rooms.get(name)
 
     def after(self, number: int, limit: int) -> list[Room]:
-        """Return the next `limit` rooms after the one with this number, to read and not to change. O(limit).
+        """Return the next `limit` rooms after the one with this number (read-only). O(limit).
 
         A room that has members all the time is in exactly one of successive pages.
         """

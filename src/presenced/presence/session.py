@@ -73,10 +73,10 @@ class Grace(NamedTuple):
 
 
 class MemberData(NamedTuple):
-    """Data that a session gave with a room it is in."""
+    """Data that a session set for a room it is in."""
 
     number: int
-    """Order in which sessions gave data: of a user's sessions in one room, the highest number is shown."""
+    """Order in which sessions set data: of a user's sessions in one room, the highest number is shown."""
     data: bytes
     """JSON; empty if there is none."""
 

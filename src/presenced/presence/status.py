@@ -11,7 +11,7 @@ present, the first rule that applies decides:
     none (`auto`)     none               as detected        of the choice
 
 The detected status is `online` while a backend announces the user or a session is active, and `away` while all
-sessions are idle. The winning claim is the one of the highest priority; of several, the one set last.
+sessions are idle. The claim with the highest priority wins. Of several with the same priority, the one set last wins.
 
 A choice is permanent or temporary. At most one of each is in force, and the temporary one takes precedence:
 
@@ -41,13 +41,13 @@ AUTO = "auto"
 """Choice of `auto`: the status is as detected."""
 
 MAX_SOURCES = 16
-"""Maximum number of sources with a claim about one user. A claim of one more source is refused."""
+"""Maximum number of sources with a claim about one user. A claim from a further source is refused."""
 
 MAX_CLAIMED = 100_000
 """Maximum number of absent users with claims. At the bound the user away longest loses theirs."""
 
 MAX_SOURCE_LENGTH = 64
-"""Maximum number of characters in the name of a source. A claim of a longer one is refused."""
+"""Maximum number of characters in the name of a source. A claim with a longer name is refused."""
 
 MAX_PRIORITY = 100
 """Highest priority of a claim. The lowest is its negative. A claim outside this range is refused."""
@@ -89,7 +89,7 @@ class TimedChoice(NamedTuple):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether only another choice ends it."""
+        """Whether the choice has no expiry, so that only another choice replaces it."""
         return self.ends == inf
 
 
@@ -143,7 +143,7 @@ def check_claim(claim: Claim) -> None:
 
 
 def winning_claim(claims: tuple[Claim, ...]) -> Claim | None:
-    """Return the claim of the highest priority; of several the one set last, which is the last in `claims`."""
+    """Return the claim with the highest priority; of several, the one set last, which is the last in `claims`."""
     # Reversed, because `max` returns the first of several equal ones.
     return max(reversed(claims), key=lambda claim: claim.priority, default=None)
 

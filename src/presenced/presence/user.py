@@ -164,7 +164,7 @@ class User(Generic[C]):
     # State as others see it.
 
     def rooms(self) -> dict[str, bytes]:
-        """Return the rooms of all sessions that are present, with the data given last."""
+        """Return the rooms of all sessions that are present, with the data set last."""
         last: dict[str, MemberData] = {}
         for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
             for room, given in rooms.items():
@@ -184,7 +184,7 @@ class User(Generic[C]):
 
     @property
     def choice(self) -> Choice:
-        """The choice in force. If both choices choose nothing, it is the permanent one, so clients are shown no end."""
+        """The choice in force. If neither choice sets anything, the permanent one counts, so clients see no end."""
         return self.timed if self.timed is not None and self.has_chosen else self.chosen
 
     @property
@@ -212,7 +212,7 @@ class User(Generic[C]):
 
         The second is None if the user has no session of presenced.v1.
         """
-        # This runs at every event, so the common case comes first: users of the classic protocol have presence and
+        # This runs at every event, so the common case comes first. Users of the classic protocol have presence and
         # nothing else, and all of them share two views.
         has_more = self.named or self.claims or self.timed is not None or self.display.data
         if not has_more and self.chosen == AS_DETECTED:

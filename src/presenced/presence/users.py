@@ -67,7 +67,7 @@ class Users(Generic[C]):
         self.journal = journal
         self.versions = versions
         self.by_id: dict[str, User[C]] = {}
-        """Users by id, to read and not to change. `get_or_add` adds a user."""
+        """Users by id (read-only). `get_or_add` adds a user."""
         self.sessions: dict[str, Session[C]] = {}
         """Sessions that can be resumed, by their ids."""
         self.online_users = 0
@@ -87,7 +87,7 @@ class Users(Generic[C]):
     # Users.
 
     def user(self, user_id: str) -> User[C] | None:
-        """Return the user, to read and not to change; None if unknown."""
+        """Return the user (read-only); None if unknown."""
         return self.by_id.get(user_id)
 
     def status(self, user_id: str) -> Status:
@@ -109,7 +109,7 @@ class Users(Generic[C]):
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
-        """Return the rooms in which others should see the user, with the data that was given last."""
+        """Return the rooms in which others should see the user, with the data that was set last."""
         user = self.by_id.get(user_id)
         if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}

@@ -19,7 +19,7 @@ class VersionClock(Protocol):
         """Return a new number, above `newest` and above `after`, the user's last version."""
 
     def advance(self, number: int) -> None:
-        """Give only numbers above `number` from now on. No-op if `newest` is higher."""
+        """Assign only numbers above `number` from now on. No-op if `newest` is higher."""
 
 
 class VersionCounter:

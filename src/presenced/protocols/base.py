@@ -161,7 +161,7 @@ class ClientProtocol(ABC):
         """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
 
     def drained(self, connection: Connection) -> None:
-        """Handle that a slow client has read everything."""
+        """Handle a slow client that has read everything."""
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection that is about to leave the directory."""

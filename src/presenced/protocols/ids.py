@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from presenced.errors import BadUserId
 from presenced.net.query import parameter
-from presenced.presence.identity import EXAMPLE, is_json_number, parse_user_id
+from presenced.presence.identity import is_json_number, parse_user_id
 
 UserId = int | str
 """User id in JSON: 1 to 128 characters, or a number if it is a canonical decimal up to 2^53 - 1."""
+
+_ADVICE = "connect to /ws-online-status?userId=ID"
+"""End of the errors about a URL without a user id."""
 
 
 def wire_user_id(user_id: str) -> UserId:
@@ -28,9 +31,11 @@ def user_id_from_query(query: bytes, placeholders: bool = True) -> str:
     """
     found = parameter(query, b"userId")
     if not found:
-        raise BadUserId(f"userId is missing: {EXAMPLE}")
+        raise BadUserId(f"userId is missing: {_ADVICE}")
     if len(found) > 1:
         raise BadUserId(f"userId is given {len(found)} times; give it once")
+    if not found[0]:
+        raise BadUserId(f"userId is empty: {_ADVICE}")
     try:
         return parse_user_id(found[0].decode(), placeholders)
     except UnicodeDecodeError:

@@ -9,7 +9,6 @@ from msgspec import Raw, Struct
 from msgspec.structs import fields
 
 from presenced.errors import BadParameter, BadUserId
-from presenced.http.errors import without_example
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.ids import UserId
 from presenced.runtime.strict_json import explained
@@ -18,7 +17,7 @@ S = TypeVar("S", bound=Struct)
 
 
 def arguments(kind: type[S], **given: object) -> S:
-    """Return the arguments of a call as the request of the HTTP API that they amount to.
+    """Return the arguments of a call as the equivalent request of the HTTP API.
 
     Args:
         given: Values by the names of the fields; None for an omitted one.
@@ -63,4 +62,4 @@ def checked_user(user_id: UserId, placeholders: bool, what: str = "userId") -> s
     try:
         return parse_user_id(user_id, placeholders)
     except BadUserId as error:
-        raise BadUserId(without_example(error).replace("userId", what, 1)) from None
+        raise BadUserId(str(error).replace("userId", what, 1)) from None

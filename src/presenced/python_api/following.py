@@ -8,8 +8,8 @@ Both follow the journal as the change feed of the HTTP API does. A follower is a
                         iterator: returns one change per `__anext__`, from its position on
 
 Changes are therefore lost only if the journal has evicted them (setting `journal_size`). That happens to a callback if
-one turn of the loop makes more changes than the journal contains, and to an iterator if its loop is slower than the
-changes for long. Both are told.
+one turn of the loop makes more changes than the journal contains. It happens to an iterator if its loop is slower than
+the changes for a long time. Both are notified.
 
 Without followers nothing here runs when something changes.
 """

@@ -328,7 +328,7 @@ class PresenceOperations:
         """Clear the claim of a source about a user, and return whether there was one.
 
         Args:
-            source: Name of what claimed it.
+            source: Name of the source of the claim.
         """
         return self._operations().service.clear_claim(self._user(user_id, placeholders=True), source)
 
@@ -344,7 +344,7 @@ class PresenceOperations:
     # Tokens.
 
     def issue_ticket(self, user_id: UserId, *, lasts: float | None = None, presence: object = None) -> str:
-        """Issue a ticket, with which a client of the user connects once, within 30 s.
+        """Issue a ticket with which a client of the user can connect once, within 30 s.
 
         Args:
             lasts: Maximum number of seconds for the connection; None for no limit.

@@ -1,7 +1,7 @@
 """Results of the Python interface.
 
-They have the fields of the responses of the HTTP API (`http.api.responses`), as Python has them: times are aware
-`datetime` objects in UTC, JSON is decoded, and None stands for what is omitted or unknown. They are dataclasses, which
+They have the fields of the responses of the HTTP API (`http.api.responses`), as Python types. Times are aware
+`datetime` objects in UTC, JSON is decoded, and None stands for omitted or unknown values. They are dataclasses, which
 FastAPI, Pydantic and `dataclasses.asdict` turn into JSON.
 """
 

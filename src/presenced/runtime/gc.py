@@ -7,8 +7,8 @@ refer to others, about eight for each connection. With 15,000 connections it sto
 and lets full collections happen more often. Each one then examines only objects created since the last one, which takes
 6 ms.
 
-The price is that a cycle among frozen objects is never collected. Connections, sessions and users are in no cycle. Only
-objects of an HTTP request that is being answered at that moment may stay behind.
+The drawback is that a cycle among frozen objects is never collected. Connections, sessions and users are in no cycle.
+Only objects of an HTTP request that is being answered at that moment may stay behind.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class BoundedMap(Generic[K, V]):
 
 
 class Bucket:
-    """Token bucket: allows `rate` events per second in the long run, and `burst` at once.
+    """Token bucket: allows `rate` events per second on average, and `burst` at once.
 
     The bucket stores one number and one time. The rate and the burst are arguments, because many buckets share them.
     """

@@ -114,7 +114,7 @@ class _Writer(logging.StreamHandler[TextIO]):
             self._failing = False
         except OSError as error:
             if not self._failing:
-                sys.stderr.write(f"presenced: log lines can't be written: {error.strerror}; the server goes on\n")
+                sys.stderr.write(f"presenced: log lines can't be written: {error.strerror}; the server continues\n")
             self._failing = True
 
 

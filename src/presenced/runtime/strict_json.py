@@ -3,8 +3,8 @@
 A misspelt field (`expires_in`) must not pass for an omitted one, because a status would then last forever. Names that
 begin with `x-` belong to the sender and are ignored. `docs/reference/websocket-v1.md` states the rule and its reason.
 
-A decoder of msgspec does the work, so a valid message costs nothing more. Only if it refuses a message, `read` looks
-closer. If there are fields of the sender, it removes them and decodes the rest. Otherwise it explains the error.
+A decoder of msgspec does the work, so a valid message costs nothing more. If it refuses a message, `read` examines the
+message. If there are fields of the sender, it removes them and decodes the rest. Otherwise it explains the error.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def explained(error: Exception, kind: Any) -> str:
     message = text.replace("$.", "").replace("`$`", "the body")
     if len(message) > MAX_ERROR:
         message = f"{message[: MAX_ERROR - 53]}...{message[-50:]}"
-    return f"{message}; allowed are {', '.join(allowed)}" if allowed else message
+    return f"{message}; allowed values: {', '.join(allowed)}" if allowed else message
 
 
 def no_field(name: str, known: Sequence[str], what: str) -> str:
@@ -96,7 +96,7 @@ def no_field(name: str, known: Sequence[str], what: str) -> str:
     if not known:
         return f"unknown {what} {shown}; there are none"
     meant = f" (did you mean {near}?)" if (near := nearest(name, known)) else ""
-    return f"unknown {what} {shown}{meant}; known are {', '.join(known)}"
+    return f"unknown {what} {shown}{meant}; known {what}s: {', '.join(known)}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

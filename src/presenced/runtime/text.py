@@ -29,7 +29,7 @@ def refused_character(text: str) -> str:
     direction of the following text. Joiners, spaces of all kinds and unassigned characters are allowed, because scripts
     and emoji need them.
     """
-    # No refused character is printable in any version of Unicode, so the cheaper test suffices for most texts.
+    # No refused character is printable in any version of Unicode, so the cheaper test suffices for most strings.
     if text.isprintable() or (found := _REFUSED.search(text)) is None:
         return ""
     return f"U+{ord(found[0]):04X}"

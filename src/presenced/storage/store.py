@@ -1,15 +1,15 @@
 """The SQL of one server: writing records, restoring, closing what dead servers left open, and pruning.
 
 Every method works within a transaction of its caller, and may be repeated: a second call changes nothing more. Rows are
-upserts by a key that the server made, and a user's row gives way only to the same or a higher version. So the storage
-worker may repeat a transaction whose result it does not know. The server may send batches again to a new worker. An old
-worker that still writes does no harm.
+upserts by a key that the server made, and a user's row is overwritten only by the same or a higher version. So the
+storage worker may repeat a transaction whose result it does not know. The server may send batches again to a new
+worker. An old worker that still writes does no harm.
 
 A row of `presenced_users` or `presenced_sessions` belongs to the server that wrote it last: `node`, the name of the
-server, and `epoch`, one start of it. A server is *dead* if its node has started again with another epoch, or if it gave
-no sign of life for `SILENT_MS`. `start` closes what dead servers left open:
+server, and `epoch`, one start of it. A server is *dead* if its node has started again with another epoch, or if it has
+not renewed its row for `SILENT_MS`. `start` closes what dead servers left open:
 
-    last sign of life          start of the new server          first live change
+    last renewal               start of the new server          first live change
     ------|---------------------------|-------------------------------|------->
           users offline since here,   `first` = start_position        versions above `first`
           sessions closed here        rows closed with versions <= `first`
@@ -72,16 +72,16 @@ MAX_RESTORED_CLAIMS = MAX_CLAIMED
 """Maximum number of claims that are restored. If there are more, the ones set last are restored."""
 
 SILENT_MS = 300_000
-"""Milliseconds without a sign of life after which any server of the same database considers another one dead."""
+"""Milliseconds without a renewal of its row after which any server of the same database considers another one dead."""
 
 SHORT_HISTORY_MS = 86_400_000
 """Milliseconds for which ended sessions are stored if no changes are (`history_age` is 0)."""
 
 MAX_LOST_POSITIONS = 100_000
-"""Positions that a dead server may have used after its last sign of life: more than it can use in a second."""
+"""Positions that a dead server may have used after it last renewed its row: more than it can use in a second."""
 
 LOST = "lost"
-"""Reason of sessions whose server died."""
+"""End reason of sessions whose server died."""
 
 Row = dict[str, Any]
 
@@ -145,8 +145,8 @@ class Store:
             await execute_many(connection, self._upserts[table], [by_key[key] for key in sorted(by_key)])
         await execute_many(connection, _CLEAR, cleared)
 
-    async def sign(self, connection: AsyncConnection, now_ms: int, position: int, stopped_ms: int = 0) -> None:
-        """Record a sign of life. Each transaction that stores items begins with this.
+    async def renew(self, connection: AsyncConnection, now_ms: int, position: int, stopped_ms: int = 0) -> None:
+        """Renew the row that shows that the server runs. Each transaction that stores items begins with this.
 
         SQLite takes the write lock at the first statement that writes. A transaction that reads first and writes later
         fails at once if another process has written in between (SQLITE_BUSY_SNAPSHOT); no timeout helps. `start`
@@ -198,7 +198,7 @@ class Store:
         # it. A row with a higher version would reject them.
         first = start_position(self._started_ms)
         position = max(newest + MAX_LOST_POSITIONS, first)
-        await self.sign(connection, self._started_ms, position)
+        await self.renew(connection, self._started_ms, position)
         lowest = select(func.min(changes.c.position)).where(changes.c.epoch == self._epoch)
         # An earlier worker of this server may have used positions of this epoch. Rows closed now go below those.
         below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
@@ -214,7 +214,7 @@ class Store:
             position: Position of the newest change.
         """
         closed = await self._close(connection, self._node, True, at_ms, position + 1, position + 1, reason)
-        await self.sign(connection, at_ms, position + closed, at_ms)
+        await self.renew(connection, at_ms, position + closed, at_ms)
         return closed
 
     async def _close(

@@ -24,9 +24,9 @@ Life of a record:
 | `MAX_WAITING` users, sessions, claims with revocations | the oldest are dropped |
 | `MAX_WAITING` changes | only the newest of each user and room stays, and of these only the newest `MAX_WAITING / 2` |
 
-So under overload the history has gaps. The last state of each user and room is still stored and sent to webhooks, as
-long as fewer than half the bound of them wait. `presenced_storage_facts_merged_total` counts changes replaced by a
-newer one, and `presenced_storage_facts_dropped_total` everything else that a bound discards.
+So under overload the history has gaps. The last state of each user and room is still stored and sent to webhooks,
+unless more than half the bound of them wait. `presenced_storage_facts_merged_total` counts changes replaced by a newer
+one, and `presenced_storage_facts_dropped_total` everything else that a bound discards.
 
 *Restoring.* At a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive long
 after the server has begun to serve. Decisions made since then take precedence (`presence.restore`).
@@ -244,7 +244,7 @@ class WriteBehind:
         self._flush_later()
 
     def unclaimed(self, user_id: str, source: str) -> None:
-        """Collect that a backend cleared a claim."""
+        """Collect a claim that a backend cleared."""
         self._others[user_id, source] = StoredClaim(user_id, source)
         self._flush_later()
 

@@ -1,9 +1,9 @@
 """TLS: the certificate, and its replacement while the server runs.
 
-Certificates are renewed every few weeks, and connections must not end for that. Every `CHECK_INTERVAL_S` seconds, and
-at SIGHUP, the files are compared with the ones in use by time and inode. Changed files are checked in a context of
-their own, and then loaded into the context of the listener. New handshakes use them; open connections stay as they are.
-If the files cannot be used, the old certificate stays, and the log has an error.
+Certificates are renewed every few weeks, and connections must not end because of that. Every `CHECK_INTERVAL_S`
+seconds, and at SIGHUP, the files are compared with the ones in use by time and inode. Changed files are checked in a
+context of their own, and then loaded into the context of the listener. New handshakes use them; open connections stay
+as they are. If the files cannot be used, the old certificate stays, and the log has an error.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class WebhookConfig(Struct, frozen=True, array_like=True):
 
     urls: tuple[str, ...]
     secrets: tuple[str, ...]
-    """One or two texts, `whsec_...`."""
+    """One or two strings, `whsec_...`."""
     events: tuple[str, ...] = EVENTS
     """Types of the events to send."""
     allow_private: bool = False
@@ -42,7 +42,7 @@ class WebhookConfig(Struct, frozen=True, array_like=True):
     max_retry_s: float = 300.0
     """Longest delay after any number of failures."""
     poll_s: float = 5.0
-    """Seconds after which an idle endpoint looks into the database although nothing has woken it."""
+    """Seconds after which an idle endpoint checks the database although nothing has woken it."""
     max_waiting: int = 1_000_000
     """Maximum number of waiting events for one endpoint. Above it, the oldest become dead letters."""
     max_dead: int = 1_000_000

@@ -14,8 +14,8 @@ when its change is stored, and survives any crash. A delivery for each endpoint 
 - After a restart, the worker compares the last state sent with the live state (`worker.settling`). So receivers learn
   of users who did not return.
 
-Bounds for each endpoint: `max_waiting` waiting events (the oldest become dead letters), `max_dead` dead letters (the
-oldest are deleted), 30 days for a dead letter, one request.
+Bounds for each endpoint: one request at a time, `max_waiting` waiting events, `max_dead` dead letters, and 30 days for
+a dead letter. The oldest waiting events become dead letters, and the oldest dead letters are deleted.
 """
 
 from __future__ import annotations

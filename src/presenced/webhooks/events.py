@@ -1,7 +1,7 @@
 """Events for receivers: the rule that makes a change an event, and the JSON of events.
 
 A change is an event if it differs from the last state sent to receivers, not from the change before it. A lost or
-repeated change therefore does no harm: the next one is compared with the state that receivers really got.
+repeated change therefore does no harm: the next one is compared with the state that receivers actually received.
 
 | last sent | new state | event |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Requests to one endpoint: signed, sent, and the response judged. `delivery` decides what is sent, and when."""
+"""Requests to one endpoint: signed, sent, and their responses evaluated. `delivery` decides what is sent, and when."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SendResult(NamedTuple):
     error: str
     """Empty if the receiver accepted the request with 2xx."""
     retry_after_s: float
-    """Seconds for which the receiver asks to be left alone."""
+    """Seconds to wait before the next request, as the receiver asks."""
     seconds: float
     """Duration of the request."""
 

@@ -209,7 +209,7 @@ class WorkerClient(asyncio.Protocol):
             self._outage_logged = True
 
     def attach(self, write_behind: WriteBehind) -> None:
-        """Set where restored data goes and where waiting records come from; `start` does it."""
+        """Set the receiver of restored data, which is also the source of waiting records. `start` calls this."""
         self._write_behind = write_behind
 
     async def stop(self) -> None:

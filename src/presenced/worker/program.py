@@ -5,7 +5,7 @@
                  +-----> calls: one task each, with a connection of its own --> CallResult
 
 There is one writer. It takes all items that have arrived and stores them in one transaction, in their order. While
-nothing arrives, it signs (`Store.sign`) every `SIGN_S`.
+nothing arrives, it renews the server's row (`Store.renew`) every `RENEW_S`.
 
 A transaction that fails is repeated with the same items until it succeeds, and the server learns why (`StorageState`).
 There are two exceptions:
@@ -64,9 +64,9 @@ from presenced.worker.rpc import (
 )
 from presenced.worker.settling import Settling
 
-SIGN_S = 0.5
-"""Seconds between two signs of life, and between two reports about webhooks. A server that is killed should lose at
-most one second of last seen, and this leaves the rest of that second for writing."""
+RENEW_S = 0.5
+"""Seconds between two renewals of the server's row, and between two reports about webhooks. A server that is killed
+should lose at most one second of last seen, and this leaves the rest of that second for writing."""
 
 START_TIMEOUT_S = 120.0
 """Seconds for each transaction of the start, and for that of the end. They touch all users of a dead server."""
@@ -159,7 +159,7 @@ class WorkerProgram:
         self._give_up_at = inf
         """Monotonic time after which no failed attempt is repeated."""
         self._reason = LOST
-        """Reason of the sessions that are open when the stream ends."""
+        """End reason of the sessions that are open when the stream ends."""
         self._failing = ""
         """Why the last attempt failed; empty if it succeeded."""
         self._failures = 0
@@ -233,7 +233,7 @@ class WorkerProgram:
             if not self._items and not self._ended_ms:
                 # If pruning is due, only what has arrived already goes first.
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SIGN_S if time.monotonic() < self._next_prune else 0.001):
+                    async with asyncio.timeout(RENEW_S if time.monotonic() < self._next_prune else 0.001):
                         await self._arrived.wait()
             self._arrived.clear()
             if self._ended_ms and not self._items:
@@ -312,7 +312,7 @@ class WorkerProgram:
             self._stream.close()
 
     async def _store_items(self) -> None:
-        """Store all items that have arrived, or only sign. Then do some of the periodic work."""
+        """Store all items that have arrived, or only renew the server's row. Then do some of the periodic work."""
         began, items = time.monotonic(), list(self._items)
         batches = [item for item in items if isinstance(item, RecordBatch)]
         number_of_records = sum(len(batch.records) for batch in batches)
@@ -339,7 +339,7 @@ class WorkerProgram:
         records arrive without a pause."""
         if self._webhooks is not None and now >= self._next_report:
             self._send(self._webhooks.stats())
-            self._next_report = now + SIGN_S
+            self._next_report = now + RENEW_S
         if self._settling is not None and (question := await self._settling.question()) is not None:
             self._send(question)
         if now >= self._next_prune:
@@ -351,7 +351,7 @@ class WorkerProgram:
         results = []
         position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
         async with writing(self._database) as connection:
-            await self._store.sign(connection, now_ms(), position)
+            await self._store.renew(connection, now_ms(), position)
             # Neighbouring batches become one set of rows: of many records about a user only the newest is written.
             for is_batch, some in groupby(items, lambda item: isinstance(item, RecordBatch)):
                 if is_batch:

@@ -176,7 +176,7 @@ class BatchStored(Struct, frozen=True, array_like=True, tag="stored"):
 
 
 class FindAbsent(Struct, frozen=True, array_like=True, tag="find_absent"):
-    """Question to the server: which of these users and rooms, last sent to receivers as present, are absent?"""
+    """Question to the server: which of these users and rooms are absent? Receivers believe them to be present."""
 
     users: list[str]
     rooms: list[str]

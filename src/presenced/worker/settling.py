@@ -1,8 +1,8 @@
 """Settling: one check after startup whether the receivers of webhooks have the right state.
 
-For receivers, users may still be online who did not return after a crash. The database cannot tell who returned,
-because newer records may wait in the server, be on their way, or be lost. So the worker names the candidates, and the
-server, which has the live state, answers which of them are absent:
+After a crash, receivers may still believe that users are online, although these users did not return. The database
+cannot tell who returned, because newer records may wait in the server, be on their way, or be lost. So the worker names
+the candidates, and the server, which has the live state, answers which of them are absent:
 
     worker (database)                                           server (live state)
     after `settling_s`: a page of users and rooms
@@ -26,7 +26,7 @@ from presenced.worker.rpc import FindAbsent
 
 
 class Settling:
-    """Asks the server page by page which users and rooms, last sent to receivers as present, are absent.
+    """Asks the server page by page which of the users and rooms that receivers believe to be present are absent.
 
     Bounds: one outstanding page.
 

@@ -89,10 +89,19 @@ def test_variables_of_kubernetes_are_no_settings() -> None:
     assert "enableServiceLinks" in faults({}, {"PRESENCED_PORT": "tcp://10.0.0.1:3001"})[0]
 
 
+@pytest.mark.parametrize("last", ["port = 2\n", "port = 2", '"port" = [\n2,\n3]\n'])
+def test_an_error_names_a_setting_that_the_file_sets_twice_and_both_lines(elsewhere: Path, last: str) -> None:
+    file = elsewhere / "f.toml"
+    file.write_text(f'port = 1\nhost = "a"\n{last}')
+    assert faults({}, {}, file) == [f"port is set twice in {file}, in lines 1 and 3: remove one of them"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"port = ", "not valid TOML"),
+        (b"[a]\n[a]\n", "not valid TOML"),
+        (b"a.b = 1\na = 2\n", "not valid TOML"),
         (b'host = "\xff"', "not UTF-8"),
         ("port = 1".encode("utf-16"), "UTF-16"),
         ("port = 1".encode("utf-16-be"), "UTF-16"),

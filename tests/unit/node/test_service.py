@@ -129,7 +129,7 @@ def test_counts_rooms_and_sessions_are_reported(harness: ExplainingHarness) -> N
     [session] = harness.service.sessions_of("1")
     assert (session.device, session.connection, session.is_present) == ("web", None, True)
     harness.clock.advance(15)
-    assert harness.service.sessions_of("1") == [], "it can be resumed, but is not waited for"
+    assert harness.service.sessions_of("1") == [], "it can be resumed, but is past its grace period"
     assert [session.connection is not None for session in harness.service.sessions_of("2")] == [True, True]
 
 
@@ -206,7 +206,8 @@ def test_followers_beyond_the_maximum_are_refused(harness: ExplainingHarness) ->
 
 def test_an_unknown_user_is_explained_as_offline(harness: ExplainingHarness) -> None:
     nobody = (
-        "nobody is offline to all who may see them: no session is connected or waited for, and no backend announces"
+        "nobody is offline to all who may see them: "
+        "no session is connected or in its grace period, and no backend announces"
     )
     assert harness.why("nobody") == f"{nobody} them."
     assert harness.service.explain("nobody").shown is None
@@ -259,7 +260,7 @@ def test_an_explanation_shows_the_grace_period_and_its_end(harness: ExplainingHa
     harness.end(lost, Ending.LOST)
     harness.clock.advance(5)
     explained = harness.service.explain("7")
-    assert "no connection is open, and a lost one is waited for 10 seconds more" in sentence(explained)
+    assert "no connection is open, and the grace period of a lost one lasts 10 seconds more" in sentence(explained)
     [session] = explained.sessions
     assert (session.protocol, session.device, session.heard) == ("presenced.v1", "web", None)
     assert (session.waited_for, session.resumable) == (10.0, 115.0)

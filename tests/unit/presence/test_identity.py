@@ -118,10 +118,10 @@ def test_the_query_is_decoded_as_forms_are(query: bytes, user_id: str) -> None:
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        (b"", "missing"),
+        (b"", "missing: connect to"),
         (b"userid=1", "missing"),
-        (b"userId", "empty"),
-        (b"userId=", "empty"),
+        (b"userId", "empty: connect to"),
+        (b"userId=", "empty: connect to"),
         (b"userId=1&userId=2", "2 times"),
         (b"userId=%FF", "UTF-8"),
         (b"userId=%0A", r"contains U\+000A"),

@@ -255,12 +255,12 @@ async def test_an_unavailable_database_is_an_exception() -> None:
 
 
 REFUSED: list[tuple[type[Exception], str, Callable[[Any], Any]]] = [
-    (BadUserId, "userId is empty", lambda server: server.presence("")),
+    (BadUserId, "userId is empty; an id has", lambda server: server.presence("")),
     (BadUserId, "userId must be a string or a whole number", lambda server: server.presence(1.5)),
     (BadUserId, "userId must not contain|which ids must not", lambda server: server.announce("a\nb")),
     (BadUserId, "is a variable not set", lambda server: server.set_status("undefined", "busy")),
-    (BadUserId, "viewer is empty", lambda server: server.online(viewer="")),
-    (BadParameter, "at status; allowed are auto", lambda server: server.set_status("ada", "offline")),
+    (BadUserId, "viewer is empty; an id has", lambda server: server.online(viewer="")),
+    (BadParameter, "at status; allowed values: auto", lambda server: server.set_status("ada", "offline")),
     (BadParameter, "length <= 140 - at text", lambda server: server.set_status("ada", "busy", text="x" * 141)),
     (BadParameter, "text must not contain", lambda server: server.set_status("ada", "busy", text="a\nb")),
     (BadParameter, "length <= 32 - at emoji", lambda server: server.set_claim("ada", "x", "busy", emoji="x" * 33)),
@@ -269,7 +269,7 @@ REFUSED: list[tuple[type[Exception], str, Callable[[Any], Any]]] = [
     (BadParameter, "data can't be sent as JSON", lambda server: server.set_status("ada", "busy", data="\ud800")),
     (BadParameter, "> 0.0 - at expires_in", lambda server: server.set_status("ada", "busy", expires_in=0)),
     (BadParameter, "<= 100 - at priority", lambda server: server.set_claim("ada", "x", "busy", priority=101)),
-    (BadParameter, "at status; allowed are", lambda server: server.set_claim("ada", "x", "invisible")),
+    (BadParameter, "at status; allowed values:", lambda server: server.set_claim("ada", "x", "invisible")),
     (BadClaim, "a source has 1 to 64", lambda server: server.set_claim("ada", "", "busy")),
     (BadParameter, "the name of a room has 1 to 128", lambda server: server.room("")),
     (BadParameter, "must not contain", lambda server: server.room("a\nb")),

@@ -39,7 +39,7 @@ def test_an_unknown_field_is_refused_with_the_most_similar_name_and_all_names() 
     with pytest.raises(msgspec.ValidationError) as refused:
         read(b'{"status":"busy","expires_in":60}', STATUS, NewStatus)
     assert str(refused.value) == (
-        "unknown field expires_in (did you mean expiresIn?); known are status, text, emoji, data, expiresIn"
+        "unknown field expires_in (did you mean expiresIn?); known fields: status, text, emoji, data, expiresIn"
     )
 
 

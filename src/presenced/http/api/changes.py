@@ -43,8 +43,8 @@ DIGEST_PERIOD_S = 10.0
 """Seconds between two digests of a stream while there are changes. After the last change, one more follows."""
 
 _START_AGAIN = (
-    "read all pages of GET /api/v1/online, and continue from the position of its first page; "
-    "if a user has two records, the one with the higher version counts"
+    "read all pages of GET /api/v1/online, and continue from the position of its first page. "
+    "If a user has two records, the one with the higher version counts"
 )
 
 

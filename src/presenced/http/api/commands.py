@@ -125,7 +125,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     example='{"userId": 7}',
 )
 async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
-    """Make a ticket, with which a client of a user connects once.
+    """Make a ticket with which a client of a user can connect once.
 
     Needs the setting auth = ticket (docs/explanation/security-model.md).
     """

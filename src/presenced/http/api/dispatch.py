@@ -15,7 +15,7 @@
 Up to step 5 the body may still be in flight. A refusal is therefore raised, and `app` closes the connection with it.
 From step 6 on a refusal is an ordinary response, and the connection stays open for the next request.
 
-The clock is read in step 4, when only the head has arrived, and once more in step 6, because the body may take
+The clock is read in step 4, when only the head has arrived. It is read again in step 6, because the body may take
 `BODY_TIMEOUT_S` in between. `ApiCall.now` is the moment at which the request happens. Nothing below reads the clock
 again, unless the request waited.
 """
@@ -51,7 +51,7 @@ from presenced.errors import (
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
 from presenced.http.api.requests import Nothing, checked_name
 from presenced.http.api.routes import ENDPOINTS, TOKENS
-from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response, without_example
+from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.strict_json import EXTENSION, explained, no_field, read
@@ -118,7 +118,7 @@ async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
     except ProblemError as error:
         return problem_response(error.problem, error.detail, error.headers)
     except BadUserId as error:
-        return problem_response(Problem.BAD_BODY, without_example(error))
+        return problem_response(Problem.BAD_BODY, str(error))
     except (BadClaim, BadParameter) as error:
         problem = Problem.BAD_BODY if endpoint.takes_body else Problem.BAD_PARAMETER
         return problem_response(problem, str(error))
@@ -256,7 +256,7 @@ def _lists(kind: type[Struct]) -> frozenset[str]:
 def _body(data: bytes, kind: type[S]) -> S:
     """Return the body; an empty body counts as an empty object."""
     try:
-        data.decode()  # msgspec validates UTF-8 only in the parts that become texts
+        data.decode()  # msgspec validates UTF-8 only in the parts that become strings
         body: S = read(data or b"{}", _decoder(kind), kind)
         return body
     except UnicodeDecodeError as error:

@@ -5,8 +5,8 @@
 
 The types of the parameters, the body and the response are those of the function's annotations. The first line of its
 docstring is the summary in the documentation, and the rest is the description. `routes` lists all endpoints, `dispatch`
-calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can therefore say nothing
-else than what the server does, and a test with schemathesis checks that.
+calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document therefore matches the
+server, and a test with schemathesis checks that.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ApiCall(Generic[Q, B]):
     user_id: str
     """User id in the path; empty if the path has none."""
     name: str
-    """The other name in the path, of a room or a source; empty if the path has none."""
+    """Name of the room or the source in the path; empty if the path has none."""
     query: Q
     body: B
 
@@ -99,7 +99,7 @@ class Endpoint:
     conditional: bool = False
     """Send an `ETag`, and 304 to a client that has the same response already."""
     is_destructive: bool = False
-    """What it ends or deletes cannot be restored. The documentation page asks before it sends such a request."""
+    """Its effect cannot be undone. The documentation page asks before it sends such a request."""
     streams: bool = False
     """Send Server-Sent Events if the request accepts `text/event-stream`."""
     checks_access: bool = True

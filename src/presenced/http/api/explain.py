@@ -156,7 +156,7 @@ _LEFT = {
 }
 
 
-_NOBODY = "no session is connected or waited for, and no backend announces them"
+_NOBODY = "no session is connected or in its grace period, and no backend announces them"
 
 
 def sentence(found: Explanation) -> str:
@@ -227,7 +227,7 @@ def _liveness(liveness: Liveness) -> str:
         are = "1 connection is" if liveness.connections == 1 else f"{liveness.connections} connections are"
         return f"{are} open, last heard {_span(liveness.quiet)} ago"
     if liveness.grace_left is not None:
-        return f"no connection is open, and a lost one is waited for {_span(liveness.grace_left)} more"
+        return f"no connection is open, and the grace period of a lost one lasts {_span(liveness.grace_left)} more"
     if liveness.left is not None:
         return f"{_LEFT[liveness.left]} {_span(liveness.left_ago)} ago"
     return "no connection is open, and a backend announces them"

@@ -20,7 +20,7 @@ from presenced.http.api.responses import (
     RoomReply,
     RoomSummary,
 )
-from presenced.http.errors import ProblemError, without_example
+from presenced.http.errors import ProblemError
 from presenced.node.service import PresenceService
 from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.identity import parse_user_id
@@ -150,7 +150,7 @@ def checked_users(given: Iterable[Any]) -> tuple[list[str], list[ItemError]]:
         try:
             wanted.append(parse_user_id(value))  # refuses everything but strings and whole numbers
         except BadUserId as error:
-            errors.append(ItemError(index, Problem.BAD_BODY.name, without_example(error)))
+            errors.append(ItemError(index, Problem.BAD_BODY.name, str(error)))
     return wanted, errors
 
 
@@ -165,4 +165,4 @@ def checked_viewer(api: Api, given: int | str | UnsetType, problem: Problem = Pr
     try:
         return parse_user_id(given, api.settings.placeholder_ids)
     except BadUserId as error:
-        raise ProblemError(problem, without_example(error).replace("userId", "viewer", 1)) from None
+        raise ProblemError(problem, str(error).replace("userId", "viewer", 1)) from None

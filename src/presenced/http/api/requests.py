@@ -34,7 +34,7 @@ Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS_S)]
 UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """List of `UserId`. An invalid item gets an error of its own, so that the others still get a response."""
 ViewerId = Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType
-"""Unset if no viewer is named. An empty id is a fault of the backend and must not reveal everything."""
+"""Unset if no viewer is named. An empty id is an error of the backend, and must not reveal everything."""
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
 

@@ -75,6 +75,6 @@ async def list_dead_letters(api: Api, call: ApiCall[DeadLetterPage, Nothing]) ->
 async def retry_dead_letters(api: Api, call: ApiCall[Nothing, Retry]) -> Retried:
     """Send undelivered webhooks again.
 
-    The webhooks keep their ids, by which a receiver recognises those that it has received already.
+    The webhooks keep their ids, so a receiver can recognise duplicates.
     """
     return Retried(await api.service.retry_dead_letters(None if call.body.ids is UNSET else call.body.ids))

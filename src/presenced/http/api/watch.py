@@ -45,7 +45,7 @@ from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.requests import Nothing, Watching
 from presenced.http.api.responses import WatchEvent
 from presenced.http.auth import bearer_of
-from presenced.http.errors import ProblemError, unavailable, without_example
+from presenced.http.errors import ProblemError, unavailable
 from presenced.http.waiting import WaitingRequest
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
@@ -89,7 +89,7 @@ class _View:
             placeholders = api.settings.placeholder_ids
             self._requested = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
         except BadUserId as error:
-            raise ProblemError(Problem.BAD_PARAMETER, without_example(error)) from None
+            raise ProblemError(Problem.BAD_PARAMETER, str(error)) from None
         if not self._requested and not query.everyone:
             raise ProblemError(
                 Problem.BAD_PARAMETER, "name the users to watch: users=ID, once for each, or everyone=true"

@@ -67,7 +67,7 @@ class Digests:
         self._recount_rooms: dict[str, set[str]] = {}
         """Rooms whose count has subscribers, with the users who joined or left."""
         self._recount: set[Connection] = set()
-        """Connections that subscribe to the count of some users, one of whom went online or offline."""
+        """Connections that subscribe to a count of users that includes one who went online or offline."""
 
     def __len__(self) -> int:
         """Return the number of rooms whose changes are sent in digests."""

@@ -2,8 +2,8 @@
 
 A flush is cut into portions by content. Connections that receive the same users, rooms and events of modules share one
 portion, which is encoded once. Most often that is one portion for all subscribers to everyone. An index leads from the
-users and rooms of the batch to the other subscribers, so the cost of a change depends on the number of its subscribers
-and not on the number of connections.
+users and rooms of the batch to the other subscribers. The cost of a change therefore depends on the number of its
+subscribers, and not on the number of connections.
 
 A connection that receives less than others, because it blocks a user or joined during the batch, has a portion of its
 own. If only some connections may see causes, they share portions from a second encoder.
@@ -186,7 +186,7 @@ class V1Feed:
     def news(self, connection: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
         """Return snapshots of new subscriptions.
 
-        A connection that is behind is not at their position afterwards: what it missed before is still to come.
+        A connection that is behind is not at their position afterwards: it has not received what it missed before.
         """
         position, snapshots = self._users.journal.position, self._snapshots_for(connection)
         parts = [snapshots.room(name, connection) for name in sorted(rooms)]

@@ -47,7 +47,7 @@ class LimitsV1(Struct, frozen=True, rename="camel"):
     max_text_length: int
     """Maximum number of characters of the `text` of a status."""
     requests_per_second: float
-    """Maximum number of requests per second in the long run."""
+    """Maximum number of requests per second, on average."""
     request_burst: int
     """Maximum number of requests at once."""
 

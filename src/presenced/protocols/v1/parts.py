@@ -1,12 +1,12 @@
 """Parts of the feed of presenced.v1: how a module, such as chat, sends events of its own.
 
 A module publishes events with its topic. The feed asks the module's part which connections receive an event and how it
-is encoded, and puts the messages into the same write as rooms and presence. The last message of a write has the
+is encoded. It puts the messages into the same write as rooms and presence. The last message of a write has the
 position, so a client that resumes from there has the module's events too.
 
     lane     events of one flush       a client that was slow or comes back
     -----    ----------------------    --------------------------------------------------------------
-    STATE    the newest of each key    the state as it is then: the part's `missed` computes it anew
+    STATE    the newest of each key    the state as it is then: the part's `missed` computes it
     LOG      all, in order             each event once, in order: the part's `missed` reads its history
 """
 
@@ -23,7 +23,7 @@ from presenced.presence.visibility import Visibility
 
 
 class Lane(Enum):
-    """How much of what happened matters to a client that was slow."""
+    """Which events a client receives if it was slow."""
 
     STATE = "state"
     """Only the newest event of each key."""

@@ -71,7 +71,7 @@ class _Requests:
 
     bucket: Bucket
     over: int = 0
-    """Requests refused in a row because they came too fast."""
+    """Requests refused in a row because the client sent them too fast."""
     unread: int = 0
     """Requests received since the client had last read everything."""
 
@@ -98,13 +98,13 @@ class V1Protocol(ClientProtocol):
         self._parts = parts
         self._settings = parts.settings
         self._settled_at = 0.0
-        """Monotonic time from which on users who have not returned since the server started count as gone."""
+        """Monotonic time after which users who have not returned since the server started count as gone."""
         self._requests: dict[Connection, _Requests] = {}
 
     # Opening.
 
     def started(self, now: Instant) -> None:
-        """Record when users who have not returned since the server started count as gone: after one grace period."""
+        """Give users one grace period from the start of the server to return. After that, the others count as gone."""
         self._settled_at = now.monotonic + self._settings.grace_lost
 
     def connect(self, request: ConnectRequest) -> ConnectParameters:

@@ -22,7 +22,8 @@ AGE = 20
 
 In a storm of connections, one snapshot serves many clients, each with the changes since. It is reused while those
 changes are at most the square root of this factor times its users: of 20,000 users, 630. Encoding a user costs some ten
-times as much as sending an encoded one, so at this age one more change costs more than a new snapshot saves."""
+times as much as sending an encoded one. At this age, sending the changes has cost about as much as a new snapshot
+would."""
 
 SMALL = 500
 """Number of users up to which a snapshot is made each time, because most are encoded already (`V1Encoder.record`)."""

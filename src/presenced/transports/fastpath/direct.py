@@ -1,4 +1,4 @@
-"""Writing one batch to many connections, past their transports.
+"""Writing one batch to many connections, bypassing their transports.
 
 The kernel takes 4 to 5 microseconds for each `send`. A transport's `write` adds 0.3, because it reads its buffer and
 its state, only to find that nothing waits. With thousands of transports that memory is in no CPU cache.
@@ -11,7 +11,7 @@ its state, only to find that nothing waits. With thousands of transports that me
 | socket took a part      | the transport | unknown; the transport buffers the rest and resumes      |
 
 Order is kept because every write through the transport makes the state unknown. Writing to the descriptor is safe
-because a transport closes it only after it has called `connection_lost`, and by then the broadcaster has discarded the
+because a transport closes it only after it has called `connection_lost`. By then the broadcaster has discarded the
 connection. `tests/contract/test_transports.py` checks both facts for uvloop and asyncio. With TLS only the transport
 can write.
 """
@@ -29,7 +29,7 @@ from presenced.transports.websocket.framing import WORTH_DEFLATING_BYTES, frames
 
 
 class FastConnection(Connection, Protocol):
-    """A connection that can be written to past its transport: the optional capability that the fast path needs."""
+    """A connection whose transport can be bypassed for writing: the optional capability that the fast path needs."""
 
     direct_fd: int
     """File descriptor of the socket if the transport's buffer is known to be empty, otherwise -1."""

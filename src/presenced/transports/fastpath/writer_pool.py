@@ -49,8 +49,8 @@ from presenced.transports.fastpath import writer_process as program
 from presenced.transports.fastpath.direct import FastConnection, write_batch, write_each
 
 MIN_CONNECTIONS = 100
-"""Minimum number of connections that involves helpers. The messages to and from a helper take as long as 20 writes, 85
-microseconds."""
+"""Minimum number of connections in a batch for which helpers are used. The messages to and from a helper take as long
+as 20 writes, 85 microseconds."""
 
 MAX_SURPLUS = 16
 """Maximum number of connections that this process keeps beyond its share. With more it hands some over."""

@@ -15,7 +15,7 @@ MAX_TRAILERS = 4096
 
 MAX_LINES = 1024
 """Maximum number of lines that `Chunked.feed` reads before it returns. A chunk with one byte of content takes 6 bytes
-on the wire and 0.7 microseconds, so 256 KiB of them would block the loop for 30 ms."""
+on the wire and 0.7 microseconds. So 256 KiB of them would block the loop for 30 ms."""
 
 _TEXT = rb"[\t -~\x80-\xff]*"
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + _TEXT + rb")?")

@@ -126,7 +126,7 @@ class HttpConnection(asyncio.Protocol):
         self._proceed()
 
     def eof_received(self) -> bool:
-        """Handle the end of the client's input. Return True if the client is still to get a response."""
+        """Handle the end of the client's input. Return True if the client still waits for a response."""
         self._is_half_closed = True
         if self._is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS cannot half-close
             self._close()

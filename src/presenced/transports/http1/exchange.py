@@ -129,7 +129,7 @@ class Exchange:
         self._event.set()
 
     async def run(self, app: ASGIApp, faults: FaultLog) -> None:
-        """Run the application. A fault of it is logged, and answered with 500 if the response has not begun."""
+        """Run the application. If it raises an exception, log it, and respond with 500 unless a response has begun."""
         try:
             await app(self._scope, self.receive, self.send)
             if not (self._is_complete or self._is_disconnected):

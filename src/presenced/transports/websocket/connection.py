@@ -16,8 +16,8 @@ unless a message is incomplete. It reports to a handler, which is the node.
     more input than allowed        close frame with 4429 → closing; flooded if more follows
     loss of the connection         reported at once
 
-The handler is notified when the end begins. After the half-close the connection waits for the client to end its side,
-because closing a socket with bytes unread would reset it, and the client might never see the close frame.
+The handler is notified when the end begins. After the half-close the connection waits for the client to end its side.
+Closing a socket with bytes unread would reset it, and the client might never see the close frame.
 
 The response to the handshake waits here and goes out together with the first message, which saves a `send` for each
 connection.

@@ -24,12 +24,12 @@ _REASONS = {Close.GOING_AWAY: "stopping"}  # the reason `going_away` means that 
 
 
 def server_ending(close: Close) -> tuple[Ending, str]:
-    """Return how a session ends whose connection the server closes, and the reason for logs and metrics."""
+    """Return how a session ends when the server closes its connection, and the reason for logs and metrics."""
     return _SERVER_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower())
 
 
 def client_ending(code: int) -> Ending:
-    """Return how a session ends whose client closes with `code` (1005 if its close frame has no code)."""
+    """Return how a session ends when its client closes with `code` (1005 if its close frame has no code)."""
     if code == ClientClose.KEEP_SESSION.code:  # the one exception to "3000 to 4999 are deliberate"
         return Ending.KEEP_SESSION
     if code in (1000, 1005) or 3000 <= code <= 4999:

@@ -20,9 +20,9 @@ Result of each frame:
     The frame with FIN completes its message, which becomes a `str` or `bytes`. It fails with 1007 if a text is not
     UTF-8 (section 8.1), and with 1009 if it is too large or has too many fragments.
 
-An invalid head or length becomes a `Failed` event at once, before the payload arrives, so the reader never buffers more
-than a message may have. Faults of order, text and compression show when the payload is complete. After `Closed` or
-`Failed` the reader discards its input (sections 1.4 and 7.1.7).
+An invalid head or length becomes a `Failed` event before the payload arrives. So the reader never buffers more than a
+message may have. Faults of order, text and compression show when the payload is complete. After `Closed` or `Failed`
+the reader discards its input (sections 1.4 and 7.1.7).
 
 A reader has no state between messages, so a connection needs one only while a message is incomplete. An idle connection
 costs nothing. The `Protocol` of the `websockets` library keeps 1.3 KiB per idle connection and takes 3 to 6 times as
@@ -113,8 +113,8 @@ class FrameReader:
         inflates: Whether messages may be compressed, without context takeover (RFC 7692 section 7.1.1).
     """
 
-    # Class attributes instead of assignments in `__init__`: a reader is made for nearly every message, and this saves
-    # a tenth of the time for a small one. Readers are short-lived, so `__slots__` would save no memory.
+    # Class attributes instead of assignments in `__init__`. A reader is made for nearly every message, and this saves a
+    # tenth of the time for a small one. Readers are short-lived, so `__slots__` would save no memory.
     frames_read = 0
     """Number of frames that the last call of `receive` completed."""
     _buffer: bytearray | None = None

@@ -1,9 +1,9 @@
 """Frames that a server sends (RFC 6455 section 5.2), as the `websockets` library makes them, and their compression.
 
-Above the transports there are messages only. A batch is framed once for all connections that receive it, and compressed
-once for all that agreed to permessage-deflate without context takeover (RFC 7692 section 7.1.1). The batch stores both
-forms. With context takeover each connection would need a compressor of its own: 53 to 134 KiB of memory and half
-the throughput.
+Above the transports there are messages only. A batch is framed once for all connections that receive it. It is
+compressed once for all that agreed to permessage-deflate without context takeover (RFC 7692 section 7.1.1). The batch
+stores both forms. With context takeover each connection would need a compressor of its own: 53 to 134 KiB of memory and
+half the throughput.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SMALL_BYTES = 4096
 """Size of a message up to which the header of its frame is cached by its length."""
 
 WORTH_DEFLATING_BYTES = 1024
-"""Size of a batch of frames from which it is compressed. A smaller one fits one packet either way."""
+"""Minimum size of a batch of frames that is compressed. A smaller one fits one packet either way."""
 
 LEVEL = 1
 """Compression level of zlib. Three times as fast as the default, for 20 % more bytes (`benchmarks/compression.py`)."""

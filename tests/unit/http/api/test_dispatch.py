@@ -49,7 +49,7 @@ def test_an_error_names_the_invalid_parameter(query: str) -> None:
 def test_an_error_about_an_unknown_parameter_lists_the_known_ones() -> None:
     with pytest.raises(ProblemError) as refused:
         parameters(request("before%0a=1"), OnlinePage)
-    assert refused.value.detail == r"unknown parameter before\n; known are viewer, after, limit"
+    assert refused.value.detail == r"unknown parameter before\n; known parameters: viewer, after, limit"
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ async def test_an_error_about_a_misspelt_field_or_parameter_names_the_intended_o
     async with api_client() as (_, client):
         response = await client.put("/users/ada/status", json={"status": "busy", "expires_in": 60})
         assert response.json()["detail"].startswith(
-            "unknown field expires_in (did you mean expiresIn?); known are status,"
+            "unknown field expires_in (did you mean expiresIn?); known fields: status,"
         )
         response = await client.get("/online?viewr=bo")
         assert (
             response.json()["detail"]
-            == "unknown parameter viewr (did you mean viewer?); known are viewer, after, limit"
+            == "unknown parameter viewr (did you mean viewer?); known parameters: viewer, after, limit"
         )
         response = await client.get("/users/ada/claims?viewer=bo")
         assert response.json()["detail"] == "unknown parameter viewer; there are none"
@@ -167,8 +167,8 @@ async def test_an_error_about_an_invalid_name_shows_the_character(path: str) -> 
 async def test_an_error_about_an_invalid_value_lists_the_allowed_ones(path: str, allowed: str) -> None:
     async with api_client() as (_, client):
         response = (await client.put(path, json={"status": "dancing"})).json()
-        assert response["detail"] == f"Invalid enum value 'dancing' - at `status`; allowed are {allowed}"
-        assert (await client.put(path, json={"status": None})).json()["detail"].endswith(f"; allowed are {allowed}")
+        assert response["detail"] == f"Invalid enum value 'dancing' - at `status`; allowed values: {allowed}"
+        assert (await client.put(path, json={"status": None})).json()["detail"].endswith(f"; allowed values: {allowed}")
         assert "allowed" not in (await client.put(path, json={"status": "busy", "text": 1})).json()["detail"]
 
 
@@ -179,9 +179,9 @@ async def test_an_error_about_an_invalid_value_lists_the_allowed_ones(path: str,
         (b'{"status": "busy", "data": "\xc0\xaf"}', "not UTF-8, from byte 28 on"),
         (
             b'{"status": "busy", "more-than-' + b"x" * 9000 + b'": 1}',
-            "unknown field more-than-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; known are status",
+            "unknown field more-than-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; known fields: status",
         ),
-        (b'{"status": "' + b"x" * 9000 + b'"}', "x' - at `status`; allowed are auto"),
+        (b'{"status": "' + b"x" * 9000 + b'"}', "x' - at `status`; allowed values: auto"),
         (b'{"status": "busy"', "Input data was truncated"),
         (b"[" * 50_000, "Expected `object`, got `array`"),
     ],

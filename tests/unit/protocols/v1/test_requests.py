@@ -134,7 +134,7 @@ def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
             1,
         ),
         ('{"type":"JOIN","data":' + "[" * 30_000 + "]" * 30_000 + ',"id":1}', Fault.BAD_JSON, "nested", None),
-        ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty", 1),
+        ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty; an id has 1 to 128", 1),
         ('{"type":"JOIN","room":"","id":1}', Fault.BAD_REQUEST, "length >= 1 - at `room`", 1),
         ('{"type":"JOIN","room":"a\\nb","id":1}', Fault.BAD_REQUEST, "name must not contain U+000A", 1),
         ('{"type":"LEAVE","room":"r","id":1}', Fault.NOT_A_MEMBER, "not in the room r", 1),
@@ -180,7 +180,7 @@ def test_an_unknown_field_is_refused_with_the_most_similar_name(harness: NodeHar
     [error] = harness.send(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
     assert (error["name"], error["id"]) == ("BAD_REQUEST", 1)
     assert error["message"].startswith(
-        "unknown field expires_in (did you mean expiresIn?); known are type, status, id,"
+        "unknown field expires_in (did you mean expiresIn?); known fields: type, status, id,"
     )
     assert harness.node.directory.users.status("ada") is Status.ONLINE, "nothing was changed"
 
@@ -190,18 +190,18 @@ def test_an_extension_field_is_ignored(harness: NodeHarness) -> None:
     answer = harness.send(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
     assert (answer[0]["type"], answer[1]["data"]) == ("ACK", {"x-kept": 1})
     [error] = harness.send(ada, "PING", **{"x-trace": 1, "xtrace": 2})
-    assert error["message"].startswith("unknown field xtrace; known are")
+    assert error["message"].startswith("unknown field xtrace; known fields:")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"type":"SET_STATUS","status":"gone"}', "allowed are auto, away, busy, invisible, online"),
-        ('{"type":"ACTIVITY","state":"asleep"}', "allowed are active, idle"),
-        ('{"type":"WATCH","mode":"some"}', "allowed are count, full"),
+        ('{"type":"SET_STATUS","status":"gone"}', "allowed values: auto, away, busy, invisible, online"),
+        ('{"type":"ACTIVITY","state":"asleep"}', "allowed values: active, idle"),
+        ('{"type":"WATCH","mode":"some"}', "allowed values: count, full"),
         (
             '{"type":"SET_STATE"}',
-            "allowed are AUTH, WATCH, UNWATCH, SET_STATUS, ACTIVITY, JOIN, SET_MEMBER, LEAVE, PING",
+            "allowed values: AUTH, WATCH, UNWATCH, SET_STATUS, ACTIVITY, JOIN, SET_MEMBER, LEAVE, PING",
         ),
     ],
 )
@@ -215,7 +215,7 @@ def test_an_error_lists_the_allowed_values(harness: NodeHarness, text: str, says
 def test_requests_with_a_handler_are_those_in_the_documents(harness: NodeHarness) -> None:
     """`Request` lists those in the documents. A request that is not in it would work, and nobody would know it."""
     [error] = harness.send(harness.enter("userId=ada"), "UNKNOWN")
-    allowed = error["message"].partition("allowed are ")[2].partition(";")[0].split(", ")
+    allowed = error["message"].partition("allowed values: ")[2].partition(";")[0].split(", ")
     assert sorted(allowed) == sorted(str(one.__struct_config__.tag) for one in get_args(Request))
 
 
@@ -368,7 +368,7 @@ def test_an_error_does_not_repeat_a_long_request(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     [error] = harness.send(ada, "x" * 60_000, id=1)
     assert (error["name"], len(error["message"]) <= MAX_REASON) == ("BAD_REQUEST", True)
-    assert "allowed are AUTH, WATCH" in error["message"]
+    assert "allowed values: AUTH, WATCH" in error["message"]
     [error] = harness.send(ada, "PING", id=2**63)
     assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
 
