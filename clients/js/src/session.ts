@@ -16,6 +16,7 @@ import type { Host } from "./host.js";
 import { createKeyed } from "./keyed.js";
 import { createOutbox, type Message } from "./outbox.js";
 import { createOwnStatus } from "./own-status.js";
+import type { RecordOf } from "./presence.js";
 import { nameOf } from "./requests.js";
 import { createRooms } from "./rooms.js";
 import { createRoster } from "./roster.js";
@@ -223,11 +224,24 @@ export function createSession(host: Host, desired: DesiredState) {
         case "PRESENCE_SNAPSHOT": {
           const users = collect(message.watch, message, message.users);
           if (!users) break;
-          for (const { userId } of users) awaited.delete(FULL + USER + userId);
           if (message.watch === EVERYONE) {
             knowsEveryone = true;
-            roster.replaceAll(users);
-          } else roster.apply(users);
+            // It is the answer for users by id, too: the server sends no other one. Whoever it does not name is offline.
+            const named = new Set(users.map(({ userId }) => String(userId)));
+            const absent: RecordOf[] = [];
+            for (const scope of requests.agreed.keys()) {
+              const key = nameOf(scope);
+              if (!scope.startsWith(USER)) continue;
+              awaited.delete(FULL + scope);
+              if (!named.has(key) && !roster.known.has(key)) {
+                absent.push({ userId: roster.get(key).userId, status: "offline" });
+              }
+            }
+            roster.replaceAll([...users, ...absent]);
+          } else {
+            for (const { userId } of users) awaited.delete(FULL + USER + userId);
+            roster.apply(users);
+          }
           break;
         }
         case "PRESENCE_CHANGES":
