@@ -351,6 +351,30 @@ describe("snapshot of everyone", () => {
     expect(status(client, "zoe")).toBe("offline");
   });
 
+  test("it is the answer for users by id, too: the server sends no other", async () => {
+    const { host, client } = await connected();
+    client.everyone.subscribe(() => {});
+    read(client, "bob", "zoe");
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    expect([status(client, "bob"), status(client, "zoe")]).toEqual(["online", "offline"]);
+    expect(client.connection.get().stale).toBe(false);
+    await receive(host, changes(record("zoe", "online", 2)));
+    expect(status(client, "zoe")).toBe("online");
+  });
+
+  test("in a new session, it is the answer for users by id, too", async () => {
+    const page = await knowing(["bob", "zoe"]);
+    const { host, client } = page;
+    client.everyone.subscribe(() => {});
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    expect([status(client, "bob"), status(client, "zoe")]).toEqual(["online", "offline"]);
+    expect(client.connection.get().stale).toBe(false);
+  });
+
   test("while the server is settling, users whom a returning client knew stay as they are", async () => {
     const page = await connected();
     const { host, client } = page;

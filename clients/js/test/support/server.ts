@@ -356,7 +356,7 @@ export class MemoryServer {
         ids.map((id) => this.#member(room, id)),
       );
     }
-    if ([...users].length)
+    if (!everyone && [...users].length)
       this.#pages(
         link,
         { type: "PRESENCE_SNAPSHOT", watch: "users" },
