@@ -18,7 +18,7 @@ const COMMAND =
   process.env.PRESENCED_COMMAND ?? fileURLToPath(new URL("../../../../.venv/bin/presenced", import.meta.url));
 
 /** Milliseconds to wait for anything. */
-export const PATIENCE_MS = 15_000;
+export const PATIENCE_MS = 20_000;
 
 export const JWT_KEY = "a secret of at least thirty-two bytes";
 const API_KEY = "pk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
