@@ -3,11 +3,10 @@
 /** The client against the real server: every method, and every way in which a connection ends. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import WebSocket from "ws";
 
 import type { LogEntry, PresenceOptions } from "../src/index.js";
 import { FakeHost } from "./support/fake-host.js";
-import { JWT_KEY, jwt, PATIENCE_MS, RealClient, RealServer, until } from "./support/real-server.js";
+import { crowd, JWT_KEY, jwt, PATIENCE_MS, RealClient, RealServer, until } from "./support/real-server.js";
 
 vi.setConfig({ testTimeout: 2 * PATIENCE_MS });
 
@@ -409,10 +408,7 @@ describe("a reload of the page", () => {
 describe("many users", () => {
   test("2,000 through everyone, and 1,000 by id", async () => {
     const ids = Array.from({ length: 2_000 }, (_, index) => `crowd-${index}`);
-    const sockets = ids.map(
-      (userId) => new WebSocket(`${open.url}/ws-online-status?watch=none&userId=${userId}`, "presenced.v1"),
-    );
-    await until(() => sockets.every(({ readyState }) => readyState === 1), "2,000 connections");
+    const sockets = await crowd(open, ids);
     const ada = user("ada");
     ada.presence.everyone.subscribe(() => {});
     const bob = user("bob").read(...ids.slice(0, 1_000));
@@ -421,5 +417,5 @@ describe("many users", () => {
     expect(ids.slice(0, 1_000).filter((id) => bob.status(id) !== "online")).toEqual([]);
     expect(bob.status(ids[1_500] ?? "")).toBe("unknown");
     for (const socket of sockets) socket.terminate();
-  }, 30_000);
+  });
 });

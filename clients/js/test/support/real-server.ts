@@ -151,3 +151,21 @@ export class RealClient {
     return this;
   }
 }
+
+/** Let these users be online, without a client library. A server may refuse some of so many handshakes at once. */
+export async function crowd(server: RealServer, ids: readonly string[]): Promise<WebSocket[]> {
+  const waiting = [...ids];
+  const sockets: WebSocket[] = [];
+  const connect = async () => {
+    for (let id = waiting.pop(); id; id = waiting.pop()) {
+      const socket = new WebSocket(`${server.url}/ws-online-status?watch=none&userId=${id}`, "presenced.v1");
+      const isOpen = await new Promise((resolve) => {
+        socket.once("open", () => resolve(true)).on("error", () => resolve(false));
+      });
+      if (isOpen) sockets.push(socket);
+      else waiting.push(id);
+    }
+  };
+  await Promise.all(Array.from({ length: 32 }, connect));
+  return sockets;
+}
