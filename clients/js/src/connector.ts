@@ -115,7 +115,7 @@ export function createConnector(
   };
 
   const stop = (to: "closed" | "failed", error: PresenceError): void => {
-    abandon();
+    abandon(to === "closed" ? 1000 : undefined);
     set({ state: to, error, retryAt: 0 });
     hooks.stopped(error);
   };
