@@ -173,14 +173,16 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       connector.close("closed");
       cancelForget?.();
       waiting.abandon(closed());
+      ready = undefined;
       session.reset();
       host.save(storageKey(), null);
     },
     retry: connector.retry,
     ready() {
-      ready ??= call<void>(() => {});
-      if (caughtUp.get()) ready.resolve();
-      return ready.promise;
+      const asked = ready ?? call<void>(() => {});
+      if (asked.isWaiting()) ready = asked; // one that was rejected at once is not kept
+      if (caughtUp.get()) asked.resolve();
+      return asked.promise;
     },
     setActive: (active) => activity.force(active === "auto" ? undefined : active),
     setStatus: (choice, signal) => call<void>((added) => ownStatus.choose(choice, added), signal).promise,
