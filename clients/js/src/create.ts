@@ -130,17 +130,23 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const join = (room: string, data?: unknown): Membership => {
     const scope = ROOM + room;
     const end = desired.retain([scope], JOIN);
+    const calls = new Set<Call<void>>();
+    let isMember = true;
+    const left = () => new PresenceError("LEFT", "left before the server answered");
     const setData = (value: unknown) => {
-      desired.data.set(scope, value);
-      return call<void>((added) => subscriptions.awaitMember(scope, added));
+      if (isMember) desired.data.set(scope, value);
+      const added = call<void>((waits) => (isMember ? subscriptions.awaitMember(scope, waits) : waits.reject(left())));
+      calls.add(added);
+      added.promise.catch(() => {}).finally(() => calls.delete(added));
+      return added.promise;
     };
-    const joined = setData(data);
     return {
-      joined: joined.promise,
-      setData: (value) => setData(value).promise,
+      joined: setData(data),
+      setData,
       leave: once(() => {
+        isMember = false;
         end();
-        joined.reject(new PresenceError("LEFT", "left before the server answered"));
+        for (const { reject } of calls) reject(left());
       }),
     };
   };
