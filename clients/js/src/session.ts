@@ -16,7 +16,6 @@ import type { Host } from "./host.js";
 import { createKeyed } from "./keyed.js";
 import { createOutbox, type Message } from "./outbox.js";
 import { createOwnStatus } from "./own-status.js";
-import type { RecordOf } from "./presence.js";
 import { nameOf } from "./requests.js";
 import { createRooms } from "./rooms.js";
 import { createRoster } from "./roster.js";
@@ -97,8 +96,9 @@ export function createSession(host: Host, desired: DesiredState) {
     const name = nameOf(scope);
     if (bits & COUNT && (awaited.has(COUNT + scope) || !counts.known.has(scope))) return false;
     if (!(bits & FULL)) return true;
+    // A snapshot of everyone is the answer for users by id, too: the server sends no other one.
+    if (scope === EVERYONE || (knowsEveryone && scope.startsWith(USER))) return knowsEveryone;
     if (awaited.has(FULL + scope)) return false;
-    if (scope === EVERYONE) return knowsEveryone;
     return scope.startsWith(USER) ? roster.known.has(name) : rooms.get(name).known;
   };
 
@@ -123,7 +123,8 @@ export function createSession(host: Host, desired: DesiredState) {
     counts.update([...counts.known.keys()].filter((scope) => !has(scope, COUNT)).map((scope) => [scope, undefined]));
     if (has(EVERYONE, FULL)) return;
     knowsEveryone = false;
-    roster.forget((key) => !has(USER + key, FULL) && !rooms.hasMember(key));
+    const byId = [...requests.agreed.keys()].filter((scope) => scope.startsWith(USER)).map(nameOf);
+    roster.forget((key) => !has(USER + key, FULL) && !rooms.hasMember(key), byId);
   };
 
   /** The next connection begins a new session. What is known stays. */
@@ -226,18 +227,7 @@ export function createSession(host: Host, desired: DesiredState) {
           if (!users) break;
           if (message.watch === EVERYONE) {
             knowsEveryone = true;
-            // It is the answer for users by id, too: the server sends no other one. Whoever it does not name is offline.
-            const named = new Set(users.map(({ userId }) => String(userId)));
-            const absent: RecordOf[] = [];
-            for (const scope of requests.agreed.keys()) {
-              const key = nameOf(scope);
-              if (!scope.startsWith(USER)) continue;
-              awaited.delete(FULL + scope);
-              if (!named.has(key) && !roster.known.has(key)) {
-                absent.push({ userId: roster.get(key).userId, status: "offline" });
-              }
-            }
-            roster.replaceAll([...users, ...absent]);
+            roster.replaceAll(users);
           } else {
             for (const { userId } of users) awaited.delete(FULL + USER + userId);
             roster.apply(users);
