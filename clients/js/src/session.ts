@@ -227,6 +227,7 @@ export function createSession(host: Host, desired: DesiredState) {
           if (!users) break;
           if (message.watch === EVERYONE) {
             knowsEveryone = true;
+            for (const key of awaited) if (key.startsWith(FULL + USER)) awaited.delete(key);
             roster.replaceAll(users);
           } else {
             for (const { userId } of users) awaited.delete(FULL + USER + userId);
