@@ -43,17 +43,20 @@ export function createRoster() {
 
   const publish = (news: readonly Presence[], complete = isComplete): void => {
     const isRenewed = complete !== isComplete;
-    const changes = news
-      .filter((user) => {
-        const key = String(user.userId);
-        const before = users.get(key);
-        return user === before ? !users.known.has(key) : !same({ ...before, version: 0 }, { ...user, version: 0 });
-      })
-      .map((user) => [String(user.userId), user.status === "unknown" ? undefined : user] as const);
+    let isVisible = false;
+    const changes: [string, Presence | undefined][] = [];
+    for (const user of news) {
+      const key = String(user.userId);
+      const before = users.get(key);
+      const isSame = same({ ...before, version: 0 }, { ...user, version: 0 });
+      if (!isSame) changes.push([key, user.status === "unknown" ? undefined : user]);
+      // Known now, though it looks the same: a user whom the snapshot of everyone did not name.
+      else if (user.status !== "unknown" && !users.known.has(key)) changes.push([key, before]);
+      isVisible ||= !isSame;
+    }
     isComplete = complete;
-    if (!changes.length && !isRenewed) return;
     users.update(changes, isRenewed);
-    if (changes.length) changed.notify();
+    if (isVisible) changed.notify();
   };
 
   /** Known users who are not offline and for whom `isGone` holds are offline now. */
