@@ -115,7 +115,7 @@ export function createConnector(
   };
 
   const stop = (to: "closed" | "failed", error: PresenceError): void => {
-    abandon();
+    abandon(to === "closed" ? 1000 : undefined);
     set({ state: to, error, retryAt: 0 });
     hooks.stopped(error);
   };
@@ -190,6 +190,7 @@ export function createConnector(
     } catch {
       return; // not of a presenced server
     }
+    if (!message?.type) return;
     if (message.type === "CONNECTION_ESTABLISHED") established(message);
     else if (message.type === "GOING_AWAY") retry.goingAway(message.retryAfter);
     else if (message.type === "AUTH_EXPIRING") void renew();

@@ -130,17 +130,23 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const join = (room: string, data?: unknown): Membership => {
     const scope = ROOM + room;
     const end = desired.retain([scope], JOIN);
+    const calls = new Set<Call<void>>();
+    let isMember = true;
+    const left = () => new PresenceError("LEFT", "left before the server answered");
     const setData = (value: unknown) => {
-      desired.data.set(scope, value);
-      return call<void>((added) => subscriptions.awaitMember(scope, added));
+      if (isMember) desired.data.set(scope, value);
+      const added = call<void>((waits) => (isMember ? subscriptions.awaitMember(scope, waits) : waits.reject(left())));
+      calls.add(added);
+      added.promise.catch(() => {}).finally(() => calls.delete(added));
+      return added.promise;
     };
-    const joined = setData(data);
     return {
-      joined: joined.promise,
-      setData: (value) => setData(value).promise,
+      joined: setData(data),
+      setData,
       leave: once(() => {
+        isMember = false;
         end();
-        joined.reject(new PresenceError("LEFT", "left before the server answered"));
+        for (const { reject } of calls) reject(left());
       }),
     };
   };
@@ -173,14 +179,16 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       connector.close("closed");
       cancelForget?.();
       waiting.abandon(closed());
+      ready = undefined;
       session.reset();
       host.save(storageKey(), null);
     },
     retry: connector.retry,
     ready() {
-      ready ??= call<void>(() => {});
-      if (caughtUp.get()) ready.resolve();
-      return ready.promise;
+      const asked = ready ?? call<void>(() => {});
+      if (asked.isWaiting()) ready = asked; // one that was rejected at once is not kept
+      if (caughtUp.get()) asked.resolve();
+      return asked.promise;
     },
     setActive: (active) => activity.force(active === "auto" ? undefined : active),
     setStatus: (choice, signal) => call<void>((added) => ownStatus.choose(choice, added), signal).promise,

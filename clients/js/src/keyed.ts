@@ -11,8 +11,8 @@ export interface Keyed<T> {
   get(key: string): T;
   /** Call `listener` after each update that changed one of these keys: once, even if it changed several. */
   subscribe(keys: Iterable<string>, listener: () => void): () => void;
-  /** Set values; `undefined` makes one unknown. */
-  update(changes: Iterable<readonly [key: string, value: T | undefined]>): void;
+  /** Set values; `undefined` makes one unknown. `isRenewed`: unknown values are created anew, too. */
+  update(changes: Iterable<readonly [key: string, value: T | undefined]>, isRenewed?: boolean): void;
 }
 
 /** Create a map of stores. `createUnknown` returns the value of a key that is not known. */
@@ -44,14 +44,21 @@ export function createKeyed<T>(createUnknown: (key: string) => T): Keyed<T> {
         }
       };
     },
-    update(changes) {
+    update(changes, isRenewed = false) {
       const calls = new Set<() => void>();
+      const changed = (key: string) => {
+        for (const call of listeners.get(key) ?? []) calls.add(call);
+      };
       for (const [key, value] of changes) {
         if (value === known.get(key)) continue;
+        if (value !== (known.get(key) ?? unknown.get(key))) changed(key);
         if (value === undefined) known.delete(key);
         else known.set(key, value);
         unknown.delete(key);
-        for (const call of listeners.get(key) ?? []) calls.add(call);
+      }
+      if (isRenewed) {
+        for (const key of unknown.keys()) changed(key);
+        unknown.clear();
       }
       for (const call of calls) guarded(call);
     },

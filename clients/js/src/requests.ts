@@ -57,7 +57,10 @@ export function createRequests(desired: DesiredState) {
       if (scope.startsWith(USER) && ++users > maxWatchedUsers) isExcessive = true;
       else set(bits, scope, (wanted & JOIN ? wanted | FULL : wanted) & ~get(refused, scope));
     }
-    for (const scope of refused.keys()) if (!desired.scopes.has(scope)) refused.delete(scope);
+    for (const [scope, bits] of refused) {
+      const wanted = get(desired.scopes, scope);
+      set(refused, scope, bits & (wanted & JOIN ? wanted | FULL : wanted)); // what is wanted anew is tried again
+    }
     return bits;
   };
 

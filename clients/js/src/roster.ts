@@ -15,7 +15,11 @@ import { createListeners, same } from "./store.js";
 export type Roster = ReturnType<typeof createRoster>;
 
 export function createRoster() {
-  const users = createKeyed<Presence>((key) => toPresence({ userId: toUserId(key) }));
+  /** Whether users without a record are offline, because a snapshot of everyone does not name them. */
+  let isComplete = false;
+  const users = createKeyed<Presence>((key) =>
+    toPresence({ userId: toUserId(key), status: isComplete ? "offline" : "unknown" }),
+  );
   const changed = createListeners();
   const versions = new Map<string, number>();
   let unconfirmed = new Set<string>();
@@ -37,13 +41,22 @@ export function createRoster() {
     return news;
   };
 
-  const publish = (news: readonly Presence[]): void => {
-    const changes = news
-      .filter((user) => !same({ ...users.get(String(user.userId)), version: 0 }, { ...user, version: 0 }))
-      .map((user) => [String(user.userId), user.status === "unknown" ? undefined : user] as const);
-    if (!changes.length) return;
-    users.update(changes);
-    changed.notify();
+  const publish = (news: readonly Presence[], complete = isComplete): void => {
+    const isRenewed = complete !== isComplete;
+    let isVisible = false;
+    const changes: [string, Presence | undefined][] = [];
+    for (const user of news) {
+      const key = String(user.userId);
+      const before = users.get(key);
+      const isSame = same({ ...before, version: 0 }, { ...user, version: 0 });
+      if (!isSame) changes.push([key, user.status === "unknown" ? undefined : user]);
+      // Known now, though it looks the same: a user whom the snapshot of everyone did not name.
+      else if (user.status !== "unknown" && !users.known.has(key)) changes.push([key, before]);
+      isVisible ||= !isSame;
+    }
+    isComplete = complete;
+    users.update(changes, isRenewed);
+    if (isVisible) changed.notify();
   };
 
   /** Known users who are not offline and for whom `isGone` holds are offline now. */
@@ -63,7 +76,7 @@ export function createRoster() {
       // After AUTH with another token, the same versions may have other contents.
       for (const key of named) versions.delete(key);
       const absent = gone((key) => !named.has(key) && !(isSettling && unconfirmed.has(key)));
-      publish([...newer(records), ...absent]);
+      publish([...newer(records), ...absent], true);
     },
     /** The server sends everything again. Earlier versions do not count, because it may have started anew. */
     expectAll(settling: boolean) {
@@ -78,14 +91,15 @@ export function createRoster() {
       unconfirmed.clear();
       publish(absent);
     },
-    /** Forget users, so that they are unknown again. */
-    forget(isForgotten: (key: string) => boolean) {
+    /** Forget users, so that they are unknown again. `stays`: other users who are subscribed to. */
+    forget(isForgotten: (key: string) => boolean, stays: readonly string[] = []) {
       const keys = [...users.known.keys()].filter(isForgotten);
+      const unnamed = isComplete ? stays.filter((key) => !users.known.has(key)).map(users.get) : [];
       for (const key of keys) {
         versions.delete(key);
         unconfirmed.delete(key);
       }
-      publish(keys.map((key) => toPresence({ userId: key })));
+      publish([...keys.map((key) => toPresence({ userId: key })), ...unnamed], false);
     },
   };
 }

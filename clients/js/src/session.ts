@@ -96,8 +96,9 @@ export function createSession(host: Host, desired: DesiredState) {
     const name = nameOf(scope);
     if (bits & COUNT && (awaited.has(COUNT + scope) || !counts.known.has(scope))) return false;
     if (!(bits & FULL)) return true;
+    // A snapshot of everyone is the answer for users by id, too: the server sends no other one.
+    if (scope === EVERYONE || (knowsEveryone && scope.startsWith(USER))) return knowsEveryone;
     if (awaited.has(FULL + scope)) return false;
-    if (scope === EVERYONE) return knowsEveryone;
     return scope.startsWith(USER) ? roster.known.has(name) : rooms.get(name).known;
   };
 
@@ -122,7 +123,8 @@ export function createSession(host: Host, desired: DesiredState) {
     counts.update([...counts.known.keys()].filter((scope) => !has(scope, COUNT)).map((scope) => [scope, undefined]));
     if (has(EVERYONE, FULL)) return;
     knowsEveryone = false;
-    roster.forget((key) => !has(USER + key, FULL) && !rooms.hasMember(key));
+    const byId = [...requests.agreed.keys()].filter((scope) => scope.startsWith(USER)).map(nameOf);
+    roster.forget((key) => !has(USER + key, FULL) && !rooms.hasMember(key), byId);
   };
 
   /** The next connection begins a new session. What is known stays. */
@@ -223,11 +225,14 @@ export function createSession(host: Host, desired: DesiredState) {
         case "PRESENCE_SNAPSHOT": {
           const users = collect(message.watch, message, message.users);
           if (!users) break;
-          for (const { userId } of users) awaited.delete(FULL + USER + userId);
           if (message.watch === EVERYONE) {
             knowsEveryone = true;
+            for (const key of awaited) if (key.startsWith(FULL + USER)) awaited.delete(key);
             roster.replaceAll(users);
-          } else roster.apply(users);
+          } else {
+            for (const { userId } of users) awaited.delete(FULL + USER + userId);
+            roster.apply(users);
+          }
           break;
         }
         case "PRESENCE_CHANGES":

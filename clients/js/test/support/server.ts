@@ -7,34 +7,12 @@
 
 import type { FakeHost } from "./fake-host.js";
 import { type FakeSocket, LIMITS, type Message } from "./fake-socket.js";
+import { Link, type Session } from "./link.js";
+import { handle } from "./server-requests.js";
 
 export const SETTLING_S = 15;
 const PAGE = 3;
 const COUNTS_FROM = 5;
-
-interface Session {
-  readonly id: string;
-  everyone: boolean;
-  readonly users: Set<string>;
-  readonly rooms: Set<string>;
-  readonly joined: Map<string, unknown>;
-  readonly counts: Set<string>;
-  isIdle: boolean;
-  /** Number of its messages PRESENCE_CHANGES. */
-  writes: number;
-  /** The write after its last snapshot. A client that did not receive it cannot resume. */
-  resumableFrom: number;
-}
-
-interface Link {
-  readonly socket: FakeSocket;
-  session: Session | undefined;
-  isAlive: boolean;
-  arrivesAt: number;
-  repliesAt: number;
-  tokens: number;
-  countedAt: number;
-}
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -105,14 +83,14 @@ export class MemoryServer {
     this.users.set(id, state);
     this.#journal.push(id);
     this.#toAll((link, session) => {
-      if (this.#covers(session, id)) this.#changes(link, [id]);
-      this.#counts(link, session.counts);
+      if (this.#covers(session, id)) this.changes(link, [id]);
+      this.counts(link, session.counts);
     });
   }
 
   /** A user who is online joins a room with data, or leaves it (`undefined`). */
   move(room: string, id: string, data: unknown): void {
-    this.#inRoom(room, id, () => {
+    this.inRoom(room, id, () => {
       const members = this.rooms.get(room) ?? new Map<string, unknown>();
       this.rooms.set(room, members);
       if (data === undefined) return members.delete(id);
@@ -124,13 +102,7 @@ export class MemoryServer {
 
   /** Lose all connections. The client notices each loss later. */
   lose(noticedAfter: () => number): void {
-    for (const link of this.#links) {
-      if (!link.isAlive) continue;
-      link.isAlive = false;
-      this.host.host.schedule(noticedAfter(), () => {
-        if (link.socket.readyState !== 3) link.socket.drop(1006);
-      });
-    }
+    for (const link of this.#links) if (link.isAlive) link.lose(noticedAfter());
     this.#links.clear();
   }
 
@@ -154,25 +126,11 @@ export class MemoryServer {
   }
 
   #accept(socket: FakeSocket): void {
-    const { time } = this.host;
-    const { requestBurst: tokens } = this.limits;
-    const link: Link = {
-      socket,
-      session: undefined,
-      isAlive: true,
-      arrivesAt: 0,
-      repliesAt: 0,
-      tokens,
-      countedAt: time,
-    };
+    const link = new Link(socket, this.host, this.latency, this.limits, this.trace);
     this.host.host.schedule(this.latency(), () => {
       if (socket.readyState !== 0) return;
       socket.open();
-      socket.onSend = (message) => {
-        this.trace.push(`${this.host.time} > ${JSON.stringify(message)}`);
-        link.arrivesAt = Math.max(link.arrivesAt, this.host.time + this.latency());
-        this.host.host.schedule(link.arrivesAt - this.host.time, () => link.isAlive && this.#handle(link, message));
-      };
+      link.listen((message) => handle(this, link, message));
       this.#open(link);
     });
   }
@@ -206,7 +164,7 @@ export class MemoryServer {
     const resumed = known !== undefined && epoch === this.epoch && (write ?? 0) >= known.resumableFrom;
     if (status && this.chosen === "auto" && !this.users.has("ada")) this.chosen = status;
     const left = (this.#startedAt + SETTLING_S * 1_000 - this.host.time) / 1_000;
-    this.#send(link, {
+    link.send({
       type: "CONNECTION_ESTABLISHED",
       userId: "ada",
       sessionId: session.id,
@@ -218,98 +176,22 @@ export class MemoryServer {
       settling: Math.max(0, left),
       limits: this.limits,
     });
-    this.#own(link);
+    this.own(link);
     const news = resumed ? this.#journal.slice(n) : [];
-    if (!resumed) this.#snapshots(link, session.everyone, session.users, []);
-    this.#snapshots(link, false, [], session.rooms);
-    this.#counts(link, session.counts);
-    this.#changes(
+    if (!resumed) this.snapshots(link, session.everyone, session.users, []);
+    this.snapshots(link, false, [], session.rooms);
+    this.counts(link, session.counts);
+    this.changes(
       link,
       [...new Set(news)].filter((user) => this.#covers(session, user)),
     );
   }
 
   /** The user's own state may have changed. */
-  #own(link: Link): void {
-    this.#send(link, { type: "SELF", ...this.self });
+  own(link: Link): void {
+    link.send({ type: "SELF", ...this.self });
     const status = this.chosen === "invisible" ? "offline" : this.self.status;
     if (this.users.get("ada")?.status !== status) this.change("ada", status);
-  }
-
-  #handle(link: Link, { type, id, ...fields }: Message): void {
-    const { session } = link;
-    if (!session) return;
-    if (!this.#isAllowed(link)) {
-      this.violations.push(`RATE_LIMITED ${type}`);
-      this.#send(link, { type: "ERROR", code: 120, name: "RATE_LIMITED", message: "slower", id });
-      return;
-    }
-    const { users = [], rooms = [], everyone = false, room = "", data, mode, status, state } = fields as Request;
-    const refuse = (code: number, name: string) => {
-      if (code !== 112) this.violations.push(`${name} ${type}`);
-      this.#send(link, { type: "ERROR", code, name, message: "", id });
-    };
-    const accept = () => this.#send(link, { type: "ACK", id });
-    if (type === "PING") this.#send(link, { type: "PONG", id, serverTime: this.host.time });
-    else if (type === "WATCH" && mode === "count") {
-      const counted = [...(everyone ? ["everyone"] : []), ...rooms];
-      for (const scope of counted) session.counts.add(scope);
-      accept();
-      this.#counts(link, counted);
-    } else if (type === "WATCH") {
-      const added = users.map(String).filter((user) => !session.users.has(user));
-      if (session.users.size + added.length > this.limits.maxWatchedUsers) {
-        refuse(110, "TOO_MANY_WATCHED");
-        return;
-      }
-      for (const user of added) session.users.add(user);
-      for (const name of rooms) session.rooms.add(name);
-      const isNew = everyone && !session.everyone;
-      session.everyone ||= everyone;
-      accept();
-      this.#snapshots(link, isNew, added, rooms);
-      this.#changes(link, []);
-    } else if (type === "UNWATCH") {
-      session.everyone &&= !everyone;
-      if (everyone) session.counts.delete("everyone");
-      for (const user of users) session.users.delete(String(user));
-      for (const name of rooms) {
-        session.counts.delete(name);
-        if (!session.joined.has(name)) session.rooms.delete(name);
-      }
-      accept();
-    } else if (type === "JOIN") {
-      accept();
-      session.rooms.add(room);
-      this.#inRoom(room, "ada", () => session.joined.set(room, data));
-      this.#snapshots(link, false, [], [room]);
-      this.#changes(link, []);
-    } else if (type === "SET_MEMBER" || type === "LEAVE") {
-      if (!session.joined.has(room)) {
-        refuse(112, "NOT_A_MEMBER");
-        return;
-      }
-      accept();
-      if (type === "LEAVE") session.rooms.delete(room);
-      this.#inRoom(room, "ada", () =>
-        type === "LEAVE" ? session.joined.delete(room) : session.joined.set(room, data),
-      );
-    } else if (type === "SET_STATUS" || type === "ACTIVITY") {
-      accept();
-      if (status) this.chosen = status;
-      else session.isIdle = state === "idle";
-      this.#own(link);
-    } else refuse(101, "BAD_REQUEST");
-  }
-
-  #isAllowed(link: Link): boolean {
-    const { requestsPerSecond, requestBurst } = this.limits;
-    const gained = ((this.host.time - link.countedAt) / 1_000) * requestsPerSecond;
-    link.tokens = Math.min(requestBurst, link.tokens + gained);
-    link.countedAt = this.host.time;
-    if (link.tokens < 1) return false;
-    link.tokens -= 1;
-    return true;
   }
 
   #covers({ everyone, users, rooms }: Session, id: string): boolean {
@@ -318,7 +200,7 @@ export class MemoryServer {
   }
 
   /** Change the members of a room, and report it to the sessions that watch the room. */
-  #inRoom(room: string, id: string, move: () => unknown): void {
+  inRoom(room: string, id: string, move: () => unknown): void {
     const before = this.mode(room);
     if (!move()) return;
     const mode = this.mode(room);
@@ -328,10 +210,10 @@ export class MemoryServer {
     this.#toAll((link, session) => {
       const news = { type: "ROOM_CHANGES", room, count: this.members(room).size, mode, ...named };
       if (session.rooms.has(room)) {
-        this.#send(link, news);
-        this.#changes(link, []);
+        link.send(news);
+        this.changes(link, []);
       }
-      this.#counts(link, session.counts);
+      this.counts(link, session.counts);
     });
   }
 
@@ -345,7 +227,7 @@ export class MemoryServer {
     };
   }
 
-  #snapshots(link: Link, everyone: boolean, users: Iterable<string>, rooms: Iterable<string>): void {
+  snapshots(link: Link, everyone: boolean, users: Iterable<string>, rooms: Iterable<string>): void {
     for (const room of rooms) {
       const ids = this.mode(room) === "counts" ? [] : [...this.members(room).keys()];
       const head = { type: "ROOM_SNAPSHOT", room, mode: this.mode(room), count: this.members(room).size };
@@ -356,7 +238,7 @@ export class MemoryServer {
         ids.map((id) => this.#member(room, id)),
       );
     }
-    if ([...users].length)
+    if (!everyone && [...users].length)
       this.#pages(
         link,
         { type: "PRESENCE_SNAPSHOT", watch: "users" },
@@ -371,46 +253,25 @@ export class MemoryServer {
     if (link.session) link.session.resumableFrom = link.session.writes + 1;
     const pages = Math.max(1, Math.ceil(records.length / PAGE));
     for (let page = 1; page <= pages; page += 1) {
-      this.#send(link, { ...head, page, pages, [key]: records.slice((page - 1) * PAGE, page * PAGE) });
+      link.send({ ...head, page, pages, [key]: records.slice((page - 1) * PAGE, page * PAGE) });
     }
   }
 
-  #changes(link: Link, ids: readonly string[]): void {
+  changes(link: Link, ids: readonly string[]): void {
     if (!link.session) return;
     link.session.writes += 1;
     const position = `${this.epoch}-${this.#journal.length}-${link.session.writes}`;
-    this.#send(link, { type: "PRESENCE_CHANGES", position, users: ids.map((id) => this.record(id)) });
+    link.send({ type: "PRESENCE_CHANGES", position, users: ids.map((id) => this.record(id)) });
   }
 
-  #counts(link: Link, scopes: Iterable<string>): void {
+  counts(link: Link, scopes: Iterable<string>): void {
     for (const scope of scopes) {
       const room = scope === "everyone" ? { watch: "everyone" } : { watch: "room", room: scope };
-      this.#send(link, { type: "PRESENCE_COUNT", ...room, online: this.online(scope) });
+      link.send({ type: "PRESENCE_COUNT", ...room, online: this.online(scope) });
     }
   }
 
   #toAll(call: (link: Link, session: Session) => void): void {
     for (const link of this.#links) if (link.isAlive && link.session) call(link, link.session);
   }
-
-  #send(link: Link, message: Message): void {
-    link.repliesAt = Math.max(link.repliesAt, this.host.time + this.latency());
-    const text = JSON.stringify(message);
-    this.host.host.schedule(link.repliesAt - this.host.time, () => {
-      if (!link.isAlive || link.socket.readyState !== 1) return;
-      this.trace.push(`${this.host.time} < ${text}`);
-      link.socket.receiveText(text);
-    });
-  }
-}
-
-interface Request {
-  readonly users?: readonly (string | number)[];
-  readonly rooms?: readonly string[];
-  readonly everyone?: boolean;
-  readonly room?: string;
-  readonly data?: unknown;
-  readonly mode?: string;
-  readonly status?: string;
-  readonly state?: string;
 }

@@ -1,0 +1,174 @@
+/** Snapshots of everyone, settling servers, and what stays without a connection. */
+
+import { describe, expect, test } from "vitest";
+
+import type { Presence } from "../src/index.js";
+import { settle } from "./support/fake-host.js";
+import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { knowing, read, status } from "./support/reading.js";
+import { changes, receive, record, snapshot } from "./support/records.js";
+
+describe("snapshot of everyone", () => {
+  test("a user on none of its pages is offline", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    client.everyone.subscribe(() => {});
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 1), record("carl", "online", 2)]), changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, {}, [snapshot("everyone", [record("carl", "online", 1)])]);
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["offline", "online"]);
+    await host.advance(100);
+    expect([...client.everyone.get().keys()]).toEqual(["carl"]);
+  });
+
+  test("a user whom no message mentioned is offline, too", async () => {
+    const { host, client } = await connected();
+    client.everyone.subscribe(() => {});
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    expect(status(client, "zoe")).toBe("offline");
+  });
+
+  test("it is the answer for users by id, too: the server sends no other", async () => {
+    const { host, client } = await connected();
+    client.everyone.subscribe(() => {});
+    read(client, "bob", "zoe");
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    expect([status(client, "bob"), status(client, "zoe")]).toEqual(["online", "offline"]);
+    expect(client.connection.get().stale).toBe(false);
+    await receive(host, changes(record("zoe", "online", 2)));
+    expect(status(client, "zoe")).toBe("online");
+  });
+
+  test("in a new session, it is the answer for users by id, too", async () => {
+    const page = await knowing(["bob", "zoe"]);
+    const { host, client } = page;
+    client.everyone.subscribe(() => {});
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    expect([status(client, "bob"), status(client, "zoe")]).toEqual(["online", "offline"]);
+    expect(client.connection.get().stale).toBe(false);
+  });
+
+  test("while the server is settling, users whom a returning client knew stay as they are", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    client.everyone.subscribe(() => {});
+    read(client, "dora");
+    await settle();
+    const users = ["bob", "carl"].map((id) => record(id, "online", 100));
+    await receive(host, snapshot("everyone", users), snapshot("users", [record("dora", "busy", 9)]), changes());
+    const seen: Presence[] = [];
+    client.watch(["bob", "carl", "dora"], (user) => seen.push(user));
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+    const known = snapshot("users", [
+      record("bob", "offline", 1, { since: 0 }),
+      record("dora", "offline", 1, { since: 0 }),
+    ]);
+    await receive(host, snapshot("everyone", [record("carl", "online", 1)]), known, changes());
+    expect(["bob", "carl", "dora"].map((id) => status(client, id))).toEqual(["online", "online", "busy"]);
+    expect(client.connection.get().stale).toBe(true);
+    await host.advance(10_000);
+    await receive(host, changes(record("dora", "busy", 2)));
+    await host.advance(4_999);
+    expect(status(client, "bob")).toBe("online");
+    await host.advance(1);
+    expect(["bob", "carl", "dora"].map((id) => status(client, id))).toEqual(["offline", "online", "busy"]);
+    expect(client.connection.get().stale).toBe(false);
+    expect(seen.map(({ userId }) => userId)).toEqual(["bob"]);
+  });
+
+  test("a user who returns after the server has settled counts with any version", async () => {
+    const page = await knowing(["bob"]);
+    const { host, client } = page;
+    await receive(host, changes(record("bob", "online", 1_000)));
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+    await receive(host, snapshot("users", [record("bob", "offline", 1, { since: 0 })]), changes());
+    await host.advance(15_000);
+    expect(status(client, "bob")).toBe("offline");
+    await receive(host, changes(record("bob", "online", 2)));
+    expect(status(client, "bob")).toBe("online");
+  });
+
+  test("a user of whom a settling server knows something new is shown so at once", async () => {
+    const page = await knowing(["bob"]);
+    const { host, client } = page;
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+    await receive(host, snapshot("users", [record("bob", "offline", 2)]), changes());
+    expect(status(client, "bob")).toBe("offline");
+  });
+
+  test("a client that knows nobody need not wait", async () => {
+    const { host, client } = await connecting();
+    read(client, "bob");
+    await establish(host, { settling: 15 });
+    await receive(host, snapshot("users", [record("bob", "offline", 1, { since: 0 })]), changes());
+    expect([status(client, "bob"), client.connection.get().stale]).toEqual(["offline", false]);
+  });
+});
+
+describe("without a connection", () => {
+  test("everyone stays as known for forgetAfter, and is unknown then", async () => {
+    const { host, client } = await knowing(["bob"], { forgetAfter: 60 });
+    await drop(host);
+    await host.signal("offline");
+    await host.advance(59_999);
+    expect(status(client, "bob")).toBe("online");
+    await host.advance(1);
+    expect(status(client, "bob")).toBe("unknown");
+  });
+
+  test("the default is the server's resumeWindow", async () => {
+    const { host, client } = await knowing(["bob"]);
+    await drop(host);
+    await host.signal("offline");
+    await host.advance(119_999);
+    expect(status(client, "bob")).toBe("online");
+    await host.advance(1);
+    expect(status(client, "bob")).toBe("unknown");
+  });
+
+  test("failed attempts do not begin the time anew", async () => {
+    const { host, client } = await knowing(["bob"], { forgetAfter: 60 });
+    host.onOpen = (socket) => queueMicrotask(() => socket.drop());
+    await drop(host);
+    await host.advance(60_000);
+    expect(host.sockets.length).toBeGreaterThan(3);
+    expect(status(client, "bob")).toBe("unknown");
+  });
+
+  test("a client that has forgotten everyone asks for everything again, also if its session goes on", async () => {
+    const page = await knowing(["bob"], { forgetAfter: 60 });
+    const { host, client } = page;
+    await drop(host);
+    await host.signal("offline");
+    await host.advance(60_000);
+    await host.signal("online");
+    await host.advance(250);
+    expect(host.socket.parameters).toMatchObject({ session: "session-1" });
+    expect(host.socket.parameters).not.toHaveProperty("position");
+    await establish(host, {}, [snapshot("users", [record("bob", "online", 1)])]);
+    expect([status(client, "bob"), client.connection.get().stale]).toEqual(["online", false]);
+  });
+
+  test("what the server rendered is shown until the server says something else", async () => {
+    const initial = { at: 1_000, users: [record("bob", "busy", 7)] };
+    const { host, client } = await connecting({ initial });
+    expect([status(client, "bob"), client.connection.get().stale]).toEqual(["busy", true]);
+    read(client, "bob");
+    await establish(host);
+    await receive(host, snapshot("users", [record("bob", "away", 3)]), changes());
+    expect(status(client, "bob")).toBe("away");
+  });
+});

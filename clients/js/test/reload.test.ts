@@ -1,0 +1,232 @@
+/** What survives a reload of the page, and what a duplicated tab must not take. */
+
+import { describe, expect, test } from "vitest";
+
+import type { PresenceOptions } from "../src/index.js";
+import { FakeHost, settle } from "./support/fake-host.js";
+import type { Message } from "./support/fake-socket.js";
+import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
+
+/** A page that reads bob, is a member of the hall, and is about to be reloaded. */
+async function leaving(options: PresenceOptions = {}) {
+  const page = await connected(options);
+  page.client.user("bob").subscribe(() => {});
+  await page.client.join("hall", { seat: 1 }).joined;
+  await settle();
+  await receive(page.host, snapshot("users", [record("bob", "online", 1)]), roomSnapshot("hall", [member("ada", 1)]));
+  await page.host.signal("leaving");
+  return page;
+}
+
+/** The page after the reload, with the storage of the page before. */
+const reloaded = (storage: Map<string, string>, options: PresenceOptions = {}) =>
+  connecting(options, new FakeHost({ storage }));
+
+describe("the session over a reload", () => {
+  test("the next page goes on with the session, and asks for everything again", async () => {
+    const { storage } = (await leaving()).host;
+    const { host } = await reloaded(storage);
+    expect(host.socket.parameters).toMatchObject({ session: "session-1", watch: "none" });
+    expect(host.socket.parameters).not.toHaveProperty("position");
+  });
+
+  test("what is wanted again is not requested again", async () => {
+    const { storage } = (await leaving()).host;
+    const { host, client } = await reloaded(storage);
+    client.user("bob").subscribe(() => {});
+    const { joined } = client.join("hall", { seat: 1 });
+    await establish(host, {}, [
+      snapshot("users", [record("bob", "away", 2)]),
+      roomSnapshot("hall", [member("ada", 1)]),
+    ]);
+    await joined;
+    expect(host.socket.sent).toEqual([]);
+    expect(client.room("hall").get()).toMatchObject({ known: true, joined: true });
+    expect([client.user("bob").get().status, client.connection.get().stale]).toEqual(["away", false]);
+  });
+
+  test("other data of a member is sent, and what is no longer wanted ends", async () => {
+    const { storage } = (await leaving()).host;
+    const { host, client } = await reloaded(storage);
+    client.join("hall", { seat: 2 });
+    client.user("carl").subscribe(() => {});
+    await establish(host, {}, [
+      snapshot("users", [record("bob", "away", 2)]),
+      roomSnapshot("hall", [member("ada", 1)]),
+    ]);
+    expect(host.socket.sent.map(({ id: _, ...request }) => request)).toEqual([
+      { type: "UNWATCH", users: ["bob"] },
+      { type: "SET_MEMBER", room: "hall", data: { seat: 2 } },
+      { type: "WATCH", users: ["carl"] },
+    ]);
+  });
+
+  test("the session is over: everything wanted is requested", async () => {
+    const { storage } = (await leaving()).host;
+    const { host, client } = await reloaded(storage);
+    client.user("bob").subscribe(() => {});
+    client.join("hall", { seat: 1 });
+    await establish(host, { sessionId: "session-2" });
+    expect(host.socket.sent.map(({ id: _, ...request }) => request)).toEqual([
+      { type: "JOIN", room: "hall", data: { seat: 1 } },
+      { type: "WATCH", users: ["bob"] },
+    ]);
+  });
+
+  test("it is deleted as soon as it is read: a duplicated tab does not take it", async () => {
+    const { storage } = (await leaving()).host;
+    const original = await reloaded(storage);
+    const duplicate = await reloaded(new Map(storage)); // a browser copies the storage of the tab
+    expect(original.host.socket.parameters).toHaveProperty("session");
+    expect(duplicate.host.socket.parameters).not.toHaveProperty("session");
+  });
+
+  test("nothing is read before connect", async () => {
+    const { storage } = (await leaving()).host;
+    const before = [...storage];
+    new FakeHost({ storage }).client();
+    expect([...storage]).toEqual(before);
+  });
+
+  test("a duplicated tab of an open page begins its own session", async () => {
+    const { host } = await connected();
+    const duplicate = await reloaded(new Map(host.storage));
+    expect(duplicate.host.socket.parameters).not.toHaveProperty("session");
+  });
+
+  test("another user, or another server, does not take it", async () => {
+    const { storage } = (await leaving()).host;
+    for (const options of [{ userId: "eve" }, { url: "wss://elsewhere.test" }]) {
+      const { host } = await reloaded(new Map(storage), options);
+      expect(host.socket.parameters).not.toHaveProperty("session");
+    }
+  });
+
+  test("after close() nothing is saved", async () => {
+    const { host, client } = await leaving();
+    client.close();
+    await host.signal("leaving");
+    expect(host.storage.size).toBe(0);
+  });
+
+  test("a page that stays and reconnects still resumes from its position", async () => {
+    const page = await leaving();
+    await drop(page.host);
+    await nextAttempt(page);
+    expect(page.host.socket.parameters).toMatchObject({ session: "session-1", position: "epoch-1-1" });
+  });
+
+  test.each(["", "no JSON", "null", "{}", "[]", '{"sessionId":7}', '{"sessionId":"s","agreed":1}'])(
+    "what another program saved under the key is ignored: %s",
+    async (text) => {
+      const { storage } = (await leaving()).host;
+      for (const key of storage.keys()) storage.set(key, text);
+      const { host, client } = await reloaded(storage);
+      await establish(host, { sessionId: "session-2" });
+      expect(client.connection.get()).toMatchObject({ state: "open", error: null });
+    },
+  );
+});
+
+describe("activity over a reload", () => {
+  test("a page that opens is active, also if the one before was idle", async () => {
+    const page = await leaving({ activity: {} });
+    const { host } = await reloaded(page.host.storage, { activity: {} });
+    expect(host.socket.parameters.activity).toBe("active");
+  });
+
+  test("an idle page that reconnects says so, and nobody flashes online", async () => {
+    const page = await connected({ activity: { idleAfter: 10 } });
+    await page.host.advance(10_000);
+    expect(page.host.socket.sentOf("ACTIVITY")).toMatchObject([{ state: "idle" }]);
+    await drop(page.host);
+    await nextAttempt(page);
+    expect(page.host.socket.parameters.activity).toBe("idle");
+    await establish(page.host, { sessionId: "session-2" });
+    expect(page.host.socket.sentOf("ACTIVITY")).toEqual([]);
+  });
+
+  test("a person who returns during the loss is active in the URL", async () => {
+    const page = await connected({ activity: { idleAfter: 10 } });
+    await page.host.advance(10_000);
+    await drop(page.host);
+    await page.host.input();
+    await nextAttempt(page);
+    expect(page.host.socket.parameters.activity).toBe("active");
+  });
+
+  test("a change between the URL and the opening is sent", async () => {
+    const page = await connecting({ activity: { idleAfter: 10 } });
+    expect(page.host.socket.parameters.activity).toBe("active");
+    await page.host.advance(10_000);
+    await establish(page.host);
+    expect(page.host.socket.sentOf("ACTIVITY")).toMatchObject([{ state: "idle" }]);
+  });
+});
+
+describe("the choice in the URL", () => {
+  const choices: [string, Record<string, unknown>, Record<string, string>][] = [
+    ["no choice", { status: "online", chosen: "auto" }, {}],
+    ["a status", { status: "invisible", chosen: "invisible" }, { status: "invisible" }],
+    [
+      "text and emoji",
+      { status: "busy", chosen: "busy", text: "in a meeting & more", emoji: "☕" },
+      { status: "busy", text: "in a meeting & more", emoji: "☕" },
+    ],
+    [
+      "an end",
+      { status: "away", chosen: "away", until: 1_700_000_900_000 },
+      { status: "away", until: "1700000900000" },
+    ],
+    [
+      "a text alone",
+      { status: "online", chosen: "auto", text: "at the desk" },
+      { status: "auto", text: "at the desk" },
+    ],
+    ["one that is over", { status: "away", chosen: "away", until: 1_600_000_000_000 }, {}],
+    [
+      "one that a claim overrides",
+      {
+        status: "busy",
+        chosen: "away",
+        text: "the claim's",
+        claimed: true,
+        until: 1_700_000_100_000,
+        choice: { text: "my own" },
+      },
+      { status: "away", text: "my own" },
+    ],
+    ["a claim without a choice", { status: "busy", chosen: "auto", text: "the claim's", claimed: true }, {}],
+  ];
+
+  test.each(choices)("%s", async (_, self, expected) => {
+    const page = await connected();
+    await receive(page.host, { type: "SELF", ...self } as Message);
+    await drop(page.host);
+    await nextAttempt(page);
+    const { status, text, emoji, until } = page.host.socket.parameters;
+    const found = { status, text, emoji, until };
+    expect(JSON.parse(JSON.stringify(found))).toEqual(expected);
+  });
+
+  test("SELF during the connection counts, and close() forgets it", async () => {
+    const page = await connected();
+    await receive(page.host, { type: "SELF", status: "busy", chosen: "busy" } as Message);
+    page.client.close();
+    page.client.connect();
+    await settle();
+    expect(page.host.socket.parameters).not.toHaveProperty("status");
+  });
+
+  test("the end of a choice is compared with the server's clock", async () => {
+    const host = new FakeHost();
+    const { client } = await connecting({}, host);
+    await establish(host, { serverTime: host.time + 3_600_000 }); // this machine is an hour late
+    expect(client.now() - host.time).toBe(3_600_000);
+    await receive(host, { type: "SELF", status: "away", chosen: "away", until: host.time + 600_000 } as Message);
+    await drop(host);
+    await nextAttempt({ host, client });
+    expect(host.socket.parameters).not.toHaveProperty("status");
+  });
+});

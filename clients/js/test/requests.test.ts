@@ -1,0 +1,145 @@
+/** Calls of the application: choices, and when a client is ready. */
+
+import { describe, expect, test } from "vitest";
+
+import { settle } from "./support/fake-host.js";
+import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { knowing, read, requests } from "./support/reading.js";
+import { changes, receive, record, snapshot } from "./support/records.js";
+
+describe("setStatus", () => {
+  test("of several that wait, only the last is sent, and its answer resolves all", async () => {
+    const { host, client } = await connecting();
+    const calls = ["busy", "away", "online"].map((status) => client.setStatus({ status: status as "busy" }));
+    await settle();
+    await establish(host);
+    expect(requests(host)).toEqual(["SET_STATUS online"]);
+    await expect(Promise.all(calls)).resolves.toBeDefined();
+  });
+
+  test("the whole choice is sent", async () => {
+    const { host, client } = await connected();
+    await client.setStatus({ status: "busy", text: "lunch", emoji: "☕", data: { room: 4 }, expiresIn: 600 });
+    const choice = {
+      type: "SET_STATUS",
+      status: "busy",
+      text: "lunch",
+      emoji: "☕",
+      data: { room: 4 },
+      expiresIn: 600,
+    };
+    expect(host.socket.sent).toEqual([{ ...choice, id: expect.anything() }]);
+  });
+
+  test("a refused one rejects", async () => {
+    const { host, client } = await connecting();
+    const call = client.setStatus({ status: "busy", text: "two\nlines" });
+    host.socket.establish();
+    await settle();
+    const id = host.socket.sent[0]?.id;
+    host.socket.receive({
+      type: "ERROR",
+      code: 101,
+      name: "BAD_REQUEST",
+      message: "text must not contain U+000A",
+      id,
+    } as never);
+    await expect(call).rejects.toMatchObject({
+      code: "BAD_REQUEST",
+      numericCode: 101,
+      message: expect.stringContaining("U+000A"),
+    });
+  });
+
+  test("one without an answer is sent again, unless SELF shows that it was accepted", async () => {
+    for (const chosen of ["busy", "auto"]) {
+      const page = await connecting();
+      const { host, client } = page;
+      host.socket.establish();
+      const call = client.setStatus({ status: "busy" });
+      await settle();
+      await drop(host);
+      await nextAttempt(page);
+      host.socket.open();
+      host.socket.establish({ resumed: true }).receive({ type: "SELF", status: "busy", chosen } as never);
+      await settle();
+      host.socket.acceptAll();
+      await settle();
+      await expect(call).resolves.toBeUndefined();
+      expect(requests(host)).toEqual(chosen === "busy" ? [] : ["SET_STATUS busy"]);
+    }
+  });
+
+  test("expiresIn counts from the call", async () => {
+    const { host, client } = await connecting();
+    const call = client.setStatus({ status: "busy", expiresIn: 60 });
+    await host.advance(10_000);
+    await establish(host);
+    expect(host.socket.sentOf("SET_STATUS")).toMatchObject([{ expiresIn: 50 }]);
+    await call;
+  });
+
+  test("an aborted one that waits is not sent", async () => {
+    const { host, client } = await connecting();
+    const abort = new AbortController();
+    const call = client.setStatus({ status: "busy" }, abort.signal);
+    abort.abort(new Error("changed my mind"));
+    await establish(host);
+    expect(requests(host)).toEqual([]);
+    await expect(call).rejects.toThrow("changed my mind");
+  });
+});
+
+describe("ready and reconnected", () => {
+  test("ready() resolves when everything wanted is known", async () => {
+    const { host, client } = await connecting();
+    read(client, "bob");
+    let isReady = false;
+    void client.ready().then(() => {
+      isReady = true;
+    });
+    await establish(host);
+    expect([isReady, client.connection.get().stale]).toEqual([false, true]);
+    await receive(host, snapshot("users", [record("bob", "online", 1)]), changes());
+    expect([isReady, client.connection.get().stale]).toEqual([true, false]);
+  });
+
+  test("close() rejects a ready() that waits", async () => {
+    const { client } = await connecting();
+    const ready = client.ready();
+    client.close();
+    expect(await Promise.race([ready.catch(({ code }) => code), settle().then(() => "waits")])).toBe("CLOSED");
+  });
+
+  test("ready() works again after close() and connect()", async () => {
+    const { host, client } = await connecting();
+    client.close();
+    await expect(client.ready()).rejects.toMatchObject({ code: "CLOSED" });
+    client.connect();
+    const ready = client.ready();
+    await settle();
+    await establish(host);
+    await expect(ready).resolves.toBeUndefined();
+  });
+
+  test.each([
+    ["resumed", { resumed: true }],
+    ["resynced", { resumed: false }],
+    ["new-session", { resumed: false, sessionId: "session-2" }],
+  ])("reconnected: %s, once the client has caught up", async (outcome, fields) => {
+    const page = await knowing(["bob"]);
+    const { host, client } = page;
+    await receive(host, changes());
+    const seen: string[] = [];
+    client.on("reconnected", (event) => seen.push(event.outcome));
+    await drop(host);
+    await nextAttempt(page);
+    const answer = snapshot("users", [record("bob", "online", 1)]);
+    await establish(host, fields, outcome === "resynced" ? [answer] : []);
+    if (outcome === "new-session") {
+      expect(seen).toEqual([]); // the server has accepted the subscription, and not answered it yet
+      await receive(host, answer, changes());
+    }
+    expect(seen).toEqual([outcome]);
+  });
+});

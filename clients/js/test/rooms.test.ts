@@ -1,0 +1,254 @@
+/** Rooms: members, modes, and memberships. */
+
+import { describe, expect, test } from "vitest";
+
+import { settle } from "./support/fake-host.js";
+import type { Message } from "./support/fake-socket.js";
+import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { requests, status } from "./support/reading.js";
+import { changes, member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
+
+describe("rooms", () => {
+  async function inRoom() {
+    const page = await connected();
+    page.client.room("hall").subscribe(() => {});
+    await settle();
+    await receive(page.host, roomSnapshot("hall", [member("bob", 1, { seat: 1 }), member("carl", 1)]), changes());
+    return { ...page, room: () => page.client.room("hall").get() };
+  }
+
+  test("members and their presence appear", async () => {
+    const { client, room } = await inRoom();
+    expect(room()).toMatchObject({ name: "hall", known: true, joined: false, mode: "full", count: 2 });
+    expect([...room().members.keys()]).toEqual(["bob", "carl"]);
+    expect(room().members.get("bob")).toEqual({ userId: "bob", joinedAt: 5_000, data: { seat: 1 } });
+    expect(status(client, "bob")).toBe("online");
+  });
+
+  test("members join and leave, and whoever left is known no more", async () => {
+    const { host, client, room } = await inRoom();
+    const news = {
+      type: "ROOM_CHANGES",
+      room: "hall",
+      count: 2,
+      mode: "full",
+      members: [member("dora", 1)],
+      left: ["bob", "x"],
+    };
+    await receive(host, news as Message, changes());
+    expect([...room().members.keys()]).toEqual(["carl", "dora"]);
+    expect([status(client, "bob"), status(client, "dora")]).toEqual(["unknown", "online"]);
+  });
+
+  test("in mode counts there is only the number", async () => {
+    const { host, room } = await inRoom();
+    await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 5_000, mode: "counts" } as Message, changes());
+    expect(room()).toMatchObject({ known: true, mode: "counts", count: 5_000 });
+    expect(room().members.size).toBe(0);
+  });
+
+  test("a room that leaves mode counts is unknown, and requested again", async () => {
+    const { host, client, room } = await inRoom();
+    await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 5_000, mode: "counts" } as Message, changes());
+    const { length } = host.socket.sent;
+    await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 3_000, mode: "coalesced" } as Message, changes());
+    expect(requests(host).slice(length)).toEqual(["WATCH hall"]);
+    expect(room()).toMatchObject({ known: false, mode: "coalesced", count: 3_000 });
+    await receive(host, roomSnapshot("hall", [member("bob", 3)], { mode: "coalesced", count: 3_000 }), changes());
+    expect(room()).toMatchObject({ known: true, mode: "coalesced", count: 3_000 });
+    expect(client.connection.get().stale).toBe(false);
+  });
+
+  test("a member's room that leaves mode counts is requested again, and stays joined", async () => {
+    const { host, client } = await connected();
+    const { joined } = client.join("hall");
+    await joined;
+    await receive(host, roomSnapshot("hall", [], { mode: "counts", count: 9 }), changes());
+    const { length } = host.socket.sent;
+    await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 3, mode: "full" } as Message, changes());
+    expect(requests(host).slice(length)).toEqual(["WATCH hall"]);
+    expect(client.room("hall").get()).toMatchObject({ known: false, joined: true });
+  });
+
+  test("pages of a room appear with the last one", async () => {
+    const { host, client } = await connected();
+    client.room("hall").subscribe(() => {});
+    await settle();
+    await receive(host, roomSnapshot("hall", [member("bob", 1)], { page: 1, pages: 2, count: 2 }));
+    expect(client.room("hall").get().known).toBe(false);
+    await receive(host, roomSnapshot("hall", [member("carl", 1)], { page: 2, pages: 2, count: 2 }));
+    expect(client.room("hall").get().members.size).toBe(2);
+  });
+
+  test("join, setData and leave", async () => {
+    const { host, client } = await connected();
+    const membership = client.join("hall", { seat: 1 });
+    await membership.joined;
+    expect(client.room("hall").get().joined).toBe(true);
+    await membership.setData({ seat: 2 });
+    await membership.setData({ seat: 2 });
+    membership.leave();
+    await settle();
+    expect(requests(host)).toEqual(['JOIN hall {"seat":1}', 'SET_MEMBER hall {"seat":2}', "LEAVE hall"]);
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
+  test("whoever leaves before the answer to JOIN is no member afterwards", async () => {
+    const { host, client } = await connecting();
+    host.socket.establish();
+    const membership = client.join("hall");
+    await settle();
+    membership.leave();
+    await settle();
+    expect(requests(host)).toEqual(["JOIN hall", "LEAVE hall"]);
+    host.socket.acceptAll();
+    await settle();
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
+  test("whoever may not join again in a new session is no member any more", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    await client.join("hall").joined;
+    await drop(host);
+    await nextAttempt(page);
+    host.socket.establish({ sessionId: "session-2" });
+    await settle();
+    const [request] = host.socket.sentOf("JOIN");
+    host.socket.receive({ type: "ERROR", code: 113, name: "ROOM_FULL", message: "", id: request?.id } as never);
+    await settle();
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
+  test("whoever leaves while the connection is lost is no member in the new session", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const membership = client.join("hall");
+    await membership.joined;
+    await drop(host);
+    membership.leave();
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    expect([requests(host), client.room("hall").get().joined]).toEqual([[], false]);
+  });
+
+  test("a count whose request stayed unanswered is requested again, also after a LEAVE", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const membership = client.join("hall");
+    await membership.joined;
+    host.socket.onSend = () => {};
+    client.count({ room: "hall" }).subscribe(() => {});
+    await settle();
+    membership.leave();
+    await settle();
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { resumed: true });
+    expect(requests(host)).toEqual(["LEAVE hall", "WATCH hall count"]);
+  });
+
+  test("of several unanswered requests about a room, the session may have accepted any", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const first = client.join("hall");
+    await first.joined;
+    host.socket.onSend = () => {};
+    void first.setData({ seat: 1 }).catch(() => {});
+    await settle();
+    first.leave();
+    await settle();
+    const second = client.join("hall");
+    await settle();
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { resumed: true });
+    expect(requests(host)).toEqual(["JOIN hall"]);
+    await second.joined;
+    expect(client.room("hall").get().joined).toBe(true);
+    host.socket.onSend = () => {};
+    second.leave();
+    client.room("hall").subscribe(() => {})();
+  });
+
+  test("a new session joins again with the data set last", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const membership = client.join("hall", { seat: 1 });
+    await membership.setData({ seat: 2 });
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    expect(requests(host)).toEqual(['JOIN hall {"seat":2}']);
+  });
+
+  test("in a new session, members and counts stay until the server has answered again", async () => {
+    const page = await inRoom();
+    const { host, client, room } = page;
+    client.count("everyone").subscribe(() => {});
+    await settle();
+    await receive(host, { type: "PRESENCE_COUNT", watch: "everyone", online: 7 } as Message, changes());
+    const before = room();
+    const seen: unknown[] = [];
+    client.room("hall").subscribe(() => seen.push(room().members.size));
+    client.watch(["bob"], (user) => seen.push(user));
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    expect([room(), client.count("everyone").get(), client.connection.get().stale]).toEqual([before, 7, true]);
+    const users = snapshot("users", [record("bob", "online", 1)]);
+    await receive(host, roomSnapshot("hall", [member("bob", 1), member("carl", 1)]), users, changes());
+    expect(client.connection.get().stale).toBe(true); // the count is still to come
+    await receive(host, { type: "PRESENCE_COUNT", watch: "everyone", online: 8 } as Message, changes());
+    expect([status(client, "bob"), client.connection.get().stale, seen]).toEqual(["online", false, [2]]);
+  });
+
+  test("a refused JOIN rejects, and the others go on", async () => {
+    const { host, client } = await connecting();
+    const full = client.join("hall").joined;
+    const other = client.join("lobby").joined;
+    host.socket.establish();
+    await settle();
+    for (const { id, room } of host.socket.sentOf("JOIN")) {
+      const refusal = { type: "ERROR", code: 113, name: "ROOM_FULL", message: "the room is full", id };
+      host.socket.receive(room === "hall" ? refusal : ({ type: "ACK", id } as never));
+    }
+    await expect(full).rejects.toMatchObject({ code: "ROOM_FULL", numericCode: 113, retryable: true });
+    await expect(other).resolves.toBeUndefined();
+  });
+
+  test("joining again after a refusal asks again, also while the room is read", async () => {
+    const { host, client } = await connecting();
+    client.room("hall").subscribe(() => {});
+    const first = client.join("hall");
+    host.socket.establish();
+    await settle();
+    const [request] = host.socket.sentOf("JOIN");
+    host.socket.receive({ type: "ERROR", code: 113, name: "ROOM_FULL", message: "", id: request?.id } as never);
+    await expect(first.joined).rejects.toMatchObject({ code: "ROOM_FULL" });
+    first.leave();
+    host.socket.acceptAll();
+    await settle();
+    client.join("hall");
+    await settle();
+    expect(host.socket.sentOf("JOIN").length).toBe(2);
+  });
+
+  test("whoever leaves before the answer gets LEFT, for data, too", async () => {
+    const { host, client } = await connecting();
+    const membership = client.join("hall");
+    const data = membership.setData({ seat: 1 });
+    membership.leave();
+    await host.advance(1_000);
+    const outcome = (call: Promise<void>) =>
+      Promise.race([
+        call.then(
+          () => "joined",
+          ({ code }) => code,
+        ),
+        settle().then(() => "waits"),
+      ]);
+    expect([await outcome(membership.joined), await outcome(data)]).toEqual(["LEFT", "LEFT"]);
+    expect(await outcome(membership.setData({ seat: 2 }))).toBe("LEFT");
+  });
+});
