@@ -116,36 +116,87 @@ class Close(Enum):
     """WebSocket close codes that the server sends (RFC 6455 section 7.4).
 
     The RFC registers 1000 to 1011, and IANA 1013. Codes from 4400 are our own. `reconnect` says whether the same
-    client, unchanged, should reconnect with back-off and jitter. A client also reconnects after a code that it does not
-    know.
+    client, unchanged, should reconnect with back-off and jitter. `hint` is the advice that clients give to their
+    developers. With `is_slow` the back-off starts at seconds instead of half a second, because the server is
+    overloaded or the client asks for too much. A client also reconnects after a code that it does not know.
     """
 
-    NORMAL = 1000, "The connection has served its purpose.", False
-    GOING_AWAY = 1001, "The server is stopping or restarting.", True
-    PROTOCOL_ERROR = 1002, "The client violated the WebSocket protocol.", False
-    INVALID_DATA = 1007, "A text message was not valid UTF-8.", False
-    MESSAGE_TOO_BIG = 1009, "A message is too large, or has too many fragments.", False
-    INTERNAL_ERROR = 1011, "An error occurred in the server.", True
+    NORMAL = 1000, "The connection has served its purpose.", False, "Connect again when presence is needed."
+    GOING_AWAY = 1001, "The server is stopping or restarting.", True, "Wait: the client reconnects."
+    PROTOCOL_ERROR = 1002, "The client violated the WebSocket protocol.", False, "Update the WebSocket library."
+    INVALID_DATA = 1007, "A text message was not valid UTF-8.", False, "Send text messages in UTF-8."
+    MESSAGE_TOO_BIG = (
+        1009,
+        "A message is too large, or has too many fragments.",
+        False,
+        "Split requests at maxMessageSize of CONNECTION_ESTABLISHED.",
+    )
+    INTERNAL_ERROR = 1011, "An error occurred in the server.", True, "Look into the log of the server."
     TRY_AGAIN_LATER = (
         1013,
         "Authentication is not possible now: too many connections wait for it, or the token cannot be verified.",
         True,
+        "Check that the key set or callback that verifies tokens responds.",
+        True,
     )
-    BAD_USER_ID = 4400, "The userId in the URL is missing or invalid. The reason says why.", False
-    UNAUTHORIZED = 4401, "The token is missing, invalid, expired or revoked. The reason says which.", False
-    BAD_PARAMETER = 4402, "Another parameter of the URL is invalid. The reason says which.", False
-    FORBIDDEN = 4403, "The userId in the URL is not the user of the token.", False
-    TIMED_OUT = 4408, "The client did not answer a ping, or did not finish a message, in time.", True
-    REPLACED = 4409, "A newer connection of the same session has replaced this one.", False
-    DISCONNECTED = 4410, "The application has disconnected this user.", False
-    FELL_BEHIND = 4420, "The client was too slow for too long to receive all changes.", True
-    TOO_MANY_CONNECTIONS = 4421, "The user has the maximum number of open connections.", True
-    TOO_MANY_REQUESTS = 4429, "The client has exceeded a rate limit.", True
+    BAD_USER_ID = (
+        4400,
+        "The userId in the URL is missing or invalid. The reason says why.",
+        False,
+        "Set userId, or connect only after the user has signed in.",
+    )
+    UNAUTHORIZED = (
+        4401,
+        "The token is missing, invalid, expired or revoked. The reason says which.",
+        False,
+        "Fetch a new token, or let the user sign in again.",
+    )
+    BAD_PARAMETER = (
+        4402,
+        "Another parameter of the URL is invalid. The reason says which.",
+        False,
+        "Correct the parameter that the reason names.",
+    )
+    FORBIDDEN = (
+        4403,
+        "The userId in the URL is not the user of the token.",
+        False,
+        "Leave userId out: the token has it.",
+    )
+    TIMED_OUT = (
+        4408,
+        "The client did not answer a ping, or did not finish a message, in time.",
+        True,
+        "Wait: the client reconnects.",
+    )
+    REPLACED = (
+        4409,
+        "A newer connection of the same session has replaced this one.",
+        False,
+        "Start a new session: another tab or process has this one.",
+    )
+    DISCONNECTED = 4410, "The application has disconnected this user.", False, "Let the user sign in again."
+    FELL_BEHIND = (
+        4420,
+        "The client was too slow for too long to receive all changes.",
+        True,
+        "Watch fewer users, or spend less time on each message.",
+    )
+    TOO_MANY_CONNECTIONS = (
+        4421,
+        "The user has the maximum number of open connections.",
+        True,
+        "Share one connection among tabs, or close those not in use.",
+        True,
+    )
+    TOO_MANY_REQUESTS = 4429, "The client has exceeded a rate limit.", True, "Send and connect less often.", True
 
-    def __init__(self, code: int, meaning: str, reconnect: bool) -> None:
+    def __init__(self, code: int, meaning: str, reconnect: bool, hint: str, is_slow: bool = False) -> None:
         self.code = code
         self.meaning = meaning
         self.reconnect = reconnect
+        self.hint = hint
+        self.is_slow = is_slow
 
 
 class ClientClose(Enum):
@@ -170,21 +221,25 @@ class ClientClose(Enum):
 
 
 class Fault(Enum):
-    """Errors of requests of presenced.v1: `code` and `name` of the message ERROR. The connection stays open."""
+    """Errors of requests of presenced.v1: `code` and `name` of the message ERROR. The connection stays open.
 
-    BAD_JSON = 100, "The message is not JSON, or not a text message."
-    BAD_REQUEST = 101, "The message is not a request, or one of its fields is invalid."
-    TOO_MANY_WATCHED = 110, "The session would watch more users than allowed."
-    TOO_MANY_ROOMS = 111, "The session would be in or watch more rooms than allowed."
-    NOT_A_MEMBER = 112, "The session is not in this room."
-    ROOM_FULL = 113, "The room has the maximum number of members."
-    NOT_ALLOWED = 114, "The client's token does not allow this request."
-    NOT_AUTHENTICATED = 115, "The token in AUTH is not accepted."
-    RATE_LIMITED = 120, "The client sends requests faster than allowed. Wait a moment."
+    `retry` says whether the same request, unchanged, may succeed later. The message says how to fix the request.
+    """
 
-    def __init__(self, code: int, meaning: str) -> None:
+    BAD_JSON = 100, "The message is not JSON, or not a text message.", False
+    BAD_REQUEST = 101, "The message is not a request, or one of its fields is invalid.", False
+    TOO_MANY_WATCHED = 110, "The session would watch more users than allowed.", False
+    TOO_MANY_ROOMS = 111, "The session would be in or watch more rooms than allowed.", False
+    NOT_A_MEMBER = 112, "The session is not in this room.", False
+    ROOM_FULL = 113, "The room has the maximum number of members.", True
+    NOT_ALLOWED = 114, "The client's token does not allow this request.", False
+    NOT_AUTHENTICATED = 115, "The token in AUTH is not accepted.", False
+    RATE_LIMITED = 120, "The client sends requests faster than allowed. Wait a moment.", True
+
+    def __init__(self, code: int, meaning: str, retry: bool) -> None:
         self.code = code
         self.meaning = meaning
+        self.retry = retry
 
 
 class Problem(Enum):

@@ -15,7 +15,7 @@ class V1Replica:
         self.records: dict[str, dict[str, Any]] = {}
         """Last record of each user."""
         self.rooms: dict[str, dict[str, Any]] = {}
-        """Data of the members, by room and user."""
+        """Data of the members, by room and user. A room is missing while its members are unknown."""
         self.modes: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.own: dict[str, Any] = {}
@@ -62,13 +62,17 @@ class V1Replica:
                 self.records[user_id] = record
 
     def _enter(self, message: dict[str, Any]) -> None:
-        room = message["room"]
-        self.modes[room], self.sizes[room] = message["mode"], message["count"]
-        if message.get("page") == 1:
+        room, mode = message["room"], message["mode"]
+        self.modes[room], self.sizes[room] = mode, message["count"]
+        if mode == "counts":
+            self.rooms.pop(room, None)
+        elif message.get("page") == 1:
             self.rooms[room] = {}
-        members = self.rooms.setdefault(room, {})
+        members = self.rooms.get(room)
         for member in message.get("members", []):
-            members[str(member["userId"])] = member.get("data")
             self._see([member["presence"]])
+            if members is not None:  # otherwise the client requests all of them (WATCH)
+                members[str(member["userId"])] = member.get("data")
         for user_id in message.get("left", []):
-            members.pop(str(user_id), None)
+            if members is not None:
+                members.pop(str(user_id), None)

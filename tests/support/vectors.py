@@ -1,7 +1,7 @@
 """Replay the conversations of `spec/vectors/v1-*.jsonl` on a node; `python -m tests.support.vectors` records answers.
 
 To change a conversation, write the actions of the clients, record the answers, and review them. The recorded answers
-are part of the specification.
+are part of the specification, like the lines `expect`, which the same command adds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import json
 from tests.support.fakes import FakeConnection
+from tests.support.known_state import HEARD, Line, with_expectations
 from tests.support.node_harness import NodeHarness
 
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
@@ -27,8 +28,6 @@ from presenced.transports.websocket.endings import client_ending
 
 FOLDER = Path(__file__).parents[2] / "spec/vectors"
 FILES = sorted(FOLDER.glob("v1-*.jsonl"))
-
-Line = dict[str, Any]
 
 CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "position", "version": "version"}
 """Fields with values that a server makes up, mapped to the beginning of the names that replace them in the vectors."""
@@ -66,12 +65,15 @@ class Replay:
         """Name that replaces a value, by the kind of value and the value."""
         self._values: dict[str, Any] = {}
 
-    def do(self, line: Line) -> Iterator[Line]:
-        """Perform an action at its time. Yield the messages until then and as a result."""
-        at = self._started + line["at"]
+    def wait_until(self, at: float) -> Iterator[Line]:
+        """Yield the messages until a time."""
+        at += self._started
         while (left := at - self._harness.clock.monotonic()) > 0:
             self._harness.clock.advance(min(left, 0.1))
             yield from self._new_messages()
+
+    def do(self, line: Line) -> Iterator[Line]:
+        """Perform an action now. Yield the messages that result."""
         self._do(line)
         self._harness.clock.run_soon()
         yield from self._new_messages()
@@ -157,10 +159,10 @@ def recorded(lines: list[Line]) -> list[Line]:
     head, *rest = lines
     replay, found = Replay(head), [head]
     for line in rest:
-        if line["do"] not in ("hear", "be closed"):
-            heard = list(replay.do(line))
-            before = [one for one in heard if one["at"] < line["at"]]
-            found += [*before, line, *heard[len(before) :]]
+        if line["do"] not in (*HEARD, "expect"):
+            found += replay.wait_until(line["at"])
+            found.append(line)
+            found += replay.do(line)
     return found
 
 
@@ -171,5 +173,6 @@ def lines_of(path: Path) -> list[Line]:
 
 if __name__ == "__main__":
     for path in FILES:
-        path.write_text("".join(json.encode(line).decode() + "\n" for line in recorded(lines_of(path))), "utf-8")
+        lines = with_expectations(recorded(lines_of(path)))
+        path.write_text("".join(json.encode(line).decode() + "\n" for line in lines), "utf-8")
         sys.stdout.write(f"{path.name}\n")

@@ -14,6 +14,8 @@ from tools.docs.openapi import openapi
 from tools.docs.python_api import python_api
 from tools.docs.settings import settings
 from tools.docs.tables import tables
+from tools.docs.typescript import api, wire
+from tools.docs.typescript import codes as codes_ts
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +35,9 @@ def documents() -> dict[str, str]:
         "spec/asyncapi.yaml": asyncapi(),
         "spec/openapi.json": openapi(),
         "src/presenced/web/openapi.json": openapi(),  # the copy that the server serves
+        "clients/js/src/wire.ts": wire(),
+        "clients/js/src/codes.ts": codes_ts(),
+        "clients/js/src/server/api.ts": api(),
     }
 
 

@@ -14,9 +14,9 @@ RESERVED = (Close.NORMAL, Close.INTERNAL_ERROR)
 
 def codes() -> str:
     """Return the document for people."""
-    closes = [[str(c.code), c.name, c.meaning, "yes" if c.reconnect else "no"] for c in Close if c not in RESERVED]
+    closes = [[str(c.code), c.name, c.meaning, c.hint, _reconnect(c)] for c in Close if c not in RESERVED]
     clients = [[str(c.code), c.name, c.meaning, "yes" if c.resumable else "no"] for c in ClientClose]
-    faults = [[str(f.code), f.name, f.meaning] for f in Fault]
+    faults = [[str(f.code), f.name, f.meaning, "yes" if f.retry else "no"] for f in Fault]
     problems = [
         [str(p.status), p.name, p.meaning, "yes" if p.retry else "no"]
         for p in sorted(Problem, key=lambda problem: problem.status)
@@ -43,10 +43,11 @@ def codes() -> str:
 
 The server closes a connection with one of these codes (RFC 6455 section 7.4) and a reason in words.
 "Reconnect" says whether the same client, unchanged, should connect again, with back-off and jitter.
-A client also reconnects after an unknown code, and after 1006, which means that there was no close
-frame.
+"Slowly" means that the first waits are seconds instead of fractions of a second. A client also
+reconnects after an unknown code, and after 1006, which means that there was no close frame.
+"Advice" is `hint` in codes.json. Every client shows the same advice to its developers.
 
-{table(["code", "name", "meaning", "reconnect"], closes)}
+{table(["code", "name", "meaning", "advice", "reconnect"], closes)}
 
 {wrapped(sent)}
 
@@ -63,9 +64,9 @@ a session of presenced.v1 can be resumed afterwards.
 ## Errors of presenced.v1
 
 `code` and `name` of the message ERROR ([presenced.v1](websocket-v1.md#requests)). The connection
-stays open.
+stays open. "Retry" says whether the same request, unchanged, may succeed later.
 
-{table(["code", "name", "meaning"], faults)}
+{table(["code", "name", "meaning", "retry"], faults)}
 
 ## Problems of HTTP
 
@@ -86,11 +87,22 @@ The body of a refusal is a problem document (RFC 9457, `application/problem+json
 def codes_json() -> str:
     """Return the document for programs."""
     tables = {
-        "close": [{"code": c.code, "name": c.name, "meaning": c.meaning, "reconnect": c.reconnect} for c in Close],
+        "close": [
+            {"code": c.code, "name": c.name, "meaning": c.meaning, "reconnect": c.reconnect}
+            | ({"backoff": "slow"} if c.is_slow else {})
+            | {"hint": c.hint}
+            for c in Close
+        ],
         "clientClose": [
             {"code": c.code, "name": c.name, "meaning": c.meaning, "resumable": c.resumable} for c in ClientClose
         ],
-        "error": [{"code": f.code, "name": f.name, "meaning": f.meaning} for f in Fault],
+        "error": [{"code": f.code, "name": f.name, "meaning": f.meaning, "retry": f.retry} for f in Fault],
         "problem": [{"status": p.status, "code": p.name, "meaning": p.meaning, "retry": p.retry} for p in Problem],
     }
     return json.dumps(tables, indent=2) + "\n"
+
+
+def _reconnect(close: Close) -> str:
+    if not close.reconnect:
+        return "no"
+    return "yes, slowly" if close.is_slow else "yes"

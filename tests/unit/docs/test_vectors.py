@@ -7,16 +7,47 @@ from typing import Any
 
 import pytest
 from tests.support.asyncapi import DOCUMENT, check
+from tests.support.known_state import with_expectations
+from tests.support.v1_replica import V1Replica
 from tests.support.vectors import FILES, lines_of, recorded
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
 def test_the_node_reproduces_a_conversation_of_the_specification(path: Path) -> None:
-    lines = lines_of(path)
+    lines = [line for line in lines_of(path) if line.get("do") != "expect"]
     heard = recorded(lines)
     for found, expected in zip(heard, lines, strict=False):
         assert found == expected
     assert len(heard) == len(lines)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
+def test_the_reference_model_knows_what_a_conversation_expects(path: Path) -> None:
+    lines = lines_of(path)
+    for found, expected in zip(with_expectations(lines), lines, strict=False):
+        assert found == expected, "run python -m tests.support.vectors, and review the changes"
+    assert len(with_expectations(lines)) == len(lines)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
+def test_a_line_that_expects_something_follows_messages_to_its_client(path: Path) -> None:
+    heard: set[str] = set()
+    for line in lines_of(path)[1:]:
+        if line["do"] == "hear":
+            heard.add(line["client"])
+        assert line["do"] != "expect" or line["client"] in heard
+
+
+def test_the_model_forgets_the_members_of_a_room_that_only_counts_them() -> None:
+    replica = V1Replica()
+    member = {"userId": "bob", "presence": {"userId": "bob", "status": "online", "version": 1}}
+    room = {"type": "ROOM_CHANGES", "room": "hall"}
+    replica.take({**room, "type": "ROOM_SNAPSHOT", "mode": "full", "count": 1, "page": 1, "members": [member]})
+    assert replica.rooms == {"hall": {"bob": None}}
+    replica.take({**room, "mode": "counts", "count": 9})
+    assert replica.rooms == {}
+    replica.take({**room, "mode": "coalesced", "count": 1, "members": [member]})
+    assert replica.rooms == {}, "unknown until the client has requested the members again"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
