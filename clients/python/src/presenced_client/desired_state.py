@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from presenced_client.refusals import Refusals
+from presenced_client.requested_state import EVERYONE, Request, RequestedState
+
 K = TypeVar("K", bound=Hashable)
-
-Request = dict[str, Any]
-
-EVERYONE = ""
-"""Key of the count of everyone, beside the names of rooms, which are not empty."""
 
 OVERHEAD_BYTES = 200
 """Bytes of a request beside its list of users."""
@@ -79,31 +77,13 @@ class DesiredState:
 
     def expire(self, now: float) -> bool:
         """Drop what has lingered long enough. Return whether there was anything."""
-        return any([readers.expire(now) for readers in (self.users, self.everyone, self.counts)])
+        users, everyone, counts = (readers.expire(now) for readers in (self.users, self.everyone, self.counts))
+        return users or everyone or counts
 
     def next_expiry(self) -> float | None:
         """Return when the next key is dropped."""
         times = [t for r in (self.users, self.everyone, self.counts) for t in r.lingering.values()]
         return min(times, default=None)
-
-
-@dataclass
-class RequestedRoom:
-    """A room as it was requested."""
-
-    joined: bool
-    data: Any = None
-
-
-@dataclass
-class RequestedState:
-    """What a session has requested. Unanswered requests count as accepted until the server refuses them."""
-
-    everyone: bool = False
-    users: set[str] = field(default_factory=set)
-    rooms: dict[str, RequestedRoom] = field(default_factory=dict)
-    counts: set[str] = field(default_factory=set)
-    is_idle: bool = False
 
 
 @dataclass
@@ -117,22 +97,12 @@ class Limits:
 
 @dataclass
 class Difference:
-    """The requests between two states, one after the other, in the order in which the server must receive them.
-
-    Args:
-        refused: Keys (`("room", name)`, `("user", id)`, `("count", name)`) that are not requested again.
-        refresh: Rooms whose members must be requested again, because they have left mode `counts`.
-        renew: Users, and `EVERYONE`, who must be unwatched first, because the server ignored an UNWATCH.
-        alone: Users and rooms that are requested in parts, because the server refused a list that has them.
-    """
+    """The requests between two states, one after the other, in the order in which the server must receive them."""
 
     desired: DesiredState
     requested: RequestedState
     limits: Limits
-    refused: dict[tuple[str, str], Exception]
-    refresh: set[str]
-    renew: set[str]
-    alone: list[list[str]]
+    refusals: Refusals
 
     def requests(self) -> Iterator[Request]:
         """Yield the next request. The caller applies it to `requested` before it asks for another one."""
@@ -152,17 +122,15 @@ class Difference:
 
     def _unwatch(self) -> Iterator[Request]:
         desired, requested = self.desired, self.requested
-        everyone_goes = requested.everyone and (None not in desired.everyone or EVERYONE in self.renew)
+        everyone_goes = requested.everyone and (None not in desired.everyone or EVERYONE in self.refusals.renew)
         count_goes = EVERYONE in requested.counts and EVERYONE not in desired.counts
         if everyone_goes or count_goes:  # one request ends both; the one that stays is requested again
             yield {"type": "UNWATCH", "everyone": True}
-        for users in self._chunks(requested.users - (self.wanted_users() - self.renew)):
+        for users in self._chunks(requested.users - (self.wanted_users() - self.refusals.renew)):
             yield {"type": "UNWATCH", "users": users}
-        rooms = {
-            name
-            for name, room in requested.rooms.items()
-            if not room.joined and (name not in desired.rooms)
-        } | {name for name in requested.counts if name and name not in desired.counts}
+        rooms = {name for name, room in requested.rooms.items() if not room.joined and (name not in desired.rooms)} | {
+            name for name in requested.counts if name and name not in desired.counts
+        }
         if rooms:
             yield {"type": "UNWATCH", "rooms": sorted(rooms)}
 
@@ -174,38 +142,35 @@ class Difference:
     def _join(self) -> Iterator[Request]:
         for name, wanted in self.desired.rooms.items():
             room = self.requested.rooms.get(name)
-            if not wanted.joiners or ("room", name) in self.refused:
+            if not wanted.joiners or ("room", name) in self.refusals.refused:
                 continue
             if room is None or not room.joined:
                 yield {"type": "JOIN", "room": name, **({} if wanted.data is None else {"data": wanted.data})}
-            elif room.data != wanted.data:
+            elif room.data != wanted.data and ("data", name) not in self.refusals.refused:
                 yield {"type": "SET_MEMBER", "room": name, "data": wanted.data}
 
     def _watch(self) -> Iterator[Request]:
         desired, requested = self.desired, self.requested
         if None in desired.everyone and not requested.everyone:
             yield {"type": "WATCH", "everyone": True}
-        missing = self.wanted_users() - requested.users - self._refused("user")
-        for part in [part for part in self.alone if missing.issuperset(part)]:
+        missing = self.wanted_users() - requested.users - self.refusals.keys("user")
+        for part in [part for part in self.refusals.alone if missing.issuperset(part)]:
             missing.difference_update(part)
             yield {"type": "WATCH", "users": part}
         for users in self._chunks(missing):
             yield {"type": "WATCH", "users": users}
         rooms = {name for name in desired.rooms if name not in requested.rooms} | (
-            self.refresh & requested.rooms.keys()
+            self.refusals.refresh & requested.rooms.keys()
         )
-        rooms -= self._refused("room")
-        for name in sorted(rooms & {name for part in self.alone for name in part}):
+        rooms -= self.refusals.keys("room")
+        for name in sorted(rooms & {name for part in self.refusals.alone for name in part}):
             rooms.discard(name)
             yield {"type": "WATCH", "rooms": [name]}
         if rooms:
             yield {"type": "WATCH", "rooms": sorted(rooms)}
         counts = {key for key in desired.counts.first(self.limits.max_rooms + 1) if key not in requested.counts}
-        for key in sorted(counts - self._refused("count")):
+        for key in sorted(counts - self.refusals.keys("count")):
             yield {"type": "WATCH", **({"rooms": [key]} if key else {"everyone": True}), "mode": "count"}
-
-    def _refused(self, kind: str) -> set[str]:
-        return {key for refused_kind, key in self.refused if refused_kind == kind}
 
     def _is_joined(self, name: str) -> bool:
         wanted = self.desired.rooms.get(name)
@@ -225,80 +190,3 @@ class Difference:
             size += needed
         if chunk:
             yield chunk
-
-
-@dataclass
-class Undo:
-    """The parts of a state that a request changed, as they were before."""
-
-    everyone: bool | None = None
-    is_idle: bool | None = None
-    users: dict[str, bool] = field(default_factory=dict)
-    rooms: dict[str, RequestedRoom | None] = field(default_factory=dict)
-    counts: dict[str, bool] = field(default_factory=dict)
-
-
-def apply_request(state: RequestedState, request: Request) -> Undo:
-    """Change a state as the server does when it accepts the request."""
-    undo = _parts_of(state, request)
-    users, rooms = request.get("users", ()), request.get("rooms", ())
-    match request["type"]:
-        case "ACTIVITY":
-            state.is_idle = request["state"] == "idle"
-        case "JOIN" | "SET_MEMBER":
-            state.rooms[request["room"]] = RequestedRoom(True, request.get("data"))
-        case "LEAVE":
-            state.rooms.pop(request["room"], None)
-        case "WATCH" if request.get("mode") == "count":
-            state.counts.update(undo.counts)
-        case "WATCH":
-            state.everyone = state.everyone or request.get("everyone", False)
-            state.users.update(users)
-            for name in rooms:
-                state.rooms.setdefault(name, RequestedRoom(False))
-        case "UNWATCH":
-            state.everyone = state.everyone and not request.get("everyone", False)
-            state.users.difference_update(users)
-            state.counts.difference_update(undo.counts)
-            for name in rooms:
-                if name in state.rooms and not state.rooms[name].joined:
-                    del state.rooms[name]
-    return undo
-
-
-def _parts_of(state: RequestedState, request: Request) -> Undo:
-    """Return the parts of the state that the request changes."""
-    undo, is_count = Undo(), request.get("mode") == "count"
-    rooms = [*request.get("rooms", ()), *([request["room"]] if "room" in request else [])]
-    if request["type"] == "ACTIVITY":
-        undo.is_idle = state.is_idle
-    if is_count or request["type"] == "UNWATCH":
-        keys = [*request.get("rooms", ()), *([EVERYONE] if request.get("everyone") else [])]
-        undo.counts = {key: key in state.counts for key in keys}
-    if not is_count:
-        undo.everyone = state.everyone if request.get("everyone") else None
-        undo.users = {user: user in state.users for user in request.get("users", ())}
-        undo.rooms = {name: state.rooms.get(name) for name in rooms}
-    return undo
-
-
-def revert(state: RequestedState, undo: Undo, later: Iterable[Undo]) -> None:
-    """Restore what a refused request had changed, except the parts that `later` requests changed, too."""
-    later = list(later)
-    if undo.everyone is not None and all(other.everyone is None for other in later):
-        state.everyone = undo.everyone
-    if undo.is_idle is not None and all(other.is_idle is None for other in later):
-        state.is_idle = undo.is_idle
-    for user, was in undo.users.items():
-        if not any(user in other.users for other in later):
-            (state.users.add if was else state.users.discard)(user)
-    for key, was in undo.counts.items():
-        if not any(key in other.counts for other in later):
-            (state.counts.add if was else state.counts.discard)(key)
-    for name, room in undo.rooms.items():
-        if any(name in other.rooms for other in later):
-            continue
-        if room is None:
-            state.rooms.pop(name, None)
-        else:
-            state.rooms[name] = room

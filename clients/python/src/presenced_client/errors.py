@@ -32,28 +32,22 @@ class PresenceError(Exception):
         known = codes.CLOSE.get(code)
         if known is None:
             return cls("CONNECTION_LOST", reason or "the connection was lost", numeric_code=code, retryable=True)
-        return cls(
-            known.name, reason or known.meaning, numeric_code=code, hint=known.hint, retryable=known.reconnect
-        )
+        return cls(known.name, reason or known.meaning, numeric_code=code, hint=known.hint, retryable=known.reconnect)
 
     @classmethod
     def from_request(cls, code: int, name: str, message: str) -> PresenceError:
         """Return the error for an ERROR of the server."""
         known = codes.ERROR.get(code)
-        return cls(
-            name, message, numeric_code=code, hint=known.hint if known else "", retryable=name == "RATE_LIMITED"
-        )
+        return cls(name, message, numeric_code=code, retryable=known.retry if known else False)
 
     @classmethod
     def from_problem(cls, status: int, body: object) -> PresenceError:
         """Return the error for a problem document (RFC 9457), or for another body of an HTTP error."""
         problem = body if isinstance(body, dict) else {}
         name = str(problem.get("code", f"HTTP_{status}"))
-        known = next((one for one in codes.PROBLEM if one.name == name and one.status == status), None)
         return cls(
             name,
             str(problem.get("detail") or problem.get("title") or f"HTTP status {status}"),
             numeric_code=status,
-            hint=known.hint if known else "",
             retryable=bool(problem.get("retry", status == 429 or status >= 500)),  # a proxy's 502 has no document
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from presenced_client.desired_state import Request, Undo
+from presenced_client.requested_state import Request, Undo
 
 
 @dataclass

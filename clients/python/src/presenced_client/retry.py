@@ -126,6 +126,6 @@ class Retry:
 
     def _delay(self, base: float) -> float:
         """Return the next delay. Full jitter spreads the clients of a restarted server over the whole time."""
-        longest = min(LONGEST_S, base * 2 ** min(self.attempt, MAX_EXPONENT))
+        longest = min(LONGEST_S, base * 2.0 ** min(self.attempt, MAX_EXPONENT))
         self.attempt += 1
         return LEAST_S + self._random() * longest

@@ -35,7 +35,7 @@ class Room:
     mode: Mode = "full"
     """`counts`: a large room, which reports only `count`, without members."""
     count: int = 0
-    members: Mapping[str, Member] = field(default=_NOBODY)
+    members: Mapping[str, Member] = field(default_factory=lambda: _NOBODY)
     """Members by `str(id)`."""
 
 

@@ -45,7 +45,7 @@ class Roster:
         return UserPresence(key, "offline" if self.knows_everyone else "unknown")
 
     def is_confirmed(self, key: str) -> bool:
-        """Return whether the server has sent this user since the last resync, or does not know them while it settles."""
+        """Return whether the server has sent this user since the last resync."""
         return (key in self.users or self.knows_everyone) and key not in self._unconfirmed
 
     def take_changes(self) -> list[Change]:

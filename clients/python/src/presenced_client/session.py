@@ -23,21 +23,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from presenced_client.desired_state import (
-    EVERYONE,
-    DesiredState,
-    Difference,
-    Limits,
-    Request,
-    RequestedState,
-    Undo,
-    apply_request,
-    revert,
-)
+from presenced_client.desired_state import DesiredState, Difference, Limits
 from presenced_client.errors import PresenceError
 from presenced_client.presence import Change, UserPresence
 from presenced_client.rate_limit import RateLimit
-from presenced_client.requests import Requests
+from presenced_client.refusals import Refusals
+from presenced_client.requested_state import EVERYONE, Request, RequestedState, is_count, rooms_of
+from presenced_client.requests import Pending, Requests
 from presenced_client.room import Room, RoomView
 from presenced_client.roster import Roster
 from presenced_client.self import Choice, Self
@@ -72,13 +64,11 @@ class Session:
         """Seconds that the server asked to wait before the next connection. `lost` does not reset it."""
         self.token_expires = False
         """Whether the server has asked for a newer token, and none was sent since."""
-        self.refused: dict[tuple[str, str], PresenceError] = {}
-        """Rooms, users and counts that the server has refused on this connection."""
         self.counts: dict[str, int] = {}
         """Numbers of online users, by room; `EVERYONE` for all."""
         self.server_offset_ms = 0.0
         """Server's clock minus `1000 * now`, in milliseconds."""
-        self.roster = Roster(self._covers, lambda key: key in self.requested.users)
+        self.roster = Roster(self._covers, self._names)
         self._statuses = StatusRequests()
         self._forget_after = forget_after
         self._resume_window = 120.0
@@ -86,10 +76,8 @@ class Session:
         self._rooms: dict[str, RoomView] = {}
         self._requests = Requests()
         self._rate = RateLimit()
-        self._refresh: set[str] = set()
-        self._renew: set[str] = set()
+        self._refusals = Refusals()
         self._idle_in_url = False
-        self._alone: list[list[str]] = []
         self._errors: list[PresenceError] = []
         self._tokens: list[str] = []
         self._is_caught_up = False
@@ -105,6 +93,10 @@ class Session:
         """Return what is known of a room."""
         view = self._rooms.get(name)
         return view.room if view else Room(name)
+
+    def refusal(self, kind: str, key: str) -> PresenceError | None:
+        """Return why the server has refused a `user`, a `room`, a `count` or the `data` of a member; None if not."""
+        return self._refusals.refused.get((kind, key))
 
     def is_joined(self, name: str) -> bool:
         """Return whether the server has accepted this session as a member."""
@@ -189,21 +181,6 @@ class Session:
         match message["type"]:
             case "CONNECTION_ESTABLISHED":
                 self._established(message, now)
-            case "SELF":
-                self.own = Self.from_message(message)
-                self._is_dirty |= self._statuses.own_arrived(self.own)
-            case "PRESENCE_SNAPSHOT":
-                self.roster.snapshot(message)
-            case "PRESENCE_CHANGES":
-                self.roster.changes(message["users"])
-                self.position = message["position"]
-                self._catch_up()
-            case "PRESENCE_COUNT":
-                key = message.get("room", EVERYONE)
-                if message["watch"] != "users" and key in self.requested.counts:
-                    self.counts[key] = message["online"]
-            case "ROOM_SNAPSHOT" | "ROOM_CHANGES":
-                self._room(message)
             case "ACK":
                 self._answered(message["id"], None, now)
             case "ERROR":
@@ -213,6 +190,8 @@ class Session:
                 self.token_expires = True
             case "GOING_AWAY":
                 self.retry_after = message["retryAfter"]
+            case _:
+                self._learn(message)
         return self.roster.take_changes()
 
     def outgoing(self, now: float) -> list[Request]:
@@ -242,7 +221,7 @@ class Session:
         return self.roster.take_changes()
 
     def next_at(self, now: float) -> float | None:
-        """Return when `tick` and `outgoing` have something to do again; None if only a message or a wish changes that."""
+        """Return when `tick` and `outgoing` have something to do; None if nothing is due by itself."""
         times = [self.desired.next_expiry(), self.roster.settles_until, self._forgets_at()]
         if self.is_established and self._is_dirty:
             times.append(self._rate.free_at(now))
@@ -260,8 +239,7 @@ class Session:
         self.limits = Limits(limits["maxMessageSize"], limits["maxWatchedUsers"], limits["maxRooms"])
         self._rate.reset(limits["requestsPerSecond"], limits["requestBurst"], now)
         self.is_established = self._is_dirty = True
-        self.refused.clear()
-        self._alone.clear()
+        self._refusals.connected()
         self._settle(now + message["settling"] if message["settling"] else None, resumed)
         if is_same:
             self._requests.resend()
@@ -269,10 +247,28 @@ class Session:
             self.position = ""
             self._requests.drop()
             self.requested = RequestedState()
-            self._refresh.clear()
-            self._renew.clear()
+            self._refusals = Refusals()
         self.requested.is_idle = self._idle_in_url
         self._drop_withdrawn()
+
+    def _learn(self, message: Message) -> None:
+        """Apply a message about users and rooms."""
+        match message["type"]:
+            case "SELF":
+                self.own = Self.from_message(message)
+                self._is_dirty |= self._statuses.own_arrived(self.own)
+            case "PRESENCE_SNAPSHOT":
+                self.roster.snapshot(message)
+            case "PRESENCE_CHANGES":
+                self.roster.changes(message["users"])
+                self.position = message["position"]
+                self._catch_up()
+            case "PRESENCE_COUNT":
+                key = message.get("room", EVERYONE)
+                if message["watch"] != "users" and key in self.requested.counts:
+                    self.counts[key] = message["online"]
+            case "ROOM_SNAPSHOT" | "ROOM_CHANGES":
+                self._room(message)
 
     def _settle(self, settles_until: float | None, resumed: bool) -> None:
         if not resumed:
@@ -294,7 +290,7 @@ class Session:
         if message["type"] == "ROOM_SNAPSHOT":
             view.snapshot(message)
         elif view.changes(message):
-            self._refresh.add(name)
+            self._refusals.refresh.add(name)
             self._is_dirty = True
         self.roster.changes(member["presence"] for member in message.get("members", ()))
         self.roster.forget(before - view.room.members.keys())
@@ -310,75 +306,54 @@ class Session:
             return
         if pending is None or pending.request["type"] == "AUTH":
             self._errors.append(error)
-        elif (pending.request["type"], error.code) != ("LEAVE", "NOT_A_MEMBER"):
-            self._refuse(pending.request, error)
-            revert(self.requested, pending.undo, [other.undo for other in self._requests.all()])
-            self._is_dirty = True
-
-    def _refuse(self, request: Request, error: PresenceError) -> None:
-        """Decide whether and how to repeat what the server has refused."""
-        kind, users, rooms = request["type"], request.get("users", []), request.get("rooms", [])
-        if error.code == "RATE_LIMITED":
-            if kind == "UNWATCH":
-                self._renew.update(users, [EVERYONE] if request.get("everyone") else [])
-                self._refresh.update(rooms)
-            elif kind == "LEAVE":
-                self._refresh.add(request["room"])
-            return
-        if kind == "SET_MEMBER" and error.code == "NOT_A_MEMBER":
-            return  # joins again
-        self._errors.append(error)
-        if len(users) > 1:  # one of them is not a valid id
-            self._alone += [users[: len(users) // 2], users[len(users) // 2 :]]
-        elif len(rooms) > 1:  # this user may not enter one of them
-            self._alone += [[name] for name in rooms]
-        elif kind == "SET_MEMBER":
-            self.refused["data", request["room"]] = error
         else:
-            is_count = request.get("mode") == "count"
-            for key in [*users, *rooms, *([request["room"]] if "room" in request else [])]:
-                self.refused["user" if users else "count" if is_count else "room", key] = error
-            if is_count and request.get("everyone"):
-                self.refused["count", EVERYONE] = error
+            if self._refusals.add(pending.request, error):
+                self._errors.append(error)
+            if (pending.request["type"], error.code) != ("LEAVE", "NOT_A_MEMBER"):
+                self._revert(pending)
+
+    def _revert(self, pending: Pending) -> None:
+        """Take a refused request back. A member who does not exist any more joins again."""
+        later = [other.undo for other in self._requests.all()]
+        if (pending.request["type"]) == "SET_MEMBER" and ("data", name := pending.request["room"]) not in (
+            self._refusals.refused
+        ):
+            pending.undo["room", name] = None
+        self.requested.revert(pending.undo, later)
+        self._is_dirty = True
 
     # Requests.
 
     def _next_requests(self, now: float) -> Iterator[Request]:
         yield from self._requests.unsent()
         while self._tokens:
-            yield self._requests.add({"type": "AUTH", "token": self._tokens.pop(0)}, Undo())
+            yield self._requests.add({"type": "AUTH", "token": self._tokens.pop(0)}, {})
         if self._statuses.is_waiting:
             request_id = self._requests.new_id()
             if (request := self._statuses.next_request(request_id, now)) is not None:
                 yield {**request, "id": request_id}
-        difference = Difference(
-            self.desired, self.requested, self.limits, self.refused, self._refresh, self._renew, self._alone
-        )
-        for request in difference.requests():
+        for request in Difference(self.desired, self.requested, self.limits, self._refusals).requests():
             watched_everyone = self.requested.everyone
-            undo = apply_request(self.requested, request)
+            undo = self.requested.apply(request)
             self._apply_to_view(request, watched_everyone)
             yield self._requests.add(request, undo)
 
     def _apply_to_view(self, request: Request, watched_everyone: bool) -> None:
         """Forget what the server will no longer send, from the moment in which the request is sent."""
-        kind = request["type"]
-        names = [*request.get("rooms", ()), *([request["room"]] if "room" in request else [])]
-        if kind in ("WATCH", "JOIN") and request.get("mode") != "count":
-            self._refresh.difference_update(names)
+        names, users = rooms_of(request), request.get("users", ())
+        if request["type"] in ("WATCH", "JOIN") and not is_count(request):
+            self._refusals.refresh.difference_update(names)
             for name in names:
                 self._rooms.setdefault(name, RoomView(name))
-        elif kind in ("UNWATCH", "LEAVE"):
+        if request["type"] in ("UNWATCH", "LEAVE"):
+            for name in self.counts.keys() - self.requested.counts:
+                del self.counts[name]
             for name in names:
-                self.counts.pop(name, None) if kind == "UNWATCH" else None
                 self._drop_room(name)
-            self._renew.difference_update(request.get("users", ()))
-            self.roster.forget(request.get("users", ()))
-            if request.get("everyone"):
-                self._renew.discard(EVERYONE)
-                self.counts.pop(EVERYONE, None)
-                if watched_everyone:
-                    self.roster.forget_everyone(self.requested.users)
+            self._refusals.renew.difference_update(users, [EVERYONE] if request.get("everyone") else [])
+            self.roster.forget(users)
+            if watched_everyone and not self.requested.everyone:
+                self.roster.forget_everyone(self.requested.users)
 
     def _drop_room(self, name: str) -> None:
         if name not in self.requested.rooms and (view := self._rooms.pop(name, None)) is not None:
@@ -386,10 +361,10 @@ class Session:
 
     def _drop_withdrawn(self) -> None:
         """Forget refusals and rooms that are no longer wanted."""
-        for kind, key in list(self.refused):
+        for kind, key in list(self._refusals.refused):
             wanted = {"user": self.desired.users, "count": self.desired.counts}.get(kind, self.desired.rooms)
             if key not in wanted:
-                del self.refused[kind, key]
+                del self._refusals.refused[kind, key]
         for name in self._rooms.keys() - self.desired.rooms.keys():
             self._drop_room(name)
 
@@ -402,6 +377,9 @@ class Session:
             or key in requested.users
             or any(view.has(key) for name, view in self._rooms.items() if name in requested.rooms)
         )
+
+    def _names(self, key: str) -> bool:
+        return key in self.requested.users
 
     def _is_pending(self, name: str) -> bool:
         return any(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from presenced_client.desired_state import Request
 from presenced_client.errors import PresenceError
+from presenced_client.requested_state import Request
 from presenced_client.self import Choice, Self
 
 

@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 
-TokenSource = str | Callable[[], str | None | Awaitable[str | None]] | None
+TokenSource = str | Callable[[], str | Awaitable[str | None] | None] | None
 """A JSON Web Token or a ticket, or a function that returns one, or an awaitable of one. None means signed out."""
 
 REUSE_UNTIL_S = 60

@@ -1,0 +1,1 @@
+"""asyncio client of presenced, the self-hosted presence server."""
