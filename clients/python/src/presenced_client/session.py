@@ -115,7 +115,12 @@ class Session:
     @property
     def is_stale(self) -> bool:
         """Whether what is shown may be old: not connected, not caught up, or the server has just started."""
-        return not (self.is_established and self._is_caught_up) or self.roster.settles_until is not None
+        return not self.is_caught_up or self.roster.settles_until is not None
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything requested has arrived since the connection opened."""
+        return self.is_established and self._is_caught_up
 
     @property
     def unanswered(self) -> list[Request]:
@@ -124,6 +129,8 @@ class Session:
 
     def excess_users(self) -> set[str]:
         """Return the users with a reader who are above the server's limit, and so stay unknown."""
+        if len(self.desired.users.active) <= self.limits.max_users:
+            return set()
         return set(self.desired.users.active).difference(self.desired.users.first(self.limits.max_users))
 
     # What is wanted. Other wishes change `desired`, followed by `changed`.
@@ -132,6 +139,11 @@ class Session:
         """Send requests for changes of `desired` with the next `outgoing`."""
         self._is_dirty = True
         self._drop_withdrawn()
+
+    def ask_again(self, kind: str, key: str) -> None:
+        """Request something again that the server has refused."""
+        self._refusals.refused.pop((kind, key), None)
+        self._is_dirty = True
 
     def set_status(self, choice: Choice) -> StatusAnswer:
         """Choose a status. Of several waiting choices only the last is sent, and its answer is that of all."""
