@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from presenced_client.desired_state import DesiredRoom
+from tests.support.vectors import FILES, lines_of
+
+from presenced_client.desired_state import DesiredRoom, K, Readers
 from presenced_client.presence import UserPresence, user_key
 from presenced_client.requested_state import EVERYONE
 from presenced_client.self import Choice, Self
 from presenced_client.session import Session
-from tests.support.vectors import FILES, Line, lines_of
+
+Line = dict[str, Any]
 
 VERSION = re.compile(r"\$version-.*-(\d+)")
 
@@ -84,22 +88,25 @@ class ConversationClient:
     def subscribe(self, request: Line) -> None:
         wanted, is_watch = self.session.desired, request["type"] == "WATCH"
         is_count = request.get("mode") == "count"
-        if request.get("everyone") and not is_count:
-            wanted.everyone.active = {None: 1} if is_watch else {}
-        for user in () if is_count else request.get("users", ()):
-            wanted.users.active.pop(user_key(user), None)
-            if is_watch:
-                wanted.users.acquire(user_key(user))
-        for room in () if is_count else request.get("rooms", ()):
+        if is_count or not is_watch:
+            keys = [*request.get("rooms", ()), *([EVERYONE] if request.get("everyone") else [])]
+            self.read(wanted.counts, keys, is_watch)
+        if is_count:
+            return
+        self.read(wanted.users, map(user_key, request.get("users", ())), is_watch)
+        self.read(wanted.everyone, [None] if request.get("everyone") else [], is_watch)
+        for room in request.get("rooms", ()):
             if is_watch:
                 wanted.rooms.setdefault(room, DesiredRoom(watchers=1))
             elif room in wanted.rooms and not wanted.rooms[room].joiners:
                 del wanted.rooms[room]
-        if is_count or not is_watch:
-            for key in [*request.get("rooms", ()), *([EVERYONE] if request.get("everyone") else [])]:
-                wanted.counts.active.pop(key, None)
-                if is_watch:
-                    wanted.counts.acquire(key)
+
+    @staticmethod
+    def read(readers: Readers[K], keys: Iterable[K], is_read: bool) -> None:
+        for key in keys:
+            readers.active.pop(key, None)
+            if is_read:
+                readers.acquire(key)
 
     def expect(self, line: Line) -> None:
         """Compare what the session knows."""
@@ -145,7 +152,7 @@ def error_of(line: Line, later: list[Line]) -> Line | None:
 
 
 def find_session(clients: dict[str, ConversationClient], line: Line) -> ConversationClient:
-    """Return the client that connects: the earlier one of this name, a copy of the one whose session it names, or new."""
+    """Return the earlier client of this name, a copy of the one whose session it names, or a new one."""
     named = parse_qs(line["query"]).get("session", [""])[0]
     if line["client"] in clients and named:
         return clients[line["client"]]
@@ -157,29 +164,29 @@ def find_session(clients: dict[str, ConversationClient], line: Line) -> Conversa
 def test_a_session_knows_what_the_reference_model_knows(path: Any) -> None:
     _, *steps = [numbered(line) for line in lines_of(path)]
     clients: dict[str, ConversationClient] = {}
-    expectations = 0
     for number, line in enumerate(steps):
-        now = line["at"]
         for other in clients.values():
-            other.session.tick(now)
+            other.session.tick(line["at"])
         if line["do"] == "connect" and "subprotocol" in line:
             clients[line["client"]] = find_session(clients, line)
-        client = clients.get(line.get("client", ""))
-        if client is None:
-            continue
-        match line["do"]:
-            case "connect":
-                client.connect(line, now)
-            case "hear":
-                client.hear(line["message"], now)
-            case "send" if "message" in line:
-                client.send(line["message"], now, error_of(line, steps[number + 1 :]))
-            case "close" | "lose" | "be closed":
-                client.session.lost(now)
-            case "expect":
-                client.expect(line)
-                expectations += 1
-    assert expectations > 0
+        if (client := clients.get(line.get("client", ""))) is not None:
+            play(client, line, steps[number + 1 :])
+    assert any(line["do"] == "expect" for line in steps)
+
+
+def play(client: ConversationClient, line: Line, later: list[Line]) -> None:
+    """Do what a line says about a client."""
+    match line["do"]:
+        case "connect":
+            client.connect(line, line["at"])
+        case "hear":
+            client.hear(line["message"], line["at"])
+        case "send" if "message" in line:
+            client.send(line["message"], line["at"], error_of(line, later))
+        case "close" | "lose" | "be closed":
+            client.session.lost(line["at"])
+        case "expect":
+            client.expect(line)
 
 
 def test_all_conversations_are_found() -> None:

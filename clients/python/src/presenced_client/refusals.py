@@ -36,6 +36,8 @@ class Refusals:
             return False
         if error.code == "NOT_A_MEMBER":
             return False  # after LEAVE as wanted; after SET_MEMBER the client joins again
+        if users in self.alone:
+            self.alone.remove(users)
         if len(users) > 1:  # one of them is not a valid id
             self.alone += [users[: len(users) // 2], users[len(users) // 2 :]]
         elif len(rooms) > 1:  # the user may not enter one of them
