@@ -169,4 +169,5 @@ class Roster:
 
 
 def _offline(user: UserPresence) -> UserPresence:
-    return UserPresence(user.user_id, "offline", last_seen=user.last_seen, version=user.version)
+    """Return a user whom a snapshot omits. The version is 0, because that of before may be another server's."""
+    return UserPresence(user.user_id, "offline", last_seen=user.last_seen)

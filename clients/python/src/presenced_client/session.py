@@ -80,6 +80,8 @@ class Session:
         self._idle_in_url = False
         self._errors: list[PresenceError] = []
         self._tokens: list[str] = []
+        self._has_position = False
+        """Whether PRESENCE_CHANGES has arrived on this connection, the last message of what was missed."""
         self._is_caught_up = False
         self._is_dirty = False
 
@@ -178,7 +180,7 @@ class Session:
         """The connection ended, or an attempt failed. Everything known stays, and is stale."""
         if self._lost_at is None:
             self._lost_at = now
-        self.is_established = self._is_caught_up = False
+        self.is_established = self._has_position = self._is_caught_up = False
         self.token_expires = False
         self._tokens.clear()
         self._statuses.lost()
@@ -204,6 +206,7 @@ class Session:
                 self.retry_after = message["retryAfter"]
             case _:
                 self._learn(message)
+        self._catch_up()
         return self.roster.take_changes()
 
     def outgoing(self, now: float) -> list[Request]:
@@ -216,6 +219,7 @@ class Session:
             request = next(requests, None)
             if request is None:
                 self._is_dirty = False
+                self._catch_up()
                 break
             self._rate.sent()
             found.append(request)
@@ -273,8 +277,7 @@ class Session:
                 self.roster.snapshot(message)
             case "PRESENCE_CHANGES":
                 self.roster.changes(message["users"])
-                self.position = message["position"]
-                self._catch_up()
+                self.position, self._has_position = message["position"], True
             case "PRESENCE_COUNT":
                 key = message.get("room", EVERYONE)
                 if message["watch"] != "users" and key in self.requested.counts:
@@ -403,7 +406,8 @@ class Session:
         """Return whether everything requested has arrived since the connection opened."""
         requested = self.requested
         return (
-            not self._is_dirty
+            self._has_position
+            and not self._is_dirty
             and not len(self._requests)
             and (not requested.everyone or self.roster.knows_everyone)
             and all(self._rooms[name].is_current for name in requested.rooms)
