@@ -211,10 +211,13 @@ class Connector:
     async def _serve(self, socket: ClientConnection) -> None:
         """Send and receive until the connection ends, which raises, or the user is signed out."""
         while True:
+            was_caught_up = self.session.is_caught_up
             while requests := self.session.outgoing(now()):
                 for request in requests:
                     logger.debug("sent %s", "AUTH" if request["type"] == "AUTH" else request)
                     await socket.send(json.dumps(request))
+            if self.session.is_caught_up and not was_caught_up:  # nothing was left to request
+                self._notify([])
             renew_at = self._renew_at if self.session.token_expires else None
             if renew_at is None or now() < renew_at:
                 self._received(await self._wait(socket.recv, renew_at))
@@ -251,6 +254,7 @@ class Connector:
         except Exception as error:  # the program's own function, which may raise anything
             logger.warning("the token function raised %r", error)
             return True
+        self._renew_at = 0.0
         if token is not None:
             self.session.authenticate(token)
         return token is not None
