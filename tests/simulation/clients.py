@@ -1,16 +1,22 @@
-"""Clients that behave like a good library: they reconnect, resume, and repeat unanswered requests."""
+"""Clients on a bad network. Those of presenced.v1 are sessions of the library `presenced_client`."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.simulation.network import Link
 from tests.support.v1_replica import V1Replica
 
 from presenced.errors import Close
 from presenced.testing import FakeClock
+from presenced_client.desired_state import DesiredRoom
+from presenced_client.requested_state import EVERYONE
+from presenced_client.retry import Final, Retry
+from presenced_client.self import Choice
+from presenced_client.session import Session
 
 SILENCE = 45.0
 """Seconds without a message after which a client closes the connection."""
@@ -69,8 +75,12 @@ class AnyClient:
         if self.link and self._clock.monotonic() - self._heard_at > SILENCE:
             self.link.abandon()
             self._is_without()
-            self.come(self.random.uniform(0, 2))
+            self.come(self.delay_after(1006))
         self._clock.call_at(self._clock.monotonic() + 5, self._look)
+
+    def delay_after(self, code: int) -> float:
+        """Return the seconds to wait before the next connection."""
+        return self.random.uniform(0.1, 2)
 
     def _is_without(self) -> None:
         self.link, self.is_established = None, False
@@ -93,9 +103,7 @@ class AnyClient:
         if link is self.link:
             assert code in (1001, 1006, *(close.code for close in EXPECTED)), f"{self.name} was closed with {code}"
             self._is_without()
-            if code == Close.REPLACED.code:
-                self.forget_session()  # a handshake given up overtook its successor, and has the session now
-            self.come(self.random.uniform(0.1, 2))
+            self.come(self.delay_after(code))
 
 
 EXPECTED = (Close.TIMED_OUT, Close.FELL_BEHIND, Close.DISCONNECTED, Close.REPLACED)
@@ -119,72 +127,158 @@ class ClassicClient(AnyClient):
                 self.online[user_id] = online
 
 
-class V1Client(AnyClient, V1Replica):
-    """Client of presenced.v1. Its subscriptions, status and rooms outlive its sessions."""
+class V1Client(AnyClient):
+    """Client of presenced.v1: a session of the library, and beside it the reference model of what it must know.
+
+    What it wants outlives its sessions. A page that is closed and opened again wants the same.
+    """
 
     is_classic = False
 
     def __init__(
-        self, name: str, user_id: str, clock: FakeClock, connect: Connect, device: str, everyone: bool
+        self,
+        name: str,
+        user_id: str,
+        clock: FakeClock,
+        connect: Connect,
+        device: str,
+        everyone: bool,
+        is_patient: bool = True,
     ) -> None:
-        AnyClient.__init__(self, name, user_id, clock, connect)
-        V1Replica.__init__(self)
+        self.session = Session()
+        self.replica = V1Replica()
         self.device = device
-        self.everyone = everyone
-        self.users: set[str] = set()
-        self.joined: dict[str, Any] = {}
-        self.is_counting = False
-        self.is_idle = False
-        self.unanswered: dict[int, dict[str, Any]] = {}
-        self._last_id = 0
+        self._is_patient = is_patient
+        """Whether the client waits as long as the library says. Another one connects within two seconds."""
+        super().__init__(name, user_id, clock, connect)
+        self._retry = Retry(self.random.random, can_renew=False)
+        self._due_at: float | None = None
+        if everyone:
+            self.watch_everyone(True)
+
+    # What it wants.
+
+    @property
+    def users(self) -> set[str]:
+        """Users whom the client watches by id."""
+        return set(self.session.desired.users.active)
+
+    @property
+    def everyone(self) -> bool:
+        """Whether the client watches everyone."""
+        return None in self.session.desired.everyone.active
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether the client watches the number of online users."""
+        return EVERYONE in self.session.desired.counts.active
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody uses this device."""
+        return self.session.desired.is_idle
+
+    @property
+    def joined(self) -> dict[str, Any]:
+        """Rooms that the client is in, with its data."""
+        return {name: room.data for name, room in self.session.desired.rooms.items()}
+
+    def watch(self, users: Iterable[str], is_read: bool) -> None:
+        """Begin or stop to read users. Some linger for a while after that."""
+        for user in users:
+            self._read(self.session.desired.users, user, is_read)
+        self._wish()
+
+    def watch_everyone(self, is_read: bool) -> None:
+        """Begin or stop to watch everyone."""
+        self._read(self.session.desired.everyone, None, is_read)
+        self._wish()
+
+    def count_everyone(self, is_read: bool) -> None:
+        """Begin or stop to watch how many users are online."""
+        self._read(self.session.desired.counts, EVERYONE, is_read)
+        self._wish()
+
+    def join(self, room: str, data: Any) -> None:
+        """Join a room, or replace the data in it."""
+        self.session.desired.rooms[room] = DesiredRoom(joiners=1, data=data)
+        self._wish()
+
+    def leave_room(self, room: str) -> None:
+        """Leave a room."""
+        del self.session.desired.rooms[room]
+        self._wish()
+
+    def toggle_idle(self) -> None:
+        """Become idle or active."""
+        self.session.desired.is_idle = not self.session.desired.is_idle
+        self._wish()
+
+    def choose(self, status: Any, text: str, lasts: float | None) -> None:
+        """Choose a status, for `lasts` seconds from now."""
+        ends_at = None if lasts is None else self._clock.monotonic() + lasts
+        self.session.set_status(Choice(status, text, ends_at=ends_at))
+        self._drive()
+
+    def _read(self, readers: Any, key: str | None, is_read: bool) -> None:
+        if is_read and key not in readers.active:
+            readers.acquire(key)
+        elif not is_read and key in readers.active:
+            readers.release(key, self._clock.monotonic() + self.random.choice([0, 0, 5]))
+
+    def _wish(self) -> None:
+        self.session.changed()
+        self._drive()
+
+    # The connection.
 
     def query(self) -> str:
-        watch = "" if self.everyone else "&watch=none"
-        activity = "idle" if self.is_idle else "active"
-        named = f"session={self.session_id}&position={self.position}&activity={activity}"
-        return f"userId={self.user_id}&device={self.device}&{named}{watch}"
+        parameters = {"userId": self.user_id, "device": self.device, **self.session.parameters()}
+        return urlencode(parameters)
 
     def forget_session(self) -> None:
-        V1Replica.__init__(self)
-        self.unanswered = {}
-
-    def ask(self, type_: str, **fields: Any) -> None:
-        """Send a request now or after the next connect, and repeat it until it is answered."""
-        self._last_id += 1
-        self.unanswered[self._last_id] = {"type": type_, "id": self._last_id, **fields}
-        if self.link and self.is_established:
-            self.link.send(self.unanswered[self._last_id])
+        desired = self.session.desired
+        self.session, self.replica = Session(), V1Replica()
+        self.session.desired = desired
 
     def take(self, message: dict[str, Any]) -> None:
-        before, was = self.session_id, self.modes.get(message.get("room", ""))
-        V1Replica.take(self, message)
-        match message["type"]:
-            case "CONNECTION_ESTABLISHED":
-                self._established(is_other=before != self.session_id)
-            case "ACK":
-                self.unanswered.pop(message["id"], None)
-            case "ERROR":
-                # LEAVE, or SET_MEMBER before it, was carried out, and the answer lost.
-                assert message["name"] == "NOT_A_MEMBER", f"{self.name} is told {message}"
-                self.unanswered.pop(message["id"], None)
-            case "ROOM_CHANGES" if was == "counts" != message["mode"]:
-                self.ask("WATCH", rooms=[message["room"]])
+        self.replica.take(message)
+        self.session.received(message, self._clock.monotonic())
+        if self.session.is_established and not self.is_established:
+            self._retry.opened(self._clock.monotonic())
+        self.is_established = self.session.is_established
+        errors = self.session.take_errors()
+        assert not errors, f"{self.name} is refused {errors}"
+        self._drive()
 
-    def _established(self, is_other: bool) -> None:
-        self.is_established = True
-        assert self.link
-        if is_other:
-            self.modes, self.sizes, self.counts = {}, {}, {}
-            # An ACTIVITY may be newer than the URL of this connection, which names what the client was then.
-            kept = [asked for asked in self.unanswered.values() if asked["type"] in ("SET_STATUS", "ACTIVITY")]
-            self.unanswered = {asked["id"]: asked for asked in kept}
-        for asked in self.unanswered.values():
-            self.link.send(asked)
-        if is_other:
-            self.ask("WATCH" if self.everyone else "UNWATCH", everyone=True)  # it may want otherwise by now
-            if self.users:
-                self.ask("WATCH", users=sorted(self.users))
-            if self.is_counting:
-                self.ask("WATCH", everyone=True, mode="count")
-            for room, data in self.joined.items():
-                self.ask("JOIN", room=room, data=data)
+    def delay_after(self, code: int) -> float:
+        decision = self._retry.closed(code, "", self._clock.monotonic())
+        if isinstance(decision, Final):  # somebody opens the page again
+            self._retry = Retry(self.random.random, can_renew=False)
+            self.forget_session()
+            return super().delay_after(code)
+        if decision.new_session:
+            self.session.forget_session()
+        return decision.delay if self._is_patient else min(decision.delay, 2)
+
+    def _is_without(self) -> None:
+        super()._is_without()
+        self.session.lost(self._clock.monotonic())
+        self._drive()
+
+    def _drive(self) -> None:
+        """Send what the session wants to send, and call it when something is due."""
+        now = self._clock.monotonic()
+        for request in self.session.outgoing(now):
+            assert self.link, "only an established session sends"
+            self.link.send(request)
+        due_at = self.session.next_at(now)
+        if due_at is not None and (self._due_at is None or due_at < self._due_at):
+            self._due_at = due_at
+            self._clock.call_at(due_at, lambda: self._due(due_at))
+
+    def _due(self, due_at: float) -> None:
+        if due_at == self._due_at:
+            self._due_at = None
+            self.session.tick(self._clock.monotonic())
+            self._drive()

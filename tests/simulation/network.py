@@ -103,6 +103,8 @@ class Link:
         """Whether the link drops everything without notifying either end."""
         self.delivered: Callable[[dict[str, Any]], None] = lambda _: None
         """Called with each request just before the node receives it."""
+        self.opening: Callable[[], None] = lambda: None
+        """Called just before the node learns of the connection."""
         self._clock = clock
         self._client: Endpoint | None = client
         self._random = random.Random(seed)
@@ -116,6 +118,7 @@ class Link:
         self._later("up", partial(self._open, query, subprotocol))
 
     def _open(self, query: str, subprotocol: str) -> None:
+        self.opening()
         self.node.opened(self._server, request(query, subprotocol))
 
     # The client.

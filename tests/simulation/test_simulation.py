@@ -8,6 +8,8 @@ import pytest
 from tests.simulation.__main__ import simulate
 from tests.simulation.world import World
 
+from presenced_client.presence import UserPresence
+
 SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "120"))
 
 
@@ -30,6 +32,6 @@ def test_the_check_detects_a_wrong_view() -> None:
     world = World(3)
     world.run()
     rock = world.rock
-    rock.records = {**rock.records, "bot": {"status": "away", "version": 10**9}}
+    rock.session.roster.users["bot"] = UserPresence("bot", "away", version=10**9)
     with pytest.raises(AssertionError, match="rock/web is wrong on the status of bot"):
         world.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tests.simulation.clients import AnyClient, ClassicClient, V1Client
 from tests.simulation.network import QUICK, Link
@@ -14,6 +15,8 @@ from presenced.config.settings import Settings
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.testing import FakeClock
+from presenced_client.presence import UserPresence
+from presenced_client.requested_state import EVERYONE
 
 ROOMS = ("lobby", "bar", "hall")
 STATUSES = ("auto", "online", "away", "busy", "invisible")
@@ -23,9 +26,9 @@ ROCK = "rock"
 CHAOS = 120.0
 """Seconds of chaos in one round."""
 
-CALM = 150.0
-"""Seconds after which nothing is under way any more: 45 until a client takes its connection for dead, 40 until the
-server does, 15 of grace, 30 of a status with an end."""
+CALM = 190.0
+"""Seconds after which nothing is under way any more: 45 until a client takes its connection for dead, 30 until it
+connects again, 40 until the server takes one for dead, 15 of grace, 30 of a status with an end, 15 of settling."""
 
 
 class World:
@@ -66,7 +69,7 @@ class World:
             for device in ("web", "phone", "tv")[: self.random.randint(number >= 2, 3)]:
                 name, everyone = f"{seed}/{user_id}/{device}", self.random.random() < 0.5
                 self.clients.append(V1Client(name, user_id, self.clock, self.connect, device, everyone))
-        rock = V1Client(f"{seed}/rock/web", ROCK, self.clock, self.connect, "web", everyone=True)
+        rock = V1Client(f"{seed}/rock/web", ROCK, self.clock, self.connect, "web", True, is_patient=False)
         self.rock: V1Client = rock
         for client in [*self.clients, rock]:
             client.come(self.random.uniform(0, 5))
@@ -81,7 +84,15 @@ class World:
         link = Link(self.clock, self.node, client, f"{self.seed}/{self._number}", query, is_classic)
         self._links.append(link)
         link.delivered = lambda message: self._delivered(client, message)
+        link.opening = lambda: self._opening(client, query)
         return link
+
+    def _opening(self, client: AnyClient, query: str) -> None:
+        """Note the choice in the URL, which counts if the server knows nothing about the user."""
+        named = dict(parse_qsl(query))
+        if self.node.directory.users.user(client.user_id) is None and "until" not in named:
+            fields: dict[str, Any] = {key: named[key] for key in ("status", "text") if key in named}
+            self.chosen[client.user_id] = {"status": "auto", **fields}
 
     def _delivered(self, client: AnyClient, message: dict[str, Any]) -> None:
         if message["type"] == "SET_STATUS" and "expiresIn" not in message:
@@ -177,50 +188,36 @@ class World:
 
     def _choose(self, client: AnyClient) -> None:
         if isinstance(client, V1Client) and client.device == "web" and client.is_here:
-            fields: dict[str, Any] = {"status": self.random.choice(STATUSES)}
-            if self.random.random() < 0.5:
-                fields["text"] = f"text {self.random.randint(0, 3)}"
-            if self.random.random() < 0.3:
-                fields["expiresIn"] = self.random.uniform(1, 30)
-            client.ask("SET_STATUS", **fields)
+            text = f"text {self.random.randint(0, 3)}" if self.random.random() < 0.5 else ""
+            lasts = self.random.uniform(1, 30) if self.random.random() < 0.3 else None
+            client.choose(self.random.choice(STATUSES), text, lasts)
 
     def _be_idle_or_active(self, client: AnyClient) -> None:
         if isinstance(client, V1Client) and client.is_here:
-            client.is_idle = not client.is_idle
-            client.ask("ACTIVITY", state="idle" if client.is_idle else "active")
+            client.toggle_idle()
 
     def _watch(self, client: AnyClient) -> None:
         if isinstance(client, V1Client) and client.is_here:
             users = {self.random.choice(self.clients).user_id for _ in range(3)} | {ROCK}
-            if self.random.random() < 0.6:
-                client.users |= users
-                client.ask("WATCH", users=sorted(users))
-            else:
-                client.users -= users
-                client.ask("UNWATCH", users=sorted(users))
+            client.watch(sorted(users), is_read=self.random.random() < 0.6)
 
     def _watch_everyone(self, client: AnyClient) -> None:
         if isinstance(client, V1Client) and client.is_here:
             if self.random.random() < 0.5:
-                client.everyone = True
-                client.ask("WATCH", everyone=True)
+                client.watch_everyone(True)
             elif self.random.random() < 0.5:
-                client.is_counting = True
-                client.ask("WATCH", everyone=True, mode="count")
+                client.count_everyone(True)
             else:
-                client.everyone = client.is_counting = False
-                client.ask("UNWATCH", everyone=True)
+                client.watch_everyone(False)
+                client.count_everyone(self.random.random() < 0.3)
 
     def _move(self, client: AnyClient) -> None:
         if isinstance(client, V1Client) and client.is_here:
             room = self.random.choice(ROOMS)
             if room not in client.joined or self.random.random() < 0.4:
-                data = self.random.choice([None, 1, {"seat": 2}])
-                client.ask("SET_MEMBER" if room in client.joined else "JOIN", room=room, data=data)
-                client.joined[room] = data
+                client.join(room, self.random.choice([None, 1, {"seat": 2}]))
             else:
-                del client.joined[room]
-                client.ask("LEAVE", room=room)
+                client.leave_room(room)
 
     # What must hold.
 
@@ -262,26 +259,37 @@ class World:
         return {key: value for key, value in record.items() if value}
 
     def _check_v1(self, client: V1Client, truth: dict[str, dict[str, Any]]) -> None:
-        assert not client.unanswered, f"{client.name} waits for {client.unanswered}"
+        session = client.session
+        assert not session.unanswered, f"{client.name} waits for {session.unanswered}"
+        assert not session.is_stale, f"{client.name} has not caught up"
         inside = {user_id: self.rooms_of(user_id) for user_id in truth if truth[user_id]["status"] != "offline"}
         watched = set(truth) if client.everyone else set(client.users)
-        for room in client.joined:
-            members = {user_id for user_id, rooms in inside.items() if room in rooms}
-            assert client.sizes[room] == len(members), f"{client.name} is wrong on the size of {room}"
-            if client.modes[room] != "counts":
-                assert set(client.rooms[room]) == members, f"{client.name} is wrong on who is in {room}"
+        for name in client.joined:
+            room = session.room(name)
+            members = {user_id for user_id, rooms in inside.items() if name in rooms}
+            assert room.known, f"{client.name} does not know {name}"
+            assert room.count == len(members), f"{client.name} is wrong on the size of {name}"
+            if room.mode != "counts":
+                assert set(room.members) == members, f"{client.name} is wrong on who is in {name}"
                 for user_id in members:
-                    assert client.rooms[room][user_id] in inside[user_id][room]
+                    assert room.members[user_id].data in inside[user_id][name]
                 watched |= members
         for user_id in watched:
-            seen = client.seen(user_id)
-            for key in ("status", "text", "devices"):
-                assert seen.get(key) == truth[user_id].get(key), (
-                    f"{client.name} is wrong on the {key} of {user_id}: {seen}, and not {truth[user_id]}"
-                )
+            self._check_user(client, user_id, truth[user_id])
         if client.is_counting:
             online = sum(record["status"] != "offline" for record in truth.values())
-            assert client.counts["everyone", ""] == online, f"{client.name} counts wrong"
+            assert session.counts[EVERYONE] == online, f"{client.name} counts wrong"
+
+    def _check_user(self, client: V1Client, user_id: str, expected: dict[str, Any]) -> None:
+        """Check what a client knows of a user, against the truth and against the reference model."""
+        user = client.session.user(user_id)
+        seen = {"status": user.status, "text": user.text or None, "devices": list(user.devices) or None}
+        for key, value in seen.items():
+            assert value == expected.get(key), (
+                f"{client.name} is wrong on the {key} of {user_id}: {user}, and not {expected}"
+            )
+        if (record := client.replica.records.get(user_id)) and user.version:
+            assert user == UserPresence.from_record(record), f"{client.name} differs from the model on {user_id}"
 
     def rooms_of(self, user_id: str) -> dict[str, list[Any]]:
         """Return the rooms of a user, with the data of all their devices."""

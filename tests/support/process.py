@@ -77,6 +77,10 @@ class ServerProcess:
         self._reader.join()
         self._process = None
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the server."""
+        os.kill(self.pid, number)
+
     def closed(self, reason: str) -> int:
         """Return the number of connections that ended for this reason since the start."""
         sample = f'presenced_connections_closed_total{{reason="{reason}"}} '

@@ -12,6 +12,7 @@ from tools.docs.messages import message_tables
 from tools.docs.metrics import metrics
 from tools.docs.openapi import openapi
 from tools.docs.python_api import python_api
+from tools.docs.python_client import codes_py
 from tools.docs.settings import settings
 from tools.docs.tables import tables
 from tools.docs.typescript import api, wire
@@ -38,6 +39,7 @@ def documents() -> dict[str, str]:
         "clients/js/src/wire.ts": wire(),
         "clients/js/src/codes.ts": codes_ts(),
         "clients/js/src/server/api.ts": api(),
+        "clients/python/src/presenced_client/codes.py": codes_py(),
     }
 
 
