@@ -105,8 +105,8 @@ export function createSession(host: Host, desired: DesiredState) {
   const checkCaughtUp = (): void => {
     if (caughtUp.get() || !hasChanges || !outbox.isDone()) return;
     if (![...requests.agreed].every(([scope, bits]) => isKnown(scope, bits))) return;
+    forgetUncovered(false); // what is wanted and not agreed to now is more than the server allows
     if (!settling.get()) roster.settled();
-    forgetUncovered();
     caughtUp.set(true);
     if (outcome) reconnected.notify(outcome);
     outcome = undefined;
@@ -116,9 +116,9 @@ export function createSession(host: Host, desired: DesiredState) {
    * Forget users and rooms of which the server sends no changes any more. What is wanted and not yet requested again,
    * in a new session, stays as known.
    */
-  const forgetUncovered = (): void => {
+  const forgetUncovered = (keepsWanted = true): void => {
     const has = (scope: string, bits: number): boolean =>
-      (((requests.agreed.get(scope) ?? 0) | (desired.scopes.get(scope) ?? 0)) & bits) !== 0;
+      (((requests.agreed.get(scope) ?? 0) | (keepsWanted ? (desired.scopes.get(scope) ?? 0) : 0)) & bits) !== 0;
     rooms.forget((name) => !has(ROOM + name, FULL | JOIN));
     counts.update([...counts.known.keys()].filter((scope) => !has(scope, COUNT)).map((scope) => [scope, undefined]));
     if (has(EVERYONE, FULL)) return;
