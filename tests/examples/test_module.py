@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.support.plain_chromium import PlainChromium
 from tests.support.process import ServerProcess
 from tests.support.program import until
 from tests.support.raw import PATIENCE
-from tests.support.tokens import SECRET, token
+from tests.support.tokens import KEY, SECRET, token
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +131,43 @@ def test_a_client_whose_tokens_are_refused_gives_up_with_the_reason(
     wait_for(page, "failed")
     assert tokens.count == 2
     assert "token" in page.evaluate("presence.getState().reason")
+
+
+def test_a_page_returns_after_a_revocation_although_iat_is_in_whole_seconds(
+    page: Page, site: str, start_server: StartServer
+) -> None:
+    """The user has changed the password, for example. Tokens of the second of the revocation are refused."""
+    server = start_server({"PRESENCED_JWT_KEY": SECRET, "PRESENCED_API_KEYS": KEY.entry}, auth="jwt")
+    start(page, site, server, Tokens("long"))
+    wait_for(page, "open")
+    until(lambda: time.time() % 1 < 0.2)
+    revoked = httpx.post(
+        f"{server.url}api/v1/users/ada/revoke", headers={"authorization": f"Bearer {KEY.key}"}, trust_env=False
+    )
+    assert revoked.json() == {"closed": 1}
+    page.wait_for_function("states.filter((type) => type === 'CONNECTION_ESTABLISHED').length === 2")
+    assert page.evaluate("states.includes('failed')") is False
+
+
+def test_a_page_whose_user_has_signed_out_stops(page: Page, site: str, token_server: ServerProcess) -> None:
+    """`getToken` calls `close` if the backend knows no user any more."""
+    page.goto(site)
+    page.wait_for_function("window.loaded")
+    page.evaluate(
+        """(url) => {
+          window.asked = 0;
+          window.giveToken = async () => {
+            asked += 1;
+            presence.close();
+            throw new Error("no token: 401");
+          };
+          start({ url });
+        }""",
+        token_server.websocket_url,
+    )
+    page.wait_for_function("asked === 1 && presence.getState().connection === 'closed'")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange')), dispatchEvent(new Event('online'))")
+    assert page.evaluate("[asked, presence.getState().connection]") == [1, "closed"]
 
 
 def test_a_backend_that_fails_is_asked_again(page: Page, site: str, token_server: ServerProcess) -> None:

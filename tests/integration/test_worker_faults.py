@@ -38,7 +38,7 @@ from presenced.runtime.instant import Instant
 from presenced.storage import url as address
 from presenced.storage.records import Record, StoredUser, start_position
 from presenced.worker import client
-from presenced.worker.rpc import Ready, RecordBatch, Setup, Splitter, Stop, ToServer, encode, to_server
+from presenced.worker.rpc import Opening, Ready, RecordBatch, Setup, Splitter, Stop, ToServer, encode, to_server
 
 pytestmark = pytest.mark.anyio
 
@@ -135,10 +135,12 @@ def test_everything_is_closed_although_the_last_batch_had_a_record_that_the_data
         ours.settimeout(PATIENCE)
         splitter, received = Splitter(), list[ToServer]()
         ours.sendall(encode(setup))
-        while not received:
+        while len(received) < 2:
             received += map(to_server.decode, splitter.split(ours.recv(1 << 18)))
-        assert isinstance(received[0], Ready)
-        position = received[0].position + 1
+        opening, ready = received
+        assert isinstance(opening, Opening)
+        assert isinstance(ready, Ready)
+        position = ready.position + 1
         refused = StoredUser("bo", "online", position, now_ms, now_ms, now_ms, chosen=b"\xff")
         records: list[Record] = [
             Change(

@@ -637,6 +637,12 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "the newest are restored",
                 ),
                 Limit(
+                    "wait for the storage worker at startup",
+                    _time("worker.client.LAUNCH_TIMEOUT_S"),
+                    "",
+                    "the wait for stored data begins",
+                ),
+                Limit(
                     "wait for stored data at startup",
                     _time("worker.client.START_TIMEOUT_S"),
                     "",

@@ -57,8 +57,13 @@ MAX_UNCONFIRMED = 4
 """Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed the
 bound, because a batch too long for one message counts as several."""
 
+LAUNCH_TIMEOUT_S = 15.0
+"""Seconds for which the server waits until the new process runs, before it waits for the database. On a busy machine
+the imports of the process alone take 5 s (load 8 on 2 cores). A start without stored data shows invisible users as
+online, and accepts revoked tokens, so a busy machine must not cause it."""
+
 START_TIMEOUT_S = 3.0
-"""Seconds for which the server waits for stored data before it accepts connections. Then it starts without the data."""
+"""Seconds for which the server then waits for stored data before it accepts connections. Then it starts without it."""
 
 STOP_TIMEOUT_S = 5.0
 """Seconds for which a stopping server waits until everything is stored. Then it exits, and the worker continues alone
@@ -108,6 +113,8 @@ class WorkerClient(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self._splitter = Splitter()
+        self._runs = False
+        """Whether the present process has sent a message, first `Opening`."""
         self._ready = False
         """Whether the present process has sent `Ready`."""
         self._restored = False
@@ -190,7 +197,9 @@ class WorkerClient(asyncio.Protocol):
     # Start and stop.
 
     async def start(self, write_behind: WriteBehind) -> None:
-        """Start the process, and wait a little for data from before the start. Later data is restored later.
+        """Start the process, and wait for data from before the start. Later data is restored later.
+
+        The wait is `LAUNCH_TIMEOUT_S` for the process, and then `START_TIMEOUT_S` for the database.
 
         Raises:
             StorageError: The database cannot be used until an operator does something.
@@ -198,6 +207,9 @@ class WorkerClient(asyncio.Protocol):
         self.attach(write_behind)
         write_behind.begin_at(self._setup.position)
         await self._launch()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAUNCH_TIMEOUT_S):
+                await self._until(lambda: self._runs or self._transport is None)
         with suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._until(lambda: self._restored or bool(self._refused))
@@ -314,6 +326,7 @@ class WorkerClient(asyncio.Protocol):
         """Send `Setup` to the new process."""
         self._transport = cast(asyncio.Transport, transport)
         self._failing, self._failures = NOT_YET, 0
+        self._runs = False
         self._splitter = Splitter()
         position = self._attached.position
         self._send(encode(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
@@ -370,6 +383,7 @@ class WorkerClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Act on the messages that are complete."""
+        self._runs = True
         try:
             for message in self._splitter.split(data):
                 self._received(message)

@@ -47,6 +47,7 @@ from presenced.worker.rpc import (
     CallResult,
     MessageTooLong,
     Method,
+    Opening,
     Ready,
     RecordBatch,
     Refused,
@@ -99,6 +100,7 @@ async def serve(sock: socket.socket) -> None:
     setup = await anext(messages, None)
     if not isinstance(setup, Setup):
         return
+    writer.write(encode(Opening()))
     try:
         program = WorkerProgram(setup, writer)
     except ConfigError as error:  # the URL is invalid

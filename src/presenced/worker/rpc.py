@@ -5,6 +5,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
 
     server (`client`)                                        worker (`program`)
     Setup         where to store, secrets, what to restore ->
+                                                           <- Opening            the process runs
                                                            <- RestoredPage ...   choices, claims, revocations, ...
                                                            <- Ready              batches and calls may follow
     RecordBatch 1, 2, 3, 4                                 ->
@@ -135,6 +136,10 @@ class Stop(Struct, frozen=True, array_like=True, tag="stop"):
 ToWorker = Setup | RecordBatch | WorkerCall | Absent | Stop
 
 
+class Opening(Struct, frozen=True, array_like=True, tag="opening"):
+    """First message: the process runs, and opens the database now."""
+
+
 class RestoredPage(Struct, frozen=True, array_like=True, tag="restored"):
     """Part of the data from before the start that is still in force."""
 
@@ -191,7 +196,9 @@ class CallResult(Struct, frozen=True, array_like=True, tag="result"):
     """Why there is no result."""
 
 
-ToServer = RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookStats
+ToServer = (
+    Opening | RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookStats
+)
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -12,7 +12,7 @@ from tests.support.storing_harness import StoringNode
 from presenced.errors import StorageUnavailable
 from presenced.storage.records import StoredRevocation, StoredUser
 from presenced.testing import FakeClock
-from presenced.worker import rpc
+from presenced.worker import client, rpc
 from presenced.worker.client import WorkerClient
 from presenced.worker.rpc import (
     HEADER,
@@ -21,6 +21,7 @@ from presenced.worker.rpc import (
     CallResult,
     FindAbsent,
     Method,
+    Opening,
     Ready,
     RecordBatch,
     Setup,
@@ -68,6 +69,52 @@ class Connected:
 
     def sent(self) -> list[ToWorker]:
         return [to_worker.decode(message) for message in Splitter().split(self.transport.take())]
+
+
+def launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect a client that starts to a transport of the test instead of a process."""
+
+    async def launch(client: WorkerClient) -> None:
+        transport: Any = FakeTransport()
+        client.connection_made(transport)
+
+    monkeypatch.setattr(WorkerClient, "_launch", launch)
+    monkeypatch.setattr(client, "START_TIMEOUT_S", 0.0)
+
+
+async def test_a_process_that_needs_long_to_run_does_not_make_the_server_start_without_its_data(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a busy machine would show invisible users as online."""
+    launches(monkeypatch)
+    connected = Connected()
+    starting = asyncio.create_task(connected.client.start(connected.storing.write_behind))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not starting.done(), "the process does not run yet"
+    connected.client.data_received(encode(Opening()) + encode(Ready(0)))
+    await starting
+    assert not connected.client.warning
+    assert "starts without" not in caplog.text
+    connected.client.abandon()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_database_that_does_not_answer_and_a_process_that_ends_delay_the_start_for_the_shorter_time_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ends: bool
+) -> None:
+    launches(monkeypatch)
+    connected = Connected()
+    starting = asyncio.create_task(connected.client.start(connected.storing.write_behind))
+    await asyncio.sleep(0)
+    if ends:
+        connected.client.connection_lost(None)
+    else:
+        connected.client.data_received(encode(Opening()))
+    async with asyncio.timeout(client.LAUNCH_TIMEOUT_S / 2):
+        await starting
+    assert "starts without" in caplog.text
+    connected.client.abandon()
 
 
 def test_a_batch_too_large_for_a_message_is_sent_in_several_and_a_record_too_large_is_counted(

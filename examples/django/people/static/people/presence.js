@@ -155,7 +155,9 @@ export function createPresence({
       return;
     }
     if (code === 4409) session = position = ""; // another connection has the session
-    const delay = retryAfterMs || Math.min(LONGEST_DELAY_MS, 500 * 2 ** attempt) * (0.5 + Math.random() / 2);
+    const backOff = Math.min(LONGEST_DELAY_MS, 500 * 2 ** attempt) * (0.5 + Math.random() / 2);
+    // After a revocation, tokens whose `iat` is in whole seconds are refused until the next second.
+    const delay = retryAfterMs || backOff + (code === 4401 ? 1_000 : 0);
     retryAfterMs = 0;
     attempt += 1;
     retryTimer = setTimeout(connect, delay);
