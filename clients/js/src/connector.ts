@@ -25,7 +25,7 @@ import type { ConnectionEstablished, ServerMessage } from "./wire.js";
 
 const PROTOCOL = "presenced.v1";
 
-/** Milliseconds for an attempt, from opening the socket to the first message. */
+/** Milliseconds for an attempt, from asking for a token to the first message. */
 const CONNECT_TIMEOUT_MS = 20_000;
 
 /** An attempt this old is abandoned when the page or the network returns. */
@@ -52,7 +52,7 @@ interface Hooks {
   save(): void;
   ping(): void;
   /** The client does not connect again by itself. */
-  stopped(error: PresenceError): void;
+  stopped(error: PresenceError, state: "closed" | "failed"): void;
 }
 
 export function createConnector(
@@ -117,17 +117,16 @@ export function createConnector(
   const stop = (to: "closed" | "failed", error: PresenceError): void => {
     abandon(to === "closed" ? 1000 : undefined);
     set({ state: to, error, retryAt: 0 });
-    hooks.stopped(error);
+    hooks.stopped(error, to);
   };
 
   const signedOut = () => stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
 
   /** Begin the next attempt after `delayMs`; not while offline or frozen, and rarely while hidden. */
-  const wait = (delayMs: number): void => {
+  const wait = (delayMs: number, isHeld = isOffline || isFrozen): void => {
     cancelTimer?.();
     const now = host.now();
     const retryAt = Math.max(now + delayMs, isHidden ? attemptedAt + HIDDEN_PAUSE_MS : 0);
-    const isHeld = isOffline || isFrozen;
     set({ state: "waiting", retryAt: isHeld ? 0 : retryAt });
     if (!isHeld) cancelTimer = host.schedule(retryAt - now, start);
   };
@@ -154,6 +153,7 @@ export function createConnector(
     attemptedAt = host.now();
     isFrozen = false;
     set({ state: "connecting", retryAt: 0 });
+    cancelTimer = host.schedule(CONNECT_TIMEOUT_MS, () => lost(NO_CODE, "no answer"));
     let value: string | null | undefined;
     try {
       value = await tokens.get();
@@ -171,7 +171,6 @@ export function createConnector(
     const authenticate = () => {
       if (value && !subprotocol) socket?.send(JSON.stringify({ type: "AUTH", token: value })); // not in the log
     };
-    cancelTimer = host.schedule(CONNECT_TIMEOUT_MS, () => lost(NO_CODE, "no answer"));
     try {
       const protocols = subprotocol ? [PROTOCOL, subprotocol] : [PROTOCOL];
       socket = openSocket(host, hooks.url(), protocols, authenticate, received, lost);
@@ -183,7 +182,7 @@ export function createConnector(
 
   const received = (text: string): void => {
     heartbeat.heard();
-    trace.add("received", text);
+    trace.add("received", text.replace(/("sessionId":")[^"]*/, "$1…")); // it is a secret of this client
     let message: ServerMessage;
     try {
       message = JSON.parse(text);
@@ -238,8 +237,8 @@ export function createConnector(
       if (state() === "open") heartbeat.probe();
       else if (state() === "waiting" || host.now() - attemptedAt > OLD_ATTEMPT_MS) {
         abandon();
-        isFrozen = isOffline = false;
-        wait(host.random() * SIGNAL_JITTER_MS);
+        isFrozen = false;
+        wait(host.random() * SIGNAL_JITTER_MS, false); // also while offline, once: browsers are not sure about that
       }
     } else if (state() === "waiting" && name !== "leaving") wait(connection.get().retryAt - host.now());
     set({}); // it may be stale now, or current

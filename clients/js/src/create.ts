@@ -69,6 +69,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     opened(message, send) {
       cancelForget?.();
+      host.save(storageKey(), null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
     },
@@ -100,11 +101,18 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
         connector.setLatency(latency);
       });
     },
-    stopped(error) {
+    stopped(error, state) {
       waiting.abandon(error);
       ready = undefined;
+      if (state === "closed") forget(); // the user signed out
     },
   });
+
+  const forget = () => {
+    cancelForget?.();
+    session.reset();
+    host.save(storageKey(), null);
+  };
 
   const progress = () => {
     connector.setCurrent(caughtUp.get() && !settling.get());
@@ -167,6 +175,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
         users -= 1;
         if (users) return;
         cancelRelease = host.schedule(RELEASE_MS, () => {
+          if (connection.get().state === "closed") return;
           activity.stop();
           connector.close("idle");
           session.end();
@@ -177,11 +186,9 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       cancelRelease?.();
       activity.stop();
       connector.close("closed");
-      cancelForget?.();
       waiting.abandon(closed());
       ready = undefined;
-      session.reset();
-      host.save(storageKey(), null);
+      forget();
     },
     retry: connector.retry,
     ready() {

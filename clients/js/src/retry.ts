@@ -23,6 +23,12 @@ const UNREACHABLE_AFTER = 3;
 const MAX_REPLACED = 3;
 const REPLACED_WINDOW_MS = 60_000;
 
+/**
+ * Milliseconds before the attempt after 4401. Tokens count their time of issue in whole seconds, so one from the second
+ * of a revocation would be refused, too.
+ */
+const REVOKED_MS = 1_000;
+
 /** The connection ended without a close frame (RFC 6455 section 7.1.5). */
 export const NO_CODE = 1006;
 const UNAUTHORIZED = 4401;
@@ -74,7 +80,7 @@ export function createRetry(host: Host) {
       const error = new PresenceError(name, message, { numericCode: code, hint, retryable: kind !== "final" });
       if (code === UNAUTHORIZED) {
         unauthorized += 1;
-        return { retryIn: 0, error, isFinal: !renew() || unauthorized > 1 };
+        return { retryIn: REVOKED_MS, error, isFinal: !renew() || unauthorized > 1 };
       }
       if (code === REPLACED) {
         const now = host.now();

@@ -31,6 +31,8 @@ export interface SavedSession {
   readonly sessionId: string;
   readonly agreed: readonly (readonly [scope: string, bits: number])[];
   readonly data: readonly (readonly [scope: string, data: unknown])[];
+  /** The next URL names the choice again, for a server that has restarted meanwhile. */
+  readonly self: SelfMessage | undefined;
 }
 
 export type Session = ReturnType<typeof createSession>;
@@ -208,11 +210,17 @@ export function createSession(host: Host, desired: DesiredState) {
       self.set(null);
     },
 
-    save: (): SavedSession => ({ sessionId, agreed: [...requests.agreed], data: [...requests.sentData] }),
+    save: (): SavedSession => ({
+      sessionId,
+      agreed: [...requests.agreed],
+      data: [...requests.sentData],
+      self: lastSelf,
+    }),
 
     /** Go on with the session of the page before its reload. Without a position, the server sends everything again. */
     restore(saved: SavedSession) {
       sessionId = saved.sessionId;
+      lastSelf = saved.self;
       for (const [scope, bits] of saved.agreed) {
         requests.agreed.set(scope, bits);
         if (bits & JOIN) rooms.setJoined(nameOf(scope), true);

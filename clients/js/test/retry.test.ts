@@ -175,10 +175,11 @@ describe("1013, 4421, 4429", () => {
 describe("4401", () => {
   const page = (token: () => string) => connecting({ token });
 
-  test("the client tries once more with a fresh token, at once", async () => {
+  test("the client tries once more with a fresh token, a second later: the next one is of another second", async () => {
     let calls = 0;
     const { host, client } = await page(() => `ticket-${++calls}`);
     await drop(host, 4401);
+    await host.advance(1_000);
     expect(host.sockets.map(({ protocols }) => protocols[1])).toEqual([
       "presenced.token.ticket-1",
       "presenced.token.ticket-2",
@@ -189,7 +190,9 @@ describe("4401", () => {
   test("a second one in a row is final", async () => {
     const { host, client } = await page(() => "ticket");
     await drop(host, 4401);
+    await host.advance(1_000);
     await drop(host, 4401, "revoked");
+    await host.advance(1_000);
     const { state, error } = client.connection.get();
     expect(state).toBe("failed");
     expect(error).toMatchObject({ code: "UNAUTHORIZED", numericCode: 4401, retryable: false });
@@ -203,6 +206,7 @@ describe("4401", () => {
     for (let turn = 0; turn < 4; turn += 1) {
       await establish(host);
       await drop(host, 4401, "expired");
+      await host.advance(1_000);
       expect(client.connection.get().state).toBe("connecting");
     }
   });
@@ -213,6 +217,7 @@ describe("4401", () => {
   ])("with %s it is final at once", async (_, options) => {
     const { host, client } = await connecting(options);
     await drop(host, 4401);
+    await host.advance(1_000);
     expect(client.connection.get()).toMatchObject({ state: "failed", error: { code: "UNAUTHORIZED" } });
     await host.advance(3_600_000);
     expect(host.sockets.length).toBe(1);

@@ -99,6 +99,7 @@ describe("AUTH_EXPIRING", () => {
     expect(page.client.connection.get()).toMatchObject({ state: "open", error: null });
     fails = false;
     await drop(page.host, 4401);
+    await page.host.advance(1_000);
     expect(page.host.sockets.length).toBe(2);
   });
 

@@ -107,6 +107,7 @@ describe("the token function", () => {
     const { token, tokens } = counted((call) => jwt(host.time + 600_000, `token ${call}`));
     await connecting({ token }, host);
     await drop(host, 4401);
+    await host.advance(1_000);
     expect(tokens.length).toBe(2);
     expect(host.socket.protocols[1]).toBe(`presenced.token.${tokens[1]}`);
   });
@@ -171,7 +172,9 @@ describe("where a token never appears", () => {
     const report = client.explain();
     const saved = [...host.storage.entries()];
     await drop(host, 4401, "expired");
+    await host.advance(1_000);
     await drop(host, 4401, "expired");
+    await host.advance(1_000);
     return JSON.stringify([
       entries,
       report,
