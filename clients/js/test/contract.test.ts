@@ -4,7 +4,7 @@
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 
-import type { LogEntry, PresenceOptions } from "../src/index.js";
+import type { Host, PresenceOptions } from "../src/index.js";
 import { FakeHost } from "./support/fake-host.js";
 import { crowd, JWT_KEY, jwt, PATIENCE_MS, RealClient, RealServer, until } from "./support/real-server.js";
 
@@ -259,13 +259,15 @@ describe("codes", () => {
   });
 
   test("4409 REPLACED: the older client begins a session of its own", async () => {
-    let sessionId = "";
-    const log = ({ text }: LogEntry) => {
-      sessionId ||= /"sessionId":"([^"]+)"/.exec(text)?.[1] ?? "";
+    let signal: Parameters<Host["onSignal"]>[0] = () => {};
+    let saved: string | null = null;
+    const onSignal: Host["onSignal"] = (listener) => {
+      signal = listener;
+      return () => {};
     };
-    const ada = await user("ada", { log }).ready();
-    const load = () => JSON.stringify({ sessionId, agreed: [], data: [] });
-    const thief = user("ada", { host: { load } });
+    const ada = await user("ada", { host: { onSignal, save: (_, value) => void (saved = value) } }).ready();
+    signal("leaving"); // the page saves its session, as before a reload
+    const thief = user("ada", { host: { load: () => saved } });
     await until(() => ada.sockets.length > 1);
     await until(() => ada.state === "open" && thief.state === "open");
     expect([thief, ada].map(({ socket }) => socket.url.includes("session="))).toEqual([true, false]);

@@ -123,7 +123,7 @@ test("a refusal of the server is a PresenceError that says what to do", async ()
     userId: string;
     status: "busy";
   });
-  await expect(misspelt).rejects.toMatchObject({ code: "BAD_BODY", hint: expect.stringContaining("allowed are") });
+  await expect(misspelt).rejects.toMatchObject({ code: "BAD_BODY", hint: expect.stringContaining("allowed values") });
   await expect(presence.newTicket({ userId: 7 })).rejects.toMatchObject({ code: "CONFLICT" });
 });
 
