@@ -265,7 +265,10 @@ describe("codes", () => {
       signal = listener;
       return () => {};
     };
-    const ada = await user("ada", { host: { onSignal, save: (_, value) => void (saved = value) } }).ready();
+    const save: Host["save"] = (_, value) => {
+      saved = value;
+    };
+    const ada = await user("ada", { host: { onSignal, save } }).ready();
     signal("leaving"); // the page saves its session, as before a reload
     const thief = user("ada", { host: { load: () => saved } });
     await until(() => ada.sockets.length > 1);
