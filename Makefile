@@ -9,7 +9,8 @@ js: setup ; npm --prefix tests/js --silent test && npm --prefix clients/js --sil
 unit: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/unit tests/features
 property: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/property
 check: ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 setup property unit types js lint
-test: lint types js ; $(PY) -m pytest --numprocesses 2 --dist loadfile
+contract: setup ; npm --prefix clients/js --silent run contract && npm --prefix clients/js --silent run package
+test: lint types js contract ; $(PY) -m pytest --numprocesses 2 --dist loadfile
 soak: setup ; $(PY) -m tests.soak --seed $(or $(SEED),0) --minutes $(or $(MINUTES),30)
 simulate: setup ; $(PY) -m tests.simulation --seed $(or $(SEED),0) --minutes $(or $(MINUTES),10)
 docs: setup ; $(PY) -m tools.docs
@@ -18,4 +19,4 @@ build: setup ; $(PY) -m build
 bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && $(PY) -m benchmarks
 clean: ; rm -rf benchmarks/peers/node_modules .venv build dist site tests/js/node_modules clients/js/node_modules clients/js/dist tests/prisma/node_modules examples/nextjs/node_modules examples/nextjs/.next .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
 
-.PHONY: setup format lint types js unit property check test soak simulate docs site build bench clean
+.PHONY: setup format lint types js contract unit property check test soak simulate docs site build bench clean

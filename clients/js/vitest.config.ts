@@ -4,6 +4,9 @@ import { documented } from "./test/vue/documented.mjs";
 
 const REACT_TESTS = "test/react/**/*.test.tsx";
 
+/** Tests that start the server or other runtimes. They take most of the time. */
+const CONTRACT_TESTS = ["test/**/contract.test.ts", "test/server/runtimes.test.ts"];
+
 /** Compile hooks, components and tests with the React Compiler, as an application may. */
 const reactCompiler: Plugin = {
   name: "react-compiler",
@@ -36,10 +39,11 @@ export default defineConfig({
         test: {
           name: "core",
           include: ["test/**/*.test.{ts,tsx}"],
-          exclude: [REACT_TESTS],
+          exclude: [REACT_TESTS, ...CONTRACT_TESTS],
           environment: "node", // tests of components name jsdom in their first line
         },
       },
+      { test: { name: "contract", include: CONTRACT_TESTS, environment: "node" } },
       {
         test: {
           name: "react",
