@@ -420,7 +420,8 @@ class Session:
             self.roster.forget(self.roster.users)  # known from before, and not sent again, such as former members
 
     def _forgets_at(self) -> float | None:
-        if self._lost_at is None or not (self.roster.users or self.roster.knows_everyone or self._rooms):
+        knows_rooms = any(view.room.known for view in self._rooms.values())
+        if self._lost_at is None or not (self.roster.users or self.roster.knows_everyone or knows_rooms):
             return None
         return self._lost_at + (self._resume_window if self._forget_after is None else self._forget_after)
 
@@ -429,4 +430,5 @@ class Session:
         self.position = ""
         self.roster.forget_all()
         self.counts.clear()
-        self._rooms.clear()
+        for view in self._rooms.values():
+            view.forget()
