@@ -43,9 +43,10 @@ def codes() -> str:
 
 The server closes a connection with one of these codes (RFC 6455 section 7.4) and a reason in words.
 "Reconnect" says whether the same client, unchanged, should connect again, with back-off and jitter.
-"Slowly" means that the first waits are seconds instead of fractions of a second. A client also
-reconnects after an unknown code, and after 1006, which means that there was no close frame.
-"Advice" is `hint` in codes.json. Every client shows the same advice to its developers.
+"Slowly" means that the first waits are seconds instead of fractions of a second ([Write a
+client](../how-to/connect/write-a-client.md#6-reconnect) has the figures). A client also reconnects
+after an unknown code, and after 1006, which means that there was no close frame. "Advice" is `hint`
+in codes.json. Every client shows the same advice to its developers.
 
 {table(["code", "name", "meaning", "advice", "reconnect"], closes)}
 

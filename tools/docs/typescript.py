@@ -218,7 +218,8 @@ def _plain(schema: Json) -> str:
         case {"anyOf": kinds}:
             return _union(sorted(map(_type, kinds), key=lambda kind: ORDER.get(kind, 0)))
         case {"type": "array"}:
-            kind = _type(schema["items"])
+            # Only lists of user ids have items without a schema: the server reports each invalid id by itself.
+            kind = _type(schema.get("items", USER_ID))
             return f"readonly ({kind})[]" if " " in kind else f"readonly {kind}[]"
         case {"type": "object"}:
             return "Readonly<Record<string, unknown>>"

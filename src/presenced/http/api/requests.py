@@ -31,10 +31,7 @@ MAX_NAME_LENGTH = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str, Meta(min_length=1, max_length=64)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS_S)]
-UserIds = Annotated[
-    list[Any],
-    Meta(max_length=MAX_USERS, extra_json_schema={"items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}}),
-]
+UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """List of `UserId`. An invalid item gets an error of its own, so that the others still get a response."""
 ViewerId = Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType
 """Unset if no viewer is named. An empty id is a fault of the backend and must not reveal everything."""
