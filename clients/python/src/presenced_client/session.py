@@ -30,7 +30,8 @@ from presenced_client.rate_limit import RateLimit
 from presenced_client.refusals import Refusals
 from presenced_client.requested_state import EVERYONE, Request, RequestedState, is_count, rooms_of
 from presenced_client.requests import Pending, Requests
-from presenced_client.room import Room, RoomView
+from presenced_client.room import Room
+from presenced_client.rooms import Rooms
 from presenced_client.roster import Roster
 from presenced_client.self import Choice, Self
 from presenced_client.status_requests import StatusAnswer, StatusRequests
@@ -73,7 +74,7 @@ class Session:
         self._forget_after = forget_after
         self._resume_window = 120.0
         self._lost_at: float | None = None
-        self._rooms: dict[str, RoomView] = {}
+        self._rooms = Rooms()
         self._requests = Requests()
         self._rate = RateLimit()
         self._refusals = Refusals()
@@ -93,8 +94,7 @@ class Session:
 
     def room(self, name: str) -> Room:
         """Return what is known of a room."""
-        view = self._rooms.get(name)
-        return view.room if view else Room(name)
+        return self._rooms.get(name)
 
     def refusal(self, kind: str, key: str) -> PresenceError | None:
         """Return why the server has refused a `user`, a `room`, a `count` or the `data` of a member; None if not."""
@@ -289,26 +289,21 @@ class Session:
         if not resumed:
             self.roster.resync(settles_until)
             self.counts.clear()
-            for view in self._rooms.values():
-                view.resync()
+            self._rooms.resync()
         elif self.roster.settles_until is not None:
             self.roster.settles_until = settles_until
             if settles_until is None:
                 self.roster.settled()
 
     def _room(self, message: Message) -> None:
-        name = message["room"]
-        view = self._rooms.get(name)
-        if view is None or name not in self.requested.rooms:
+        if message["room"] not in self.requested.rooms:
             return  # sent before the server processed a LEAVE
-        before = view.room.members.keys()
-        if message["type"] == "ROOM_SNAPSHOT":
-            view.snapshot(message)
-        elif view.changes(message):
-            self._refusals.refresh.add(name)
+        left, must_request = self._rooms.apply(message)
+        if must_request:
+            self._refusals.refresh.add(message["room"])
             self._is_dirty = True
         self.roster.changes(member["presence"] for member in message.get("members", ()))
-        self.roster.forget(before - view.room.members.keys())
+        self.roster.forget(left)
 
     def _answered(self, request_id: object, error: PresenceError | None, now: float) -> None:
         if error is not None and error.code == "RATE_LIMITED":
@@ -358,8 +353,7 @@ class Session:
         names, users = rooms_of(request), request.get("users", ())
         if request["type"] in ("WATCH", "JOIN") and not is_count(request):
             self._refusals.refresh.difference_update(names)
-            for name in names:
-                self._rooms.setdefault(name, RoomView(name))
+            self._rooms.add(names)
         if request["type"] in ("UNWATCH", "LEAVE"):
             for name in self.counts.keys() - self.requested.counts:
                 del self.counts[name]
@@ -371,8 +365,8 @@ class Session:
                 self.roster.forget_everyone(self.requested.users)
 
     def _drop_room(self, name: str) -> None:
-        if name not in self.requested.rooms and (view := self._rooms.pop(name, None)) is not None:
-            self.roster.forget(view.room.members)
+        if name not in self.requested.rooms:
+            self.roster.forget(self._rooms.drop(name))
 
     def _drop_withdrawn(self) -> None:
         """Forget refusals and rooms that are no longer wanted."""
@@ -380,18 +374,14 @@ class Session:
             wanted = {"user": self.desired.users, "count": self.desired.counts}.get(kind, self.desired.rooms)
             if key not in wanted:
                 del self._refusals.refused[kind, key]
-        for name in self._rooms.keys() - self.desired.rooms.keys():
+        for name in self._rooms.names() - self.desired.rooms.keys():
             self._drop_room(name)
 
     # Parts.
 
     def _covers(self, key: str) -> bool:
         requested = self.requested
-        return (
-            requested.everyone
-            or key in requested.users
-            or any(view.has(key) for name, view in self._rooms.items() if name in requested.rooms)
-        )
+        return requested.everyone or key in requested.users or self._rooms.has(key, requested.rooms)
 
     def _names(self, key: str) -> bool:
         return key in self.requested.users
@@ -410,7 +400,7 @@ class Session:
             and not self._is_dirty
             and not len(self._requests)
             and (not requested.everyone or self.roster.knows_everyone)
-            and all(self._rooms[name].is_current for name in requested.rooms)
+            and self._rooms.are_current(requested.rooms)
             and all(map(self.roster.is_confirmed, requested.users))
         )
 
@@ -420,7 +410,7 @@ class Session:
             self.roster.forget(self.roster.users)  # known from before, and not sent again, such as former members
 
     def _forgets_at(self) -> float | None:
-        if self._lost_at is None or not (self.roster.users or self.roster.knows_everyone or self._rooms):
+        if self._lost_at is None or not (self.roster.users or self.roster.knows_everyone or self._rooms.knows_any):
             return None
         return self._lost_at + (self._resume_window if self._forget_after is None else self._forget_after)
 
@@ -429,4 +419,4 @@ class Session:
         self.position = ""
         self.roster.forget_all()
         self.counts.clear()
-        self._rooms.clear()
+        self._rooms.forget()
