@@ -1,0 +1,24 @@
+import { expect, test } from "vitest";
+import { Browser } from "./browser.js";
+test("smoke", async () => {
+  const browser = new Browser();
+  browser.server.set("bo", "online");
+  const one = browser.open(); one.read("bo");
+  await browser.advance(10);
+  expect(one.status("bo")).toBe("online");
+  const two = browser.open(); two.read("bo", "cy");
+  await browser.advance(10);
+  expect(browser.server.open.length).toBe(1);
+  expect(two.client.connection.get()).toMatchObject({ state: "open", stale: false });
+  expect(two.status("bo")).toBe("online");
+  expect(two.status("cy")).toBe("offline");
+  const {id} = browser.server.session;
+  one.crash();
+  await browser.advance(10);
+  expect(browser.server.session.id).toBe(id);
+  expect(two.client.connection.get()).toMatchObject({ state: "open", stale: false });
+  browser.server.set("cy", "busy");
+  await browser.advance(10);
+  expect(two.status("cy")).toBe("busy");
+  console.log(two.states, browser.server.socket.url);
+});
