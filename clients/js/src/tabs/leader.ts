@@ -30,7 +30,7 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
   const sum = createSum(host, id, union, tab.agreement(), {
     deliver(message, text, to) {
       if (to === undefined || to === id) tab.deliver(message, text);
-      if (to !== id && (to || sum.followers())) post({ kind: "text", by: id, text, ...(to ? { to } : {}) });
+      if (to !== id && (to || sum.isShared())) post({ kind: "text", by: id, text, ...(to ? { to } : {}) });
     },
     changed: (changes) => post({ kind: "union", by: id, changes }),
   });

@@ -195,6 +195,8 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
       join(id, agreement);
       request(id, { type: "ACTIVITY", state: active ? "active" : "idle" });
     },
+    /** Whether other tabs may listen. After a takeover, they have still to say hello. */
+    isShared: () => tabs.size > 1,
     /** Number of other tabs that are connected. */
     followers: () => [...tabs.keys()].filter((id) => id !== own && !id.startsWith("past")).length,
     /** The connection is open. `isSame`: with the session as before. `continues`: the own client goes on. */

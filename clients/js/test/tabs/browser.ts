@@ -23,6 +23,7 @@ const aborted = (): Error => Object.assign(new Error("the lock was taken away"),
 /** The locks of an origin. */
 class Locks {
   readonly #held = new Map<string, Waiting>();
+  readonly #aborts = new Map<AbortSignal, (() => void)[]>();
   readonly #queues = new Map<string, Waiting[]>();
 
   request(tab: Tab, name: string, { signal, steal }: LockOptions, callback: () => unknown): Promise<unknown> {
@@ -35,10 +36,12 @@ class Locks {
         this.#held.delete(name);
         queue.unshift(waiting);
       } else queue.push(waiting);
-      signal?.addEventListener("abort", () => {
-        if (queue.includes(waiting)) reject(aborted());
-        this.#drop(name, waiting);
-      });
+      if (signal) {
+        this.#onAbort(signal, () => {
+          if (queue.includes(waiting)) reject(aborted());
+          this.#drop(name, waiting);
+        });
+      }
       if (signal?.aborted) reject(aborted());
       this.#next(name);
     });
@@ -46,8 +49,17 @@ class Locks {
 
   /** A tab is gone: so are its locks and requests. */
   end(tab: Tab): void {
-    for (const [name, queue] of this.#queues) for (const waiting of [...queue]) if (waiting.tab === tab) this.#drop(name, waiting);
+    for (const [name, queue] of this.#queues)
+      for (const waiting of [...queue]) if (waiting.tab === tab) this.#drop(name, waiting);
     for (const [name, waiting] of [...this.#held]) if (waiting.tab === tab) this.#release(name, waiting);
+  }
+
+  /** Node.js warns of many listeners to one signal, so there is one. */
+  #onAbort(signal: AbortSignal, call: () => void): void {
+    const calls = this.#aborts.get(signal) ?? [];
+    if (!calls.length) signal.addEventListener("abort", () => calls.forEach((each) => void each()));
+    this.#aborts.set(signal, calls);
+    calls.push(call);
   }
 
   #drop(name: string, waiting: Waiting): void {
