@@ -19,6 +19,8 @@ export function createRoster() {
   const changed = createListeners();
   const versions = new Map<string, number>();
   let unconfirmed = new Set<string>();
+  /** Users of whom no record has come since `expectAll`, not even one that says nothing yet. */
+  let unanswered = new Set<string>();
   let isSettling = false;
 
   /** Return what newer records say. Old versions are ignored. */
@@ -27,6 +29,7 @@ export function createRoster() {
     for (const record of records) {
       const key = String(record.userId);
       const { version = 0 } = record;
+      unanswered.delete(key);
       if (unconfirmed.has(key)) {
         if (isSettling && record.since === 0) continue; // the server does not know this user yet
         unconfirmed.delete(key);
@@ -54,6 +57,8 @@ export function createRoster() {
 
   return {
     ...users,
+    /** Return whether a user is known, and not only from before `expectAll`. */
+    isCurrent: (key: string) => users.known.has(key) && !unanswered.has(key),
     /** Listeners to all changes. */
     changed,
     apply: (records: Iterable<RecordOf>) => publish(newer(records)),
@@ -69,6 +74,7 @@ export function createRoster() {
     expectAll(settling: boolean) {
       isSettling = settling;
       unconfirmed = new Set(users.known.keys());
+      unanswered = new Set(unconfirmed);
     },
     /** The server knows who has returned, or has sent everything: all others are offline. */
     settled() {
@@ -83,6 +89,7 @@ export function createRoster() {
       for (const key of keys) {
         versions.delete(key);
         unconfirmed.delete(key);
+        unanswered.delete(key);
       }
       publish(keys.map((key) => toPresence({ userId: key })));
     },

@@ -92,7 +92,7 @@ export function createSession(host: Host, desired: DesiredState) {
     if (bits & COUNT && !counts.known.has(scope)) return false;
     if (!(bits & FULL)) return true;
     if (scope === EVERYONE) return knowsEveryone;
-    return scope.startsWith(USER) ? roster.known.has(name) : rooms.get(name).known;
+    return scope.startsWith(USER) ? roster.isCurrent(name) : rooms.get(name).known;
   };
 
   const checkCaughtUp = (): void => {
