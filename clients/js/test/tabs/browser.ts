@@ -8,7 +8,7 @@ import { Server, type ServerSocket } from "./server.js";
 
 /** Let everything happen that needs no time. */
 export async function settle(): Promise<void> {
-  for (let turn = 0; turn < 150; turn += 1) await null;
+  for (let turn = 0; turn < 300; turn += 1) await null;
 }
 
 interface Waiting {

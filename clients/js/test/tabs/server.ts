@@ -35,6 +35,9 @@ export class ServerSocket implements SocketLike {
   session: ServerSession | undefined;
   readonly sent: Message[] = [];
   closeCode: number | undefined;
+  /** Whether requests are lost, as over a dead network. */
+  isDeaf = false;
+  #arriving = Promise.resolve();
 
   constructor(
     readonly server: Server,
@@ -52,7 +55,7 @@ export class ServerSocket implements SocketLike {
     if (this.readyState !== 1) throw new Error(`a message for a socket in state ${this.readyState}`);
     const message = JSON.parse(text) as Message;
     this.sent.push(message);
-    queueMicrotask(() => this.readyState === 1 && !this.server.isDeaf && this.server.handle(this, message));
+    queueMicrotask(() => this.readyState === 1 && !this.isDeaf && this.server.handle(this, message));
   }
 
   close(code?: number): void {
@@ -62,8 +65,12 @@ export class ServerSocket implements SocketLike {
     this.server.ended(this, code);
   }
 
+  /** Each message arrives in a task of its own: what the client does in a microtask comes between two of them. */
   receive(message: Message): void {
-    if (this.readyState === 1) (this.onmessage as (event: unknown) => void)({ data: JSON.stringify(message) });
+    this.#arriving = this.#arriving.then(async () => {
+      for (let turn = 0; turn < 3; turn += 1) await null;
+      if (this.readyState === 1) (this.onmessage as (event: unknown) => void)({ data: JSON.stringify(message) });
+    });
   }
 
   /** The connection ends. */
@@ -82,8 +89,6 @@ export class ServerSocket implements SocketLike {
 
 export class Server {
   isUp = true;
-  /** Answers nothing, as over a dead network. */
-  isDeaf = false;
   userId = "ada";
   readonly sockets: ServerSocket[] = [];
   readonly sessions = new Map<string, ServerSession>();
@@ -93,6 +98,7 @@ export class Server {
   readonly refusals = new Map<string, string>();
   self: Message = { type: "SELF", status: "online", chosen: "auto" };
   #position = 0;
+  #sessionsBegun = 0;
 
   constructor(readonly now: () => number) {}
 
@@ -215,7 +221,8 @@ export class Server {
   }
 
   #newSession(): ServerSession {
-    const id = `session${this.sessions.size + 1}`;
+    this.#sessionsBegun += 1;
+    const id = `session${this.#sessionsBegun}`;
     const session: ServerSession = {
       id,
       users: new Set(),

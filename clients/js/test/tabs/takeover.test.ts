@@ -210,10 +210,9 @@ describe("the connection", () => {
     const [one, two] = tabs;
     one.signal("hidden");
     await browser.advance(3_000);
-    browser.server.isDeaf = true;
+    browser.server.socket.isDeaf = true;
     two.signal("visible");
     await browser.advance(3_100);
-    browser.server.isDeaf = false;
     await browser.advance(2_000);
     expect(browser.server.sockets).toHaveLength(2);
     await expectShared([one, "bo"], [two, "cy"]);
