@@ -52,7 +52,8 @@ client.connect();
 
 def bundle() -> str:
     """Return the client and `/tabs` as one module."""
-    command = [PACKAGE / "node_modules/.bin/esbuild", "--bundle", "--format=esm", "--target=es2022", "--loader=ts"]
+    esbuild = str(PACKAGE / "node_modules/.bin/esbuild")
+    command = [esbuild, "--bundle", "--format=esm", "--target=es2022", "--loader=ts"]
     done = subprocess.run(command, input=ENTRY, capture_output=True, text=True, cwd=PACKAGE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
