@@ -52,6 +52,11 @@ export type TabMessage =
 export type ToLeader = Extract<TabMessage, { readonly from: string }>;
 export type ToFollower = Extract<TabMessage, { readonly by: string }>;
 
+/** Return the answer to a request that is one too many. */
+export function tooMany({ id }: Message): Message {
+  return { type: "ERROR", code: 120, name: "RATE_LIMITED", message: "too many requests of all tabs", id };
+}
+
 export interface Channel {
   post(message: TabMessage): void;
   close(): void;

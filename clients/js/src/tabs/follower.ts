@@ -1,12 +1,11 @@
 /** The follower's part: its client talks to the leader, and goes on with the next one. */
 
 import type { Message } from "../outbox.js";
-import { NO_CODE } from "../retry.js";
-import type { Agreement, Bits, ToFollower } from "./channel.js";
+import { type Agreement, type Bits, type ToFollower, tooMany } from "./channel.js";
 import type { Tab } from "./tab.js";
 
-/** Maximum number of requests without an answer. Then the connection counts as lost. */
-const MAX_UNANSWERED = 1_000;
+/** Maximum number of requests without an answer. Further ones are refused with `RATE_LIMITED`. */
+const MAX_UNANSWERED = 500;
 
 /** Milliseconds without an answer to a hello, after which the leader counts as hanging. */
 const HANGING_MS = 4_000;
@@ -23,11 +22,6 @@ export function createFollower(tab: Tab, steal: () => void, add: (changes: Bits)
     cancelSteal?.();
     if (!agreement) cancelSteal = tab.host.schedule(HANGING_MS, steal);
     tab.post({ kind: "hello", from: tab.id, active: tab.isActive, ...(agreement ? { agreement } : {}) });
-  };
-
-  const end = (code: number, reason: string): void => {
-    tab.given = "";
-    tab.end(code, reason);
   };
 
   const deliver = (text: string): void => {
@@ -53,9 +47,10 @@ export function createFollower(tab: Tab, steal: () => void, add: (changes: Bits)
     hello,
     send(request: Message) {
       if (request.type === "AUTH") return; // tokens stay in their tab
-      unanswered.set(request.id, request);
-      if (unanswered.size > MAX_UNANSWERED) end(NO_CODE, "too many requests without an answer");
-      else tab.post({ kind: "request", from: tab.id, request });
+      if (unanswered.size < MAX_UNANSWERED) {
+        unanswered.set(request.id, request);
+        tab.post({ kind: "request", from: tab.id, request });
+      } else queueMicrotask(() => deliver(JSON.stringify(tooMany(request)))); // no answer comes before `send` returns
     },
     /** The client has given up its connection: `isLost` if it got no answers. */
     closed(isLost: boolean) {
@@ -81,7 +76,10 @@ export function createFollower(tab: Tab, steal: () => void, add: (changes: Bits)
       } else if (!isCurrent) return;
       else if (message.kind === "text") deliver(message.text);
       else if (message.kind === "union") add(message.changes);
-      else if (message.kind === "down") end(message.code, message.reason);
+      else if (message.kind === "down") {
+        tab.given = "";
+        tab.end(message.code, message.reason);
+      }
     },
   };
 }

@@ -102,7 +102,7 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
     close(code: number) {
       if (!real) return;
       const socket = real;
-      const isShared = sum.followers() > 0;
+      const isShared = sum.others() > 0;
       lost();
       if (code === KEEP_SESSION) down(NO_CODE, ""); // otherwise another tab leads at once
       socket.close(isShared ? KEEP_SESSION : code);
@@ -123,7 +123,7 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
       else if (!established) {
         post({ kind: "wait", by: id, to: from });
         if (tab.isWaiting()) tab.restart(); // the follower may be visible, and has waited long enough
-      } else if (sum.followers() >= MAX_FOLLOWERS) post({ kind: "full", by: id, to: from });
+      } else if (sum.others(from) >= MAX_FOLLOWERS) post({ kind: "full", by: id, to: from });
       else {
         sum.join(from, message.active, message.agreement);
         if (!watched.has(from)) whenGone(from, () => sum.retire(from));

@@ -12,13 +12,13 @@ import type { Message } from "../outbox.js";
 import { createRateLimit } from "../rate-limit.js";
 import { named, nameOf } from "../requests.js";
 import type { Limits } from "../wire.js";
-import { ACTIVE, type Agreement, type Bits } from "./channel.js";
+import { ACTIVE, type Agreement, type Bits, tooMany } from "./channel.js";
 
 /** Milliseconds for which a closed tab keeps its subscriptions and rooms, so that nobody notices a reload. */
 const KEEP_MS = 3_000;
 
 /** Maximum number of requests that wait to be sent. Further ones are refused with `RATE_LIMITED`. */
-const MAX_QUEUE = 1_000;
+const MAX_QUEUE = 500;
 
 /** Users in one UNWATCH, so that it stays below any `maxMessageSize`. */
 const BATCH = 200;
@@ -65,6 +65,9 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
 
   const answer = (tab: string, message: Message): void => hooks.deliver(message, JSON.stringify(message), tab);
 
+  /** No answer comes before `send` returns, as from a server. */
+  const answerSoon = (tab: string, message: Message): void => queueMicrotask(() => answer(tab, message));
+
   const pump = (): void => {
     while (send && queue[0]) {
       const wait = waitFor(host.now());
@@ -83,11 +86,12 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
   const ask = (request: Message, tab = "", undo?: () => void): void => {
     if (tab && queue.length >= MAX_QUEUE) {
       undo?.();
-      const error = { type: "ERROR", code: 120, name: "RATE_LIMITED", message: "too many requests of all tabs" };
-      answer(tab, { ...error, id: request.id });
+      answerSoon(tab, tooMany(request));
       return;
     }
-    queue.push([request, tab, undo]);
+    // A tab whose PING waits takes the connection for dead.
+    if (request.type === "PING") queue.unshift([request, tab, undo]);
+    else queue.push([request, tab, undo]);
     pump();
   };
 
@@ -145,7 +149,7 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     }
     const isAwaited = message.id !== undefined;
     if (next) ask({ ...next, id: message.id }, isAwaited ? id : "", undo);
-    else if (isAwaited) answer(id, { type: "ACK", id: message.id });
+    else if (isAwaited) answerSoon(id, { type: "ACK", id: message.id });
     if (then) ask(then);
     publish();
   };
@@ -197,8 +201,8 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     },
     /** Whether other tabs may listen. After a takeover, they have still to say hello. */
     isShared: () => tabs.size > 1,
-    /** Number of other tabs that are connected. */
-    followers: () => [...tabs.keys()].filter((id) => id !== own && !id.startsWith("past")).length,
+    /** Number of connected tabs besides the leader and this one. */
+    others: (than = own) => [...tabs.keys()].filter((id) => id !== own && id !== than && !id.startsWith("past")).length,
     /** The connection is open. `isSame`: with the session as before. `continues`: the own client goes on. */
     opened(sendText: (text: string) => void, limits: Limits, active: boolean, isSame: boolean, continues: boolean) {
       if (!isSame) {

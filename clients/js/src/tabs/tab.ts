@@ -127,9 +127,10 @@ export function createTab(name: string, host: Host, client: () => SharedClient, 
     add,
   );
 
-  const quit = (): void => {
+  /** Stop sharing. A tab that may return has some time to do so. */
+  const quit = (mayReturn = false): void => {
     if (!channel) return;
-    tab.post({ kind: "bye", from: tab.id });
+    if (!mayReturn) tab.post({ kind: "bye", from: tab.id });
     leader?.stop();
     follower.closed(false);
     for (const call of endings) call();
@@ -250,7 +251,7 @@ export function createTab(name: string, host: Host, client: () => SharedClient, 
     onSignal(listener) {
       listeners.add(listener);
       const stop = host.onSignal((signal) => {
-        if (signal === "frozen") quit(); // a frozen page keeps its lock, and cannot answer
+        if (signal === "frozen") quit(true); // a frozen page keeps its lock, and cannot answer
         listener(signal);
       });
       return () => {

@@ -96,6 +96,8 @@ export class Browser {
   /** Everything that was said on the channels. */
   readonly said: Readonly<Record<string, unknown>>[] = [];
   canShare = true;
+  /** A tab that receives nothing from the others. */
+  deaf: Tab | undefined;
 
   open(options: PresenceOptions & { userId?: string } = {}, storage?: Map<string, string>): Tab {
     const tab = new Tab(this, this.tabs.length + 1, options, storage);
@@ -188,6 +190,7 @@ export class Tab {
         const copy = structuredClone(data) as Readonly<Record<string, unknown>>;
         browser.said.push(copy);
         for (const other of browser.tabs) {
+          if (other === browser.deaf) continue;
           for (const channel of other.channels) {
             if ((channel as unknown) === this || channel.name !== this.name) continue;
             other.run(() => other.channels.has(channel) && channel.onmessage?.({ data: structuredClone(copy) }));

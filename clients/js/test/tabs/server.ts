@@ -90,6 +90,7 @@ export class ServerSocket implements SocketLike {
 export class Server {
   isUp = true;
   userId = "ada";
+  limits = LIMITS;
   readonly sockets: ServerSocket[] = [];
   readonly sessions = new Map<string, ServerSession>();
   /** Statuses and versions of other users. */
@@ -154,7 +155,7 @@ export class Server {
       heartbeatInterval: 30,
       resumeWindow: 120,
       settling: 0,
-      limits: LIMITS,
+      limits: this.limits,
     });
     socket.receive(this.self);
     const watched = [...this.users.keys()].filter((user) => session.everyone || session.users.has(user));

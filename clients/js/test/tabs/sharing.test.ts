@@ -290,7 +290,34 @@ describe("where tabs cannot share", () => {
     const tabs = await open(...Array(52).fill(["bo"]));
     expect(browser.server.open).toHaveLength(2);
     expect(tabs.map((tab) => tab.status("bo"))).toEqual(Array(52).fill("online"));
+    tabs[3]?.signal("leaving");
+    const { session } = browser.server.open[0]?.parameters ?? {};
+    const copy = browser.open({}, new Map(tabs[3]?.storage));
+    await browser.advance(10);
+    expect(copy.sockets.map(({ parameters }) => parameters.session)).toEqual([undefined]); // it is in use
+    expect(browser.server.open.map(({ parameters }) => parameters.session)).toEqual([session, undefined, undefined]);
   });
+});
+
+test("requests of all tabs keep the server's limit, and too many are refused", async () => {
+  browser.server.limits = { ...browser.server.limits, requestsPerSecond: 10, requestBurst: 50 };
+  const tabs = await open(...Array(30).fill([]));
+  await browser.advance(10_000);
+  const { sent: requests } = browser.server.socket;
+  const before = requests.length;
+  const calls = tabs.flatMap(({ client }) => Array.from({ length: 45 }, () => client.wire.request({ type: "CHAT" })));
+  const results = Promise.allSettled(calls);
+  await browser.advance(10);
+  expect(requests.length - before).toBeLessThanOrEqual(50);
+  await browser.advance(1_000);
+  expect(requests.length - before).toBeLessThanOrEqual(60);
+  await browser.advance(200_000);
+  const refused = (await results).filter(({ status }) => status === "rejected");
+  expect(refused).toHaveLength(30 * 45 - 45 - 500);
+  expect(new Set(tabs.flatMap(({ states }) => states))).toEqual(new Set(["connecting", "open"]));
+  for (const { reason } of refused as PromiseRejectedResult[]) {
+    expect(reason).toMatchObject({ code: "RATE_LIMITED", numericCode: 120, retryable: true });
+  }
 });
 
 test("tokens never travel over the channel", async () => {

@@ -83,6 +83,19 @@ describe("the same session goes on", () => {
     expect(three.states).toEqual(["open"]);
   });
 
+  test("a tab that missed a message begins a session of its own with the next leader", async () => {
+    const [one, , three] = tabs;
+    browser.deaf = three;
+    browser.server.set("dee", "away");
+    await browser.advance(10);
+    browser.deaf = undefined;
+    expect(three.status("dee")).toBe("online");
+    one.crash();
+    await browser.advance(10);
+    expect(three.status("dee")).toBe("away");
+    await expectShared([three, "dee"]);
+  });
+
   test("a request while nobody leads is answered by the next leader", async () => {
     const [one, , three] = tabs;
     one.crash();
@@ -118,7 +131,9 @@ describe("the same session goes on", () => {
     const [, , three] = tabs;
     await three.client.join("lobby").joined;
     three.signal("frozen");
-    await browser.advance(4_000);
+    await browser.advance(2_900);
+    expect([...browser.server.session.joined.keys()]).toEqual(["lobby"]);
+    await browser.advance(200);
     expect([...browser.server.session.users].sort()).toEqual(["bo", "cy"]);
     expect(browser.server.session.joined.size).toBe(0);
     three.signal("restored");
@@ -180,6 +195,20 @@ describe("a leader that hangs", () => {
     await browser.advance(10);
     expect([one.status("bo"), four.status("bo"), three.status("dee")]).toEqual(["away", "away", "away"]);
   });
+});
+
+test("requests that pile up before a leader that hangs are refused", async () => {
+  const [one, two] = tabs;
+  one.hang();
+  const calls = Array.from({ length: 600 }, () => two.client.wire.request({ type: "PING" }));
+  const results = Promise.allSettled(calls);
+  await browser.advance(10);
+  one.wake();
+  await browser.advance(10);
+  const refused = (await results).flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+  expect(refused).toHaveLength(100);
+  expect(refused[0]).toMatchObject({ code: "RATE_LIMITED", numericCode: 120, retryable: true });
+  await expectShared([one, "bo"], [two, "cy"]);
 });
 
 describe("the connection", () => {
