@@ -30,7 +30,7 @@ FLAGS = [
 
 
 class PlainChromium:
-    """A browser with one tab.
+    """A browser with one tab, and more after `open_tab`. Methods apply to the tab in use.
 
     Args:
         path: The program.
@@ -59,6 +59,23 @@ class PlainChromium:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    @property
+    def tab(self) -> str:
+        """Tab in use, for `use`."""
+        return self._session
+
+    def use(self, tab: str) -> None:
+        """Use a tab from now on. This does not show it."""
+        self._session = tab
+
+    def open_tab(self) -> str:
+        """Open a tab, show it, and use it from now on."""
+        self._session = ""  # commands to the browser itself
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._call("Page.enable")
+        return self._session
 
     def go(self, url: str) -> None:
         """Load another page, as from the address bar."""

@@ -29,7 +29,9 @@ const closed = () => new PresenceError("CLOSED", "the client is closed", { hint:
 
 /** Create a client. It opens nothing until `connect`, so this is safe during render and on a server. */
 export function createPresence(options: PresenceOptions = {}): PresenceClient {
-  const host: Host = { ...webHost, ...options.host };
+  const ownHost: Host = { ...webHost, ...options.host };
+  const shared = () => ({ connection, ...subscriptions.requests, hasMember: session.rooms.hasMember });
+  const host = options.tabs?.attach(ownHost, shared) ?? ownHost;
   const trace = createTrace(host.now, options.log);
   const desired = createDesiredState(host, (options.linger ?? LINGER_S) * 1_000, () => session.outbox.plan());
   const session = createSession(host, desired);

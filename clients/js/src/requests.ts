@@ -190,7 +190,11 @@ export function nameOf(scope: string): string {
 }
 
 /** Return the fields of WATCH and UNWATCH that name these scopes. */
-function named(changes: readonly Change[]): { everyone?: true; users?: UserId[]; rooms?: string[] } {
+export function named(changes: readonly (readonly [scope: string, ...unknown[]])[]): {
+  everyone?: true;
+  users?: UserId[];
+  rooms?: string[];
+} {
   const names = (prefix: string) => changes.flatMap(([scope]) => (scope.startsWith(prefix) ? nameOf(scope) : []));
   const [users, rooms] = [names(USER), names(ROOM)];
   return {

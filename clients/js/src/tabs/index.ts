@@ -1,0 +1,22 @@
+/** One connection for all tabs of a user: `sharedTabs` makes the option `tabs` of `createPresence`. */
+
+import type { TabSharing } from "../client.js";
+import type { UserId } from "../presence.js";
+import { meansToShare } from "./channel.js";
+import { createTab } from "./tab.js";
+
+/**
+ * Share one connection among the tabs of this browser that are signed in as this user.
+ *
+ * Where the browser cannot share, each tab has a connection of its own.
+ */
+export function sharedTabs(userId: UserId): TabSharing {
+  const name = String(userId);
+  return {
+    name,
+    attach(host, client) {
+      const means = meansToShare();
+      return means ? createTab(name, host, client, means) : host;
+    },
+  };
+}
