@@ -6,7 +6,12 @@ import { useActionState, useRef } from "react";
 import { signOut } from "@/app/actions";
 
 const STATUSES = { auto: "Automatic", online: "Online", away: "Away", busy: "Busy", invisible: "Invisible" };
-const PERIODS = { "": "until I change it", 1800: "for 30 minutes", 14400: "for 4 hours", 86400: "for a day" };
+const PERIODS = [
+  { seconds: 0, label: "until I change it" },
+  { seconds: 1800, label: "for 30 minutes" },
+  { seconds: 14400, label: "for 4 hours" },
+  { seconds: 86400, label: "for a day" },
+];
 
 export function StatusMenu({ name }: { name: string }) {
   const menu = useRef<HTMLDetailsElement>(null);
@@ -30,7 +35,8 @@ export function StatusMenu({ name }: { name: string }) {
   return (
     <details ref={menu}>
       <summary aria-label={`My status: ${status}`}>
-        <span className="presenced-dot" data-status={status} /> {name}
+        <span className="presenced-dot" data-status={status} />
+        <span>{name}</span>
       </summary>
       <div className="card">
         <form action={save} key={`${chosen} ${text}`}>
@@ -48,7 +54,7 @@ export function StatusMenu({ name }: { name: string }) {
           <label>
             Keep it{" "}
             <select name="expires">
-              {Object.entries(PERIODS).map(([seconds, label]) => (
+              {PERIODS.map(({ seconds, label }) => (
                 <option key={seconds} value={seconds}>
                   {label}
                 </option>

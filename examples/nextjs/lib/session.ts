@@ -1,34 +1,45 @@
 import "server-only";
 
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { cookies, headers } from "next/headers";
+import { prisma } from "./database";
 
-// A small session, in a signed cookie. Replace this file by your own login.
+// Sessions in the database, by an id in a signed cookie. Replace this file by your own login.
 
 const COOKIE = "session";
-const DAYS = 7;
+const SECONDS = 7 * 86_400;
 
-function sign(content: string): string {
+function sign(id: string): string {
   const key = process.env.SESSION_KEY ?? "";
   if (key.length < 32) throw new Error("set SESSION_KEY to at least 32 random characters");
-  return createHmac("sha256", key).update(content).digest("base64url");
+  return createHmac("sha256", key).update(id).digest("base64url");
+}
+
+/** Return the id of the session, if the cookie is genuine. */
+async function sessionId(): Promise<string | null> {
+  const [id = "", signature = ""] = ((await cookies()).get(COOKIE)?.value ?? "").split(".");
+  const [given, expected] = [Buffer.from(signature), Buffer.from(sign(id))];
+  return given.length === expected.length && timingSafeEqual(given, expected) ? id : null;
 }
 
 /** Return the id of the person who is signed in. */
 export async function sessionUser(): Promise<string | null> {
-  const [id = "", expires = "", signature = ""] = ((await cookies()).get(COOKIE)?.value ?? "").split(".");
-  const [given, expected] = [Buffer.from(signature), Buffer.from(sign(`${id}.${expires}`))];
-  const isGenuine = given.length === expected.length && timingSafeEqual(given, expected);
-  return isGenuine && Number(expires) > Date.now() ? id : null;
+  const id = await sessionId();
+  const session = id && (await prisma.session.findUnique({ where: { id, expires: { gt: new Date() } } }));
+  return session ? session.personId : null;
 }
 
-export async function startSession(id: string): Promise<void> {
-  const content = `${id}.${Date.now() + DAYS * 86_400_000}`;
+export async function startSession(personId: string): Promise<void> {
+  const id = randomBytes(32).toString("base64url");
+  await prisma.session.create({ data: { id, personId, expires: new Date(Date.now() + SECONDS * 1000) } });
   const secure = (await headers()).get("x-forwarded-proto") === "https";
-  const options = { httpOnly: true, sameSite: "lax", secure, maxAge: DAYS * 86_400 } as const;
-  (await cookies()).set(COOKIE, `${content}.${sign(content)}`, options);
+  (await cookies()).set(COOKIE, `${id}.${sign(id)}`, { httpOnly: true, sameSite: "lax", secure, maxAge: SECONDS });
 }
 
-export async function endSession(): Promise<void> {
+/** End the session, and return whose it was. From now on, its cookie gets no tickets in any tab. */
+export async function endSession(): Promise<string | null> {
+  const [id, personId] = [await sessionId(), await sessionUser()];
+  if (id) await prisma.session.deleteMany({ where: { id } });
   (await cookies()).delete(COOKIE);
+  return personId;
 }

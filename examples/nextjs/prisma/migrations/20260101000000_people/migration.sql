@@ -8,6 +8,14 @@ CREATE TABLE "Person" (
 );
 
 -- CreateTable
+CREATE TABLE "Session" (
+    "id" TEXT NOT NULL PRIMARY KEY,
+    "expires" DATETIME NOT NULL,
+    "personId" TEXT NOT NULL,
+    CONSTRAINT "Session_personId_fkey" FOREIGN KEY ("personId") REFERENCES "Person" ("id") ON DELETE CASCADE ON UPDATE CASCADE
+);
+
+-- CreateTable
 CREATE TABLE "_friends" (
     "A" TEXT NOT NULL,
     "B" TEXT NOT NULL,
