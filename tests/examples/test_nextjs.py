@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -285,6 +286,24 @@ def test_only_people_who_are_signed_in_get_tickets(application: Application, sig
         response = httpx.post(f"{application.url}presence-token", cookies={"session": value}, trust_env=False)
         assert response.status_code == status, value
         assert response.text.startswith("ticket_") == (status == 200)
+
+
+def test_the_files_of_earlier_steps_of_the_tutorial_have_the_right_types(tmp_path: Path) -> None:
+    """Each step is compiled over the files of the example. So is the component in its README."""
+    run("node_modules/.bin/prisma", "generate")
+    page = (ROOT / "docs/tutorial/nextjs-app.md").read_text("utf-8")
+    blocks = re.findall(r"<!-- test: file (step-\d/\S+) -->\n```\w+\n(.*?)```\n", page, re.DOTALL)
+    assert {name.partition("/")[0] for name, _ in blocks} == {"step-1", "step-2"}
+    (component,) = re.findall(r"```tsx\n(.*?)```", (EXAMPLE / "README.md").read_text("utf-8"), re.DOTALL)
+    for name, code in [*blocks, ("readme/presence.tsx", component)]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(code, "utf-8")
+    (tmp_path / "node_modules").symlink_to(EXAMPLE / "node_modules")
+    own = {"paths": {"@/*": [f"{tmp_path}/step-2/*", f"{EXAMPLE}/*"]}, "incremental": False, "rootDir": "/"}
+    files = [*(name for name, _ in blocks), "readme/presence.tsx"]
+    options = {"extends": str(EXAMPLE / "tsconfig.json"), "compilerOptions": own, "files": files, "include": []}
+    (tmp_path / "tsconfig.json").write_text(json.dumps(options), "utf-8")
+    run("node_modules/.bin/tsc", "-p", tmp_path)
 
 
 def test_the_tutorial_contains_the_files_of_the_example_unchanged() -> None:
