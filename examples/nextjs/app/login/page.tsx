@@ -1,30 +1,14 @@
-import { redirect } from "next/navigation";
-import { logIn } from "@/lib/session";
-import { USERS } from "@/lib/users";
+import { LoginForm } from "@/components/login-form";
+import { prisma } from "@/lib/database";
 
-async function enter(form: FormData) {
-  "use server";
-  await logIn(String(form.get("user")));
-  redirect("/");
-}
+export const dynamic = "force-dynamic"; // the people are those of now, not of the build
 
-export default function Login() {
+export default async function Login() {
+  const people = await prisma.person.findMany({ select: { id: true, name: true }, orderBy: { name: "asc" } });
   return (
-    <main>
-      <h1>Log in</h1>
-      <form action={enter}>
-        <label>
-          User{" "}
-          <select name="user">
-            {USERS.map(({ id, name }) => (
-              <option key={id} value={id}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>{" "}
-        <button>Log in</button>
-      </form>
-    </main>
+    <>
+      <h1>Sign in</h1>
+      <LoginForm people={people} />
+    </>
   );
 }
