@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -30,6 +31,9 @@ PAGES = [
 
 NOT_RUN = {"", "text", "ini", "nginx", "caddyfile", "sql", "http", "dockerfile", "prisma", "diff", "promql", "xml"}
 """Languages of blocks that are read, not run. Tests of the files in `deploy/` run the complete configurations."""
+
+CLIENT_IMPORT = re.compile(r'^import (\{.*\}) from "presenced";$', re.MULTILINE)
+"""Import of the npm package. In a page of the server, `/client.js` is the same code."""
 
 CHECK_TYPESCRIPT = """
 import { readFileSync } from "node:fs";
@@ -128,7 +132,7 @@ def run_in_browser(block: Block, terminal: Terminal) -> None:
     """Run JavaScript in a page of the server."""
     with open_browser() as page:
         page.goto(f"http://localhost:{terminal.port('3001')}/")
-        code = terminal.local(block.text)
+        code = CLIENT_IMPORT.sub(r'const \1 = await import("/client.js");', terminal.local(block.text))
         with page.expect_console_message(lambda message: block.argument in message.text, timeout=PATIENCE * 1000):
             page.evaluate(f"async () => {{ {code} }}")
 
