@@ -17,6 +17,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page, sync_playwright
 from tests.support.chromium import launch
+from tests.support.client import CLIENT, build_client
 from tests.support.documents import NODE_MODULES, ROOT, SERVE, Block, Terminal, blocks, check_output, commands
 from tests.support.raw import PATIENCE
 
@@ -46,6 +47,8 @@ await transformWithOxc(readFileSync(process.argv[1], "utf-8"), process.argv[1]);
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with Terminal(tmp_path) as terminal:
         (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+        (terminal.folder / "node_modules").mkdir()
+        (terminal.folder / "node_modules/presenced").symlink_to(CLIENT)
         for block in blocks(page.read_text("utf-8")):
             try:
                 run(block, terminal)
@@ -95,6 +98,7 @@ def run_python(block: Block, terminal: Terminal) -> None:
 
 def run_node(block: Block, terminal: Terminal) -> None:
     """Run a program with Node.js."""
+    build_client()
     terminal.until(["node", program(block, terminal, ".mjs")], block.argument)
 
 
