@@ -9,8 +9,9 @@ import { join } from "node:path";
 
 const LAST_OUTPUT = "dist/cjs/package.json"; // of `build.mjs`
 
-// Standard output belongs to `npm pack`, which prints the name of the tarball.
-const run = (...command) => execFileSync("npm", command, { stdio: ["ignore", "ignore", "inherit"] });
+// Standard output belongs to `npm pack`, which prints the name of the tarball. With `--silent`, errors would be lost.
+const run = (...command) =>
+  execFileSync("npm", [...command, "--loglevel=error"], { stdio: ["ignore", process.stderr, "inherit"] });
 const changedAt = (name) => statSync(name).mtimeMs;
 
 const inputs = ["tsconfig.json", "tsconfig.build.json", "scripts/build.mjs"];
