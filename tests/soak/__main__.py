@@ -70,7 +70,9 @@ def parts(seed: int, minutes: float) -> list[Part]:
         Part("runtimes", ["sh", "-c", RUNTIMES], {"PRESENCED_RUNTIMES": "node bun deno"}),
         Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
         Part("native", ["npm", "--prefix", "clients/js/native", "run", "soak"], {}),
-        Part("expo", ["npm", "--prefix", "examples/react-native", "run", "soak"], {"CI": "1", "EXPO_NO_TELEMETRY": "1"}),
+        Part(
+            "expo", ["npm", "--prefix", "examples/react-native", "run", "soak"], {"CI": "1", "EXPO_NO_TELEMETRY": "1"}
+        ),
     ]
 
 
