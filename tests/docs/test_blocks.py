@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page, sync_playwright
 from tests.support.chromium import launch
+from tests.support.client import CLIENT, build_client
 from tests.support.documents import NODE_MODULES, ROOT, SERVE, Block, Terminal, blocks, check_output, commands
 from tests.support.raw import PATIENCE
 
@@ -31,6 +33,9 @@ PAGES = [
 NOT_RUN = {"", "text", "ini", "nginx", "caddyfile", "sql", "http", "dockerfile", "prisma", "diff", "promql", "xml"}
 """Languages of blocks that are read, not run. Tests of the files in `deploy/` run the complete configurations."""
 
+CLIENT_IMPORT = re.compile(r'^import (\{.*\}) from "presenced";$', re.MULTILINE)
+"""Import of the npm package. In a page of the server, `/client.js` is the same code."""
+
 CHECK_TYPESCRIPT = """
 import { readFileSync } from "node:fs";
 import { transformWithOxc } from "vite";
@@ -42,6 +47,8 @@ await transformWithOxc(readFileSync(process.argv[1], "utf-8"), process.argv[1]);
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with Terminal(tmp_path) as terminal:
         (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+        (terminal.folder / "node_modules").mkdir()
+        (terminal.folder / "node_modules/presenced").symlink_to(CLIENT)
         for block in blocks(page.read_text("utf-8")):
             try:
                 run(block, terminal)
@@ -91,6 +98,7 @@ def run_python(block: Block, terminal: Terminal) -> None:
 
 def run_node(block: Block, terminal: Terminal) -> None:
     """Run a program with Node.js."""
+    build_client()
     terminal.until(["node", program(block, terminal, ".mjs")], block.argument)
 
 
@@ -128,7 +136,7 @@ def run_in_browser(block: Block, terminal: Terminal) -> None:
     """Run JavaScript in a page of the server."""
     with open_browser() as page:
         page.goto(f"http://localhost:{terminal.port('3001')}/")
-        code = terminal.local(block.text)
+        code = CLIENT_IMPORT.sub(r'const \1 = await import("/client.js");', terminal.local(block.text))
         with page.expect_console_message(lambda message: block.argument in message.text, timeout=PATIENCE * 1000):
             page.evaluate(f"async () => {{ {code} }}")
 

@@ -1,4 +1,4 @@
-"""The components of `docs/how-to/connect/react.md`, bundled with the package and run in StrictMode."""
+"""The components of pages about React, bundled with the package and run in StrictMode."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 pytestmark = pytest.mark.slow
 
 DOCUMENT = (ROOT / "docs/how-to/connect/react.md").read_text("utf-8")
+MIGRATION = (ROOT / "docs/how-to/migrate/hand-rolled.md").read_text("utf-8")
 PACKAGE = ROOT / "clients/js"
 
 MAIN = """
@@ -29,12 +30,18 @@ import { createRoot } from "react-dom/client";
 import { PresenceProvider } from "presenced/react";
 import { App } from "./app.jsx";
 import { Lobby } from "./lobby.jsx";
+import { OnlineUsers, useOnlineUsers as useMigrated } from "./online-users.tsx";
 import { useOnlineUsers } from "./use-online-users.jsx";
 
 const url = new URLSearchParams(location.search).get("url");
 
 function Classic() {
   return <p id="online">{[...useOnlineUsers(`${url}?userId=bo`)].join(",")}</p>;
+}
+
+function Migrated() {
+  const { online, isOnline } = useMigrated();
+  return <p id="migrated">{[...online].sort().join(",")}{isOnline(7) ? " with 7" : ""}</p>;
 }
 
 function Page() {
@@ -44,7 +51,8 @@ function Page() {
       {which === "v1" && <App user={{ id: "bo" }} url={url} />}
       {which === "lobby" && <PresenceProvider url={url} userId="bo"><Lobby /></PresenceProvider>}
       {which === "classic" && <Classic />}
-      {["v1", "lobby", "classic", "nothing"].map((name) => (
+      {which === "migrated" && <OnlineUsers url={url} userId="bo"><Migrated /></OnlineUsers>}
+      {["v1", "lobby", "classic", "migrated", "nothing"].map((name) => (
         <button key={name} onClick={() => setWhich(name)}>{name}</button>
       ))}
     </>
@@ -76,7 +84,7 @@ await build({
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bundle the files of the page, serve them, and return the URL."""
     folder = tmp_path_factory.mktemp("react")
-    for name, code in re.findall(r"<!-- test: file (\S+) -->\n```jsx?\n(.*?)```", DOCUMENT + IDLE_DOCUMENT, re.DOTALL):
+    for name, code in re.findall(r"<!-- test: file (\S+) -->\n```[jt]sx?\n(.*?)```", DOCUMENT + MIGRATION, re.DOTALL):
         (folder / name).write_text(code, "utf-8")
     (folder / "main.jsx").write_text(MAIN, "utf-8")
     (folder / "index.html").write_text(
@@ -194,3 +202,12 @@ def test_the_hook_for_the_classic_protocol_opens_one_connection_in_strict_mode(
         expect(page.locator("#online")).to_have_text("ada")
     page.get_by_role("button", name="nothing").click()
     until(lambda: statuses(server)[-1] == "offline")
+
+
+def test_the_migrated_hook_shows_who_is_online_and_who_was_before(page: Page, server: ServerProcess) -> None:
+    with connect(f"{server.websocket_url}?userId=7", proxy=None):
+        page.get_by_role("button", name="migrated").click()
+        expect(page.locator("#migrated")).to_have_text("7,bo with 7")
+        with connect(f"{server.websocket_url}?userId=ada", proxy=None):
+            expect(page.locator("#migrated")).to_have_text("7,ada,bo with 7")
+    expect(page.locator("#migrated")).to_have_text("bo")

@@ -9,6 +9,7 @@
 | runtimes | seconds more | the built npm package in Node.js, Bun and Deno, which are fetched |
 | image | some minutes more | the container image is built and started, once |
 | native | some minutes more | the client for React Native, with React Native itself, once |
+| expo | some minutes more | the example for React Native: its types, and its bundles for iOS and Android, once |
 
 A part that fails prints what repeats the failure. The others run nevertheless.
 """
@@ -69,6 +70,9 @@ def parts(seed: int, minutes: float) -> list[Part]:
         Part("runtimes", ["sh", "-c", RUNTIMES], {"PRESENCED_RUNTIMES": "node bun deno"}),
         Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
         Part("native", ["npm", "--prefix", "clients/js/native", "run", "soak"], {}),
+        Part(
+            "expo", ["npm", "--prefix", "examples/react-native", "run", "soak"], {"CI": "1", "EXPO_NO_TELEMETRY": "1"}
+        ),
     ]
 
 
