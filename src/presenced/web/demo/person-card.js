@@ -23,13 +23,23 @@ const STATUSES = new Map([
   ["offline", "Offline"],
 ]);
 
-/** What the person's own screen says, above the other people. @type {Map<string, (person: Person) => string>} */
-const NOTES = new Map([
-  ["out", ({ name, device }) => `${name}’s ${device} is off.`],
-  ["connecting", () => "Connecting …"],
-  ["here", ({ name }) => `${name} sees`],
-  ["cut", () => "No connection. This may be out of date."],
-  ["reloading", () => "The page is loading …"],
+/** What the person's own screen says, above the other people. */
+const NOTES = new Map(
+  /** @type {[string, (person: Person) => string][]} */ ([
+    ["out", ({ name, device }) => `${name}’s ${device} is off.`],
+    ["connecting", () => "Connecting …"],
+    ["here", ({ name }) => `${name} sees`],
+    ["cut", () => "No connection. This may be out of date."],
+    ["reloading", () => "The page is loading …"],
+  ]),
+);
+
+/** What stands beside the device while the person's own status is not known, or does not count. */
+const STATES = new Map([
+  ["out", "not connected"],
+  ["connecting", "connecting"],
+  ["cut", "no network"],
+  ["reloading", "loading"],
 ]);
 
 export class PersonCard {
@@ -97,8 +107,7 @@ export class PersonCard {
     const isOut = condition === "out";
     element.dataset.condition = condition;
     find(element, "header").dataset.status = isOut ? "offline" : condition === "here" ? status : "unsure";
-    const state = condition === "cut" ? "no network" : isOut ? "not connected" : (STATUSES.get(status) ?? status).toLowerCase();
-    setText(find(element, ".at"), `${device}, ${state}`);
+    setText(find(element, ".at"), `${device}, ${STATES.get(condition) ?? status}`);
     setText(find(element, ".screen-note"), NOTES.get(condition)?.(this.#person) ?? "");
     setText(this.#sign, isOut ? "Connect" : "Sign out");
     this.#sign.setAttribute("aria-label", isOut ? `Connect ${name}` : `Sign ${name} out`);
@@ -108,8 +117,8 @@ export class PersonCard {
     setEnabled(this.#reload, condition === "here" || condition === "connecting");
     this.#form.hidden = find(element, ".actions").hidden = isOut;
     find(element, ".seen").hidden = isOut || condition === "reloading";
-    if (document.activeElement !== this.#status) this.#status.value = self && self.chosen !== "auto" ? self.chosen : "auto";
-    if (document.activeElement !== this.#text) this.#text.value = self?.text ?? "";
+    if (self && !this.#pending && document.activeElement !== this.#status) this.#status.value = optionOf(self.chosen);
+    if (self && !this.#pending && document.activeElement !== this.#text) this.#text.value = self.text;
     for (const [other, row] of this.#rows) showRow(row, this.#person.sees(other));
   }
 
@@ -124,6 +133,15 @@ export class PersonCard {
       this.#pending = "";
     });
   }
+}
+
+/**
+ * Return the option for a chosen status. There is one for being online, whether it is chosen or detected.
+ *
+ * @param {string} chosen
+ */
+function optionOf(chosen) {
+  return chosen === "online" ? "auto" : chosen;
 }
 
 /**

@@ -151,7 +151,7 @@ export class Story {
    */
   saw(viewer, current) {
     const who = this.#people.find(({ userId }) => userId === String(current.userId));
-    if (!who) return;
+    if (!who || this.#absences.has(viewer)) return; // who was absent only catches up
     const absence = this.#absences.get(who);
     if (absence && current.status === "offline") {
       absence.noticedBy.add(viewer.name);
@@ -190,7 +190,8 @@ export class Story {
           ? `${who.name}’s network is cut. ${list(viewers)} still see${plural(viewers.length)} ${object(who)} online: the server waits a few seconds, because most people come back.`
           : `${who.name}’s network is cut. Nobody else is here to notice.`;
       case "reload":
-        return `${who.name} reloads ${possessive(who)} page.`;
+        if (!viewers.length || absence?.noticedBy.size) return `${who.name} reloads ${possessive(who)} page.`;
+        return `${who.name} reloads ${possessive(who)} page. ${list(viewers)} see${plural(viewers.length)} no change.`;
       case "leave":
       case "status":
         return saw ? `${words} ${saw} saw it ${milliseconds(seenAfterMs)} later.` : words;
@@ -207,7 +208,7 @@ export class Story {
     if (here.some(({ condition }) => condition === "connecting")) return `${names}: connecting …`;
     const missing = this.#people.filter(({ condition }) => condition === "out");
     if (missing.length) return `${names} ${here.length === 1 ? "is" : "are"} online. Connect ${list(missing.map(({ name }) => name))}, too.`;
-    return `${names} are online. Each card is one person’s device, and shows how that person sees the others. Now cut somebody’s network.`;
+    return `${names} are online. Each device shows how its owner sees the others. Now cut somebody’s network.`;
   }
 
   /**
