@@ -23,7 +23,7 @@ NETWORK_GONE = re.compile(r"net::ERR_INTERNET_DISCONNECTED")
 """Console message of Chromium for a request without a network."""
 
 
-PATIENCE = 30.0
+PATIENCE = 15.0
 """Seconds after which a wait in a test fails, however busy the machine is."""
 
 expect.set_options(timeout=1000 * PATIENCE)
@@ -142,7 +142,7 @@ class PresencePage:
         part.get_by_role("radio", name=whom, exact=True).check()
         if users:
             part.get_by_label("Ids to watch").fill("\n".join(users))
-        if whom != "Nobody":
+        if whom == "Everyone":
             part.get_by_label("Only how many").set_checked(counted)
         part.get_by_role("button", name="Watch", exact=True).click()
 

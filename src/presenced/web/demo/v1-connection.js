@@ -35,6 +35,7 @@ import { describeDifferences, describeMessage } from "./v1-descriptions.js";
  * @property {(connection: V1Connection, own: Own, before: Own | null) => void} ownStatus
  * @property {(connection: V1Connection, reason: string) => void} refused
  * @property {(connection: V1Connection) => void} reconnected
+ * @property {(connection: V1Connection) => void} sessionSaved The page may be left: `saved` has the session.
  *
  * @typedef {{ membership: import("./client.js").Membership | null, stop: () => void }} Entry
  */
@@ -108,6 +109,7 @@ export class V1Connection extends Connection {
         load: () => this.#savedSession || null,
         save: (_, value) => {
           this.#savedSession = value ?? "";
+          if (value) hooks.sessionSaved(this);
         },
       },
     });
@@ -316,9 +318,9 @@ export class V1Connection extends Connection {
     if (this.state === "closing") return; // until the close frame arrives
     const { state } = this.client.connection.get();
     const wasOpen = this.state === "open";
-    if (wasOpen && state !== "open" && !this.#before) this.#before = this.#read();
-    this.version += 1;
     const next = this.network.isCut ? "dropped" : (STATES.get(state) ?? "closed");
+    if (wasOpen && next !== "open") this.#before ??= this.#read();
+    this.version += 1;
     if (this.state === "dropped" && next === "dropped") return;
     this.setState(next);
     if (!wasOpen && next === "open") this.#hooks.established(this);

@@ -96,7 +96,7 @@ export class RoomList {
     element.dataset.room = room.name;
     element.setAttribute("aria-label", `Room ${room.name} of ${this.#label}`);
     find(element, ".people").setAttribute("aria-label", `Members of ${room.name}, seen by ${this.#label}`);
-    setText(find(element, "h4 bdi"), room.name);
+    setText(find(element, "h5 bdi"), room.name);
     const leave = find(element, ".room-leave");
     leave.addEventListener("click", () => {
       if (this.#isOpen) this.#connection.leaveRoom(section.room.name);

@@ -100,6 +100,8 @@ export class Workbench {
     isNeeded: () => this.#connections.some((c) => c.state === "waiting"),
   });
 
+  /** Whether the page is being left, or is cached. */
+  #isLeft = false;
   #demonstration;
 
   /**
@@ -112,11 +114,13 @@ export class Workbench {
   start() {
     addEventListener("pagehide", ({ persisted, isTrusted }) => {
       if (!isTrusted) return; // one of the demonstration's people reloads their page
+      this.#isLeft = true;
       if (persisted) this.#sleep();
       // Save with sessions, because a page in the back/forward cache may be discarded and loaded again.
       saveConnections(this.#connections, this.#toRestore, true);
     });
     addEventListener("pageshow", ({ persisted }) => {
+      this.#isLeft = false;
       if (persisted) this.#wake();
     });
     // A frozen background tab does not run, so its users are not there either.
@@ -174,6 +178,9 @@ export class Workbench {
       established: (/** @type {Connection} */ c) => this.#established(c, this.#presence.get(c.userId)?.online ?? false),
       ownStatus: (/** @type {Connection} */ c, /** @type {Own} */ own, /** @type {Own | null} */ before) =>
         this.#ownStatusChanged(c, own, before),
+      sessionSaved: () => {
+        if (this.#isLeft) saveConnections(this.#connections, this.#toRestore, true); // it comes after `pagehide` here
+      },
       refused: (/** @type {Connection} */ c, /** @type {string} */ why) =>
         this.#liveRegion.say(`${c.label}: refused, ${why}.`),
       reconnected: (/** @type {V1Connection} */ c) => {
