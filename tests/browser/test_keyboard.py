@@ -21,7 +21,7 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, a, [tabindex],
   .filter((e) => {
     const by = (e.getAttribute('aria-labelledby') ?? '').split(' ').map((id) => document.getElementById(id));
     const name = e.getAttribute('aria-label') ?? (by[0] ? by.map((b) => b.textContent).join(' ') : null)
-      ?? e.labels?.[0]?.textContent ?? (e.matches('button, a, h2') ? e.textContent : '');
+      ?? e.labels?.[0]?.textContent ?? (e.matches('button, a, h2, h3, p') ? e.textContent : '');
     return !name.trim();
   })
   .map((e) => e.outerHTML.slice(0, 80))"""
@@ -98,6 +98,7 @@ def test_drop_disconnect_and_idle_are_explained(server: ServerProcess, open_page
 def test_the_status_menu_by_keyboard(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     page = shown.page
+    page.locator("#workbench > summary").focus()
     tab_to(page, "presenced.v1")
     page.keyboard.press("ArrowRight")
     assert focused(page) == "Classic"

@@ -98,7 +98,3 @@ def test_a_page_from_a_file_is_refused(browser: Browser, server: ServerProcess) 
     expect(page.locator("#connection")).to_contain_text("Connection lost")
     until(lambda: "page null may not connect; to allow it, add file:// to the setting origins" in server.output)
     page.close()
-
-
-def test_the_page_contains_the_module_of_the_documentation(module: str) -> None:
-    assert module.replace("export function", "function") in PAGE

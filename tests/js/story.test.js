@@ -63,12 +63,12 @@ test("it says who is online, and who is not", () => {
 test("nobody notices a short loss", () => {
   person("Bob").condition = "cut";
   story.broke(person("Bob"), "cut");
-  expect(story.text).toMatch(/^Bob’s network is cut\. Ada and Cleo still see him online/);
+  expect(story.text).toMatch(/^Bob's network is cut\. Ada and Cleo still see him online/);
   now = 1_800;
   story.restored(person("Bob"));
   person("Bob").condition = "here";
   story.back(person("Bob"));
-  expect(story.text).toBe("Bob’s connection broke. Nobody noticed: he was back after 1.8 seconds.");
+  expect(story.text).toBe("Bob's connection broke. Nobody noticed: he was back after 1.8 seconds.");
 });
 
 test("a long loss is noticed, and the return too", () => {
@@ -103,10 +103,10 @@ test("nobody notices a reload", () => {
 test("it does not claim that nobody noticed if nobody is there", () => {
   person("Ada").condition = person("Cleo").condition = "out";
   story.broke(person("Bob"), "cut");
-  expect(story.text).toBe("Bob’s network is cut. Nobody else is here to notice.");
+  expect(story.text).toBe("Bob's network is cut. Nobody else is here to notice.");
   now = 500;
   story.back(person("Bob"));
-  expect(story.text).toBe("Bob’s connection broke. He was back after 0.5 seconds, and nobody else was there.");
+  expect(story.text).toBe("Bob's connection broke. He was back after 0.5 seconds, and nobody else was there.");
 });
 
 test("a status is told with who saw it, and when", () => {
@@ -121,7 +121,7 @@ test("a status is told with who saw it, and when", () => {
   story.choseStatus(person("Bob"), "invisible", "");
   expect(story.text).toBe("Bob is invisible: he sees the others, and they see him offline.");
   story.refused(person("Bob"), "text has 200 characters");
-  expect(story.text).toBe("Bob’s status was refused: text has 200 characters.");
+  expect(story.text).toBe("Bob's status was refused: text has 200 characters.");
 });
 
 test("a status without a network waits", () => {

@@ -26,7 +26,7 @@ const STATUSES = new Map([
 /** What the person's own screen says, above the other people. */
 const NOTES = new Map(
   /** @type {[string, (person: Person) => string][]} */ ([
-    ["out", ({ name, device }) => `${name}’s ${device} is off.`],
+    ["out", ({ name, device }) => `${name}'s ${device} is off.`],
     ["connecting", () => "Connecting …"],
     ["here", ({ name }) => `${name} sees`],
     ["cut", () => "No connection. This may be out of date."],
@@ -78,8 +78,8 @@ export class PersonCard {
       find(element, ".seen").append(row);
     }
     this.#form.setAttribute("aria-label", `Status of ${person.name}`);
-    this.#status.setAttribute("aria-label", `${person.name}’s status`);
-    this.#text.setAttribute("aria-label", `${person.name}’s status text`);
+    this.#status.setAttribute("aria-label", `${person.name}'s status`);
+    this.#text.setAttribute("aria-label", `${person.name}'s status text`);
     this.#status.addEventListener("change", () => this.#choose());
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -90,11 +90,11 @@ export class PersonCard {
       if (person.condition === "out") actions.connect(person);
       else actions.signOut(person);
     });
-    this.#cut.setAttribute("aria-label", `Cut ${person.name}’s network`);
+    this.#cut.setAttribute("aria-label", `Cut ${person.name}'s network`);
     this.#cut.addEventListener("click", () => {
       if (isEnabled(this.#cut)) actions.setNetwork(person, !person.network.isCut);
     });
-    this.#reload.setAttribute("aria-label", `Reload ${person.name}’s page`);
+    this.#reload.setAttribute("aria-label", `Reload ${person.name}'s page`);
     this.#reload.addEventListener("click", () => {
       if (isEnabled(this.#reload)) actions.reload(person);
     });

@@ -90,7 +90,7 @@ export class Story {
    * @param {string} reason
    */
   refused(who, reason) {
-    this.#begin("other", who, `${who.name}’s status was refused: ${reason}.`);
+    this.#begin("other", who, `${who.name}'s status was refused: ${reason}.`);
   }
 
   /**
@@ -111,7 +111,7 @@ export class Story {
    * @param {Character} who
    */
   restored(who) {
-    this.#begin("wait", who, `${who.name}’s network works again.`);
+    this.#begin("wait", who, `${who.name}'s network works again.`);
   }
 
   /**
@@ -130,7 +130,7 @@ export class Story {
       return now === absence.known.get(other.name) ? [] : [`${other.name} is ${now}`];
     });
     const caughtUp = missed.length ? ` ${capital(who.pronoun)} missed something, and has caught up: ${list(missed)}.` : "";
-    const broke = absence.kind === "cut" ? `${who.name}’s connection broke.` : `${who.name} reloaded ${possessive(who)} page.`;
+    const broke = absence.kind === "cut" ? `${who.name}'s connection broke.` : `${who.name} reloaded ${possessive(who)} page.`;
     if (absence.noticedBy.size) {
       const { seenBy } = this.#scene; // others may see the return before the person knows everything again
       this.#begin("back", who, `${who.name} is back after ${after}.`);
@@ -187,8 +187,8 @@ export class Story {
           return `${who.name} stayed away, so ${told} now see${plural(absence.noticedBy.size)} ${object(who)} offline, ${seconds(absence.noticedAfterMs)} after ${possessive(who)} connection broke.`;
         }
         return viewers.length
-          ? `${who.name}’s network is cut. ${list(viewers)} still see${plural(viewers.length)} ${object(who)} online: the server waits a few seconds, because most people come back.`
-          : `${who.name}’s network is cut. Nobody else is here to notice.`;
+          ? `${who.name}'s network is cut. ${list(viewers)} still see${plural(viewers.length)} ${object(who)} online: the server waits a few seconds, because most people come back.`
+          : `${who.name}'s network is cut. Nobody else is here to notice.`;
       case "reload":
         if (!viewers.length || absence?.noticedBy.size) return `${who.name} reloads ${possessive(who)} page.`;
         return `${who.name} reloads ${possessive(who)} page. ${list(viewers)} see${plural(viewers.length)} no change.`;
@@ -208,7 +208,7 @@ export class Story {
     if (here.some(({ condition }) => condition === "connecting")) return `${names}: connecting …`;
     const missing = this.#people.filter(({ condition }) => condition === "out");
     if (missing.length) return `${names} ${here.length === 1 ? "is" : "are"} online. Connect ${list(missing.map(({ name }) => name))}, too.`;
-    return `${names} are online. Each device shows how its owner sees the others. Now cut somebody’s network.`;
+    return `${names} are online. Each device shows how its owner sees the others. Now cut somebody's network.`;
   }
 
   /**
