@@ -2,7 +2,8 @@
 
 import { beforeEach, expect, test } from "vitest";
 
-import { list, Story } from "../../src/presenced/web/demo/story.js";
+import { Story } from "../../src/presenced/web/demo/story.js";
+import { list } from "../../src/presenced/web/demo/words.js";
 
 /**
  * @typedef {import("../../src/presenced/web/demo/story.js").Character} Character

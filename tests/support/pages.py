@@ -23,7 +23,7 @@ NETWORK_GONE = re.compile(r"net::ERR_INTERNET_DISCONNECTED")
 """Console message of Chromium for a request without a network."""
 
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds after which a wait in a test fails, however busy the machine is."""
 
 expect.set_options(timeout=1000 * PATIENCE)

@@ -4,6 +4,8 @@
  * The story says only what was observed: who saw a change is reported by the viewers' clients, and times are measured.
  */
 
+import { capital, count, inOrder, list, milliseconds, object, plural, possessive, seconds } from "./words.js";
+
 /**
  * @typedef {import("./client.js").Presence} Presence
  *
@@ -30,9 +32,6 @@
  * @property {string} words Words of the scene itself.
  * @property {string} more Words after what others saw.
  */
-
-const OBJECTS = new Map([["she", "her"], ["he", "him"]]);
-const POSSESSIVES = new Map([["she", "her"], ["he", "his"]]);
 
 export class Story {
   #people;
@@ -242,70 +241,4 @@ export class Story {
 function described(presence) {
   if (!presence) return "offline";
   return presence.text ? `${presence.status} (“${presence.text}”)` : presence.status;
-}
-
-/**
- * @param {readonly string[]} names
- * @param {ReadonlySet<string>} chosen
- */
-function inOrder(names, chosen) {
-  return names.filter((name) => chosen.has(name));
-}
-
-/**
- * Return an enumeration: `Ada, Bob and Cleo`.
- *
- * @param {readonly string[]} names
- */
-export function list(names) {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
-}
-
-/**
- * @param {number} ms
- */
-function seconds(ms) {
-  return ms < 10_000 ? `${(ms / 1000).toFixed(1)} seconds` : `${Math.round(ms / 1000)} seconds`;
-}
-
-/**
- * @param {number} ms
- */
-function milliseconds(ms) {
-  return ms < 1000 ? `${Math.max(1, Math.round(ms))} milliseconds` : seconds(ms);
-}
-
-/**
- * @param {number} subjects
- */
-function plural(subjects) {
-  return subjects === 1 ? "s" : "";
-}
-
-/**
- * @param {string} text
- */
-function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-/**
- * @param {Character} who
- */
-function object({ pronoun }) {
-  return OBJECTS.get(pronoun) ?? "them";
-}
-
-/**
- * @param {Character} who
- */
-function possessive({ pronoun }) {
-  return POSSESSIVES.get(pronoun) ?? "their";
-}
-
-/**
- * @param {number} n
- */
-function count(n) {
-  return ["No", "One", "Two", "Three", "Four"][n] ?? String(n);
 }

@@ -3,6 +3,10 @@
 import { createPresence } from "./client.js";
 import { Connection } from "./connection.js";
 import { describeDifferences, describeMessage } from "./v1-descriptions.js";
+import { Memberships } from "./v1-memberships.js";
+import { parseOwn } from "./v1-own.js";
+import { isEndOfEveryone, isRoutine, parseMessage } from "./v1-trace.js";
+import { Watching } from "./v1-watching.js";
 
 /**
  * @typedef {import("./client.js").PresenceClient} PresenceClient
@@ -15,15 +19,7 @@ import { describeDifferences, describeMessage } from "./v1-descriptions.js";
  * @typedef {import("./v1-descriptions.js").Phrase} Phrase
  * @typedef {import("./v1-descriptions.js").Known} Known
  *
- * @typedef {object} Own The user's own status as the server reports it to the user's devices.
- * @property {string} status May be `invisible`.
- * @property {string} chosen `auto` if nothing was chosen.
- * @property {boolean} claimed Whether a backend's claim decides the status.
- * @property {string} text
- * @property {string} emoji
- * @property {number} until
- * @property {string} cause
- * @property {{ text: string, emoji: string }} choice The user's own choice; a claim may display another.
+ * @typedef {import("./v1-own.js").Own} Own
  *
  * @typedef {object} Reconnect
  * @property {string} outcome `resumed`, `resynced` or `new-session`.
@@ -36,8 +32,6 @@ import { describeDifferences, describeMessage } from "./v1-descriptions.js";
  * @property {(connection: V1Connection, reason: string) => void} refused
  * @property {(connection: V1Connection) => void} reconnected
  * @property {(connection: V1Connection) => void} sessionSaved The page may be left: `saved` has the session.
- *
- * @typedef {{ membership: import("./client.js").Membership | null, stop: () => void }} Entry
  */
 
 /** Time after which `everyone` contains what has arrived: it is published at most every 100 ms. */
@@ -57,9 +51,6 @@ const STATES = new Map(
   ]),
 );
 
-/** Messages that only keep the connection alive. */
-const ROUTINE = /^{"type":"(PING|PONG)"/;
-
 export class V1Connection extends Connection {
   /** @type {Own | null} */
   own = null;
@@ -67,8 +58,6 @@ export class V1Connection extends Connection {
   refusal = "";
   /** @type {Reconnect | null} Null before the first reconnect. */
   reconnected = null;
-  /** Whether a snapshot of everyone has arrived, so that `everyone` is complete. */
-  knowsEveryone = false;
   /** Counts changes of anything on display. */
   version = 0;
   sessionId = "";
@@ -76,10 +65,10 @@ export class V1Connection extends Connection {
   /** @type {PresenceClient} */
   client;
   #hooks;
-  /** @type {() => void} */
-  #stopWatching = () => {};
-  /** @type {Map<string, Entry>} */
-  #rooms = new Map();
+  /** @type {Watching} */
+  #watching;
+  /** @type {Memberships} */
+  #rooms;
   /** What was known when the connection was lost. @type {Known | null} */
   #before = null;
   #isConnected = false;
@@ -116,10 +105,16 @@ export class V1Connection extends Connection {
     this.client.connection.subscribe(() => this.#connectionChanged());
     this.client.on("rejected", (error) => this.#refused(error));
     this.client.on("reconnected", ({ outcome }) => this.#caughtUp(outcome));
-    this.client.wire.on("SELF", (message) => this.#ownStatusChanged(message));
+    this.client.wire.on("SELF", (message) => {
+      const before = this.own;
+      this.own = parseOwn(message);
+      hooks.ownStatus(this, this.own, before);
+      this.#updated();
+    });
     this.client.self.subscribe(() => this.#updated());
     if (desired.idle) this.client.setActive(false);
-    this.#watch();
+    this.#watching = new Watching(this.client, desired.watch, () => this.#updated());
+    this.#rooms = new Memberships(this.client, () => this.#updated());
     for (const room of desired.rooms) this.#enter(room);
   }
 
@@ -134,16 +129,17 @@ export class V1Connection extends Connection {
 
   /** The users that the connection watches, without offline ones if it watches everyone. */
   get people() {
-    const { target, users, countOnly } = this.desired.watch;
-    if (countOnly || target === "nobody") return [];
-    return [...(target === "everyone" ? this.client.everyone : this.client.users(users)).get().values()];
+    return this.#watching.people;
   }
 
   /** Number of watched users who are online; null until it is known. */
   get onlineCount() {
-    const { target, countOnly } = this.desired.watch;
-    if (countOnly && target === "everyone") return this.client.count("everyone").get();
-    return this.people.filter(({ online }) => online).length;
+    return this.#watching.onlineCount;
+  }
+
+  /** Everyone, as soon as all of them are known; null if the connection does not watch everyone. */
+  get everyone() {
+    return this.#watching.everyone;
   }
 
   /** Whether what is shown may be old. */
@@ -166,7 +162,7 @@ export class V1Connection extends Connection {
     if (wasOpen) this.setState("closing");
     this.own = this.reconnected = this.#before = null;
     this.sessionId = "";
-    this.knowsEveryone = false;
+    this.#watching.forget();
     this.client.close();
     if (!wasOpen) this.#connectionChanged();
   }
@@ -199,9 +195,8 @@ export class V1Connection extends Connection {
    */
   watch(watch) {
     this.refusal = "";
+    this.#watching.begin(watch);
     this.#want({ watch });
-    this.#watch();
-    this.#updated();
   }
 
   /**
@@ -223,17 +218,14 @@ export class V1Connection extends Connection {
    */
   setRoomData(room) {
     this.#want({ rooms: this.desired.rooms.map((each) => (each.name === room.name ? room : each)) });
-    const change = this.#rooms.get(room.name)?.membership?.setData(parsed(room.data));
-    if (change) this.#ask(change);
+    this.#ask(this.#rooms.setData(room));
   }
 
   /**
    * @param {string} name
    */
   leaveRoom(name) {
-    this.#rooms.get(name)?.membership?.leave();
-    this.#rooms.get(name)?.stop();
-    this.#rooms.delete(name);
+    this.#rooms.leave(name);
     this.#want({ rooms: this.desired.rooms.filter((room) => room.name !== name) });
   }
 
@@ -258,30 +250,11 @@ export class V1Connection extends Connection {
     this.#updated();
   }
 
-  #watch() {
-    const { target, users, countOnly } = this.desired.watch;
-    const stop = this.#stopWatching;
-    this.knowsEveryone = false;
-    const store =
-      target === "nobody"
-        ? null
-        : target === "users"
-          ? this.client.users(users)
-          : countOnly
-            ? this.client.count("everyone")
-            : this.client.everyone;
-    this.#stopWatching = store?.subscribe(() => this.#updated()) ?? (() => {});
-    stop(); // afterwards, so that users of both subscriptions stay known
-  }
-
   /**
    * @param {DesiredRoom} room
    */
-  #enter({ name, joined, data }) {
-    const stop = this.client.room(name).subscribe(() => this.#updated());
-    const membership = joined ? this.client.join(name, parsed(data)) : null;
-    this.#rooms.set(name, { membership, stop });
-    if (membership) this.#ask(membership.joined, () => this.leaveRoom(name));
+  #enter(room) {
+    this.#ask(this.#rooms.enter(room), () => this.leaveRoom(room.name));
   }
 
   /**
@@ -349,24 +322,18 @@ export class V1Connection extends Connection {
   /**
    * @param {import("./client.js").LogEntry} entry
    */
-  #traced({ kind, text }) {
-    if (ROUTINE.test(text) || (kind === "state" && this.network.isCut)) return;
-    if (kind === "sent") this.logged("out", text);
-    else if (kind === "state") this.logged("state", `client: ${text}`);
-    else this.#received(text);
+  #traced(entry) {
+    if (isRoutine(entry) || (entry.kind === "state" && this.network.isCut)) return;
+    if (entry.kind === "sent") this.logged("out", entry.text);
+    else if (entry.kind === "state") this.logged("state", `client: ${entry.text}`);
+    else this.#received(entry.text);
   }
 
   /**
    * @param {string} text
    */
   #received(text) {
-    /** @type {Record<string, any>} */
-    let message;
-    try {
-      message = JSON.parse(text);
-    } catch {
-      return; // not of a presenced server
-    }
+    const message = parseMessage(text);
     // The client applies the message afterwards, so that its stores still have what was known before.
     const phrase = describeMessage(
       {
@@ -381,41 +348,8 @@ export class V1Connection extends Connection {
       this.sessionId = message.sessionId;
       this.resumeWindowS = message.resumeWindow;
     }
-    if (message.type === "PRESENCE_SNAPSHOT" && message.watch === "everyone" && message.page === message.pages) {
-      setTimeout(() => {
-        this.knowsEveryone = true;
-        this.#updated();
-      }, PUBLISHED_MS);
-    }
+    if (isEndOfEveryone(message)) setTimeout(() => this.#watching.everyoneIsKnown(), PUBLISHED_MS);
     this.addReceived(text, phrase);
     this.changed();
   }
-
-  /**
-   * @param {Readonly<Record<string, any>>} message SELF of the wire: the store `self` has no claims and causes.
-   */
-  #ownStatusChanged(message) {
-    const { text = "", emoji = "", until = 0, claimed = false, cause = "" } = message;
-    const { text: ownText = "", emoji: ownEmoji = "" } = (claimed ? message.choice : message) ?? {};
-    const before = this.own;
-    this.own = {
-      status: message.status,
-      chosen: message.chosen,
-      claimed,
-      text,
-      emoji,
-      until,
-      cause,
-      choice: { text: ownText, emoji: ownEmoji },
-    };
-    this.#hooks.ownStatus(this, this.own, before);
-    this.#updated();
-  }
-}
-
-/**
- * @param {string} json JSON, or an empty string.
- */
-function parsed(json) {
-  return json ? JSON.parse(json) : undefined;
 }

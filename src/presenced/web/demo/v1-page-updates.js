@@ -13,12 +13,7 @@
  * @param {readonly Connection[]} connections
  */
 export function everyoneKnown(connections) {
-  const { v1 } =
-    connections.find(({ state, v1 }) => {
-      const watch = v1?.desired.watch;
-      return state === "open" && watch?.target === "everyone" && !watch.countOnly && v1?.knowsEveryone;
-    }) ?? {};
-  return v1?.client.everyone.get() ?? null;
+  return connections.find(({ state, v1 }) => state === "open" && v1?.everyone)?.v1?.everyone ?? null;
 }
 
 /**

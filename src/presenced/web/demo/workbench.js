@@ -9,7 +9,6 @@ import { LiveRegion } from "./live-region.js";
 import { UserCards } from "./user-cards.js";
 import { ConnectForm } from "./connect-form.js";
 import { ClassicConnection } from "./classic-connection.js";
-import { byId, clockTime, setText } from "./dom.js";
 import { Guide } from "./guide.js";
 import { MessageLog } from "./message-log.js";
 import {
@@ -24,6 +23,7 @@ import {
 import { CLOSE_CODES, parseMessage } from "./protocol.js";
 import { restoreConnections, saveConnections } from "./saved-connections.js";
 import { OnlineList } from "./online-list.js";
+import { hideUnreachable, showFigures, showUnreachable, showVersion } from "./server-status.js";
 import { fetchHealth, StatsPoller } from "./stats-poller.js";
 import { Snippets } from "./snippets.js";
 import { V1Connection } from "./v1-connection.js";
@@ -75,7 +75,6 @@ export class Workbench {
     connect: (userId, desired) => this.#connect(userId, desired) !== null,
     isTaken: (name) => this.#presence.get(name)?.online || this.#connections.some((c) => c.userId === name),
   });
-  #banner = byId("banner", HTMLDivElement);
   #liveRegion = new LiveRegion();
   #guide = new Guide();
   #log = new MessageLog();
@@ -218,7 +217,7 @@ export class Workbench {
       const meaning = reason || CLOSE_CODES.get(code)?.meaning || "";
       this.#liveRegion.say(`${connection.label}: closed by the server, ${meaning.replace(/\.$/, "")}.`);
     }
-    saveConnections(this.#connections, this.#toRestore, false);
+    saveConnections(this.#connections, this.#toRestore, this.#isLeft);
     this.#updateFromV1();
     if (connection.state !== "connecting") this.#restoreNext();
     this.#requestRender();
@@ -304,15 +303,12 @@ export class Workbench {
   #serverUnreachable(reason) {
     this.#stats = null;
     this.#restoring.clear();
-    this.#banner.hidden = false;
-    this.#banner.textContent =
-      `The server has been unreachable since ${clockTime(Date.now())}. ${reason} ` +
-      "This page retries every second and reconnects automatically.";
+    showUnreachable(reason);
     this.#requestRender();
   }
 
   #serverReachable() {
-    this.#banner.hidden = true;
+    hideUnreachable();
     this.#liveRegion.say("The server is reachable again.");
     this.#guide.saw("kill");
     for (const connection of this.#connections) connection.reconnect();
@@ -323,7 +319,7 @@ export class Workbench {
   async #showVersion() {
     const health = await fetchHealth();
     if (!health) return;
-    setText(byId("server", HTMLParagraphElement), `presenced ${health.version} at ${location.host}`);
+    showVersion(health.version);
     const needsTokens = health.authentication !== "none";
     this.#form.askForToken(needsTokens);
     this.#demonstration.block(needsTokens);
@@ -355,14 +351,6 @@ export class Workbench {
     this.#onlineList.show(this.#presence, now);
     const listening = this.#connections.some((c) => c.state === "open");
     this.#onlineList.explain(this.#presence, this.#stats, listening);
-    document.body.classList.toggle("stale", !this.#poller.isReachable);
-    for (const [id, figure] of /** @type {const} */ ([
-      ["users-online", this.#stats?.onlineUsers],
-      ["users-connected", this.#stats?.connectedUsers],
-      ["connections", this.#stats?.totalConnections],
-    ])) {
-      setText(byId(id, HTMLElement), figure === undefined ? "–" : figure.toLocaleString());
-    }
-    document.title = this.#poller.isReachable ? `${onlineCount(this.#presence)} online · presenced` : "unreachable · presenced";
+    showFigures(this.#stats, this.#poller.isReachable ? onlineCount(this.#presence) : null);
   }
 }
