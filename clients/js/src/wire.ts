@@ -43,7 +43,7 @@ export interface Limits {
   readonly maxDataSize: number;
   /** Maximum number of characters of the `text` of a status. */
   readonly maxTextLength: number;
-  /** Maximum number of requests per second in the long run. */
+  /** Maximum number of requests per second, on average. */
   readonly requestsPerSecond: number;
   /** Maximum number of requests at once. */
   readonly requestBurst: number;

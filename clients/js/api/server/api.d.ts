@@ -760,15 +760,14 @@ export interface Operations {
         response: DeadLetters;
     };
     /**
-     * Send undelivered webhooks again. The webhooks keep their ids, by which a receiver recognises those that it has
-     * received already. Scope: admin.
+     * Send undelivered webhooks again. The webhooks keep their ids, so a receiver can recognise duplicates. Scope: admin.
      */
     retryDeadLetters: {
         body?: Retry;
         response: Retried;
     };
     /**
-     * Make a ticket, with which a client of a user connects once. Needs the setting auth = ticket
+     * Make a ticket with which a client of a user can connect once. Needs the setting auth = ticket
      * (docs/explanation/security-model.md). Scope: write.
      */
     newTicket: {
