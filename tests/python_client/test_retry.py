@@ -66,7 +66,7 @@ def test_a_refused_token_is_fetched_again_once_in_a_row() -> None:
     decisions = retry()
     first = decisions.closed(4401, "", 0)
     assert isinstance(first, Again)
-    assert (first.delay, first.fresh_token) == (0, True)
+    assert (first.delay, first.fresh_token) == (1, True)
     assert isinstance(decisions.closed(4401, "", 1), Final)
     decisions = retry()
     for at in range(3):  # a token that expires every hour

@@ -5,7 +5,7 @@ The first matching row decides:
     ended by                                 then
     --------------------------------------   -----------------------------------------------------------------
     GOING_AWAY, a message                    wait for its `retryAfter`, then as for 1006
-    4401 UNAUTHORIZED                        once with a fresh token from the function; otherwise final
+    4401 UNAUTHORIZED                        once after 1 s, with a fresh token from the function; otherwise final
     4409 REPLACED                            a new session at once; the third one within a minute is final
     `"backoff": "slow"` in codes.json        as for 1006, with 4 s instead of 500 ms
     `"reconnect": false` in codes.json       final
@@ -36,6 +36,10 @@ REPLACED_WINDOW_S = 60.0
 MAX_EXPONENT = 10
 UNREACHABLE_AFTER = 3
 """Number of attempts without any answer after which the error is UNREACHABLE."""
+
+REVOKED_S = 1.0
+"""Seconds before the attempt after 4401. Tokens count their time of issue in whole seconds, so one from the second of a
+revocation would be refused, too."""
 
 UNAUTHORIZED, REPLACED = 4401, 4409
 
@@ -98,7 +102,7 @@ class Retry:
             if self._is_refused or not self._can_renew:
                 return Final(error)
             self._is_refused = True
-            return Again(0.0, error, fresh_token=True)
+            return Again(REVOKED_S, error, fresh_token=True)
         if code == REPLACED:
             self._replaced = [at for at in self._replaced if now - at < REPLACED_WINDOW_S] + [now]
             if len(self._replaced) >= MAX_REPLACED:
