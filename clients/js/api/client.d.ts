@@ -35,6 +35,18 @@ export interface PresenceOptions {
 }
 export interface TabSharing {
     readonly name: string;
+    /** For `createPresence`, not for applications: return the environment of a client that shares its connection. */
+    attach(host: Host, client: () => SharedClient): Host;
+}
+/** What `presenced/tabs` reads of the client. */
+export interface SharedClient {
+    readonly connection: Store<Connection>;
+    /** What this client subscribes to: bits of each scope, as in `requests.ts`. */
+    readonly agreed: ReadonlyMap<string, number>;
+    /** Data of the rooms that this client has joined, by scope. */
+    readonly sentData: ReadonlyMap<string, unknown>;
+    /** Whether a user is in a room that this client knows. */
+    hasMember(userId: string): boolean;
 }
 export interface Events {
     connection: Connection;
