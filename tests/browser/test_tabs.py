@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from tests.support.process import ServerProcess
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE_S = 20.0
+
+log = logging.getLogger(__name__)
+"""Shows how long takeovers take, with `--log-cli-level=info`."""
 
 
 @pytest.fixture
@@ -148,7 +152,6 @@ def test_the_next_tab_goes_on_and_nobody_notices(
     site: ClientSite,
     context: BrowserContext,
     watcher: Watcher,
-    record_property: Callable[[str, object], None],
 ) -> None:
     url = address(site, more="&room=lobby")
     pages = [open_tab(context, url) for _ in range(3)]
@@ -164,7 +167,7 @@ def test_the_next_tab_goes_on_and_nobody_notices(
     rest = pages[1:]
     until(lambda: len(leaders(rest)) == 1 and all(page.evaluate("isCurrent()") for page in rest))
     opened_at = rest[0].evaluate("states.find(([, state]) => state === 'open')?.[0]")
-    record_property("takeover_ms", round(opened_at - left_at * 1000))
+    log.info("%s: the next tab is open after %d ms", leave.__name__, opened_at - left_at * 1000)
 
     assert leaders(rest) == rest[:1]
     assert sessions(server, "resumed") == before + 1
@@ -236,7 +239,6 @@ def test_a_leader_in_the_back_forward_cache_leads_no_more(
     site: ClientSite,
     chromium: PlainChromium,
     watcher: Watcher,
-    record_property: Callable[[str, object], None],
 ) -> None:
     url = address(site, more="&room=lobby")
     first = chromium.tab
@@ -254,7 +256,7 @@ def test_a_leader_in_the_back_forward_cache_leads_no_more(
     chromium.use(second)
     chromium.wait_for("isCurrent() && isLeading()")
     opened_at = chromium.run("states.findLast(([, state]) => state === 'open')[0]")
-    record_property("takeover_ms", round(opened_at - left_at * 1000))
+    log.info("%s: the next tab is open after %d ms", "kept by the browser", opened_at - left_at * 1000)
     assert connections(server) == 1
 
     chromium.use(first)
@@ -270,7 +272,6 @@ def test_a_frozen_leader_leads_no_more(
     site: ClientSite,
     chromium: PlainChromium,
     watcher: Watcher,
-    record_property: Callable[[str, object], None],
 ) -> None:
     first = chromium.tab
     chromium.go(address(site))
@@ -287,7 +288,7 @@ def test_a_frozen_leader_leads_no_more(
     chromium.use(second)
     chromium.wait_for("isCurrent() && isLeading()")
     opened_at = chromium.run("states.findLast(([, state]) => state === 'open')[0]")
-    record_property("takeover_ms", round(opened_at - left_at * 1000))
+    log.info("%s: the next tab is open after %d ms", "frozen", opened_at - left_at * 1000)
     assert connections(server) == 1
 
     chromium.use(first)

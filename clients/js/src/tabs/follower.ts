@@ -2,7 +2,7 @@
 
 import type { Message } from "../outbox.js";
 import { type Agreement, type Bits, type ToFollower, tooMany } from "./channel.js";
-import type { Tab } from "./tab.js";
+import type { Tab } from "./shared-tab.js";
 
 /** Maximum number of requests without an answer. Further ones are refused with `RATE_LIMITED`. */
 const MAX_UNANSWERED = 500;

@@ -6,8 +6,8 @@ import type { Message } from "../outbox.js";
 import { NO_CODE } from "../retry.js";
 import type { ConnectionEstablished } from "../wire.js";
 import { ACTIVE, type ToLeader } from "./channel.js";
+import type { Tab } from "./shared-tab.js";
 import { createSum } from "./sum.js";
-import type { Tab } from "./tab.js";
 
 /** Maximum number of followers. Further tabs have a connection of their own. */
 const MAX_FOLLOWERS = 50;

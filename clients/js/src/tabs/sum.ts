@@ -6,13 +6,14 @@
  * messages of the server to every tab. Each picks what concerns it.
  */
 
-import { COUNT, EVERYONE, FULL, JOIN, ROOM, USER } from "../desired-state.js";
+import { COUNT, EVERYONE, FULL, JOIN, ROOM } from "../desired-state.js";
 import type { Host } from "../host.js";
 import type { Message } from "../outbox.js";
 import { createRateLimit } from "../rate-limit.js";
-import { named, nameOf } from "../requests.js";
+import { nameOf } from "../requests.js";
 import type { Limits } from "../wire.js";
 import { ACTIVE, type Agreement, type Bits, tooMany } from "./channel.js";
+import { scopesOf, unwatch, watch } from "./scopes.js";
 
 /** Milliseconds for which a closed tab keeps its subscriptions and rooms, so that nobody notices a reload. */
 const KEEP_MS = 3_000;
@@ -94,13 +95,6 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     else queue.push([request, tab, undo]);
     pump();
   };
-
-  const watch = (scopes: readonly string[], more = {}): Message => ({
-    type: "WATCH",
-    ...named(scopes.map((scope) => [scope])),
-    ...more,
-  });
-  const unwatch = (scopes: readonly string[]): Message => ({ ...watch(scopes), type: "UNWATCH" });
 
   /** The server sends no snapshot of what it sends already: end it and begin anew. Return what else to watch. */
   const watchAgain = (scopes: readonly string[]): string[] => {
@@ -239,11 +233,6 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
       send = undefined;
     },
   };
-}
-
-function scopesOf({ everyone, users, rooms, room }: Message): string[] {
-  const all = (prefix: string, names: unknown) => ((names ?? []) as unknown[]).map((name) => prefix + name);
-  return [...(everyone ? [EVERYONE] : []), ...all(USER, users), ...all(ROOM, rooms), ...all(ROOM, room && [room])];
 }
 
 function put(map: Map<string, number>, scope: string, bits: number): void {

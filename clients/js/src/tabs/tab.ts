@@ -11,49 +11,11 @@ import type { SharedClient } from "../client.js";
 import { KEEP_SESSION } from "../codes.js";
 import type { Host, Signal, SocketLike } from "../host.js";
 import type { Message } from "../outbox.js";
-import {
-  type Agreement,
-  type Bits,
-  type Channel,
-  type Means,
-  openChannel,
-  type TabMessage,
-  topicOf,
-} from "./channel.js";
+import { type Bits, type Channel, type Means, openChannel, topicOf } from "./channel.js";
 import { createFollower } from "./follower.js";
 import { createLeader, type Leader } from "./leader.js";
 import { relevant } from "./relevant.js";
-
-/** What leader and follower share. */
-export interface Tab {
-  readonly host: Host;
-  readonly name: string;
-  id: string;
-  /** Where the client wants to connect. */
-  url: string;
-  protocols: string[];
-  /** The session that the client may go on with; empty if it has to begin anew. */
-  given: string;
-  /** The last position and the last SELF that this tab received. */
-  position: string;
-  self: string;
-  isActive: boolean;
-  post(message: TabMessage): void;
-  agreement(): Agreement;
-  /** Whether the client waits for its socket to open. */
-  isOpening(): boolean;
-  /** Whether the client waits before its next attempt. */
-  isWaiting(): boolean;
-  open(): void;
-  /** The first message. */
-  begin(text: string): void;
-  deliver(message: Message, text: string): void;
-  end(code: number, reason: string): void;
-  /** Let the client connect again at once. */
-  restart(): void;
-  /** Connect without the other tabs. */
-  connectAlone(): void;
-}
+import type { Tab } from "./shared-tab.js";
 
 /** Create the environment of a client that shares its connection. */
 export function createTab(name: string, host: Host, client: () => SharedClient, { locks, Channel }: Means): Host {

@@ -158,9 +158,11 @@ export class Server {
       limits: this.limits,
     });
     socket.receive(this.self);
-    const watched = [...this.users.keys()].filter((user) => session.everyone || session.users.has(user));
     if (!resumed) this.#snapshot(session, session.everyone, session.users);
-    this.#changes(session, resumed ? watched : []);
+    const isMissed = ([user, [, version]]: [string, readonly [string, number]]) =>
+      (session.everyone || session.users.has(user)) && version > Number(position?.slice(1));
+    const missed = resumed ? [...this.users].filter(isMissed).map(([user]) => user) : [];
+    this.#changes(session, missed);
   }
 
   ended({ session }: ServerSocket, code: number | undefined): void {
