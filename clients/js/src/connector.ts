@@ -65,7 +65,7 @@ export function createConnector(
     state: "idle",
     stale: true,
     error: null,
-    since: host.now(),
+    since: 0, // reading the clock during a render would keep Next.js from prerendering the page
     attempt: 0,
     retryAt: 0,
     latency: 0,

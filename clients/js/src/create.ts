@@ -36,6 +36,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const desired = createDesiredState(host, (options.linger ?? LINGER_S) * 1_000, () => session.outbox.plan());
   const session = createSession(host, desired);
   const { roster, subscriptions, outbox, ownStatus, caughtUp, settling } = session;
+  roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
   const everyone = createEveryone(host, roster);
   const { reading, ...stores } = createReading(desired, session);
   const activity = createActivity(host, options.activity || {}, (state) => {
@@ -122,8 +123,6 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   };
   caughtUp.subscribe(progress);
   settling.subscribe(progress);
-  roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
-
   /** Return a call: rejected at once if the client is closed, and when the signal aborts it. */
   const call = <T>(add: (call: Call<T>) => void, signal?: AbortSignal): Call<T> => {
     const added = waiting.add<T>();

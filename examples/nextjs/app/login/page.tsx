@@ -1,9 +1,9 @@
+import { connection } from "next/server";
 import { LoginForm } from "@/components/login-form";
 import { prisma } from "@/lib/database";
 
-export const dynamic = "force-dynamic"; // the people are those of now, not of the build
-
 export default async function Login() {
+  await connection(); // the people are those of now, not of the build
   const people = await prisma.person.findMany({ select: { id: true, name: true }, orderBy: { name: "asc" } });
   return (
     <>
