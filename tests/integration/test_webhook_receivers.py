@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.client import CLIENT, build_client
 from tests.support.raw import PATIENCE
 from tests.support.webhooks import SECRET, config_for, make_tables, now_ms, sqlite, tell, turns
 
@@ -29,7 +30,7 @@ def anyio_backend() -> object:
     return "asyncio"
 
 
-@pytest.mark.parametrize(("language", "suffix", "program"), [("python", "py", sys.executable), ("js", "cjs", "node")])
+@pytest.mark.parametrize(("language", "suffix", "program"), [("python", "py", sys.executable), ("js", "mjs", "node")])
 async def test_the_receivers_in_the_documents_work(
     tmp_path: Path, unused_port: int, language: str, suffix: str, program: str
 ) -> None:
@@ -38,6 +39,9 @@ async def test_the_receivers_in_the_documents_work(
     (code,) = re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     file = tmp_path / f"receiver.{suffix}"
     file.write_text(code, "utf-8")
+    build_client()
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules/presenced").symlink_to(CLIENT)
     environ = {**os.environ, "PORT": str(unused_port), "WEBHOOK_SECRET": SECRET}
     child = await asyncio.create_subprocess_exec(found, file, env=environ, stdout=asyncio.subprocess.PIPE)
     database = sqlite(tmp_path / "presenced.db")
