@@ -103,8 +103,8 @@ export function createConnector(
     if ((Object.keys(next) as (keyof Connection)[]).some((key) => next[key] !== before[key])) connection.set(next);
   };
 
-  /** Give up the socket and everything planned. */
-  const abandon = (code?: number): void => {
+  /** Give up the socket and everything planned. Unless `code` says otherwise, the session goes on. */
+  const abandon = (code = KEEP_SESSION): void => {
     attempt += 1;
     cancelTimer?.();
     cancelStable?.();
@@ -230,7 +230,7 @@ export function createConnector(
     if (name === "leaving" || name === "frozen") hooks.save();
     if (name === "frozen") {
       isFrozen = true;
-      abandon(KEEP_SESSION);
+      abandon();
       wait(0);
     } else if (name === "restored") void start();
     else if (name === "visible" || name === "online") {

@@ -44,15 +44,19 @@ export function createSession(host: Host, desired: DesiredState) {
   const settling = createValue(false);
   const reconnected = createListeners<[Outcome]>();
   const rejected = createListeners<[PresenceError]>();
+  const reject = (error: PresenceError) => {
+    if (rejected.size()) rejected.notify(error);
+    else console.warn(`presenced: ${error.message} (${error.code})`); // nobody would know otherwise
+  };
   const moduleRequests = createModuleRequests();
   const ownStatus = createOwnStatus(host);
   const subscriptions = createSubscriptions(desired, {
     ended: () => forgetUncovered(),
     joined: rooms.setJoined,
-    rejected: rejected.notify,
+    rejected: reject,
   });
   const { requests } = subscriptions;
-  const outbox = createOutbox(host, [subscriptions, ownStatus, moduleRequests], rejected.notify, () => checkCaughtUp());
+  const outbox = createOutbox(host, [subscriptions, ownStatus, moduleRequests], reject, () => checkCaughtUp());
   /** Records of the pages of incomplete snapshots, by what they are of. */
   const pages = new Map<string, unknown[]>();
   let established: ConnectionEstablished | undefined;

@@ -6,7 +6,7 @@ import { NO_CODE } from "./retry.js";
 export interface Socket {
   send(text: string): void;
   /** Close, and report nothing any more. */
-  close(code?: number): void;
+  close(code: number): void;
 }
 
 /** Open a socket. Throw whatever `openSocket` of the host throws. */

@@ -43,6 +43,7 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
         if (error.code === "RATE_LIMITED") return pending.lost();
         answered();
         const refused = requests.reject(request);
+        if (message.type === "JOIN") hooks.joined(message.room, false);
         if (refused === undefined) return;
         if (waiting.has(refused)) settle(refused, error);
         else hooks.rejected(error);
