@@ -7,7 +7,7 @@ import textwrap
 
 from presenced.errors import Close, Fault, Problem
 
-LONGEST = 100
+LONGEST = 105
 """Characters of a text that stay on one line."""
 
 HEAD = '''"""Codes that a client can receive.

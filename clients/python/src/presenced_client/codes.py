@@ -88,7 +88,7 @@ CLOSE: Mapping[int, CloseCode] = MappingProxyType(
         ),
         1013: CloseCode(
             "TRY_AGAIN_LATER",
-            ("Authentication is not possible now: too many connections wait for it, or the token cannot be verified."),
+            "Authentication is not possible now: too many connections wait for it, or the token cannot be verified.",
             True,
             True,
             "Check that the key set or callback that verifies tokens responds.",
