@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,6 +13,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.documents import ROOT
+
+import presenced_client
+from presenced_client import Change, Connection, Member, Membership, Presence, Room, Self, UserPresence
+from presenced_client.rest import PresenceApi
 
 FOLDER = ROOT / "clients/python"
 SOURCE = FOLDER / "src/presenced_client"
@@ -23,6 +29,12 @@ WITH_IO = {"__init__", "client", "connector", "membership", "rest", "token"}
 
 PURE = sorted({path.stem for path in SOURCE.glob("*.py")} - WITH_IO)
 """Modules without input, output and clocks."""
+
+INTERNAL = {"from_record", "from_message", "shows_the_same", "wishes_changed"}
+"""Attributes for the package itself."""
+
+ALIASES = {"ChoiceStatus", "Status", "TokenSource", "UserId"}
+"""Names of types for annotations."""
 
 IMPURE = {"asyncio", "socket", "time", "random", "threading", "os", "datetime", "io", "websockets", "httpx2", "logging"}
 
@@ -89,3 +101,28 @@ def test_the_wheel_is_complete_and_installs_with_websockets_alone(tmp_path: Path
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True, capture_output=True, text=True)
     assert Path(done.stdout.strip()).is_relative_to(target)
+
+
+REFERENCE = (ROOT / "docs/reference/python-client.md").read_text("utf-8")
+
+
+def public(kind: type) -> set[str]:
+    """Return the public attributes of a class."""
+    found = {name for name in vars(kind) if not name.startswith("_")}
+    return found | {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else found
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Presence, Membership, PresenceApi, UserPresence, Self, Change, Room, Member, Connection],
+    ids=lambda kind: kind.__name__,
+)
+def test_the_reference_names_every_attribute(kind: type) -> None:
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", REFERENCE))))
+    assert public(kind) - INTERNAL <= named
+
+
+def test_the_reference_names_every_public_class() -> None:
+    assert {name for name in presenced_client.__all__ if name[0].isupper()} - ALIASES <= set(
+        re.findall(r"\w+", REFERENCE)
+    )

@@ -72,6 +72,10 @@ class Program:
                 self._news.wait(min(left, 0.5))
             self._seen = found + len(text)
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the program."""
+        self._process.send_signal(number)
+
     def exit_code(self) -> int:
         """Wait for the end, and return the exit code."""
         return self._process.wait(PATIENCE)
