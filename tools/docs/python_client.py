@@ -7,11 +7,7 @@ import textwrap
 
 from presenced.errors import Close, Fault, Problem
 
-<<<<<<< HEAD
-LONGEST = 104
-=======
 LONGEST = 105
->>>>>>> refs/heads/python
 """Characters of a text that stay on one line."""
 
 HEAD = '''"""Codes that a client can receive.

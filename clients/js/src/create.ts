@@ -46,6 +46,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const waiting = createWaiting();
   const messages = createListeners<[Message]>();
   const userId = options.userId === undefined ? "" : String(options.userId);
+  // A program without a page has no person who could be idle.
+  const detectsActivity = options.activity !== false && (host.onInput !== webHost.onInput || "window" in globalThis);
   const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
   let clockOffset = 0;
   let users = 0;
@@ -170,7 +172,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     connect() {
       users += 1;
       cancelRelease?.();
-      if (options.activity !== false) activity.start();
+      if (detectsActivity) activity.start();
       connector.connect();
       return once(() => {
         users -= 1;
