@@ -8,7 +8,6 @@ const presence = createPresence({
   url: PRESENCE_URL,
   ...(TOKEN ? { token: TOKEN } : { userId: USER_ID }),
   device: "server",
-  activity: false, // a program is never idle
   host: { openSocket: (url, protocols) => new WebSocket(url, protocols) },
 });
 
