@@ -120,6 +120,29 @@ async def test_the_page_is_served_with_a_strict_policy() -> None:
         assert page.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_pages_of_every_origin_may_load_the_client_and_cache_it() -> None:
+    async with server() as running, visitor(running) as client:
+        for origin in ({}, {"origin": "https://elsewhere.example"}, {"origin": "null"}):
+            script = await client.get("/client.js", headers=origin)
+            assert script.status_code == 200
+            assert script.headers["access-control-allow-origin"] == "*"
+            assert script.headers["cross-origin-resource-policy"] == "cross-origin"
+            assert script.headers["content-type"].startswith("text/javascript")
+            assert script.headers["x-content-type-options"] == "nosniff"
+            assert "createPresence" in script.text
+            unchanged = await client.get("/client.js", headers={"if-none-match": script.headers["etag"], **origin})
+            assert (unchanged.status_code, unchanged.content) == (304, b"")
+            assert unchanged.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/stats", "/client.js.map"])
+async def test_pages_of_other_origins_may_read_nothing_else(path: str) -> None:
+    async with server() as running, visitor(running) as client:
+        response = await client.get(path, headers={"origin": "https://elsewhere.example"})
+        assert "access-control-allow-origin" not in response.headers
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
+
+
 @pytest.mark.parametrize("path", ["/nope", "/../pyproject.toml", "/%2e%2e/__init__.py", "/web/index.html", "/healthz/"])
 async def test_an_unknown_path_is_a_404_that_lists_the_paths(path: str) -> None:
     async with server() as running:

@@ -33,7 +33,8 @@ def test_the_wheel_contains_every_file_of_the_package_and_no_other(tmp_path: Pat
         for path in (source / "presenced").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"presenced/py.typed", "presenced/web/demo/index.html", "presenced/web/demo/app.js"} <= shipped
+    pages = {f"presenced/web/{name}" for name in ("client.js", "demo/index.html", "demo/app.js")}
+    assert {"presenced/py.typed", *pages} <= shipped
     assert shipped == {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/markdown"

@@ -23,7 +23,7 @@ from presenced.http.middleware import Cors, HostGuard, RawPaths, SecurityHeaders
 from presenced.net.refusals import Refusal
 from presenced.runtime.text import quoted
 
-_PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics", "/docs", "/api/v1")
+_PATHS = ("/", "/client.js", "/healthz", "/readyz", "/stats", "/metrics", "/docs", "/api/v1")
 
 
 def make_app(api: Api) -> Starlette:

@@ -32,6 +32,9 @@ ANY_HOST = frozenset(("/healthz", "/readyz"))
 """Paths exempt from the check of `Host`. Load balancers request them with any configured `Host`, and the responses
 reveal nothing about users."""
 
+PUBLIC_FILES = frozenset(("/client.js",))
+"""Static files that pages of every origin may load. They are the same for everybody and contain no secrets."""
+
 PREFLIGHT_MAX_AGE_S = 600
 """Seconds for which a browser may cache the response to a preflight request."""
 
@@ -51,7 +54,10 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+                fields = MutableHeaders(scope=message)
+                fields.update(SECURITY_HEADERS)
+                if scope["path"] in PUBLIC_FILES:
+                    fields["cross-origin-resource-policy"] = "cross-origin"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -94,6 +100,9 @@ class Cors:
         """Handle one ASGI request."""
         headers = Headers(scope=scope)
         origin = headers.get("origin")
+        if scope["path"] in PUBLIC_FILES and scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, _open_to_all(send))
+            return
         if origin is None:
             await self._app(scope, receive, send)
             return
@@ -118,6 +127,20 @@ class Cors:
         refusal = foreign_page(header_values(headers, b"origin"))
         self._access.report(refusal, headers)
         return problem_response(refusal.problem, refusal.detail)
+
+
+def _open_to_all(send: Send) -> Send:
+    """Return a `send` that lets pages of every origin read the response.
+
+    The header does not depend on the request, so a cache may give one stored response to all pages.
+    """
+
+    async def send_with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["access-control-allow-origin"] = "*"
+        await send(message)
+
+    return send_with_header
 
 
 def _preflight(origin: str) -> Response:
