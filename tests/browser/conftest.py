@@ -45,13 +45,21 @@ def patient_server(start_server: StartServer) -> ServerProcess:
 
 @pytest.fixture
 def open_page(browser: Browser, start_server: StartServer) -> Iterator[OpenPage]:
-    """Return `open_page(server)`, which opens the page in a new context. No page may report an error."""
+    """Return `open_page(server)`, which opens the page in a new context. No page may report an error.
+
+    `protocol` is the one of connections, and `folded` leaves the page as it opens.
+    """
     pages: list[PresencePage] = []
 
-    def open_one(server: ServerProcess, **options: Any) -> PresencePage:
+    def open_one(
+        server: ServerProcess, *, protocol: str = "presenced.v1", folded: bool = False, **options: Any
+    ) -> PresencePage:
         page = PresencePage(browser, server.url, **options)
         pages.append(page)
-        return page.open()
+        page.open()
+        if not folded:
+            page.unfold().speak(protocol)
+        return page
 
     yield open_one
     for page in pages:

@@ -9,9 +9,12 @@ from tests.support.tokens import SECRET, token
 
 def test_the_page_asks_for_a_token_and_does_not_store_it(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server({"PRESENCED_JWT_KEY": SECRET}, auth="jwt")
-    page = open_page(server)
+    page = open_page(server, protocol="Classic")
     field = page.page.get_by_label("Token", exact=True)
     expect(field).to_be_visible()
+    expect(page.page.get_by_text("This server authenticates its users")).to_be_visible()
+    expect(page.page.get_by_text("presenced token")).to_be_visible()
+    expect(page.person("Ada")).to_be_hidden()
     field.fill(token("ada"))
     page.connect("ada")
     page.speak("presenced.v1")
@@ -34,3 +37,5 @@ def test_the_page_does_not_ask_for_a_token_without_authentication(
     page = open_page(start_server())
     expect(page.page.get_by_text("presenced 0.")).to_be_visible()
     expect(page.page.get_by_label("Token", exact=True)).to_be_hidden()
+    expect(page.page.get_by_text("This server authenticates its users")).to_be_hidden()
+    expect(page.person("Ada")).to_be_visible()

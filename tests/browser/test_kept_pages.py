@@ -158,9 +158,10 @@ def test_users_of_a_cached_page_are_offline_and_resume_when_it_is_shown_again(
 ) -> None:
     chromium.go(server.url)
     chromium.run(RECORD)
-    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.desired']; })")
     connect_users(chromium, "classic", "ada", "bruno")
     connect_users(chromium, "v1", "chiara", "dalia")
+    # After the listeners of the clients, which save their sessions.
+    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.desired']; })")
     users = ("ada", "bruno", "chiara", "dalia")
     watcher.hear(*came(*users))
     for turn in (1, 2):

@@ -15,7 +15,7 @@ HIDE += " document.dispatchEvent(new Event('visibilitychange')); }"
 
 
 def test_the_log_contains_every_message_unchanged(server: ServerProcess, open_page: OpenPage) -> None:
-    shown = open_page(server)
+    shown = open_page(server, protocol="Classic")
     shown.connect("7", "b")
     shown.press("Disconnect", "b")
     shown.expect_offline("b")
@@ -35,7 +35,7 @@ def test_the_log_contains_every_message_unchanged(server: ServerProcess, open_pa
 
 
 def test_the_log_can_be_filtered_and_cleared(server: ServerProcess, open_page: OpenPage) -> None:
-    shown = open_page(server)
+    shown = open_page(server, protocol="Classic")
     shown.connect("ada", "bruno")
     shown.expect_online("ada", "bruno")
     page = shown.page
@@ -69,7 +69,7 @@ IN_ORDER = """(element) => {
 def test_a_label_reads_from_left_to_right_for_ids_in_any_direction(
     user_id: str, server: ServerProcess, open_page: OpenPage
 ) -> None:
-    shown = open_page(server)
+    shown = open_page(server, protocol="Classic")
     shown.speak("presenced.v1")
     shown.connect(user_id)
     whose = shown.page.locator("#log li .whose").first
@@ -86,7 +86,7 @@ def test_a_label_reads_from_left_to_right_for_ids_in_any_direction(
 
 
 def test_the_log_stores_the_newest_500_entries(server: ServerProcess, open_page: OpenPage) -> None:
-    page = open_page(server).page
+    page = open_page(server, protocol="Classic").page
     page.evaluate(
         """async () => {
           const { MessageLog } = await import('/message-log.js');
@@ -104,7 +104,7 @@ def test_the_log_stores_the_newest_500_entries(server: ServerProcess, open_page:
 
 
 def test_the_page_polls_the_figures_only_while_it_is_visible(server: ServerProcess, open_page: OpenPage) -> None:
-    shown = open_page(server)
+    shown = open_page(server, protocol="Classic")
     page = shown.page
     page.clock.install()
     page.reload()

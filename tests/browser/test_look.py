@@ -13,6 +13,7 @@ from tests.support.process import ServerProcess
 
 def fill(page: PresencePage) -> None:
     """Show every kind of element: two connections of one user, each kind of end, a refusal."""
+    page.speak("Classic")
     page.connect("ada", "bruno", "ada", "chiara", "dalia")
     page.press("Disconnect", "bruno")
     page.press("Drop", "chiara")

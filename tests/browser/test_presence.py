@@ -51,7 +51,7 @@ def barrier(watcher: PresencePage, other: PresencePage) -> None:
 
 
 def test_two_pages_show_each_others_users_immediately(server: ServerProcess, open_page: OpenPage) -> None:
-    ada, bruno = open_page(server), open_page(server)
+    ada, bruno = open_page(server, protocol="Classic"), open_page(server, protocol="Classic")
     for each in (ada, bruno):  # the statistics say nothing: what is shown comes by message
         each.page.route("**/stats*", lambda route: route.fulfill(json=NO_STATISTICS))
     ada.connect("ada")
@@ -67,7 +67,7 @@ def test_two_pages_show_each_others_users_immediately(server: ServerProcess, ope
 
 
 def test_users_of_one_page_receive_each_others_changes(server: ServerProcess, open_page: OpenPage) -> None:
-    page = open_page(server)
+    page = open_page(server, protocol="Classic")
     page.connect("ada", "bruno", "42")
     page.expect_online("ada", "bruno", "42")
     expect(page.figure("users online")).to_have_text("3")
@@ -82,7 +82,7 @@ def test_users_of_one_page_receive_each_others_changes(server: ServerProcess, op
 
 
 def test_the_same_user_twice_is_one_user(server: ServerProcess, open_page: OpenPage) -> None:
-    watcher, page = open_page(server), open_page(server)
+    watcher, page = open_page(server, protocol="Classic"), open_page(server, protocol="Classic")
     watcher.connect("watcher")
     page.connect("ada")
     page.card("ada").get_by_role("button", name="Add connection").click()
@@ -104,7 +104,7 @@ def test_the_same_user_twice_is_one_user(server: ServerProcess, open_page: OpenP
 
 def test_a_new_page_lists_users_who_are_online_already(server: ServerProcess, open_page: OpenPage) -> None:
     with connect(f"{server.websocket_url}?userId=early"), connect(f"{server.websocket_url}?userId=7"):
-        page = open_page(server)
+        page = open_page(server, protocol="Classic")
         page.expect_online("early", "7")
         page.page.get_by_role("button", name="Remove offline").wait_for(state="hidden")
     page.expect_offline("early", "7")  # nobody listens: the statistics tell
@@ -113,7 +113,7 @@ def test_a_new_page_lists_users_who_are_online_already(server: ServerProcess, op
 
 
 def test_a_reload_notifies_nobody(patient_server: ServerProcess, open_page: OpenPage) -> None:
-    watcher, page = open_page(patient_server), open_page(patient_server)
+    watcher, page = open_page(patient_server, protocol="Classic"), open_page(patient_server, protocol="Classic")
     watcher.connect("watcher")
     page.connect("ada", "bruno", "ada")
     page.page.reload()
@@ -130,7 +130,7 @@ def test_a_reload_notifies_nobody(patient_server: ServerProcess, open_page: Open
 
 
 def test_a_disconnect_notifies_others_immediately(patient_server: ServerProcess, open_page: OpenPage) -> None:
-    page = open_page(patient_server)
+    page = open_page(patient_server, protocol="Classic")
     page.connect("watcher", "ada")
     page.press("Disconnect", "ada")
     expect(page.connections("ada")).to_contain_text("Offline immediately, without a grace period.")
@@ -142,7 +142,7 @@ def test_a_disconnect_notifies_others_immediately(patient_server: ServerProcess,
 def test_a_drop_notifies_others_after_the_grace_period(start_server: StartServer, open_page: OpenPage) -> None:
     grace = 6.0  # long enough to see the state on a busy machine while it lasts
     server = start_server(grace_going_away=grace)
-    page = open_page(server)
+    page = open_page(server, protocol="Classic")
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
     expect(page.connections("ada")).to_contain_text("Online until the grace period ends.")
@@ -161,7 +161,7 @@ def test_a_drop_notifies_others_after_the_grace_period(start_server: StartServer
 
 
 def test_the_statistics_show_a_drop_if_no_connection_is_open(start_server: StartServer, open_page: OpenPage) -> None:
-    page = open_page(start_server(grace_going_away=6))
+    page = open_page(start_server(grace_going_away=6), protocol="Classic")
     page.connect("ada")
     page.press("Drop", "ada")
     expect(page.connections("ada")).to_contain_text("Online until the grace period ends")
@@ -171,7 +171,7 @@ def test_the_statistics_show_a_drop_if_no_connection_is_open(start_server: Start
 def test_a_reconnect_within_the_grace_period_notifies_nobody(
     patient_server: ServerProcess, open_page: OpenPage
 ) -> None:
-    page = open_page(patient_server)
+    page = open_page(patient_server, protocol="Classic")
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
     until(lambda: patient_server.closed("going_away") == 1)
@@ -183,7 +183,7 @@ def test_a_reconnect_within_the_grace_period_notifies_nobody(
 
 
 def test_all_pages_are_correct_again_after_a_crash_of_the_server(server: ServerProcess, open_page: OpenPage) -> None:
-    page, other = open_page(server), open_page(server)
+    page, other = open_page(server, protocol="Classic"), open_page(server, protocol="Classic")
     page.connect("ada", "bruno")
     other.connect("chiara")
     with connect(f"{server.websocket_url}?userId=never-back"):
@@ -207,7 +207,7 @@ def test_all_pages_are_correct_again_after_a_crash_of_the_server(server: ServerP
 
 
 def test_a_bad_user_id_shows_the_code_and_the_reason(server: ServerProcess, open_page: OpenPage) -> None:
-    page = open_page(server)
+    page = open_page(server, protocol="Classic")
     page.submit("")
     refused = page.connections("(empty)")
     expect(refused).to_have_attribute("data-state", "closed")
@@ -223,7 +223,7 @@ def test_a_bad_user_id_shows_the_code_and_the_reason(server: ServerProcess, open
 
 
 def test_hostile_ids_are_displayed_as_text(server: ServerProcess, open_page: OpenPage) -> None:
-    page, watcher = open_page(server), open_page(server)
+    page, watcher = open_page(server, protocol="Classic"), open_page(server, protocol="Classic")
     watcher.connect("watcher")
     page.connect(*HOSTILE)
     for each in (page, watcher):
@@ -231,7 +231,7 @@ def test_hostile_ids_are_displayed_as_text(server: ServerProcess, open_page: Ope
         expect(each.page.locator("img")).to_have_count(0)
     for user_id in HOSTILE:
         assert watcher.changes(user_id) == ["USER_ONLINE"]
-        expect(page.card(user_id).locator("h3")).to_have_text(user_id)
+        expect(page.card(user_id).locator("h4")).to_have_text(user_id)
         page.press("Disconnect", user_id)
     watcher.expect_offline(*HOSTILE)
     page.page.reload()
@@ -241,7 +241,7 @@ def test_hostile_ids_are_displayed_as_text(server: ServerProcess, open_page: Ope
 def test_a_reload_restores_the_maximum_number_of_connections(
     patient_server: ServerProcess, open_page: OpenPage
 ) -> None:
-    watcher, page = open_page(patient_server), open_page(patient_server)
+    watcher, page = open_page(patient_server, protocol="Classic"), open_page(patient_server, protocol="Classic")
     watcher.connect("watcher")
     too_many = [f"user-{i}" for i in range(30)]
     page.page.evaluate("(users) => sessionStorage.setItem('presenced.users', JSON.stringify(users))", too_many)

@@ -36,7 +36,7 @@ def lines(command: list[str], directory: Path, count: int) -> list[str]:
 
 
 def test_the_browser_snippet_runs(server: ServerProcess, open_page: OpenPage) -> None:
-    page = open_page(server).page
+    page = open_page(server, protocol="Classic").page
     code = snippet(page, "Browser")
 
     def established(message: ConsoleMessage) -> bool:
@@ -48,12 +48,12 @@ def test_the_browser_snippet_runs(server: ServerProcess, open_page: OpenPage) ->
 
 def test_the_node_snippet_runs(server: ServerProcess, open_page: OpenPage, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    (tmp_path / "watch.mjs").write_text(snippet(open_page(server).page, "Node"))
+    (tmp_path / "watch.mjs").write_text(snippet(open_page(server, protocol="Classic").page, "Node"))
     assert lines(["node", "watch.mjs"], tmp_path, 1) == ["CONNECTION_ESTABLISHED 123"]
 
 
 def test_the_python_snippet_runs(server: ServerProcess, open_page: OpenPage, tmp_path: Path) -> None:
-    (tmp_path / "watch.py").write_text(snippet(open_page(server).page, "Python"))
+    (tmp_path / "watch.py").write_text(snippet(open_page(server, protocol="Classic").page, "Python"))
     assert lines([sys.executable, "-u", "watch.py"], tmp_path, 1) == ["CONNECTION_ESTABLISHED 123"]
 
 
@@ -74,9 +74,11 @@ def open_v1(open_page: OpenPage, server: ServerProcess) -> Page:
 def test_the_browser_snippet_uses_the_chosen_protocol(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     code = snippet(page, "Browser")
-    assert '", "presenced.v1")' in code
+    first = f'import {{ createPresence }} from "{server.url}client.js";'
+    assert first in code
+    program = code.replace(first, f'const {{ createPresence }} = await import("{server.url}client.js");')
     with page.expect_console_message(lambda message: message.text == "123 online"):
-        page.evaluate(f"() => {{ {code} }}")
+        page.evaluate(f"async () => {{ {program} }}")
     page.get_by_role("radio", name="Classic").check()
     assert "presenced.v1" not in page.locator("#snippet").inner_text()
 
@@ -112,13 +114,13 @@ def test_the_snippets_have_a_token_if_the_server_authenticates(
         assert "presenced.token.TOKEN" in code
         (tmp_path / file).write_text(code.replace("TOKEN", token("ada")))
         assert lines(command, tmp_path, 1) == [first]
-    assert "presenced.token.TOKEN" in snippet(shown.page, "Browser")
+    assert ("presenced.token.TOKEN" if protocol == "Classic" else '"TOKEN"') in snippet(shown.page, "Browser")
     assert "Bearer API_KEY" in snippet(shown.page, "curl")
 
 
 @pytest.mark.parametrize("way", ["clipboard", "old way"])
 def test_the_copy_button_copies_the_snippet(way: str, server: ServerProcess, open_page: OpenPage) -> None:
-    shown = open_page(server)
+    shown = open_page(server, protocol="Classic")
     shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = shown.page
     page.evaluate("navigator.clipboard.writeText('before')")

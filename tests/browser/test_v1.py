@@ -20,7 +20,7 @@ def open_v1(open_page: OpenPage, server: ServerProcess, device: str = "desktop")
 
 def open_watcher(open_page: OpenPage, server: ServerProcess) -> PresencePage:
     """A page with a watcher of each protocol: `classic #1` and `modern #2`."""
-    page = open_page(server)
+    page = open_page(server, protocol="Classic")
     page.connect("classic")
     page.speak("presenced.v1")
     page.connect("modern")
@@ -35,10 +35,14 @@ def barrier(watcher: PresencePage, other: PresencePage) -> None:
     until(lambda: watcher.seen(name, by="modern #2") == ["online"])
 
 
-def test_the_default_is_the_classic_protocol_and_the_browser_stores_the_choice(
+def test_the_default_is_presenced_v1_and_the_browser_stores_the_choice(
     server: ServerProcess, open_page: OpenPage
 ) -> None:
-    page = open_page(server)
+    page = open_page(server, folded=True).unfold()
+    expect(page.page.get_by_role("radio", name="presenced.v1")).to_be_checked()
+    page.speak("Classic")
+    page.page.reload()
+    expect(page.page.get_by_role("radio", name="Classic")).to_be_checked()
     page.connect("ada")
     expect(page.card("ada").locator(".own, .session")).to_have_count(0)
     expect(page.page.get_by_label("Device")).to_be_hidden()
@@ -194,10 +198,11 @@ def test_a_dropped_session_receives_missed_changes_without_a_snapshot(
 
 
 def test_the_page_detects_a_lost_network_and_the_session_resumes(
-    patient_server: ServerProcess, open_page: OpenPage
+    start_server: StartServer, open_page: OpenPage
 ) -> None:
-    watcher = open_watcher(open_page, patient_server)
-    page = open_v1(open_page, patient_server)
+    server = start_server(grace_going_away=60, grace_lost=60, heartbeat_interval=2)
+    watcher = open_watcher(open_page, server)
+    page = open_v1(open_page, server)
     page.connect("ada")
     page.expect_status("modern", "online")
     page.cut_network()

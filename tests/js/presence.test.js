@@ -4,15 +4,13 @@ import { describe, expect, test } from "vitest";
 
 import {
   applyClassicMessage,
+  applyEveryone,
   applyStats,
-  applyUsers,
-  keepOnly,
   MAX_SPANS,
   MAX_USERS,
   NO_USERS,
   withoutStatuses,
 } from "../../src/presenced/web/demo/presence.js";
-import { offlineUser } from "../../src/presenced/web/demo/v1-protocol.js";
 
 /**
  * @typedef {import("../../src/presenced/web/demo/presence.js").Presence} Presence
@@ -60,14 +58,24 @@ function stats(users, requestedAt, { inGrace = 0, complete = true } = {}) {
 }
 
 /**
- * @param {string} userId
- * @param {Partial<import("../../src/presenced/web/demo/v1-protocol.js").UserPresence>} fields
- * @param {string} [epoch]
+ * What a connection of presenced.v1 that watches everyone knows.
+ *
+ * @param {Record<string, string>} users Status by user id.
+ * @param {number} [since]
  * @returns {Step}
  */
-function v1(userId, fields, epoch = "e") {
-  const user = { ...offlineUser(userId), status: "online", version: 1, ...fields };
-  return (presence) => applyUsers(presence, [user], epoch, T);
+function everyone(users, since = T) {
+  const known = Object.entries(users).map(([userId, status]) => [userId, presenceOf(userId, status, since)]);
+  return (presence) => applyEveryone(presence, new Map(/** @type {[string, any][]} */ (known)), T);
+}
+
+/**
+ * @param {string} userId
+ * @param {string} status
+ * @param {number} since
+ */
+function presenceOf(userId, status, since) {
+  return { userId, status, online: status !== "offline", since, text: "", emoji: "", until: 0, devices: [] };
 }
 
 /** @param {Step[]} steps */
@@ -137,30 +145,29 @@ describe("statistics", () => {
 });
 
 describe("presenced.v1", () => {
-  const came = v1("a", { since: T });
-  const away = v1("a", { status: "away", version: 2, since: T + 5 });
-  const gone = v1("a", { status: "offline", version: 3, since: T + 9 });
+  const came = everyone({ a: "online" });
+  const away = everyone({ a: "away" }, T + 5);
 
   test("sets statuses", () => {
     expect(statuses(came, away)).toEqual([["a", true, "away"]]);
-    expect(statuses(came, gone)).toEqual([["a", false, "offline"]]);
+    expect(states(came, away), "online all the time, away since").toEqual([["a", true, T + 5]]);
   });
 
-  test("is ignored if a second connection delivers an older version", () => {
-    expect(statuses(away, came)).toEqual([["a", true, "away"]]);
+  test("sets users offline who are not among everyone", () => {
+    expect(statuses(came, everyone({ b: "busy" }))).toEqual([
+      ["b", true, "busy"],
+      ["a", false, null],
+    ]);
   });
 
-  test("applies an older version from another start of the server", () => {
-    expect(statuses(away, v1("a", { since: T + 7 }, "f"))).toEqual([["a", true, "online"]]);
+  test("adds statuses to users known from elsewhere", () => {
+    expect(statuses(online("a", T), away)).toEqual([["a", true, "away"]]);
   });
 
-  test("does not list users who were never online", () => {
-    expect(statuses(gone)).toEqual([]);
-  });
-
-  test("sets users offline who are not in a complete list", () => {
-    const others = new Map([["b", offlineUser("b")]]);
-    expect(statuses(came, (presence) => keepOnly(presence, others, T))).toEqual([["a", false, null]]);
+  test("changes nothing if it says nothing new", () => {
+    const map = new Map(/** @type {[string, any][]} */ ([["a", presenceOf("a", "busy", T)]]));
+    const known = applyEveryone(NO_USERS, map, T);
+    expect(applyEveryone(known, map, T + 9)).toBe(known);
   });
 
   test("loses its statuses when no connection watches everyone", () => {

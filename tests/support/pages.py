@@ -69,6 +69,14 @@ class PresencePage:
         self.page.goto(self.url)
         return self
 
+    def unfold(self) -> PresencePage:
+        """Unfold the parts below the demonstration. They stay so after a reload."""
+        for part in ("workbench", "programs"):
+            folded = self.page.locator(f"#{part}:not([open]) > summary")
+            if folded.count():
+                folded.click()
+        return self
+
     def ignore(self, message: re.Pattern[str]) -> None:
         """Ignore messages in the console that the test expects."""
         self._expected.append(message)
@@ -134,7 +142,7 @@ class PresencePage:
         part.get_by_role("radio", name=whom, exact=True).check()
         if users:
             part.get_by_label("Ids to watch").fill("\n".join(users))
-        if whom != "Nobody":
+        if whom == "Everyone":
             part.get_by_label("Only how many").set_checked(counted)
         part.get_by_role("button", name="Watch", exact=True).click()
 
@@ -149,7 +157,21 @@ class PresencePage:
         """Press a button of a user's nth connection."""
         self.connections(user_id).nth(nth).get_by_role("button", name=re.compile(f"^{button} ")).click()
 
-    # The page as displayed.
+    # The page as displayed: the demonstration.
+
+    def person(self, name: str) -> Locator:
+        """Return the card of a person of the demonstration."""
+        return self.page.locator("#people").get_by_role("article", name=name, exact=True)
+
+    def sees(self, viewer: str, name: str) -> Locator:
+        """Return the row of a person on another person's device."""
+        return self.person(viewer).get_by_role("listitem").filter(has=self.page.get_by_text(name, exact=True))
+
+    def story(self) -> Locator:
+        """Return the line that says what just happened."""
+        return self.page.locator("#story")
+
+    # The page as displayed: the folded parts.
 
     def card(self, user_id: str) -> Locator:
         """Return the card of a user."""

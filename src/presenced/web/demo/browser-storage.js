@@ -10,7 +10,8 @@
  */
 export function saveForTab(key, texts) {
   try {
-    sessionStorage.setItem(key, JSON.stringify(texts));
+    if (texts.length) sessionStorage.setItem(key, JSON.stringify(texts));
+    else sessionStorage.removeItem(key);
   } catch {
     // Storage is full or blocked. The page works without it.
   }

@@ -42,7 +42,7 @@ export class ConnectForm {
   constructor(hooks) {
     this.#hooks = hooks;
     const wanted = loadPreference(PROTOCOL_KEY);
-    for (const radio of this.#radios) radio.checked = radio.value === (HINTS.has(wanted) ? wanted : "classic");
+    for (const radio of this.#radios) radio.checked = radio.value === (HINTS.has(wanted) ? wanted : "v1");
     const device = loadPreference(DEVICE_KEY);
     if ([...this.#device.options].some(({ value }) => device && value === device)) this.#device.value = device;
     this.#form.addEventListener("change", ({ target }) => {
@@ -99,7 +99,7 @@ export class ConnectForm {
   }
 
   get #protocol() {
-    return this.#radios.find(({ checked }) => checked)?.value ?? "classic";
+    return this.#radios.find(({ checked }) => checked)?.value ?? "v1";
   }
 
   get #radios() {

@@ -13,6 +13,7 @@ const SIGNS = new Map([
   ["in", { sign: "←", word: "received" }],
   ["out", { sign: "→", word: "sent" }],
   ["end", { sign: "×", word: "ended" }],
+  ["state", { sign: "·", word: "state" }],
 ]);
 
 export class MessageLog {
@@ -61,6 +62,16 @@ export class MessageLog {
     this.#fresh.push(entry);
     if (this.#fresh.length > MAX_ENTRIES) this.#fresh.shift();
   }
+
+  /**
+   * Add an entry of a connection: the hook `logged`.
+   *
+   * @param {import("./connection.js").Connection} connection
+   * @param {Direction} direction
+   * @param {string} text
+   * @param {import("./v1-descriptions.js").Phrase} [phrase]
+   */
+  addOf = (connection, direction, text, phrase) => this.add(connection.labelPhrase, direction, text, phrase);
 
   /** Display new entries. Call it once per frame, however many there are. */
   show() {

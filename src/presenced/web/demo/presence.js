@@ -13,7 +13,7 @@
 /**
  * @typedef {import("./protocol.js").Message} Message
  * @typedef {import("./stats-poller.js").Stats} Stats
- * @typedef {import("./v1-protocol.js").UserPresence} UserPresence
+ * @typedef {import("./client.js").Presence} UserPresence
  *
  * @typedef {object} Span Time online, in epoch milliseconds by this page's clock.
  * @property {number} from
@@ -26,7 +26,6 @@
  * @property {number} updatedAt Time of the last update, by this page's clock.
  * @property {readonly Span[]} spans Oldest first, at most `MAX_SPANS`.
  * @property {UserPresence | null} details Presence from presenced.v1; null if no connection watches everyone.
- * @property {string} epoch Id of the server's start to which `details` belongs.
  *
  * @typedef {ReadonlyMap<string, User>} Presence The users changed last come last. It is a Map, because `__proto__` is
  *   a valid user id.
@@ -99,42 +98,23 @@ export function applyStats(presence, stats, requestedAt, now) {
 }
 
 /**
- * Apply users received by a connection that watches everyone.
+ * Apply what a connection that watches everyone knows: users who are not in `everyone` are offline.
  *
  * @param {Presence} presence
- * @param {readonly UserPresence[]} updates
- * @param {string} epoch Id of the server's start.
+ * @param {ReadonlyMap<string, UserPresence>} everyone
  * @param {number} now
  * @returns {Presence}
  */
-export function applyUsers(presence, updates, epoch, now) {
+export function applyEveryone(presence, everyone, now) {
   let result = presence;
-  for (const user of updates.slice(0, MAX_USERS)) {
-    const known = result.get(user.userId);
-    const online = user.status !== "offline";
-    if (known?.details && known.epoch === epoch && user.version <= known.details.version) continue;
-    if ((known?.online ?? false) === online) {
-      if (!known) continue; // an offline user who is not in the list
-      result = new Map(result).set(user.userId, { ...known, details: user, epoch, since: user.since || known.since });
-    } else if (!known || user.since >= known.since || known.since - user.since >= LATE_MS) {
-      result = changed(result, user.userId, online, user.since || now, now, now, user, epoch);
-    }
+  for (const [userId, details] of [...everyone].slice(0, MAX_USERS)) {
+    const known = result.get(userId);
+    if (known?.online && known.details === details) continue;
+    if (known?.online) result = new Map(result).set(userId, { ...known, details, since: details.since || known.since });
+    else result = changed(result, userId, true, details.since || now, now, now, details);
   }
-  return result;
-}
-
-/**
- * Apply a complete list of users: all others are offline.
- *
- * @param {Presence} presence
- * @param {ReadonlyMap<string, UserPresence>} users
- * @param {number} now
- * @returns {Presence}
- */
-export function keepOnly(presence, users, now) {
-  let result = presence;
   for (const { userId, online } of presence.values()) {
-    if (online && !users.has(userId)) result = changed(result, userId, false, now, now, now);
+    if (online && !everyone.has(userId)) result = changed(result, userId, false, now, now, now);
   }
   return result;
 }
@@ -180,17 +160,16 @@ export function onlineCount(presence) {
  * @param {number} now
  * @param {number} spanEdge
  * @param {UserPresence | null} [details]
- * @param {string} [epoch]
  * @returns {Presence}
  */
-function changed(presence, userId, online, since, now, spanEdge, details = null, epoch = "") {
+function changed(presence, userId, online, since, now, spanEdge, details = null) {
   const spans = [...(presence.get(userId)?.spans ?? [])];
   const last = spans.at(-1);
   if (online) spans.push({ from: spanEdge, to: null });
   else if (last?.to === null) spans[spans.length - 1] = { from: last.from, to: spanEdge };
   const result = new Map(presence);
   result.delete(userId);
-  result.set(userId, { userId, online, since, updatedAt: now, spans: spans.slice(-MAX_SPANS), details, epoch });
+  result.set(userId, { userId, online, since, updatedAt: now, spans: spans.slice(-MAX_SPANS), details });
   if (result.size > MAX_USERS) {
     const all = [...result.values()];
     result.delete((all.find((user) => !user.online) ?? all[0])?.userId ?? userId);

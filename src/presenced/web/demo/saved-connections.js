@@ -29,17 +29,17 @@ export function restoreConnections() {
 /**
  * Save the connections to restore.
  *
- * Session ids are saved only when the page is left. Otherwise a duplicated tab would take over the sessions.
+ * Sessions are saved only when the page is left. Otherwise a duplicated tab would take over the sessions.
  *
  * @param {readonly Connection[]} connections
  * @param {readonly SavedConnection[]} waiting Saved connections that have not been opened yet.
- * @param {boolean} withSessions Whether to add the session ids to the saved states.
+ * @param {boolean} withSessions Whether to add the sessions to the saved states.
  */
 export function saveConnections(connections, waiting, withSessions) {
   /** @type {SavedConnection[]} */
   const wanted = connections
     .filter((connection) => connection.shouldRestore)
-    .map(({ userId, v1 }) => ({ userId, desired: v1 && { ...v1.desired, session: v1.sessionId } }));
+    .map(({ userId, v1 }) => ({ userId, desired: v1 && v1.saved }));
   const all = [...wanted, ...waiting];
   if (!withSessions) saveForTab(USERS_KEY, all.map(({ userId }) => userId));
   saveForTab(

@@ -4,7 +4,8 @@
 
 import { byId, make, setText } from "./dom.js";
 import { KEEP_SESSION, webSocketAddress } from "./protocol.js";
-import { SUBPROTOCOL } from "./v1-protocol.js";
+
+const SUBPROTOCOL = "presenced.v1";
 
 /**
  * @typedef {{ name: string, text: string }} Snippet
@@ -12,6 +13,7 @@ import { SUBPROTOCOL } from "./v1-protocol.js";
  * @typedef {object} Target How a program connects.
  * @property {string} url
  * @property {boolean} isV1
+ * @property {boolean} needsToken
  * @property {readonly string[]} protocols Subprotocols to offer; empty for the classic protocol without a token.
  */
 
@@ -31,7 +33,7 @@ function snippets(isV1, needsToken) {
   const protocols = isV1 ? [SUBPROTOCOL] : needsToken ? ["presenced.classic"] : [];
   if (needsToken) protocols.push("presenced.token.TOKEN");
   /** @type {Target} */
-  const target = { url, isV1, protocols };
+  const target = { url, isV1, needsToken, protocols };
   return [
     { name: "Browser", text: browser(target) },
     { name: "Node", text: node(target) },
@@ -44,6 +46,32 @@ function snippets(isV1, needsToken) {
  * @param {Target} target
  */
 function browser(target) {
+  return target.isV1 ? browserWithLibrary(target) : browserClassic(target);
+}
+
+/**
+ * @param {Target} target
+ */
+function browserWithLibrary({ needsToken }) {
+  const who = needsToken ? 'token: () => "TOKEN", // fetch it from your own server' : "userId: 123,";
+  return `// In any page; nothing to install
+import { createPresence } from "${location.origin}/client.js";
+
+const presence = createPresence({
+  url: "${location.origin}",
+  ${who}
+});
+presence.everyone.subscribe(() => {
+  for (const { userId, status } of presence.everyone.get().values()) console.log(userId, status);
+});
+presence.connect();
+`;
+}
+
+/**
+ * @param {Target} target
+ */
+function browserClassic(target) {
   return `// In any page; nothing to install
 let socket;
 function connect() {
@@ -139,7 +167,7 @@ curl -s ${key}${location.origin}/metrics
 }
 
 export class Snippets {
-  #all = snippets(false, false);
+  #all = snippets(true, false);
   /** @type {HTMLButtonElement[]} */
   #tabs = [];
   #panel = byId("panel", HTMLDivElement);

@@ -9,10 +9,10 @@
   /** @type {WebSocket | null} */
   let socket = null;
 
-  /** @param {import("./connection.js").WorkerEvent} event */
+  /** @param {import("./network.js").WorkerEvent} event */
   const report = (event) => self.postMessage(event);
 
-  self.addEventListener("message", (/** @type {MessageEvent<import("./connection.js").WorkerCommand>} */ event) => {
+  self.addEventListener("message", (/** @type {MessageEvent<import("./network.js").WorkerCommand>} */ event) => {
     if ("open" in event.data) {
       socket = new WebSocket(event.data.open, event.data.protocols);
       socket.addEventListener("open", () => report({ kind: "open" }));

@@ -127,9 +127,9 @@ export class UserCards {
   #makeCard(userId) {
     const element = fromTemplate("card-template");
     element.dataset.userId = userId;
-    const name = find(element, "h3 bdi");
+    const name = find(element, "h4 bdi");
     name.textContent = name.title = userId || "(empty)";
-    const title = find(element, "h3");
+    const title = find(element, "h4");
     title.id = `card-${crypto.randomUUID()}`;
     element.setAttribute("aria-labelledby", title.id);
     const add = find(element, "header button");
@@ -191,10 +191,10 @@ export class UserCards {
  * @param {boolean} online Whether others see the user online, as far as this page knows.
  */
 function statusFromOwnSessions(connections, online) {
-  const open = connections.find(({ v1, state }) => state === "open" && v1?.view.self);
-  const self = (open ?? connections.find(({ v1 }) => v1?.view.self))?.v1?.view.self;
-  if (!self || (!open && !online)) return online ? "online" : "offline";
-  return self.status === "invisible" ? "offline" : self.status;
+  const open = connections.find(({ v1, state }) => state === "open" && v1?.own);
+  const own = (open ?? connections.find(({ v1 }) => v1?.own))?.v1?.own;
+  if (!own || (!open && !online)) return online ? "online" : "offline";
+  return own.status === "invisible" ? "offline" : own.status;
 }
 
 /**
@@ -215,24 +215,24 @@ function connectionIdPhrase({ connectionId, userId, ordinal }) {
 function makeEntry(connection) {
   const element = fromTemplate("connection-template");
   if (!connection.v1) return { element, state: null, received: null, panel: null };
-  const panel = new SessionPanel(connection, connection.v1);
+  const panel = new SessionPanel(connection.v1);
   element.dataset.protocol = "v1";
   find(element, ".actions").after(panel.element);
   return { element, state: null, received: null, panel };
 }
 
 /**
- * @param {NonNullable<Connection["v1"]>} session
+ * @param {NonNullable<Connection["v1"]>} connection
  */
-function idleSwitch(session) {
+function idleSwitch(connection) {
   const element = button("Idle", () => {
-    session.setIdle(!session.desired.idle);
-    element.setAttribute("aria-checked", String(session.desired.idle));
+    connection.setIdle(!connection.desired.idle);
+    element.setAttribute("aria-checked", String(connection.desired.idle));
   });
   element.className = "switch";
   element.setAttribute("aria-describedby", "help-idle");
   element.setAttribute("role", "switch");
-  element.setAttribute("aria-checked", String(session.desired.idle));
+  element.setAttribute("aria-checked", String(connection.desired.idle));
   return element;
 }
 

@@ -1,22 +1,44 @@
 /**
- * Descriptions of messages and changes for people, derived from the view before and after.
+ * Descriptions of messages and changes for people, derived from what was known before.
  *
  * A phrase is a list of parts. A part in an array of its own is text from a user, such as an id. The page isolates it
  * from the rest of the sentence, because its writing direction may differ.
  */
 
 import { clockTime } from "./dom.js";
-import { OFFLINE } from "./v1-protocol.js";
-import { userOf } from "./v1-view.js";
 
 /**
- * @typedef {import("./v1-protocol.js").MessageV1} MessageV1
- * @typedef {import("./v1-protocol.js").UserPresence} UserPresence
- * @typedef {import("./v1-protocol.js").Self} Self
- * @typedef {import("./v1-view.js").View} View
- *
  * @typedef {readonly (string | readonly [string])[]} Phrase
+ *
+ * @typedef {object} Person Presence of a user, as the library or the server reports it. Missing fields are empty.
+ * @property {string | number} userId
+ * @property {string} status
+ * @property {number} [version]
+ * @property {string} [text]
+ * @property {string} [emoji]
+ * @property {number} [until]
+ * @property {readonly string[]} [devices]
+ * @property {unknown} [display]
+ * @property {string} [cause]
+ *
+ * @typedef {object} Before What was known before a message.
+ * @property {(userId: string) => Person} user
+ * @property {(room: string, userId: string) => boolean} hasMember
+ * @property {string} sessionId
+ *
+ * @typedef {object} Known
+ * @property {ReadonlyMap<string, Person>} users
+ * @property {ReadonlyMap<string, ReadonlySet<string>>} rooms Ids of the members, by room.
+ *
+ * @typedef {Record<string, any>} Message A message of presenced.v1. The server has made it, so its fields are as
+ *   specified.
  */
+
+/** Status of users who are not there. */
+export const OFFLINE = "offline";
+
+/** Status of users of whom the library knows nothing. */
+const UNKNOWN = "unknown";
 
 /** Maximum number of changes in the description of one message; the others are counted. */
 const MAX_LISTED = 8;
@@ -24,8 +46,8 @@ const MAX_LISTED = 8;
 /**
  * Describe a message. Return an empty phrase for messages that mean nothing to people.
  *
- * @param {View} before
- * @param {MessageV1} message
+ * @param {Before} before
+ * @param {Message} message
  * @returns {Phrase}
  */
 export function describeMessage(before, message) {
@@ -33,7 +55,7 @@ export function describeMessage(before, message) {
     case "PRESENCE_SNAPSHOT":
       return [`${count(message.users.length, "user")}${pageOf(message)}`];
     case "PRESENCE_CHANGES":
-      return joinPhrases(message.users.filter((user) => isNewer(before, user)).map((user) => describeUserChange(before, user)));
+      return joinPhrases(message.users.map((/** @type {Person} */ user) => describeUpdate(before, user)));
     case "PRESENCE_COUNT":
       return message.watch === "room"
         ? [[message.room], `: ${message.online} online`]
@@ -43,7 +65,7 @@ export function describeMessage(before, message) {
     case "ROOM_CHANGES":
       return [[message.room], ": ", ...joinPhrases(describeRoomChanges(before, message)), ` · ${count(message.count, "member")}`];
     case "SELF":
-      return ["own status: ", ...describeSelf(message.self), ...(message.self.cause ? [` (${message.self.cause})`] : [])];
+      return ["own status: ", ...describeSelf(message), ...(message.cause ? [` (${message.cause})`] : [])];
     case "CONNECTION_ESTABLISHED":
       if (message.resumed) return ["resumed"];
       return [message.sessionId === before.sessionId ? "the same session" : "a new session"];
@@ -57,24 +79,24 @@ export function describeMessage(before, message) {
 }
 
 /**
- * Describe the differences between two views, each user and each member once.
+ * Describe the differences between what was known and what is known now, each user and each member once.
  *
- * @param {View} before
- * @param {View} after
+ * @param {Known} before
+ * @param {Known} after
  * @returns {Phrase[]}
  */
 export function describeDifferences(before, after) {
-  const ids = new Set([...before.users.keys(), ...after.users.keys()]);
   /** @type {Phrase[]} */
   const turns = [];
-  for (const userId of ids) {
-    const phrase = describeUserChange(before, userOf(after, userId));
+  for (const userId of new Set([...before.users.keys(), ...after.users.keys()])) {
+    const gone = { userId, status: OFFLINE };
+    const phrase = describeChange(before.users.get(userId) ?? gone, after.users.get(userId) ?? gone);
     if (phrase.length) turns.push(phrase);
   }
   for (const name of new Set([...before.rooms.keys(), ...after.rooms.keys()])) {
-    const [then, now] = [before.rooms.get(name)?.members, after.rooms.get(name)?.members];
-    for (const userId of now?.keys() ?? []) if (!then?.has(userId)) turns.push([[userId], " joined ", [name]]);
-    for (const userId of then?.keys() ?? []) if (!now?.has(userId)) turns.push([[userId], " left ", [name]]);
+    const [then, now] = [before.rooms.get(name), after.rooms.get(name)];
+    for (const userId of now ?? []) if (!then?.has(userId)) turns.push([[userId], " joined ", [name]]);
+    for (const userId of then ?? []) if (!now?.has(userId)) turns.push([[userId], " left ", [name]]);
   }
   return turns;
 }
@@ -94,7 +116,7 @@ export function joinPhrases(all) {
 /**
  * Describe the custom part of a status: `🍕 lunch until 13:00:00`.
  *
- * @param {{ text: string, emoji: string, until: number }} custom
+ * @param {{ text?: string, emoji?: string, until?: number }} custom
  * @returns {Phrase}
  */
 export function describeCustom({ text, emoji, until }) {
@@ -109,7 +131,7 @@ export function describeCustom({ text, emoji, until }) {
 /**
  * Describe a user's own status and its source.
  *
- * @param {Self} self
+ * @param {Message} self SELF, or what the page has of it.
  * @returns {Phrase}
  */
 export function describeSelf(self) {
@@ -120,7 +142,7 @@ export function describeSelf(self) {
 /**
  * Describe the source of the status: a backend's claim, the user's choice, or detection.
  *
- * @param {Self} self
+ * @param {Message} self
  */
 function describeSource({ claimed, chosen }) {
   if (claimed) return chosen === "auto" ? ", claimed by a backend" : `, claimed by a backend over your choice of ${chosen}`;
@@ -137,53 +159,66 @@ export function plainText(phrase) {
 }
 
 /**
- * Return whether the version is newer than the known one.
+ * Describe how a user's presence differs from what is known. Return an empty phrase if it does not.
  *
- * @param {View} before
- * @param {UserPresence} seen
+ * @param {Before} before
+ * @param {Person} seen
+ * @returns {Phrase}
  */
-function isNewer(before, seen) {
-  return seen.version > userOf(before, seen.userId).version;
+function describeUpdate(before, seen) {
+  const known = before.user(String(seen.userId));
+  return known.status !== UNKNOWN && (seen.version ?? 0) <= (known.version ?? 0) ? [] : describeChange(known, seen);
 }
 
 /**
- * Describe how a user's presence differs from before. Return an empty phrase if it does not.
- *
- * @param {View} before
- * @param {UserPresence} seen
+ * @param {Person} was
+ * @param {Person} seen
  * @returns {Phrase}
  */
-function describeUserChange(before, seen) {
-  const was = userOf(before, seen.userId);
+function describeChange(was, seen) {
+  const wasStatus = was.status === UNKNOWN ? OFFLINE : was.status;
   /** @type {Phrase[]} */
   const turns = [];
-  if (was.status !== seen.status) turns.push([`${was.status} → ${seen.status}`]);
-  if (was.text !== seen.text || was.emoji !== seen.emoji || was.until !== seen.until) {
+  if (wasStatus !== seen.status) turns.push([`${wasStatus} → ${seen.status}`]);
+  const differs = /** @type {const} */ (["text", "emoji", "until"]).some((name) => (was[name] ?? "") !== (seen[name] ?? "") && (was[name] || seen[name]));
+  if (differs) {
     const custom = describeCustom(seen);
     if (custom.length) turns.push(custom);
     else if (seen.status !== OFFLINE) turns.push(["no text"]);
   }
-  if (was.name !== seen.name && seen.name) turns.push(["is called ", [seen.name]]);
-  const isThere = was.status !== OFFLINE && seen.status !== OFFLINE;
-  if (isThere && String(was.devices) !== String(seen.devices)) {
-    turns.push(["on ", [seen.devices.join(", ") || "an unknown device"]]);
+  const name = nameOf(seen);
+  if (name && nameOf(was) !== name) turns.push(["is called ", [name]]);
+  const isThere = wasStatus !== OFFLINE && seen.status !== OFFLINE;
+  if (isThere && String(was.devices ?? []) !== String(seen.devices ?? [])) {
+    turns.push(["on ", [seen.devices?.join(", ") || "an unknown device"]]);
   }
   if (!turns.length) return [];
   const all = turns.flatMap((phrase, i) => (i ? [", ", ...phrase] : phrase));
-  return [[seen.userId], " ", ...all, ...(seen.cause ? [` (${seen.cause})`] : [])];
+  return [[String(seen.userId)], " ", ...all, ...(seen.cause ? [` (${seen.cause})`] : [])];
 }
 
 /**
- * @param {View} before
- * @param {import("./v1-protocol.js").RoomChanges} message
+ * Return the display name from the user's token, or an empty string.
+ *
+ * @param {Pick<Person, "display">} user
+ */
+export function nameOf({ display }) {
+  const name = typeof display === "object" && display !== null && "name" in display ? display.name : "";
+  return typeof name === "string" ? name : "";
+}
+
+/**
+ * @param {Before} before
+ * @param {Message} message
  * @returns {Phrase[]}
  */
-function describeRoomChanges(before, message) {
-  const known = before.rooms.get(message.room)?.members;
-  const came = message.members.map(({ userId, data }) =>
-    known?.has(userId) ? [[userId], " data ", [data || "none"]] : [[userId], " joined"],
+function describeRoomChanges(before, { room, members = [], left = [] }) {
+  const came = members.map((/** @type {{ userId: string | number, data?: unknown }} */ { userId, data }) =>
+    before.hasMember(room, String(userId))
+      ? [[String(userId)], " data ", [data === undefined ? "none" : JSON.stringify(data)]]
+      : [[String(userId)], " joined"],
   );
-  return /** @type {Phrase[]} */ ([...came, ...message.left.map((userId) => [[userId], " left"])]);
+  return [...came, ...left.map((/** @type {string | number} */ userId) => [[String(userId)], " left"])];
 }
 
 /**
@@ -197,7 +232,7 @@ export function count(n, what) {
 }
 
 /**
- * @param {{ page: number, pages: number }} message
+ * @param {Message} message
  */
 function pageOf({ page, pages }) {
   return pages > 1 ? `, page ${page} of ${pages}` : "";

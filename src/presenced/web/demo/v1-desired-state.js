@@ -1,6 +1,4 @@
-/**
- * The desired state of a presenced.v1 connection, which outlives its sessions, and the requests that establish it.
- */
+/** What a connection of presenced.v1 is for. It outlives a reload of the page. */
 
 /**
  * @typedef {object} DesiredWatch
@@ -18,19 +16,8 @@
  * @property {boolean} idle
  * @property {DesiredWatch} watch
  * @property {readonly DesiredRoom[]} rooms
- * @property {string} session Id of the session before a reload of the page, which can be resumed.
- *
- * @typedef {Record<string, unknown> & { type: string }} Request
+ * @property {string} session What the client saved before a reload of the page, to resume its session.
  */
-
-/** Maximum number of rooms of one connection. The server's limit may be lower. */
-export const MAX_ROOMS = 100;
-
-/** @type {DesiredWatch} */
-export const WATCH_EVERYONE = { target: "everyone", users: [], countOnly: false };
-
-/** @type {DesiredWatch} */
-export const WATCH_NOBODY = { target: "nobody", users: [], countOnly: false };
 
 /**
  * Return the state of a new connection: it watches everyone.
@@ -39,7 +26,8 @@ export const WATCH_NOBODY = { target: "nobody", users: [], countOnly: false };
  * @returns {DesiredState}
  */
 export function defaultDesiredState(device) {
-  return { device, idle: false, watch: WATCH_EVERYONE, rooms: [], session: "" };
+  const watch = { target: /** @type {const} */ ("everyone"), users: [], countOnly: false };
+  return { device, idle: false, watch, rooms: [], session: "" };
 }
 
 /**
@@ -60,56 +48,6 @@ export function parseDesiredState(json) {
 }
 
 /**
- * Return the requests that change one subscription into another.
- *
- * @param {DesiredWatch} from
- * @param {DesiredWatch} to
- * @returns {Request[]}
- */
-export function watchRequests(from, to) {
-  /** @type {Request[]} */
-  const requests = [];
-  const stays = from.target === to.target && from.countOnly === to.countOnly;
-  if (stays && to.target !== "users") return [];
-  // The server sends a count only after a request, so a changed list with `countOnly` is requested as a whole.
-  const byName = stays && !to.countOnly;
-  const [before, after] = [new Set(targetUsers(from)), new Set(targetUsers(to))];
-  const gone = byName ? [...before].filter((id) => !after.has(id)) : [...before];
-  const come = byName ? [...after].filter((id) => !before.has(id)) : [...after];
-  if (from.target === "everyone") requests.push({ type: "UNWATCH", everyone: true });
-  else if (gone.length) requests.push({ type: "UNWATCH", users: gone });
-  const mode = to.countOnly ? { mode: "count" } : {};
-  if (to.target === "everyone") requests.push({ type: "WATCH", everyone: true, ...mode });
-  else if (come.length) requests.push({ type: "WATCH", users: come, ...mode });
-  return requests;
-}
-
-/**
- * Return the request that joins or watches a room.
- *
- * @param {DesiredRoom} room
- * @returns {Request}
- */
-export function roomRequest({ name, joined, data }) {
-  if (!joined) return { type: "WATCH", rooms: [name] };
-  return { type: "JOIN", room: name, ...(data ? { data: JSON.parse(data) } : {}) };
-}
-
-/**
- * Return the requests of a new session, in addition to its URL.
- *
- * @param {DesiredState} desired
- * @param {DesiredWatch} watch The subscription that the URL requests.
- * @returns {Request[]}
- */
-export function allRequests(desired, watch) {
-  return [
-    ...watchRequests(watch, desired.watch),
-    ...desired.rooms.map(roomRequest),
-  ];
-}
-
-/**
  * Convert typed data to JSON. Text that is not JSON becomes a JSON string.
  *
  * @param {string} typed
@@ -122,11 +60,4 @@ export function parseData(typed) {
   } catch {
     return JSON.stringify(text);
   }
-}
-
-/**
- * @param {DesiredWatch} room
- */
-function targetUsers(room) {
-  return room.target === "users" ? room.users : [];
 }

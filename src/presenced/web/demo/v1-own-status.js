@@ -7,8 +7,8 @@ import { describeSelf } from "./v1-descriptions.js";
 
 /**
  * @typedef {import("./connection.js").Connection} Connection
- * @typedef {import("./v1-protocol.js").Self} Self
- * @typedef {import("./v1-session.js").V1Session} V1Session
+ * @typedef {import("./v1-connection.js").V1Connection} V1Connection
+ * @typedef {import("./v1-connection.js").Own} Own
  *
  * @typedef {object} Fields
  * @property {RadioNodeList} status
@@ -22,10 +22,10 @@ export class OwnStatus {
   element = fromTemplate("own-template");
   #form = find(this.element, "form");
   #toggle = find(this.element, ".own-open");
-  /** @type {V1Session | null} */
-  #session = null;
-  /** @type {Self | null} */
-  #self = null;
+  /** The connection that sends the choice; null if none is open. @type {V1Connection | null} */
+  #connection = null;
+  /** @type {Own | null} */
+  #own = null;
 
   /**
    * @param {string} userId
@@ -49,18 +49,18 @@ export class OwnStatus {
    * @param {string} others Status that others see.
    */
   show(connections, others) {
-    const sessions = connections.flatMap(({ v1 }) => v1 ?? []);
-    this.#session = connections.find(({ v1, state }) => v1 && state === "open")?.v1 ?? null;
-    const self = (this.#session ?? sessions.find(({ view }) => view.self))?.view.self ?? null;
-    this.element.hidden = !self;
-    if (!self) return;
-    this.#self = self;
-    this.element.dataset.status = self.status;
-    setPhrase(find(this.element, ".own-truth"), describeSelf(self));
-    const differs = others !== self.status;
+    const all = connections.flatMap(({ v1 }) => v1 ?? []);
+    this.#connection = all.find(({ state }) => state === "open") ?? null;
+    const own = (this.#connection ?? all.find((each) => each.own))?.own ?? null;
+    this.element.hidden = !own;
+    if (!own) return;
+    this.#own = own;
+    this.element.dataset.status = own.status;
+    setPhrase(find(this.element, ".own-truth"), describeSelf(own));
+    const differs = others !== own.status;
     setText(find(this.element, ".own-others"), differs ? `Others see: ${others}.` : "Others see the same.");
     this.element.classList.toggle("differs", differs);
-    if (this.#session) this.#toggle.removeAttribute("aria-disabled");
+    if (this.#connection) this.#toggle.removeAttribute("aria-disabled");
     else this.#toggle.setAttribute("aria-disabled", "true");
   }
 
@@ -68,7 +68,7 @@ export class OwnStatus {
    * @param {boolean} isOpen
    */
   #open(isOpen) {
-    if (isOpen && !this.#session) return;
+    if (isOpen && !this.#connection) return;
     const { status, text, emoji, amount } = this.#fields;
     this.#form.hidden = !isOpen;
     this.#toggle.setAttribute("aria-expanded", String(isOpen));
@@ -76,21 +76,22 @@ export class OwnStatus {
       this.#toggle.focus();
       return;
     }
-    status.value = this.#self?.chosen || "auto";
-    text.value = this.#self?.choice.text ?? "";
-    text.maxLength = this.#session?.maxTextLength || 140;
-    emoji.value = this.#self?.choice.emoji ?? "";
+    status.value = this.#own?.chosen || "auto";
+    text.value = this.#own?.choice.text ?? "";
+    text.maxLength = this.#connection?.client.wire.limits.maxTextLength || 140;
+    emoji.value = this.#own?.choice.emoji ?? "";
     amount.value = "";
     find(this.#form, ":checked").focus();
   }
 
   #choose() {
     const { status, text, emoji, amount, unit } = this.#fields;
-    this.#session?.setStatus({
-      status: status.value || "auto",
+    const expiresIn = Number(amount.value) * Number(unit.value);
+    this.#connection?.setStatus({
+      status: /** @type {import("./client.js").Choice["status"]} */ (status.value || "auto"),
       text: text.value.trim(),
       emoji: emoji.value.trim(),
-      expiresIn: Number(amount.value) * Number(unit.value),
+      ...(expiresIn ? { expiresIn } : {}),
     });
     this.#open(false);
   }

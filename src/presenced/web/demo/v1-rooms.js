@@ -4,13 +4,11 @@
 
 import { find, fromTemplate, setText, setPhrase } from "./dom.js";
 import { showUsers } from "./user-list.js";
-import { userOf } from "./v1-view.js";
 import { parseData } from "./v1-desired-state.js";
 import { count } from "./v1-descriptions.js";
 
 /**
- * @typedef {import("./connection.js").Connection} Connection
- * @typedef {import("./v1-session.js").V1Session} V1Session
+ * @typedef {import("./v1-connection.js").V1Connection} V1Connection
  * @typedef {import("./v1-desired-state.js").DesiredRoom} DesiredRoom
  *
  * @typedef {object} Section
@@ -28,7 +26,6 @@ const MODES = new Map([
 export class RoomList {
   #root;
   #connection;
-  #session;
   #label;
   #list;
   /** @type {Map<string, Section>} */
@@ -36,14 +33,12 @@ export class RoomList {
 
   /**
    * @param {HTMLElement} root
-   * @param {Connection} connection
-   * @param {V1Session} session The connection's session.
+   * @param {V1Connection} connection
    */
-  constructor(root, connection, session) {
+  constructor(root, connection) {
     const { label } = connection;
     this.#root = root;
     this.#connection = connection;
-    this.#session = session;
     this.#label = label;
     this.#list = find(root, ".room-list");
     const form = find(root, "form");
@@ -57,7 +52,7 @@ export class RoomList {
 
   /** Update the page. */
   show() {
-    const { desired, view } = this.#session;
+    const { desired } = this.#connection;
     const names = new Set(desired.rooms.map(({ name }) => name));
     for (const [name, { element }] of this.#sections) {
       if (names.has(name)) continue;
@@ -74,7 +69,7 @@ export class RoomList {
     const said = desired.rooms.flatMap(({ name }, i) => [
       ...(i ? [", "] : []),
       /** @type {[string]} */ ([name]),
-      ` ${view.rooms.get(name)?.count ?? "…"}`,
+      ` ${this.#known(name)?.count ?? "…"}`,
     ]);
     setPhrase(find(this.#root, "summary"), ["Rooms: ", ...(said.length ? said : ["none"])]);
   }
@@ -86,7 +81,7 @@ export class RoomList {
   #enter(form, joined) {
     if (!(form instanceof HTMLFormElement) || !this.#isOpen || !form.reportValidity()) return;
     const fields = new FormData(form);
-    this.#session.enterRoom({ name: String(fields.get("room")), joined, data: parseData(String(fields.get("data"))) });
+    this.#connection.enterRoom({ name: String(fields.get("room")), joined, data: parseData(String(fields.get("data"))) });
     form.reset();
     find(form, "input").focus();
   }
@@ -101,10 +96,10 @@ export class RoomList {
     element.dataset.room = room.name;
     element.setAttribute("aria-label", `Room ${room.name} of ${this.#label}`);
     find(element, ".people").setAttribute("aria-label", `Members of ${room.name}, seen by ${this.#label}`);
-    setText(find(element, "h4 bdi"), room.name);
+    setText(find(element, "h5 bdi"), room.name);
     const leave = find(element, ".room-leave");
     leave.addEventListener("click", () => {
-      if (this.#isOpen) this.#session.leaveRoom(section.room);
+      if (this.#isOpen) this.#connection.leaveRoom(section.room.name);
     });
     const form = find(element, "form");
     form.setAttribute("aria-label", `Data of ${this.#label} in ${room.name}`);
@@ -112,7 +107,7 @@ export class RoomList {
       event.preventDefault();
       if (!this.#isOpen) return;
       const typed = String(new FormData(/** @type {HTMLFormElement} */ (form)).get("data"));
-      this.#session.setRoomData({ ...section.room, data: parseData(typed) });
+      this.#connection.setRoomData({ ...section.room, data: parseData(typed) });
     });
     this.#list.append(element);
     return section;
@@ -126,8 +121,7 @@ export class RoomList {
    * @param {Section} section
    */
   #fill({ element, room: desired }) {
-    const { view } = this.#session;
-    const room = view.rooms.get(desired.name);
+    const room = this.#known(desired.name);
     find(element, "form").hidden = !desired.joined;
     const leave = find(element, ".room-leave");
     setText(leave, desired.joined ? "Leave" : "Stop watching");
@@ -135,7 +129,22 @@ export class RoomList {
     const how = room && `${count(room.count, "member")} · ${room.mode}: ${MODES.get(room.mode) ?? "?"}`;
     setText(find(element, ".room-line"), how ?? "Waiting for the server.");
     element.dataset.mode = room?.mode ?? "";
-    const members = [...(room?.members.keys() ?? [])].map((userId) => userOf(view, userId));
-    showUsers(find(element, ".people"), members, (userId) => room?.members.get(userId)?.data ?? "");
+    const members = [...(room?.members.keys() ?? [])].map((userId) => this.#connection.client.user(userId).get());
+    showUsers(find(element, ".people"), members, {
+      note(userId) {
+        const data = room?.members.get(userId)?.data;
+        return data === undefined ? "" : JSON.stringify(data);
+      },
+    });
+  }
+
+  /**
+   * Return a room, or null until the server has answered.
+   *
+   * @param {string} name
+   */
+  #known(name) {
+    const room = this.#connection.room(name);
+    return room.known ? room : null;
   }
 }

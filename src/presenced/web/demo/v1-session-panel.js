@@ -5,14 +5,11 @@
 import { find, fromTemplate, make, setText, setPhrase } from "./dom.js";
 import { showUsers } from "./user-list.js";
 import { RoomList } from "./v1-rooms.js";
-import { OFFLINE } from "./v1-protocol.js";
-import { subscribedUsers } from "./v1-view.js";
 import { count } from "./v1-descriptions.js";
 
 /**
- * @typedef {import("./connection.js").Connection} Connection
- * @typedef {import("./v1-session.js").Reconnect} Reconnect
- * @typedef {import("./v1-session.js").V1Session} V1Session
+ * @typedef {import("./v1-connection.js").V1Connection} V1Connection
+ * @typedef {import("./v1-connection.js").Reconnect} Reconnect
  * @typedef {import("./v1-desired-state.js").DesiredWatch} DesiredWatch
  */
 
@@ -24,8 +21,8 @@ const TARGETS = new Map([
 
 const RECONNECTS = new Map([
   ["resumed", "Resumed."],
-  ["snapshot", "Same session, with a new snapshot."],
-  ["new", "The session could not be resumed. A new one received a snapshot."],
+  ["resynced", "Same session, with a new snapshot."],
+  ["new-session", "The session could not be resumed. A new one received a snapshot."],
 ]);
 
 /** Maximum number of missed changes in the list; the others are counted. */
@@ -34,21 +31,20 @@ const MAX_MISSED = 8;
 export class SessionPanel {
   element = fromTemplate("session-template");
   #connection;
-  #session;
   #rooms;
   #watching = find(this.element, ".watching");
   #form = /** @type {HTMLFormElement} */ (find(this.#watching, "form"));
-  /** Values that are displayed now. @type {unknown[]} */
-  #shown = [];
+  /** Version of the connection that is displayed now. */
+  #shown = -1;
+  /** The subscription in the form. @type {DesiredWatch | null} */
+  #inForm = null;
 
   /**
-   * @param {Connection} connection
-   * @param {V1Session} session
+   * @param {V1Connection} connection
    */
-  constructor(connection, session) {
+  constructor(connection) {
     this.#connection = connection;
-    this.#session = session;
-    this.#rooms = new RoomList(find(this.element, ".rooms"), connection, session);
+    this.#rooms = new RoomList(find(this.element, ".rooms"), connection);
     this.#form.setAttribute("aria-label", `Users watched by ${connection.label}`);
     find(this.#watching, ".people").setAttribute("aria-label", `Seen by ${connection.label}`);
     this.#form.addEventListener("submit", (event) => {
@@ -61,12 +57,10 @@ export class SessionPanel {
 
   /** Update the page. */
   show() {
-    const { state } = this.#connection;
-    const { view, desired, reconnect, refusal, roundTripMs } = this.#session;
-    const now = [state, view, desired, reconnect, refusal, roundTripMs];
-    if (now.every((value, i) => value === this.#shown[i])) return;
-    if (desired.watch !== /** @type {typeof desired | undefined} */ (this.#shown[2])?.watch) this.#reset();
-    this.#shown = now;
+    const { state, version, desired, reconnected, refusal } = this.#connection;
+    if (version === this.#shown) return;
+    this.#shown = version;
+    if (desired.watch !== this.#inForm) this.#reset();
     const isOpen = state === "open";
     this.#rooms.show();
     for (const field of this.element.querySelectorAll("button")) {
@@ -74,21 +68,23 @@ export class SessionPanel {
       else field.setAttribute("aria-disabled", "true");
     }
     this.#showSession();
-    this.#showReconnect(reconnect);
+    this.#showReconnect(reconnected);
     setPhrase(find(this.element, ".refusal"), refusal ? ["Refused: ", [refusal]] : []);
     find(this.element, ".refusal").hidden = !refusal;
     this.#showWatching();
   }
 
   #showSession() {
-    const { view, desired, roundTripMs, resumeWindowS } = this.#session;
-    const { state } = this.#connection;
+    const { state, desired, sessionId, resumeWindowS, client, isStale } = this.#connection;
+    const { position, knownUsers } = client.explain();
+    const { latency } = client.connection.get();
     const parts = [];
     if (desired.device) parts.push(desired.device);
-    if (view.sessionId) parts.push(`session ${view.sessionId.slice(0, 6)}…`);
-    if (view.position) parts.push(`position ${view.position.split("-")[1] ?? view.position}`);
-    if (state === "open" && roundTripMs) parts.push(`round trip ${Math.max(1, Math.round(roundTripMs))} ms`);
-    if (state === "dropped" && view.sessionId) parts.push(`can be resumed for ${resumeWindowS} s`);
+    if (sessionId) parts.push(`session ${sessionId.slice(0, 6)}…`);
+    if (position) parts.push(`position ${String(position).split("-")[1] ?? position}`);
+    if (state === "open") parts.push(`${count(Number(knownUsers), "known user")}${isStale ? ", may be out of date" : ""}`);
+    if (state === "open" && latency) parts.push(`round trip ${Math.max(1, Math.round(latency))} ms`);
+    if (state === "dropped" && sessionId) parts.push(`can be resumed for ${resumeWindowS} s`);
     setText(find(this.element, ".session-line"), parts.join(" · "));
   }
 
@@ -97,13 +93,13 @@ export class SessionPanel {
    */
   #showReconnect(reconnect) {
     const element = find(this.element, ".back");
-    element.hidden = !reconnect?.missed;
-    if (!reconnect?.missed) return;
-    const { how, missed } = reconnect;
-    element.dataset.how = how;
-    const nothing = how === "resumed" ? "Nothing was missed." : "";
+    element.hidden = !reconnect;
+    if (!reconnect) return;
+    const { outcome, missed } = reconnect;
+    element.dataset.how = outcome;
+    const nothing = outcome === "resumed" ? "Nothing was missed." : "";
     const said = missed.length ? `Missed: ${count(missed.length, "change")}.` : nothing;
-    setText(find(element, ".back-line"), `${RECONNECTS.get(how)} ${said}`.trim());
+    setText(find(element, ".back-line"), `${RECONNECTS.get(outcome)} ${said}`.trim());
     const items = missed.slice(0, MAX_MISSED).map((phrase) => {
       const item = make("li");
       setPhrase(item, phrase);
@@ -115,22 +111,22 @@ export class SessionPanel {
   }
 
   #showWatching() {
-    const { view, desired } = this.#session;
+    const { desired, people, onlineCount, isStale, state } = this.#connection;
     const { target, countOnly, users } = desired.watch;
-    const people = countOnly || target === "nobody" ? [] : subscribedUsers(view);
-    const online = countOnly ? view.counts.get(target) : people.filter(({ status }) => status !== OFFLINE).length;
     const named = target === "users" ? count(users.length, "user") : (TARGETS.get(target) ?? target);
-    const number = `${online ?? "…"} online`;
+    const number = `${onlineCount ?? "…"} online`;
     setText(find(this.#watching, "summary"), `Watches ${named}${target === "nobody" ? "" : `: ${number}`}`);
     const note = find(this.#watching, ".watch-count");
     note.hidden = !countOnly || target === "nobody";
     setText(note, `${number}, without names`);
-    showUsers(find(this.#watching, ".people"), people);
+    showUsers(find(this.#watching, ".people"), people, { isStale: isStale && state === "open" });
   }
 
   /** Fill the form with the desired subscription. */
   #reset() {
-    const { target, users, countOnly } = this.#session.desired.watch;
+    const { watch } = this.#connection.desired;
+    const { target, users, countOnly } = watch;
+    this.#inForm = watch;
     for (const field of this.#form.querySelectorAll("input, textarea")) {
       if (field instanceof HTMLTextAreaElement) field.value = users.join("\n");
       else if (!(field instanceof HTMLInputElement)) continue;
@@ -142,7 +138,7 @@ export class SessionPanel {
   #showFields() {
     const target = new FormData(this.#form).get("target");
     find(this.#form, ".watch-users").hidden = target !== "users";
-    find(this.#form, ".check").hidden = target === "nobody";
+    find(this.#form, ".check").hidden = target !== "everyone"; // the server counts everyone, or a room
   }
 
   #watch() {
@@ -151,8 +147,6 @@ export class SessionPanel {
     const target = /** @type {DesiredWatch["target"]} */ (fields.get("target"));
     const lines = String(fields.get("users")).split("\n").map((line) => line.trim());
     const users = target === "users" ? [...new Set(lines.filter(Boolean))] : [];
-    this.#session.watch({ target, users, countOnly: target !== "nobody" && fields.get("countOnly") !== null });
-    this.#shown = [];
-    this.show();
+    this.#connection.watch({ target, users, countOnly: target === "everyone" && fields.get("countOnly") !== null });
   }
 }
