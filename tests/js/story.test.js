@@ -141,6 +141,11 @@ test("signing out is seen at once, and a change from elsewhere is told", () => {
   expect(story.text).toBe("Ada is busy now.");
 });
 
+test("a long text is shortened", () => {
+  story.choseStatus(person("Bob"), "busy", "😀".repeat(100));
+  expect(story.text).toBe(`Bob is busy: “${"😀".repeat(40)}…”.`);
+});
+
 test("an enumeration has commas and an and", () => {
   expect([list([]), list(["A"]), list(["A", "B"]), list(["A", "B", "C"])]).toEqual(["", "A", "A and B", "A, B and C"]);
 });

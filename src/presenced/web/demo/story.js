@@ -4,7 +4,7 @@
  * The story says only what was observed: who saw a change is reported by the viewers' clients, and times are measured.
  */
 
-import { capital, count, inOrder, list, milliseconds, object, plural, possessive, seconds } from "./words.js";
+import { capital, count, inOrder, list, milliseconds, object, plural, possessive, quoted, seconds } from "./words.js";
 
 /**
  * @typedef {import("./client.js").Presence} Presence
@@ -74,7 +74,7 @@ export class Story {
    * @param {string} text
    */
   choseStatus(who, status, text) {
-    const said = text ? `: “${text}”` : "";
+    const said = text ? `: ${quoted(text)}` : "";
     if (who.condition === "cut") {
       this.#begin("wait", who, `${who.name} has no network. ${capital(possessive(who))} status is sent later.`);
     } else if (status === "invisible") {
@@ -240,5 +240,5 @@ export class Story {
  */
 function described(presence) {
   if (!presence) return "offline";
-  return presence.text ? `${presence.status} (“${presence.text}”)` : presence.status;
+  return presence.text ? `${presence.status} (${quoted(presence.text)})` : presence.status;
 }

@@ -2,6 +2,9 @@
 
 /** @typedef {{ pronoun: string }} Someone `she` or `he`. */
 
+/** Maximum number of characters of a quoted text. */
+const MAX_QUOTED = 40;
+
 const OBJECTS = new Map([["she", "her"], ["he", "him"]]);
 const POSSESSIVES = new Map([["she", "her"], ["he", "his"]]);
 
@@ -41,6 +44,16 @@ export function milliseconds(ms) {
  */
 export function plural(subjects) {
   return subjects === 1 ? "s" : "";
+}
+
+/**
+ * Return a text in quotation marks, shortened so that it does not outweigh the rest of a sentence.
+ *
+ * @param {string} text
+ */
+export function quoted(text) {
+  const characters = [...text];
+  return `“${characters.length > MAX_QUOTED ? `${characters.slice(0, MAX_QUOTED).join("")}…` : text}”`;
 }
 
 /**
