@@ -1,0 +1,243 @@
+"""Rules of a session of `presenced_client` that conversations with the node rarely reach."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from presenced_client.desired_state import DesiredRoom
+from presenced_client.self import Choice
+from presenced_client.session import Session
+
+LIMITS = {
+    "maxMessageSize": 65_536,
+    "maxWatchedUsers": 1000,
+    "maxRooms": 100,
+    "requestsPerSecond": 10,
+    "requestBurst": 50,
+}
+
+
+def established(session_id: str = "one", **fields: Any) -> dict[str, Any]:
+    message = {"type": "CONNECTION_ESTABLISHED", "sessionId": session_id, "resumed": False, "epoch": "e"}
+    message |= {"serverTime": 0, "resumeWindow": 120, "settling": 0, "limits": LIMITS}
+    return message | fields
+
+
+def record(user: str, version: int, status: str = "online", **fields: Any) -> dict[str, Any]:
+    return {"userId": user, "status": status, "since": 1, "version": version, **fields}
+
+
+def changes(*users: dict[str, Any], position: str = "p") -> dict[str, Any]:
+    return {"type": "PRESENCE_CHANGES", "position": position, "users": list(users)}
+
+
+def snapshot(*users: dict[str, Any], watch: str = "users", page: int = 1, pages: int = 1) -> dict[str, Any]:
+    return {"type": "PRESENCE_SNAPSHOT", "watch": watch, "page": page, "pages": pages, "users": list(users)}
+
+
+def session_that_watches(*users: str, everyone: bool = False, now: float = 0.0, **limits: int) -> Session:
+    """Return a session whose requests are accepted."""
+    session = Session()
+    for user in users:
+        session.desired.users.acquire(user)
+    if everyone:
+        session.desired.everyone.acquire(None)
+    session.received(established(limits=LIMITS | limits), now)
+    session.received({"type": "SELF", "status": "online", "chosen": "auto"}, now)
+    accept(session, now)
+    return session
+
+
+def accept(session: Session, now: float = 0.0) -> list[dict[str, Any]]:
+    requests = session.outgoing(now)
+    for request in requests:
+        session.received({"type": "ACK", "id": request["id"]}, now)
+    return requests
+
+
+def test_a_record_counts_only_if_its_version_is_above_the_known_one() -> None:
+    session = session_that_watches("ada")
+    session.received(snapshot(record("ada", 5, "busy")), 0)
+    for version in (4, 5):
+        assert session.received(changes(record("ada", version, "away")), 0) == []
+    assert session.user("ada").status == "busy"
+    [change] = session.received(changes(record("ada", 6, "away")), 0)
+    assert (change.previous.status, change.current.status) == ("busy", "away")
+
+
+def test_a_full_resync_resets_the_known_versions() -> None:
+    session = session_that_watches("ada")
+    session.received(snapshot(record("ada", 50, "busy")), 0)
+    session.lost(1)
+    session.received(established("another", epoch="f"), 2)
+    accept(session, 2)
+    session.received(snapshot(record("ada", 1, "away")), 2)
+    assert session.user("ada").status == "away"
+
+
+def test_pages_become_visible_with_the_last_one_and_changes_between_them_count() -> None:
+    session = session_that_watches(everyone=True)
+    assert session.received(snapshot(record("ada", 1), watch="everyone", page=1, pages=2), 0) == []
+    assert session.user("ada").status == "unknown"
+    session.received(changes(record("bob", 7)), 0)
+    session.received(snapshot(record("carl", 1), watch="everyone", page=2, pages=2), 0)
+    assert {key for key, user in session.roster.users.items() if user.online} == {"ada", "bob", "carl"}
+    assert session.user("dora").status == "offline"
+
+
+def test_an_incomplete_snapshot_of_a_lost_connection_does_not_count() -> None:
+    session = session_that_watches(everyone=True)
+    session.received(snapshot(record("ada", 1), watch="everyone", page=1, pages=2), 0)
+    session.lost(1)
+    session.received(established(), 2)
+    session.received(snapshot(record("bob", 1), watch="everyone"), 2)
+    assert session.user("ada").status == "offline"
+
+
+def test_while_the_server_settles_a_user_whom_it_does_not_know_yet_stays() -> None:
+    session = session_that_watches("ada", "bob", everyone=True)
+    session.received(snapshot(record("ada", 9), record("bob", 9), record("carl", 9), watch="everyone"), 0)
+    session.lost(1)
+    session.received(established("two", settling=15), 2)
+    accept(session, 2)
+    session.received(snapshot(record("bob", 1), watch="everyone"), 2)
+    unknown = {"userId": "ada", "status": "offline", "since": 0, "version": 1}
+    session.received(snapshot(unknown, record("bob", 1)), 2)
+    session.received(changes(), 2)
+    assert session.user("ada").online
+    assert session.user("carl").online
+    assert session.is_stale
+    assert session.next_at(2) == 17
+    gone = {change.user: change.current.status for change in session.tick(17)}
+    assert gone == {"ada": "offline", "carl": "offline"}
+    assert not session.is_stale
+
+
+def test_a_user_who_is_no_longer_watched_is_unknown_at_once_and_late_changes_are_ignored() -> None:
+    session = session_that_watches("ada")
+    session.received(snapshot(record("ada", 1)), 0)
+    session.desired.users.release("ada", 0)
+    session.tick(0)
+    [request] = session.outgoing(0)
+    assert (request["type"], request["users"]) == ("UNWATCH", ["ada"])
+    session.received(changes(record("ada", 2, "busy")), 0)
+    assert session.user("ada").status == "unknown"
+
+
+def test_a_user_who_is_read_again_while_lingering_stays_watched() -> None:
+    session = session_that_watches("ada")
+    session.desired.users.release("ada", 30)
+    session.desired.users.acquire("ada")
+    session.tick(31)
+    assert session.outgoing(31) == []
+
+
+def test_at_the_limit_those_who_have_lingered_longest_make_room() -> None:
+    session = session_that_watches("a", "b", "c", maxWatchedUsers=3)
+    for user, until in (("b", 30), ("a", 31)):
+        session.desired.users.release(user, until)
+    session.desired.users.acquire("d")
+    session.changed()
+    assert [(request["type"], request["users"]) for request in accept(session)] == [
+        ("UNWATCH", ["b"]),
+        ("WATCH", ["d"]),
+    ]
+    assert session.excess_users() == set()
+    for user in ("e", "f"):
+        session.desired.users.acquire(user)
+    assert session.excess_users() == {"f"}, "c, d and e were first"
+
+
+def test_a_long_list_is_split_below_the_bound_of_a_message() -> None:
+    users = [f"{number}" * 40 for number in range(100, 200)]
+    session = session_that_watches(*users, maxMessageSize=2000)
+    assert session.requested.users == set(users)
+    session.lost(1)
+    session.received(established("two", limits=LIMITS | {"maxMessageSize": 2000}), 2)
+    requests = session.outgoing(2)
+    assert all(len(str(request)) < 2000 for request in requests)
+    assert {user for request in requests for user in request["users"]} == set(users)
+
+
+def test_requests_are_sent_in_the_order_that_the_protocol_demands() -> None:
+    session = session_that_watches("ada")
+    session.desired.rooms["old"] = DesiredRoom(joiners=1)
+    session.desired.rooms["same"] = DesiredRoom(joiners=1, data=1)
+    session.changed()
+    accept(session)
+    del session.desired.rooms["old"]
+    session.desired.rooms["same"].data = 2
+    session.desired.rooms["new"] = DesiredRoom(joiners=1)
+    session.desired.users.release("ada", 0)
+    session.desired.users.acquire("bob")
+    session.tick(0)
+    session.changed()
+    assert [request["type"] for request in session.outgoing(0)] == ["UNWATCH", "LEAVE", "SET_MEMBER", "JOIN", "WATCH"]
+
+
+def test_the_rate_of_requests_accumulates_what_is_wanted() -> None:
+    session = session_that_watches(requestsPerSecond=2, requestBurst=5)
+    numbers = count()
+    for _ in range(20):
+        session.desired.rooms[f"room{next(numbers)}"] = DesiredRoom(joiners=1)
+    session.changed()
+    sent = {0.0: len(session.outgoing(0.0))}
+    at = session.next_at(0.0)
+    assert at is not None
+    assert len(session.outgoing(at)) == 1
+    assert sent[0.0] == 4, "four fifths of the burst"
+    for room in range(20):
+        session.desired.rooms.pop(f"room{room}")
+    session.changed()
+    later = session.outgoing(60)
+    assert {request["type"] for request in later} == {"LEAVE"}, "rooms that are not wanted any more are not joined"
+
+
+def test_a_status_is_sent_again_after_a_loss_unless_self_shows_it() -> None:
+    for text, again in (("x", False), ("", True)):
+        session = session_that_watches()
+        answer = session.set_status(Choice("busy", "x"))
+        [request] = session.outgoing(0)
+        assert request["type"] == "SET_STATUS"
+        session.lost(1)
+        session.received(established(resumed=True), 2)
+        assert session.outgoing(2) == [], "SELF decides"
+        session.received({"type": "SELF", "status": "busy", "chosen": "busy", "text": text}, 2)
+        assert bool(session.outgoing(2)) is again
+        assert answer.done is not again
+
+
+def test_a_choice_that_ends_before_it_can_be_sent_is_dropped() -> None:
+    session = session_that_watches()
+    session.lost(1)
+    answer = session.set_status(Choice("busy", ends_at=5.0))
+    session.received(established(), 9)
+    session.received({"type": "SELF", "status": "online", "chosen": "auto"}, 9)
+    assert session.outgoing(9) == []
+    assert answer.done
+
+
+def test_a_room_that_leaves_mode_counts_is_unknown_until_it_was_requested_again() -> None:
+    session = session_that_watches()
+    session.desired.rooms["hall"] = DesiredRoom(watchers=1)
+    session.changed()
+    accept(session)
+    page = {"type": "ROOM_SNAPSHOT", "room": "hall", "page": 1, "pages": 1}
+    session.received({**page, "mode": "counts", "count": 5000, "members": []}, 0)
+    assert (session.room("hall").known, session.room("hall").count) == (True, 5000)
+    session.received({"type": "ROOM_CHANGES", "room": "hall", "mode": "coalesced", "count": 1}, 0)
+    assert not session.room("hall").known
+    [request] = session.outgoing(0)
+    assert (request["type"], request["rooms"]) == ("WATCH", ["hall"])
+    member = {"userId": "ada", "joinedAt": 1, "presence": record("ada", 1)}
+    session.received({**page, "mode": "coalesced", "count": 1, "members": [member]}, 0)
+    assert list(session.room("hall").members) == ["ada"]
+    assert session.user("ada").online
+
+
+def test_unknown_messages_and_fields_are_ignored() -> None:
+    session = session_that_watches("ada")
+    assert session.received({"type": "LATER", "users": [record("ada", 1)]}, 0) == []
+    session.received(snapshot(record("ada", 1, later=True)), 0)
+    assert session.user("ada").online
