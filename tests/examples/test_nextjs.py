@@ -89,12 +89,13 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     run("node", EXAMPLE / "scripts/setup.mjs", folder=folder, PATH=path)
     environ = dict(re.findall(r"^(\w+)=(.+)$", (folder / ".env").read_text("utf-8"), re.MULTILINE))
+    run("presenced", "config", "show", folder=folder, PATH=path)  # the server accepts `presenced.toml` as it is
     settings: dict[str, Any] = tomllib.loads((folder / "presenced.toml").read_text("utf-8"))
     assert settings.pop("webhook_urls") == ["http://127.0.0.1:3000/api/webhooks/presence"]
     port = free_port()
     secrets = {
         "PRESENCED_API_KEYS": settings.pop("api_keys")[0],
-        "PRESENCED_WEBHOOK_SECRETS": settings.pop("webhook_secrets")[0],
+        "PRESENCED_WEBHOOK_SECRETS": settings.pop("webhook_secrets"),
         "PRESENCED_WEBHOOK_URLS": f"http://127.0.0.1:{port}/api/webhooks/presence",
         "PRESENCED_DATA_DIR": str(folder / "presenced-data"),
     }

@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { ConnectionBanner, Facepile, PresenceProvider } from "presenced/react";
-import { type ReactNode, Suspense } from "react";
+import type { ReactNode } from "react";
 import { presenceTicket } from "@/app/actions";
 import { Page } from "@/components/page";
 import { StatusMenu } from "@/components/status-menu";
@@ -12,16 +12,7 @@ import "./style.css";
 
 export const metadata: Metadata = { title: "People" };
 
-export default function Layout({ children }: { children: ReactNode }) {
-  // Around the whole document, so that the first HTML waits for the presence, instead of showing a fallback.
-  return (
-    <Suspense>
-      <Document>{children}</Document>
-    </Suspense>
-  );
-}
-
-async function Document({ children }: { children: ReactNode }) {
+export default async function Layout({ children }: { children: ReactNode }) {
   const me = await currentPerson();
   return (
     <html lang="en">

@@ -41,7 +41,7 @@ function createSettings() {
   ]);
   fill("presenced.example.toml", "presenced.toml", [
     ['api_keys = [""]', `api_keys = ["${entry}"]`],
-    ['webhook_secrets = [""]', `webhook_secrets = ["${secret}"]`],
+    ['webhook_secrets = ""', `webhook_secrets = "${secret}"`],
   ]);
 }
 
