@@ -241,3 +241,18 @@ def test_unknown_messages_and_fields_are_ignored() -> None:
     assert session.received({"type": "LATER", "users": [record("ada", 1)]}, 0) == []
     session.received(snapshot(record("ada", 1, later=True)), 0)
     assert session.user("ada").online
+
+
+def test_nothing_is_forgotten_while_a_connection_opens_that_would_resume() -> None:
+    session = session_that_watches("ada")
+    session.received(snapshot(record("ada", 1)), 0)
+    session.received(changes(position="p1"), 0)
+    session.lost(1)
+    assert session.next_at(1) == 121
+    assert session.parameters()["position"] == "p1"
+    session.tick(130)
+    assert session.user("ada").online
+    session.lost(131)
+    session.tick(131)
+    assert session.user("ada").status == "unknown"
+    assert "position" not in session.parameters()

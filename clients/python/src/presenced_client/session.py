@@ -79,6 +79,8 @@ class Session:
         self._rate = RateLimit()
         self._refusals = Refusals()
         self._idle_in_url = False
+        self._is_connecting = False
+        """Whether a connection may be opening with `position`. It would resume, so nothing may be forgotten then."""
         self._errors: list[PresenceError] = []
         self._tokens: list[str] = []
         self._has_position = False
@@ -167,7 +169,7 @@ class Session:
 
     def parameters(self) -> dict[str, str]:
         """Return the parameters of the next connection's URL that say how it continues."""
-        self._idle_in_url = self.desired.is_idle
+        self._idle_in_url, self._is_connecting = self.desired.is_idle, True
         found = {"watch": "none"}
         if self.session_id:
             found |= {"session": self.session_id, "position": self.position}
@@ -180,6 +182,7 @@ class Session:
         """The connection ended, or an attempt failed. Everything known stays, and is stale."""
         if self._lost_at is None:
             self._lost_at = now
+        self._is_connecting = False
         self.is_established = self._has_position = self._is_caught_up = False
         self.token_expires = False
         self._tokens.clear()
@@ -254,7 +257,7 @@ class Session:
         limits = message["limits"]
         self.limits = Limits(limits["maxMessageSize"], limits["maxWatchedUsers"], limits["maxRooms"])
         self._rate.reset(limits["requestsPerSecond"], limits["requestBurst"], now)
-        self.is_established = self._is_dirty = True
+        self.is_established, self._is_dirty, self._is_connecting = True, True, False
         self._refusals.connected()
         self._settle(now + message["settling"] if message["settling"] else None, resumed)
         if is_same:
@@ -410,7 +413,11 @@ class Session:
             self.roster.forget(self.roster.users)  # known from before, and not sent again, such as former members
 
     def _forgets_at(self) -> float | None:
-        if self._lost_at is None or not (self.roster.users or self.roster.knows_everyone or self._rooms.knows_any):
+        if (
+            self._lost_at is None
+            or self._is_connecting
+            or not (self.roster.users or self.roster.knows_everyone or self._rooms.knows_any)
+        ):
             return None
         return self._lost_at + (self._resume_window if self._forget_after is None else self._forget_after)
 
