@@ -14,7 +14,8 @@ import { createListeners, same } from "./store.js";
 
 export type Roster = ReturnType<typeof createRoster>;
 
-export function createRoster() {
+/** `isMember` returns whether a user is a member of a known room. */
+export function createRoster(isMember: (key: string) => boolean) {
   /** Whether users without a record are offline, because a snapshot of everyone does not name them. */
   let isComplete = false;
   const users = createKeyed<Presence>((key) =>
@@ -23,14 +24,24 @@ export function createRoster() {
   const changed = createListeners();
   const versions = new Map<string, number>();
   let unconfirmed = new Set<string>();
+  /** Answers "never seen" about members of rooms, who may not be watched by id. They count when the member leaves. */
+  const hidden = new Map<string, RecordOf>();
   let isSettling = false;
 
-  /** Return what newer records say. Old versions are ignored. */
-  const newer = (records: Iterable<RecordOf>): Presence[] => {
+  /** Return what newer records say. Old versions are ignored. `ofRoom`: the records are those of members. */
+  const newer = (records: Iterable<RecordOf>, ofRoom = false): Presence[] => {
     const news: Presence[] = [];
     for (const record of records) {
       const key = String(record.userId);
       const { version = 0 } = record;
+      const known = users.known.get(key);
+      if (ofRoom && known && isNeverSeen(known)) {
+        hidden.set(key, known);
+        versions.delete(key);
+      } else if (isNeverSeen(record) && isMember(key)) {
+        hidden.set(key, record);
+        continue;
+      }
       if (unconfirmed.has(key)) {
         if (isSettling && record.since === 0) continue; // the server does not know this user yet
         unconfirmed.delete(key);
@@ -70,6 +81,18 @@ export function createRoster() {
     /** Listeners to all changes. */
     changed,
     apply: (records: Iterable<RecordOf>) => publish(newer(records)),
+    /** Apply the records of members of a room. */
+    applyMembers: (records: Iterable<RecordOf>) => publish(newer(records, true)),
+    /** The members of a room have changed: users who left may be hidden again. */
+    membersChanged() {
+      const left = [...hidden.keys()].filter((key) => !isMember(key));
+      const records = left.flatMap((key) => hidden.get(key) ?? []);
+      for (const key of left) {
+        hidden.delete(key);
+        versions.delete(key);
+      }
+      publish(newer(records));
+    },
     /** A complete snapshot of everyone: users without a record are offline. */
     replaceAll(records: readonly RecordOf[]) {
       const named = new Set(records.map(({ userId }) => String(userId)));
@@ -82,6 +105,7 @@ export function createRoster() {
     expectAll(settling: boolean) {
       isSettling = settling;
       versions.clear();
+      hidden.clear();
       unconfirmed = new Set(users.known.keys());
     },
     /** The server knows who has returned, or has sent everything: all others are offline. */
@@ -97,11 +121,16 @@ export function createRoster() {
       const unnamed = isComplete ? stays.filter((key) => !users.known.has(key)).map(users.get) : [];
       for (const key of keys) {
         versions.delete(key);
+        hidden.delete(key);
         unconfirmed.delete(key);
       }
       publish([...keys.map((key) => toPresence({ userId: key })), ...unnamed], false);
     },
   };
+}
+
+function isNeverSeen({ since, status }: RecordOf): boolean {
+  return since === 0 && status === "offline";
 }
 
 /** Return an id as the server writes it: canonical whole numbers are numbers. */

@@ -38,8 +38,8 @@ export interface SavedSession {
 export type Session = ReturnType<typeof createSession>;
 
 export function createSession(host: Host, desired: DesiredState) {
-  const roster = createRoster();
   const rooms = createRooms();
+  const roster = createRoster(rooms.hasMember);
   const counts = createKeyed<number | null>(() => null);
   const self = createValue<Self | null>(null);
   const caughtUp = createValue(false);
@@ -259,16 +259,18 @@ export function createSession(host: Host, desired: DesiredState) {
           const members = collect<RoomSnapshot["members"][number]>(ROOM + message.room, message, message.members);
           if (!members) break;
           awaited.delete(FULL + ROOM + message.room);
-          roster.apply(members.map(({ presence }) => presence));
+          roster.applyMembers(members.map(({ presence }) => presence));
           rooms.replace({ ...message, members });
+          roster.membersChanged();
           break;
         }
         case "ROOM_CHANGES":
-          roster.apply((message.members ?? []).map(({ presence }) => presence));
+          roster.applyMembers((message.members ?? []).map(({ presence }) => presence));
           if (rooms.change(message)) {
             requests.requestAgain(ROOM + message.room);
             outbox.plan();
           }
+          roster.membersChanged();
           // The server sends no changes of users who left.
           if (message.left || message.mode === "counts") forgetUncovered();
           break;

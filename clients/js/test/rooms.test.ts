@@ -40,6 +40,32 @@ describe("rooms", () => {
     expect([status(client, "bob"), status(client, "dora")]).toEqual(["unknown", "online"]);
   });
 
+  describe("a member who may not be watched by id", () => {
+    const never = { userId: "bob", status: "offline", since: 0, version: 900 };
+
+    test("is shown as in the room, and as never seen after leaving it", async () => {
+      const { host, client } = await inRoom();
+      client.user("bob").subscribe(() => {});
+      await settle();
+      await receive(host, snapshot("users", [never]), changes());
+      expect(status(client, "bob")).toBe("online");
+      const news = { type: "ROOM_CHANGES", room: "hall", count: 1, mode: "full", left: ["bob"] };
+      await receive(host, news as Message, changes());
+      expect(status(client, "bob")).toBe("offline");
+    });
+
+    test("is shown as in the room, if the answer about the id came first", async () => {
+      const page = await connected();
+      page.client.user("bob").subscribe(() => {});
+      page.client.room("hall").subscribe(() => {});
+      await settle();
+      await receive(page.host, snapshot("users", [never]), roomSnapshot("hall", [member("bob", 1)]), changes());
+      expect(status(page.client, "bob")).toBe("online");
+      await receive(page.host, roomSnapshot("hall", []), changes());
+      expect(status(page.client, "bob")).toBe("offline");
+    });
+  });
+
   test("in mode counts there is only the number", async () => {
     const { host, room } = await inRoom();
     await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 5_000, mode: "counts" } as Message, changes());
