@@ -14,7 +14,7 @@ export function createTokens(host: Host, option: PresenceOptions["token"]) {
     async get(): Promise<string | null | undefined> {
       if (typeof option !== "function") return option;
       if (jwt && host.now() < reusableUntil) return jwt;
-      const token = (await option()) ?? null;
+      const token = (await option()) || null; // a response without a body gives an empty text
       reusableUntil = token ? expiryOf(token) - RENEW_BEFORE_MS : 0; // a ticket has no expiry, and is used once
       jwt = token ?? undefined;
       return token;

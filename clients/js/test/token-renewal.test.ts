@@ -103,14 +103,17 @@ describe("AUTH_EXPIRING", () => {
     expect(page.host.sockets.length).toBe(2);
   });
 
-  test("the function returns null: the user has signed out, and is offline immediately", async () => {
-    let token: string | null = "ticket";
-    const page = await connected({ token: () => token });
-    token = null;
-    await expiring(page);
-    expect(page.client.connection.get().state).toBe("closed");
-    expect(page.host.socket).toMatchObject({ isClosed: true, closeCode: 1000 });
-  });
+  test.each([null, ""])(
+    "the function returns %j: the user has signed out, and is offline immediately",
+    async (none) => {
+      let token: string | null = "ticket";
+      const page = await connected({ token: () => token });
+      token = none;
+      await expiring(page);
+      expect(page.client.connection.get().state).toBe("closed");
+      expect(page.host.socket).toMatchObject({ isClosed: true, closeCode: 1000 });
+    },
+  );
 
   test("a token that comes after the connection has ended is not sent", async () => {
     const answers: ((token: string) => void)[] = [];

@@ -46,7 +46,7 @@ def expected(name: str) -> str:
         listed = f"one of {', '.join(filter(None, choices))}"
         return f"{listed}, or an empty string" if "" in choices else listed
     if is_secret(name):
-        return "a string, not as a flag"
+        return "one string, not a list and not a flag"
     if get_origin(annotation) is tuple:
         return "strings with commas between them, or a list"
     if value_name(name) in _WORDS:

@@ -176,6 +176,13 @@ def errors_of(name: str, source: str, value: str, folder: Path) -> list[str]:
     return faults({}, {f"PRESENCED_{name.upper()}": value})
 
 
+def test_a_list_of_secrets_is_refused_with_the_form_that_is_expected(elsewhere: Path) -> None:
+    (elsewhere / "presenced.toml").write_text('webhook_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]')
+    assert faults({}, {}) == [
+        "webhook_secrets (from presenced.toml) can't be used: expected one string, not a list and not a flag"
+    ]
+
+
 @pytest.mark.parametrize("source", ["file", "environment", "flag", "secret file"])
 @pytest.mark.parametrize(
     ("name", "value"),

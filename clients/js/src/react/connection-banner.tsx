@@ -22,14 +22,15 @@ export function ConnectionBanner({ after = 5, labels, children, ...props }: Conn
   const trouble = useConnection(troubleOf);
   const texts = useLabels(labels);
   const [late, setLate] = useState(false);
+  const isStale = trouble === "stale" || trouble === "settling"; // from one to the other, the time goes on
   useEffect(() => {
-    if (!trouble) return;
+    if (!isStale) return;
     const timer = setTimeout(setLate, after * 1000, true);
     return () => {
       clearTimeout(timer);
       setLate(false);
     };
-  }, [trouble, after]);
+  }, [isStale, after]);
   const shown = trouble && (late || trouble === "failed") ? trouble : "";
   return (
     <span role="status" {...rest} className={`presenced-banner ${className}`} data-state={shown}>
@@ -38,7 +39,8 @@ export function ConnectionBanner({ after = 5, labels, children, ...props }: Conn
   );
 }
 
-function troubleOf({ state, stale }: Connection): "failed" | "stale" | "" {
+function troubleOf({ state, stale }: Connection): "failed" | "stale" | "settling" | "" {
   if (state === "failed") return state;
-  return stale && state !== "closed" ? "stale" : "";
+  if (!stale || state === "closed") return "";
+  return state === "open" ? "settling" : "stale";
 }

@@ -13,8 +13,10 @@ export interface Labels {
   count: string;
   /** People whom a facepile does not show. */
   more: string;
-  /** Text of the banner while what is shown may be old. */
+  /** Text of the banner while there is no connection. */
   stale: string;
+  /** Text of the banner while the connection is open, but what is shown may be old, as after a restart of the server. */
+  settling: string;
   /** Text of the banner when the client has given up. */
   failed: string;
 }
@@ -29,6 +31,7 @@ export const ENGLISH: Labels = {
   count: "{count} online",
   more: "+{count}",
   stale: "No connection. This may be out of date.",
+  settling: "This may be out of date.",
   failed: "Could not connect. This may be out of date.",
 };
 

@@ -155,6 +155,17 @@ test("the banner is a live region that speaks up after some seconds without a co
   expect(banner.textContent).toBe("");
 });
 
+test("the banner does not claim a lost connection while an open one is out of date", () => {
+  const client = fakePresence();
+  renderWith(client, <ConnectionBanner after={5} />);
+  const banner = screen.getByRole("status");
+  act(() => client.setConnection("waiting"));
+  advance(3);
+  act(() => client.setConnection({ state: "open", stale: true })); // the server has just restarted
+  advance(2);
+  expect([banner.textContent, banner.dataset.state]).toEqual(["This may be out of date.", "settling"]);
+});
+
 test("the banner says at once that the client has given up, and nothing after signing out", () => {
   const client = fakePresence();
   renderWith(client, <ConnectionBanner labels={{ failed: "keine Verbindung" }} />);
