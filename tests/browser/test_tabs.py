@@ -1,4 +1,4 @@
-"""`presenced/tabs` in Chromium with the real server: one connection for all tabs, whatever becomes of the leader."""
+"""`presenced/tabs` in Chromium with the real server: one connection, even if the leader closes, crashes or freezes."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ class Watcher:
 @pytest.fixture
 def watcher(server: ServerProcess) -> Iterator[Watcher]:
     address = f"{server.websocket_url}?userId=watcher&watch=none"
+    # A plain string is a subprotocol, too.
     with connect(address, subprotocols=["presenced.v1"]) as connection:  # type: ignore[list-item]
         yield Watcher(connection)
 

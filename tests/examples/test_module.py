@@ -150,7 +150,7 @@ def test_a_page_returns_after_a_revocation_although_iat_is_in_whole_seconds(
 
 
 def test_a_page_whose_user_has_signed_out_stops(page: Page, site: str, token_server: ServerProcess) -> None:
-    """`getToken` calls `close` if the backend knows no user any more."""
+    """`getToken` calls `close` if the backend no longer knows the user."""
     page.goto(site)
     page.wait_for_function("window.loaded")
     page.evaluate(

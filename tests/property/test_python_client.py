@@ -60,7 +60,7 @@ class SessionOnANode(RuleBasedStateMachine):
         )
         self.session = Session()
         self.shown: dict[str, UserPresence] = {}
-        """What a program shows that follows the changes."""
+        """State that a program shows by following the changes."""
         self.stream = ChangeStream(frozenset(USERS), self.session.user)
         self.connection: FakeConnection | None = None
         self.up: deque[dict[str, Any]] = deque()
@@ -131,7 +131,7 @@ class SessionOnANode(RuleBasedStateMachine):
                 self.session.limits.max_users = MAX_USERS
                 self.flush()
 
-    # What happens.
+    # Events.
 
     @rule(count=st.integers(1, 12))
     def some_arrives(self, count: int) -> None:
@@ -225,7 +225,7 @@ class SessionOnANode(RuleBasedStateMachine):
         self.node.received(self.others[user], json.encode(message).decode())
         self.clock.run_soon()
 
-    # What must hold.
+    # Invariants.
 
     @rule()
     def all_is_quiet(self) -> None:

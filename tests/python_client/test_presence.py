@@ -71,6 +71,7 @@ async def test_a_slow_reader_gets_the_last_state_of_each_user(shared: ServerProc
             assert (await task).current.text == "first"
             for text in ("second", "third"):
                 await other.set_status("busy", text=text)
+                # mypy infers no lambda with a default.
                 await until(presence, lambda text=text: presence.user(bob).text == text)  # type: ignore[misc]
             await backend.announce(ada, online=False)
             await until(presence, lambda: not presence.user(ada).online)
@@ -122,6 +123,7 @@ async def test_an_idle_device_makes_its_user_away(shared: ServerProcess) -> None
         await presence.get(ada)
         for active, status in ((False, "away"), (True, "online")):
             own.set_active(active)
+            # mypy infers no lambda with a default.
             await until(presence, lambda status=status: presence.user(ada).status == status)  # type: ignore[misc]
 
 
@@ -137,7 +139,7 @@ async def test_a_room_has_members_while_their_blocks_run(shared: ServerProcess) 
                 await other.set_data("here")
                 await until(one, lambda: room.members[bob].data == "here")
             await until(one, lambda: room.count == 1)
-            assert one.user(bob).status == "unknown", "nobody watches bob any more"
+            assert one.user(bob).status == "unknown", "nobody watches bob now"
         async with two.room(lobby, join=False) as watched:
             assert (watched.count, watched.joined) == (0, False)
 

@@ -191,7 +191,7 @@ def test_the_rate_of_requests_accumulates_what_is_wanted() -> None:
         session.desired.rooms.pop(f"room{room}")
     session.changed()
     later = session.outgoing(60)
-    assert {request["type"] for request in later} == {"LEAVE"}, "rooms that are not wanted any more are not joined"
+    assert {request["type"] for request in later} == {"LEAVE"}, "rooms that are no longer wanted are not joined"
 
 
 def test_a_status_is_sent_again_after_a_loss_unless_self_shows_it() -> None:

@@ -1,4 +1,4 @@
-"""Clients on a bad network. Those of presenced.v1 are sessions of the library `presenced_client`."""
+"""Clients on a bad network. Clients of presenced.v1 are sessions of the library `presenced_client`."""
 
 from __future__ import annotations
 
@@ -156,11 +156,11 @@ class V1Client(AnyClient):
         if everyone:
             self.watch_everyone(True)
 
-    # What it wants.
+    # Desired state.
 
     @property
     def users(self) -> set[str]:
-        """Users whom the client watches by id."""
+        """Users that the client watches by id."""
         return set(self.session.desired.users.active)
 
     @property

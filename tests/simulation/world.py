@@ -27,7 +27,7 @@ CHAOS = 120.0
 """Seconds of chaos in one round."""
 
 CALM = 190.0
-"""Seconds after which nothing is under way any more: 45 until a client takes its connection for dead, 30 until it
+"""Seconds after which nothing is under way: 45 until a client takes its connection for dead, 30 until it
 connects again, 40 until the server takes one for dead, 15 of grace, 30 of a status with an end, 15 of settling."""
 
 

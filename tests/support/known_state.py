@@ -1,4 +1,4 @@
-"""What the clients of a conversation must know, as the lines `expect` of `spec/vectors/v1-*.jsonl` state it.
+"""Knowledge that the clients of a conversation must have, as the lines `expect` of `spec/vectors/v1-*.jsonl` state it.
 
 The reference is `V1Replica`. This module adds which users and rooms a client has subscribed to, because a client may
 forget everything else.
@@ -26,7 +26,7 @@ VERSION = re.compile(r"\$version-.*-(\d+)")
 
 @dataclass
 class Subscription:
-    """What the accepted requests of a session watch."""
+    """Subscriptions of the accepted requests of a session."""
 
     everyone: bool = True
     users: set[str] = field(default_factory=set)
@@ -69,17 +69,17 @@ class Subscription:
 
 
 class KnownState:
-    """What one client of a conversation knows."""
+    """Known state of one client of a conversation."""
 
     def __init__(self) -> None:
         self.replica = V1Replica()
         self._subscription = Subscription()
         self._mentioned: set[str] = set()
-        """Users whom any message mentioned."""
+        """Users that any message mentioned."""
         self._knows_everyone = False
         """Whether a snapshot of everyone has arrived, so users without a record are offline."""
         self._kept: set[str] = set()
-        """Users without a record whom a client may still show as they were."""
+        """Users without a record that a client may still show as they were."""
         self._query_everyone = True
 
     def connected(self, query: str) -> None:
@@ -98,7 +98,7 @@ class KnownState:
             if message["sessionId"] != self.replica.session_id:
                 self._subscription = Subscription(self._query_everyone)
             self._knows_everyone &= message["resumed"]
-            # While the server is settling, the client may show users whom it knew as online for some more time.
+            # While the server is settling, the client may show users that it knew as online for some more time.
             self._kept = self._online() if message["settling"] and not message["resumed"] else set()
         self.replica.take(message)
         if message["type"] == "PRESENCE_SNAPSHOT" and message["watch"] == "everyone":

@@ -32,7 +32,7 @@ class CloseCode(NamedTuple):
     is_slow: bool
     """Whether it should wait for longer than after a loss."""
     hint: str
-    """What the developer of the client can do."""
+    """Advice for the developer of the client."""
 
 
 class ErrorCode(NamedTuple):

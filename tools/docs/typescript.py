@@ -89,7 +89,7 @@ def codes() -> str:
     return f"""{HEAD}/** Codes of presenced.v1, as in codes.json. */
 
 /**
- * What a client does after a close code of the server. `retry`: connect again, with back-off; also after a code that is
+ * Reaction of a client to a close code of the server. `retry`: connect again, with back-off; also after a code that is
  * not in the table. `slow`: the same, but the first waits are seconds. `final`: the same client, unchanged, would be
  * refused again.
  */
@@ -125,7 +125,7 @@ def api() -> str:
     operations = "".join(_operation(operation) for _, _, operation in found)
     parts.append(
         _doc(
-            "What each endpoint takes and returns, by its `operationId`. An absent key means that there is none. No "
+            "Arguments and result of each endpoint, by its `operationId`. An absent key means that there is none. No "
             "name is both in `path` and in `query` or `body`, and no endpoint has both a `query` and a `body`, so a "
             "method can take all of them as one object."
         )

@@ -9,7 +9,7 @@ import type { Choice, Self } from "./self.js";
 import type { Store } from "./store.js";
 import type { LogEntry, Report } from "./trace.js";
 export interface PresenceOptions {
-    /** `ws(s)://` or `http(s)://` and the server's host; the path is appended. In a page the default is its own origin. */
+    /** `ws(s)://` or `http(s)://` and the server's host; the path is appended. Default: the page's own origin. */
     url?: string;
     /** Only where the server trusts it; otherwise the token says who the user is. */
     userId?: UserId;
@@ -26,7 +26,7 @@ export interface PresenceOptions {
     linger?: number;
     /** Seconds without a connection until every user is unknown; default: the server's `resumeWindow`. */
     forgetAfter?: number;
-    /** What the server rendered: the result of `snapshot` of `presenced/server`. */
+    /** Presence in the first HTML: the result of `snapshot` of `presenced/server`. */
     initial?: InitialPresence;
     /** One connection for all tabs: `sharedTabs(userId)` of `presenced/tabs`. */
     tabs?: TabSharing;
@@ -38,10 +38,10 @@ export interface TabSharing {
     /** For `createPresence`, not for applications: return the environment of a client that shares its connection. */
     attach(host: Host, client: () => SharedClient): Host;
 }
-/** What `presenced/tabs` reads of the client. */
+/** Parts of the client that `presenced/tabs` reads. */
 export interface SharedClient {
     readonly connection: Store<Connection>;
-    /** What this client subscribes to: bits of each scope, as in `requests.ts`. */
+    /** Subscriptions of this client: bits of each scope, as in `requests.ts`. */
     readonly agreed: ReadonlyMap<string, number>;
     /** Data of the rooms that this client has joined, by scope. */
     readonly sentData: ReadonlyMap<string, unknown>;
@@ -91,7 +91,7 @@ export interface PresenceClient {
     count(scope: "everyone" | {
         room: string;
     }): Store<number | null>;
-    /** Call `listener` for each change of these users, not for what is known first. Subscribes until the returned call. */
+    /** Call `listener` for each change of these users, except the first state. Subscribes until the returned call. */
     watch(ids: Iterable<UserId>, listener: (current: Presence, previous: Presence) => void): () => void;
     join(room: string, data?: Registered<"member">): Membership;
     /** Say whether the person is at this device; "auto" detects it again. */

@@ -4,7 +4,7 @@ export declare class PresenceError extends Error {
     readonly code: string;
     /** Close code or number of the error; 0 if the client itself refused. */
     readonly numericCode: number;
-    /** What to do about it. */
+    /** Advice: how to fix it. */
     readonly hint: string;
     /** Whether the same may succeed later, unchanged. */
     readonly retryable: boolean;

@@ -9,8 +9,8 @@ export interface SocketLike {
     onerror: unknown;
 }
 /**
- * What happens to the page or application. `restored`: it runs again, and its sockets are dead. `leaving`: it may be
- * unloaded. `frozen`: it stops running, and may return.
+ * Event in the life of the page or application. `restored`: it runs again, and its sockets are dead. `leaving`: it may
+ * be unloaded. `frozen`: it stops running, and may return.
  */
 export type Signal = "visible" | "hidden" | "online" | "offline" | "restored" | "leaving" | "frozen";
 /** The client's only access to its environment. Tests substitute another. */

@@ -1,8 +1,7 @@
 import type { Registered } from "./index.js";
-/** Id of a user: `7` and `"7"` are the same user. Maps are keyed by `String(id)`. */
-export type UserId = string | number;
-export type Status = "online" | "away" | "busy" | "offline";
-/** What is known of a user. Times are epoch milliseconds on the server's clock; 0 and "" mean "none". */
+import type { Status, UserId } from "./wire.js";
+export type { Status, UserId };
+/** Known state of a user. Times are epoch milliseconds on the server's clock; 0 and "" mean "none". */
 export interface Presence {
     readonly userId: UserId;
     /** `unknown` until the server has answered. */

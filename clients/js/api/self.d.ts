@@ -4,7 +4,7 @@ import type { SelfMessage } from "./wire.js";
 /** The user's own true state, on all of the user's devices. */
 export interface Self extends Omit<Presence, "status" | "version"> {
     readonly status: Status | "invisible";
-    /** What the user chose; `auto` if the status is detected. */
+    /** Status that the user chose; `auto` if the status is detected. */
     readonly chosen: Choice["status"];
 }
 /** A status to choose. Omitted fields are empty: a choice replaces the one before as a whole. */

@@ -6,7 +6,7 @@ export interface LogEntry {
     readonly kind: "received" | "sent" | "state";
     readonly text: string;
 }
-/** What the client knows of itself, for bug reports. */
+/** State of the client, for bug reports. */
 export type Report = Readonly<Record<string, unknown>>;
 export declare function createTrace(now: () => number, log: ((entry: LogEntry) => void) | undefined): {
     entries: LogEntry[];

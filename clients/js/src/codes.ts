@@ -2,7 +2,7 @@
 /** Codes of presenced.v1, as in codes.json. */
 
 /**
- * What a client does after a close code of the server. `retry`: connect again, with back-off; also after a code that is
+ * Reaction of a client to a close code of the server. `retry`: connect again, with back-off; also after a code that is
  * not in the table. `slow`: the same, but the first waits are seconds. `final`: the same client, unchanged, would be
  * refused again.
  */

@@ -270,7 +270,7 @@ export function createConnector(
       retry.reset();
       set({ state: to, error: null, retryAt: 0 });
     },
-    /** What is shown is current, or may be old. */
+    /** Say whether the shown state is current. */
     setCurrent(value: boolean) {
       isCurrent = value;
       set({});

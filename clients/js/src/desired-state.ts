@@ -1,8 +1,8 @@
 /**
- * What the application wants to know and to be: the sum of its readers and memberships.
+ * Desired state of the application: the sum of its readers and memberships.
  *
- * A *scope* is `everyone`, `user ID` or `room NAME`. How it is wanted is a set of bits. What is no longer read lingers
- * for a while, so that a component that unmounts and mounts again costs nothing.
+ * A *scope* is `everyone`, `user ID` or `room NAME`. A set of bits says how it is wanted. A scope without readers
+ * lingers for a while, so that a component that unmounts and mounts again costs nothing.
  *
  *     wanted --last reader leaves--> lingering --`linger` seconds--> not wanted
  *        ^------- a reader comes --------'

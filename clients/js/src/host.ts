@@ -10,8 +10,8 @@ export interface SocketLike {
 }
 
 /**
- * What happens to the page or application. `restored`: it runs again, and its sockets are dead. `leaving`: it may be
- * unloaded. `frozen`: it stops running, and may return.
+ * Event in the life of the page or application. `restored`: it runs again, and its sockets are dead. `leaving`: it may
+ * be unloaded. `frozen`: it stops running, and may return.
  */
 export type Signal = "visible" | "hidden" | "online" | "offline" | "restored" | "leaving" | "frozen";
 

@@ -1,9 +1,9 @@
 /**
- * Requests on their way, and what waits to be sent.
+ * Requests on their way, and requests that wait.
  *
- * *Sources* say what to send: subscriptions, the own status, calls of modules. Most of what waits in them is state, not
- * a queue. A microtask asks the sources in their order, as fast as the server's limit of requests allows. So whatever
- * changes in one turn of the event loop is one request.
+ * *Sources* say what to send: subscriptions, the own status, calls of modules. Most of them hold state, not
+ * a queue. A microtask asks the sources in their order, as fast as the server's limit of requests allows. All changes of
+ * one turn of the event loop are therefore one request.
  */
 
 import { RETRYABLE_ERRORS } from "./codes.js";
@@ -14,7 +14,7 @@ import type { Limits } from "./wire.js";
 
 export type Message = Readonly<Record<string, unknown>> & { readonly type: string };
 
-/** What becomes of a request: one of the three is called, once. */
+/** Outcome of a request: one of the three is called, once. */
 export interface Pending {
   accepted(answer: Message): void;
   refused(error: PresenceError): void;

@@ -1,4 +1,4 @@
-/** What this client says about its user: the choice of a status, and whether the person is at this device. */
+/** Requests about the own user: the choice of a status, and whether the person is at this device. */
 
 import type { Call } from "./calls.js";
 import type { Host } from "./host.js";
@@ -19,7 +19,7 @@ interface Waiting {
 
 export function createOwnStatus(host: Host) {
   let activity: Activity = "active";
-  /** What the server was told last; undefined if that is not sure. */
+  /** Last activity that the server knows; undefined if that is not sure. */
   let toldActivity: Activity | undefined;
   /** The last choice that is not sent. */
   let waiting: Waiting | undefined;

@@ -2,7 +2,7 @@
  * Requests that bring the session to the desired state, and what the server has agreed to.
  *
  * `agreed` counts a request as accepted when it is sent, so nothing is requested twice. An error takes it back, and a
- * lost connection takes back whatever is unanswered. The difference to the desired state is then requested again.
+ * lost connection takes back all that is unanswered. The difference to the desired state is then requested again.
  * Requests are idempotent, so this is safe even if the server had accepted them.
  *
  *     UNWATCH     everything no longer wanted       one message
@@ -151,7 +151,7 @@ export function createRequests(desired: DesiredState) {
       const isSingle = changes.length === 1;
       const [scope, before, after] = first;
       if (type === "SET_MEMBER") {
-        set(agreed, scope, before & ~JOIN); // no member any more: join again
+        set(agreed, scope, before & ~JOIN); // no longer a member: join again
         return undefined;
       }
       lastPart += 2;

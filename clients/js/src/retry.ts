@@ -1,5 +1,5 @@
 /**
- * What to do when a connection has ended, by the codes of the server.
+ * Decisions after the end of a connection, by the codes of the server.
  *
  *     attempt n waits 100 ms + random × min(30 s, 500 ms × 2ⁿ); n is 0 again after 10 s in state `open`
  */

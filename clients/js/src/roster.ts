@@ -4,7 +4,7 @@
  *     unknown --record--> known --newer record--> known --forget--> unknown
  *
  * After a loss, known users stay. If the server then sends everything again, they are *unconfirmed*: any version
- * replaces them, and users whom the server does not mention are offline. A server that has just started does not know
+ * replaces them, and users that the server does not mention are offline. A server that has just started does not know
  * yet who returns, so unconfirmed users stay as they are until it has settled.
  */
 
@@ -61,7 +61,7 @@ export function createRoster(isMember: (key: string) => boolean) {
       const before = users.get(key);
       const isSame = same({ ...before, version: 0 }, { ...user, version: 0 });
       if (!isSame) changes.push([key, user.status === "unknown" ? undefined : user]);
-      // Known now, though it looks the same: a user whom the snapshot of everyone did not name.
+      // Known now, though it looks the same: the snapshot of everyone did not name this user.
       else if (user.status !== "unknown" && !users.known.has(key)) changes.push([key, before]);
       isVisible ||= !isSame;
     }
@@ -70,7 +70,7 @@ export function createRoster(isMember: (key: string) => boolean) {
     if (isVisible) changed.notify();
   };
 
-  /** Known users who are not offline and for whom `isGone` holds are offline now. */
+  /** Return the known users with `isGone` as offline, except users who are offline already. */
   const gone = (isGone: (key: string) => boolean): Presence[] =>
     [...users.known]
       .filter(([key, { status }]) => status !== "offline" && isGone(key))

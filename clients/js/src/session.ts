@@ -26,7 +26,7 @@ import type { ConnectionEstablished, RoomSnapshot, SelfMessage, ServerMessage } 
 
 export type Outcome = "resumed" | "resynced" | "new-session";
 
-/** What survives a reload of the page. */
+/** State that survives a reload of the page. */
 export interface SavedSession {
   readonly sessionId: string;
   readonly agreed: readonly (readonly [scope: string, bits: number])[];
@@ -115,8 +115,8 @@ export function createSession(host: Host, desired: DesiredState) {
   };
 
   /**
-   * Forget users and rooms of which the server sends no changes any more. What is wanted and not yet requested again,
-   * in a new session, stays as known.
+   * Forget users and rooms if the server no longer sends their changes. State that is wanted, and that a new session has
+   * not requested yet, stays as known.
    */
   const forgetUncovered = (keepsWanted = true): void => {
     const has = (scope: string, bits: number): boolean =>
@@ -129,7 +129,7 @@ export function createSession(host: Host, desired: DesiredState) {
     roster.forget((key) => !has(USER + key, FULL) && !rooms.hasMember(key), byId);
   };
 
-  /** The next connection begins a new session. What is known stays. */
+  /** The next connection begins a new session. The known state stays. */
   const end = (): void => {
     sessionId = position = "";
     requests.clear();
@@ -160,7 +160,7 @@ export function createSession(host: Host, desired: DesiredState) {
     subscriptions,
     outbox,
     end,
-    /** Forget whom and what is known. */
+    /** Forget all users, rooms and counts. */
     forget,
     established: () => established,
     lastSelf: () => lastSelf,
@@ -176,7 +176,7 @@ export function createSession(host: Host, desired: DesiredState) {
       hasChanges = false;
       if (!isSame) {
         requests.clear();
-        // Whoever left meanwhile sends no LEAVE.
+        // A member who left meanwhile sends no LEAVE.
         for (const name of rooms.joined())
           if (!((desired.scopes.get(ROOM + name) ?? 0) & JOIN)) rooms.setJoined(name, false);
       }

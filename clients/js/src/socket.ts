@@ -5,11 +5,11 @@ import { NO_CODE } from "./retry.js";
 
 export interface Socket {
   send(text: string): void;
-  /** Close, and report nothing any more. */
+  /** Close, and report nothing afterwards. */
   close(code: number): void;
 }
 
-/** Open a socket. Throw whatever `openSocket` of the host throws. */
+/** Open a socket. Errors of `openSocket` of the host pass through. */
 export function openSocket(
   host: Host,
   url: string,

@@ -1,4 +1,4 @@
-/** What is subscribed to and joined: sends what `requests.ts` plans, and answers the calls that wait for a room. */
+/** Sends the subscriptions and memberships that `requests.ts` plans, and answers the calls that wait for a room. */
 
 import type { Call } from "./calls.js";
 import { type DesiredState, JOIN } from "./desired-state.js";

@@ -3,7 +3,7 @@
 import type { PresenceOptions } from "./client.js";
 import type { Host } from "./host.js";
 
-/** Milliseconds before its end at which a JWT is not reused any more. */
+/** Milliseconds before its end at which a JWT is no longer reused. */
 const RENEW_BEFORE_MS = 60_000;
 
 export function createTokens(host: Host, option: PresenceOptions["token"]) {

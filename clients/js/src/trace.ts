@@ -10,7 +10,7 @@ export interface LogEntry {
   readonly text: string;
 }
 
-/** What the client knows of itself, for bug reports. */
+/** State of the client, for bug reports. */
 export type Report = Readonly<Record<string, unknown>>;
 
 /** Number of entries kept for `explain`, and their length. The oldest is dropped. */

@@ -299,7 +299,7 @@ describe("codes", () => {
     expect(ada.presence.connection.get().error).toMatchObject({ code: "TOO_MANY_REQUESTS", numericCode: 4429 });
   });
 
-  test("the client itself keeps the limit of requests, whatever the application does", async () => {
+  test("the client itself keeps the limit of requests, even if the application does not", async () => {
     const ada = user("ada", { linger: 0 });
     const rejected: string[] = [];
     ada.presence.on("rejected", ({ code }) => rejected.push(code));

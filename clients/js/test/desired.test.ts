@@ -179,7 +179,7 @@ describe("UNWATCH is sent", () => {
     expect(status(client, "bob")).toBe("away"); // the same version, from another answer
   });
 
-  test("without an answer, the next connection asks for everything: the server may send no snapshot otherwise", async () => {
+  test("without an answer, the next connection asks for everything: else there may be no snapshot", async () => {
     const page = await knowing(["bob"], { linger: 1 });
     const { host, client, ends } = page;
     await receive(host, changes());
@@ -193,7 +193,7 @@ describe("UNWATCH is sent", () => {
     expect(host.socket.parameters).not.toHaveProperty("position");
   });
 
-  test("whoever is covered otherwise stays known", async () => {
+  test("a user who is covered otherwise stays known", async () => {
     const { host, client } = await connected({ linger: 1 });
     client.everyone.subscribe(() => {});
     const [end] = read(client, "bob");

@@ -23,7 +23,7 @@ describe("snapshot of everyone", () => {
     expect([...client.everyone.get().keys()]).toEqual(["carl"]);
   });
 
-  test("a user whom no message mentioned is offline, too", async () => {
+  test("a user that no message mentioned is offline, too", async () => {
     const { host, client } = await connected();
     client.everyone.subscribe(() => {});
     await settle();
@@ -55,7 +55,7 @@ describe("snapshot of everyone", () => {
     expect(client.connection.get().stale).toBe(false);
   });
 
-  test("while the server is settling, users whom a returning client knew stay as they are", async () => {
+  test("while the server is settling, the known users of a returning client stay as they are", async () => {
     const page = await connected();
     const { host, client } = page;
     client.everyone.subscribe(() => {});
@@ -99,7 +99,7 @@ describe("snapshot of everyone", () => {
     expect(status(client, "bob")).toBe("online");
   });
 
-  test("a user of whom a settling server knows something new is shown so at once", async () => {
+  test("news about a user from a settling server is shown at once", async () => {
     const page = await knowing(["bob"]);
     const { host, client } = page;
     await drop(host);

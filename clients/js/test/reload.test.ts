@@ -1,4 +1,4 @@
-/** What survives a reload of the page, and what a duplicated tab must not take. */
+/** State that survives a reload of the page, and that a duplicated tab must not take. */
 
 import { describe, expect, test } from "vitest";
 

@@ -1,4 +1,4 @@
-/** What follows the end of a connection: the table of retries, row by row. */
+/** The table of retries after the end of a connection, row by row. */
 
 import { describe, expect, test } from "vitest";
 

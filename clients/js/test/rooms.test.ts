@@ -25,7 +25,7 @@ describe("rooms", () => {
     expect(status(client, "bob")).toBe("online");
   });
 
-  test("members join and leave, and whoever left is known no more", async () => {
+  test("members join and leave, and a member who left is forgotten", async () => {
     const { host, client, room } = await inRoom();
     const news = {
       type: "ROOM_CHANGES",
@@ -119,7 +119,7 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
-  test("whoever leaves before the answer to JOIN is no member afterwards", async () => {
+  test("a client that leaves before the answer to JOIN is no member afterwards", async () => {
     const { host, client } = await connecting();
     host.socket.establish();
     const membership = client.join("hall");
@@ -132,7 +132,7 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
-  test("whoever may not join again in a new session is no member any more", async () => {
+  test("a client that may not join again in a new session is no longer a member", async () => {
     const page = await connected();
     const { host, client } = page;
     await client.join("hall").joined;
@@ -146,7 +146,7 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
-  test("whoever leaves while the connection is lost is no member in the new session", async () => {
+  test("a client that leaves while the connection is lost is no member in the new session", async () => {
     const page = await connected();
     const { host, client } = page;
     const membership = client.join("hall");
@@ -260,7 +260,7 @@ describe("rooms", () => {
     expect(host.socket.sentOf("JOIN").length).toBe(2);
   });
 
-  test("whoever leaves before the answer gets LEFT, for data, too", async () => {
+  test("a client that leaves before the answer gets LEFT, for data, too", async () => {
     const { host, client } = await connecting();
     const membership = client.join("hall");
     const data = membership.setData({ seat: 1 });

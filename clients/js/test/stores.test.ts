@@ -1,6 +1,6 @@
 /// <reference types="node" />
 
-/** What the stores show, and when their listeners are called. */
+/** Values of the stores, and the calls of their listeners. */
 
 import process from "node:process";
 

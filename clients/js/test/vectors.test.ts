@@ -77,7 +77,7 @@ function checkUrl(own: Set<string>, step: Step, parameters: Readonly<Record<stri
   if (step.syntheticPosition || (query.session && !own.has(query.session))) return;
   expect(parameters.watch).toBe("none");
   for (const name of ["userId", "device", "session", "position"]) {
-    if (name === "device" && query.session) continue; // of the session, whatever the URL says
+    if (name === "device" && query.session) continue; // the session's device counts, not that of the URL
     expect([name, parameters[name]], `at ${step.at}`).toEqual([name, query[name]]);
   }
 }

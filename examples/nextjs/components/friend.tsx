@@ -21,7 +21,7 @@ export function Friend({ id, name, stored }: Props) {
   );
 }
 
-/** The time that the webhook stored, for a friend of whom presenced has none, or while it is not reachable. */
+/** The time that the webhook stored, if presenced has none or cannot be reached. */
 function Stored({ at }: { at: Date }) {
   const time = at.toLocaleString("en", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
   return <time dateTime={at.toISOString()}>{time}</time>;

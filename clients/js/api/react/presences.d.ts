@@ -5,6 +5,6 @@ type Users = ReadonlyMap<string, Presence>;
  * again. `ids` are compared by value, so they may be an inline list.
  */
 export declare function usePresences<T = Users>(ids: Iterable<UserId>, select?: (all: Users) => T, equal?: (a: T, b: T) => boolean): T;
-/** Return everyone whom this user may see, except users who are offline, or what `select` makes of them. */
+/** Return everyone visible to this user, except users who are offline, or the result of `select`. */
 export declare function useEveryone<T = Users>(select?: (all: Users) => T, equal?: (a: T, b: T) => boolean): T;
 export {};

@@ -10,7 +10,7 @@ export type PresenceProviderProps = {
 } | (PresenceOptions & {
     client?: never;
 }));
-/** What the hooks and components below a provider share. */
+/** Values that the hooks and components below a provider share. */
 interface Shared {
     readonly client: PresenceClient;
     /** Return a client that knows only what the server rendered. Hydration reads it, and it never connects. */

@@ -438,7 +438,7 @@ export interface WatchEvent {
     readonly more?: boolean;
 }
 /**
- * What each endpoint takes and returns, by its `operationId`. An absent key means that there is none. No name is both
+ * Arguments and result of each endpoint, by its `operationId`. An absent key means that there is none. No name is both
  * in `path` and in `query` or `body`, and no endpoint has both a `query` and a `body`, so a method can take all of them
  * as one object.
  */

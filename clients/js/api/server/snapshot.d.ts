@@ -2,7 +2,7 @@ import type { InitialPresence, UserId } from "../presence.js";
 import type { RequestOptions, ServerOptions } from "./request.js";
 import type { Endpoints } from "./rest.js";
 export interface SnapshotOptions extends RequestOptions {
-    /** User for whom the page is: it contains only what this user may see. Without it, it contains everything. */
+    /** Viewer of the page, who receives only visible users. Without it, it contains everything. */
     viewer?: UserId;
 }
 /** Return the users for the first HTML, or none if the server does not answer soon. */

@@ -1,5 +1,8 @@
 import type { UserId } from "../presence.js";
-/** What a token or ticket allows its user: docs/explanation/visibility.md. Omitted fields follow the server's settings. */
+/**
+ * Rights that a token or ticket gives its user: docs/explanation/visibility.md. Omitted fields follow the server's
+ * settings.
+ */
 export interface Grants {
     /** Users that the user may see; `*` for everyone. */
     watch?: readonly UserId[] | "*";

@@ -8,7 +8,7 @@ import type { Store } from "../store.js";
 import { Cell } from "./cell.js";
 import { type FakeRoom, type FakeUser } from "./values.js";
 export interface FakeOptions {
-    /** Who uses this client; default "me". */
+    /** User of this client; default "me". */
     userId?: UserId;
     /** The server's time in epoch milliseconds; default: the time of this machine. */
     now?: number;

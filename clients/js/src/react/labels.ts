@@ -11,11 +11,11 @@ export interface Labels {
   unknown: string;
   /** Name of a facepile; `{count}` stands for the number of people. */
   count: string;
-  /** People whom a facepile does not show. */
+  /** People that a facepile leaves out. */
   more: string;
   /** Text of the banner while there is no connection. */
   stale: string;
-  /** Text of the banner while the connection is open, but what is shown may be old, as after a restart of the server. */
+  /** Text of the banner while the connection is open, but the state may be old, as after a restart of the server. */
   settling: string;
   /** Text of the banner when the client has given up. */
   failed: string;

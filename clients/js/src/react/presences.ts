@@ -21,7 +21,7 @@ export function usePresences<T = Users>(
   return useStore(choose, select, equal);
 }
 
-/** Return everyone whom this user may see, except users who are offline, or what `select` makes of them. */
+/** Return everyone visible to this user, except users who are offline, or the result of `select`. */
 export function useEveryone<T = Users>(select?: (all: Users) => T, equal?: (a: T, b: T) => boolean): T {
   return useStore(everyone, select, equal);
 }

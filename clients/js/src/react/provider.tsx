@@ -11,7 +11,7 @@ export type PresenceProviderProps = {
   labels?: Partial<Labels>;
 } & ({ client: PresenceClient } | (PresenceOptions & { client?: never }));
 
-/** What the hooks and components below a provider share. */
+/** Values that the hooks and components below a provider share. */
 interface Shared {
   readonly client: PresenceClient;
   /** Return a client that knows only what the server rendered. Hydration reads it, and it never connects. */

@@ -7,7 +7,7 @@ import type { Endpoints } from "./rest.js";
 const MAX_USERS = 1000;
 
 export interface SnapshotOptions extends RequestOptions {
-  /** User for whom the page is: it contains only what this user may see. Without it, it contains everything. */
+  /** Viewer of the page, who receives only visible users. Without it, it contains everything. */
   viewer?: UserId;
 }
 

@@ -7,7 +7,10 @@ const MIN_SECRET_BYTES = 32;
 /** The server refuses tokens that are valid for longer (its setting `token_lifetime`, at most this default). */
 const MAX_SECONDS = 86_400;
 
-/** What a token or ticket allows its user: docs/explanation/visibility.md. Omitted fields follow the server's settings. */
+/**
+ * Rights that a token or ticket gives its user: docs/explanation/visibility.md. Omitted fields follow the server's
+ * settings.
+ */
 export interface Grants {
   /** Users that the user may see; `*` for everyone. */
   watch?: readonly UserId[] | "*";

@@ -1,5 +1,5 @@
 /**
- * What the tabs of one user say to each other, and where.
+ * Messages between the tabs of one user, and their channel.
  *
  * The name of the channel contains the version: after a deployment, old and new tabs do not mix. Tokens never travel
  * over it.

@@ -1,4 +1,4 @@
-/** What concerns this tab of the messages for all tabs. */
+/** Selects, from the messages for all tabs, the part that concerns one tab. */
 
 import type { SharedClient } from "../client.js";
 import { COUNT, EVERYONE, FULL, JOIN, ROOM, USER } from "../desired-state.js";

@@ -2,7 +2,7 @@ import type { Host } from "../host.js";
 import type { Message } from "../outbox.js";
 import type { Agreement, TabMessage } from "./channel.js";
 
-/** What `tab.ts` offers to its two roles, leader and follower. */
+/** Functions that `tab.ts` offers to its two roles, leader and follower. */
 export interface Tab {
   readonly host: Host;
   readonly name: string;

@@ -40,7 +40,7 @@ interface Hooks {
 
 export type Sum = ReturnType<typeof createSum>;
 
-/** `union` is what the server knows from the leader before. Whatever of it no tab wants ends after `KEEP_MS`. */
+/** `union` has the subscriptions of the previous leader. Those that no tab wants end after `KEEP_MS`. */
 export function createSum(host: Host, own: string, union: Map<string, number>, past: Agreement, hooks: Hooks) {
   const tabs = new Map<string, Tab>([["past", { bits: new Map(union), data: new Map() }]]);
   const pending = new Map<number, Entry>();
@@ -210,7 +210,7 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
       send = sendText;
       pump();
     },
-    /** The connection is gone. What no tab waits for is sent again: the clients repeat the rest. */
+    /** The connection is gone. Requests that no tab waits for are sent again. The clients repeat the rest. */
     lost() {
       send = undefined;
       queue = [...pending.values(), ...queue].filter(([, tab]) => !tab);

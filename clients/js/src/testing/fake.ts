@@ -10,7 +10,7 @@ import { FakeRooms } from "./rooms.js";
 import { connectionOf, type FakeRoom, type FakeUser, presenceOf, roomOf, selfOf, userIdOf } from "./values.js";
 
 export interface FakeOptions {
-  /** Who uses this client; default "me". */
+  /** User of this client; default "me". */
   userId?: UserId;
   /** The server's time in epoch milliseconds; default: the time of this machine. */
   now?: number;

@@ -37,7 +37,7 @@ export function problem(code: string, status: number, retry: boolean, headers: R
   return Response.json(document, { status, headers: { "content-type": "application/problem+json", ...headers } });
 }
 
-/** What Node rejects with when nothing listens. */
+/** Error of Node when nothing listens. */
 export function refused(): Error {
   const cause = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
   return Object.assign(new TypeError("fetch failed"), { cause });

@@ -30,7 +30,7 @@ export class FakeHost {
   time: number;
   /** All sockets that the client opened, oldest first. */
   readonly sockets: FakeSocket[] = [];
-  /** What a page saves: share it between hosts for a reload, copy it for a duplicated tab. */
+  /** Storage of a page: share it between hosts for a reload, copy it for a duplicated tab. */
   readonly storage: Map<string, string>;
   /** The host that `createPresence` gets. */
   readonly host: Host;
@@ -89,7 +89,7 @@ export class FakeHost {
     return createPresence({ url: "wss://presence.test", userId: "ada", activity: false, ...options, host: this.host });
   }
 
-  /** Let time pass. Timers run in their order, and whatever they start is done before the next one. */
+  /** Let time pass. Timers run in their order, each with all that it starts. */
   async advance(ms: number): Promise<void> {
     const end = this.time + ms;
     await settle();

@@ -55,7 +55,7 @@ export class Link {
     });
   }
 
-  /** Nothing passes any more. The client notices it later. */
+  /** Nothing passes from now on. The client notices it later. */
   lose(noticedAfter: number): void {
     this.isAlive = false;
     this.host.host.schedule(noticedAfter, () => {

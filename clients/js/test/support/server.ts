@@ -1,7 +1,7 @@
 /**
- * A server of presenced.v1 in memory, with one user who connects ("ada") and others whom the test moves.
+ * A server of presenced.v1 in memory, with one user who connects ("ada") and others that the test moves.
  *
- * Messages take time in both directions, and keep their order. A lost connection loses whatever is on its way. What a
+ * Messages take time in both directions, and keep their order. A lost connection loses all that is on its way. What a
  * real server would refuse is a violation, which the test reports.
  */
 

@@ -58,7 +58,7 @@ export class Participant {
   #socket: FakeSocket | undefined;
   #token: string | undefined;
   #epochMs: number;
-  /** What ends each reading and membership, by the scope of the request. */
+  /** Functions that end each reading and membership, by the scope of the request. */
   readonly #ends = new Map<string, () => void>();
   readonly #members = new Map<string, Membership>();
   /** ERROR messages to come, by the step that they answer. */

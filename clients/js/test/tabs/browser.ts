@@ -1,4 +1,4 @@
-/** A browser with tabs: its locks and channels, a clock for all, and a server. A tab can close, crash, freeze or hang. */
+/** A browser with tabs: locks, channels, a common clock, and a server. A tab can close, crash, freeze or hang. */
 
 import { vi } from "vitest";
 import type { Signal } from "../../src/host.js";
@@ -236,7 +236,7 @@ export class Tab {
     for (const listener of [...this.#inputs]) listener();
   }
 
-  /** The tab ends, and its process too: nothing in it runs any more. */
+  /** The tab ends with its process: nothing in it runs afterwards. */
   crash(code = 1006): void {
     this.isRunning = false;
     this.channels.clear();

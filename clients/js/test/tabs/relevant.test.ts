@@ -1,4 +1,4 @@
-/** What concerns a tab of the messages for all tabs. */
+/** The part of the messages for all tabs that concerns one tab. */
 
 import { describe, expect, test } from "vitest";
 import type { SharedClient } from "../../src/client.js";

@@ -10,7 +10,7 @@ from presenced_client.presence import Change, UserPresence
 class ChangeStream:
     """Changes that a reader has not read yet. A slow reader gets the last state of each user.
 
-    A user whom the reader does not know yet gives no change: the first answer is not one. A state that only became
+    A user that the reader does not know yet gives no change: the first answer is not one. A state that only became
     `unknown` gives none, either; the next known state is compared with the last known one.
 
     Args:

@@ -124,7 +124,7 @@ class Presence:
 
     @asynccontextmanager
     async def watch(self, user_ids: Iterable[UserId] | None = None) -> AsyncIterator[Mapping[str, UserPresence]]:
-        """Subscribe to users while the block runs; without ids to everyone whom this user may see.
+        """Subscribe to users while the block runs; without ids, to everyone visible to this user.
 
         Entering waits until they are known, and returns `users`.
         """
@@ -134,7 +134,7 @@ class Presence:
             yield self.users
 
     async def changes(self, user_ids: Iterable[UserId] | None = None) -> AsyncIterator[Change]:
-        """Subscribe to users, and yield their changes; without ids those of everyone whom this user may see.
+        """Subscribe to users, and yield their changes; without ids, those of everyone visible to this user.
 
         A slow reader gets the last state of each user. The first answer about a user is not a change, and a reconnect
         gives only differences.
@@ -150,7 +150,7 @@ class Presence:
             self._connector.streams.discard(stream)
 
     async def count(self, room: str | None = None) -> int:
-        """Subscribe to the number of online users, and return it: of everyone whom this user may see, or of a room."""
+        """Subscribe to the number of online users, and return it, for everyone visible to this user or for a room."""
         key = EVERYONE if room is None else room
         counts = self.session.desired.counts
         counts.acquire(key)

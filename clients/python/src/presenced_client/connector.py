@@ -92,7 +92,7 @@ class Connector:
         """Disconnect deliberately, and end the task.
 
         Args:
-            error: What the owner's block raised.
+            error: Exception of the owner's block.
 
         Raises:
             PresenceError: The server had refused for good, and nothing else ends the block.

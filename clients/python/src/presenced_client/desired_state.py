@@ -1,4 +1,4 @@
-"""What the program wants to be subscribed to, and the requests that bring the server there.
+"""Subscriptions that the program wants, and the requests that bring the server there.
 
 Readers of users, rooms and counts form the desired state. The client keeps it beside the state that it has requested.
 Requests are the difference, so they are idempotent and need no queue while there is no connection.

@@ -10,9 +10,9 @@ class PresenceError(Exception):
 
     Args:
         code: Name of the error, such as `ROOM_FULL`. Distinguish errors by it.
-        message: What is wrong.
+        message: Description of the error.
         numeric_code: Close code or number of the error; 0 if the client itself refused.
-        hint: What to do about it.
+        hint: Advice on how to fix it.
         retryable: Whether the same may succeed later, unchanged.
     """
 

@@ -1,4 +1,4 @@
-"""What is known of a user."""
+"""Known state of a user."""
 
 from __future__ import annotations
 

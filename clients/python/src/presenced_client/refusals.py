@@ -1,4 +1,4 @@
-"""What the server has refused on this connection, and how it is requested differently or not at all."""
+"""Requests that the server has refused on this connection, and how they are divided or given up."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Refusals:
         return len(users) <= 1 and len(rooms) <= 1
 
     def _ignored(self, request: Request) -> None:
-        """Send a request again after a while. What it was to forget is forgotten already, so it must be sent anew."""
+        """Send a request again after a while. Its users are forgotten already, so it must be sent anew."""
         if request["type"] == "UNWATCH":
             self.renew.update(request.get("users", ()), [EVERYONE] if request.get("everyone") else [])
         if request["type"] in ("UNWATCH", "LEAVE"):

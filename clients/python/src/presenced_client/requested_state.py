@@ -1,4 +1,4 @@
-"""What a session has requested, and how each request changes it."""
+"""Requested state of a session, and how each request changes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RequestedRoom:
 
 @dataclass
 class RequestedState:
-    """What a session has requested. Unanswered requests count as accepted until the server refuses them."""
+    """Requested state of a session. Unanswered requests count as accepted until the server refuses them."""
 
     everyone: bool = False
     users: set[str] = field(default_factory=set)

@@ -14,7 +14,7 @@ class Pending:
 
     request: Request
     undo: Undo
-    """What to restore if the server refuses it."""
+    """State to restore if the server refuses it."""
     sent: bool = True
     """Whether it was sent on this connection."""
 

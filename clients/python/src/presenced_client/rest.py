@@ -25,7 +25,7 @@ MAX_TRIES = 3
 """Number of tries of a request that the server refuses for now. Then the refusal is raised."""
 
 LONGEST_WAIT_S = 10.0
-"""Longest wait between two tries, whatever the server asks for. A caller who can wait for longer tries again."""
+"""Longest wait between two tries, even if the server asks for more. A caller who can wait for longer tries again."""
 
 TIMEOUT_S = 10.0
 LONG_POLL_S = 30
@@ -213,7 +213,7 @@ class PresenceApi:
 
         Args:
             lasts: Seconds for which the connection may last; None for the server's bound.
-            presence: What the client may see and do.
+            presence: Rights of the client.
         """
         return await self.request("POST", "/tickets", body={"userId": user_id, "lasts": lasts, "presence": presence})
 

@@ -1,4 +1,4 @@
-"""What is known of a room."""
+"""Known state of a room."""
 
 from __future__ import annotations
 

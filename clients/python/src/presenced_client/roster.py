@@ -103,7 +103,7 @@ class Roster:
     # Subscriptions.
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Forget those of the users whom the session no longer covers."""
+        """Forget the given users, except users that the session still covers."""
         for key in list(keys):
             if key in self.users and not self._covers(key):
                 self._note(key)
@@ -135,7 +135,7 @@ class Roster:
             if key in self._changed_since:
                 self._apply(key, record)
             else:
-                self._set(key, UserPresence.from_record(record))  # replaces everything, whatever the version
+                self._set(key, UserPresence.from_record(record))  # replaces everything, regardless of the version
         for key in self.users.keys() - pages.keys() - self._changed_since:
             if self.settles_until is None or key not in self._unconfirmed or not self.users[key].online:
                 self._set(key, _offline(self.users[key]))
@@ -169,5 +169,5 @@ class Roster:
 
 
 def _offline(user: UserPresence) -> UserPresence:
-    """Return a user whom a snapshot omits. The version is 0, because that of before may be another server's."""
+    """Return a user that a snapshot omits. The version is 0, because that of before may be another server's."""
     return UserPresence(user.user_id, "offline", last_seen=user.last_seen)

@@ -16,7 +16,7 @@ class Self:
 
     status: Literal["online", "away", "busy", "invisible", "offline"]
     chosen: ChoiceStatus
-    """What the user chose; `auto` if the status is detected."""
+    """Status that the user chose; `auto` if the status is detected."""
     until: int = 0
     text: str = ""
     emoji: str = ""

@@ -88,7 +88,7 @@ class Session:
         self._is_caught_up = False
         self._is_dirty = False
 
-    # What is known.
+    # Known state.
 
     def user(self, key: str) -> UserPresence:
         """Return what is known of a user."""
@@ -137,7 +137,7 @@ class Session:
             return set()
         return set(self.desired.users.active).difference(self.desired.users.first(self.limits.max_users))
 
-    # What is wanted. Other wishes change `desired`, followed by `changed`.
+    # Desired state. Other wishes change `desired`, followed by `changed`.
 
     def changed(self) -> None:
         """Send requests for changes of `desired` with the next `outgoing`."""
@@ -326,7 +326,7 @@ class Session:
                 self._revert(pending)
 
     def _revert(self, pending: Pending) -> None:
-        """Take a refused request back. A member who does not exist any more joins again."""
+        """Take a refused request back. A client that is no longer a member joins again."""
         later = [other.undo for other in self._requests.all()]
         if (pending.request["type"]) == "SET_MEMBER" and ("data", name := pending.request["room"]) not in (
             self._refusals.refused

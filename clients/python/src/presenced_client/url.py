@@ -36,7 +36,7 @@ def connection_url(address: str, identity: Mapping[str, str], parameters: Mappin
 
 
 def choice_parameters(own: Self | None) -> dict[str, str]:
-    """Return the user's choice for a server that does not know it any more, so nobody flashes online after a restart.
+    """Return the user's choice for a server that no longer knows it, so nobody flashes online after a restart.
 
     A SELF without a choice gives nothing. The server ignores these parameters if it knows the user.
     """
