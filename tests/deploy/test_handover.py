@@ -50,7 +50,7 @@ LONGEST_STOP_S = 14.0
 SETTINGS = {
     "PRESENCED_TRUSTED_PROXIES": "127.0.0.1",
     "PRESENCED_LOG_LEVEL": "warning",
-    "PRESENCED_GRACE_LOST": str(SETTLING_S),
+    "PRESENCED_SETTLING": str(SETTLING_S),
     "PRESENCED_HEARTBEAT_INTERVAL": "3600",  # these clients answer no pings
     "PRESENCED_GRACE_GOING_AWAY": "0",  # otherwise a grace period would hide that a stopping server notifies others
 }

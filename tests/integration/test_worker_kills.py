@@ -219,6 +219,7 @@ async def test_kills_under_load_lose_only_recent_records(tmp_path: Path) -> None
         "node": "here",
         "outgoing_private": True,
         "grace_lost": 0.5,
+        "settling": 0.5,
         "grace_going_away": 0.3,
         "status_pause": 0.0,
     }

@@ -81,7 +81,7 @@ async def test_events_reach_the_receiver(tmp_path: Path) -> None:
 
 async def test_after_a_kill_only_users_who_do_not_return_are_reported_offline(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, grace_lost=12.0)  # enough for the user to return on a busy machine
+        given = settings(tmp_path, receiver, settling=12.0)  # enough for the user to return on a busy machine
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
             async with (
                 connect(f"{process.websocket_url}?userId=leaver"),
@@ -105,7 +105,7 @@ async def test_receivers_know_returned_users_before_the_database_does(
     """The check after a restart uses the live state: here records wait so long that the database never learns it."""
     back = [f"back{number}" for number in range(20)]
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, webhook_secrets=SECRET, grace_lost=1.0)
+        given = settings(tmp_path, receiver, webhook_secrets=SECRET, settling=1.0)
         async with server(**given) as running, AsyncExitStack() as there:
             for user_id in (*back, "leaver"):
                 await there.enter_async_context(visit(running.url, user_id))
@@ -122,7 +122,7 @@ async def test_receivers_know_returned_users_before_the_database_does(
 async def test_receivers_know_the_live_state_when_users_return_around_the_end_of_settling(tmp_path: Path) -> None:
     users = [f"user{number}" for number in range(60)]
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, grace_lost=2.0)
+        given = settings(tmp_path, receiver, settling=2.0)
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
             async with AsyncExitStack() as there:
                 for user_id in (*users, "leaver"):

@@ -56,7 +56,7 @@ async def test_a_session_resumes_after_a_loss_with_exactly_what_it_missed(start_
 
 
 async def test_nobody_flickers_when_the_server_is_killed(start_server: StartServer) -> None:
-    server = start_server(grace_lost=6)  # the time in which both clients must be back
+    server = start_server(settling=6)  # the time in which both clients must be back
     async with (
         client(server, "ada", device="web") as ada,
         client(server, "bot") as presence,
@@ -85,7 +85,7 @@ async def test_nobody_flickers_when_the_server_is_killed(start_server: StartServ
 async def test_users_who_do_not_return_to_a_restarted_server_are_offline_when_it_has_settled(
     start_server: StartServer,
 ) -> None:
-    server = start_server(grace_lost=1.5)
+    server = start_server(settling=1.5)
     await Backend(server).announce("ada")
     async with client(server, "bot") as presence, presence.watch(["ada"]), presence.watch():
         assert presence.user("ada").online

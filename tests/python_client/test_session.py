@@ -236,6 +236,53 @@ def test_a_room_that_leaves_mode_counts_is_unknown_until_it_was_requested_again(
     assert session.user("ada").online
 
 
+def room_snapshot(*keys: str) -> dict[str, Any]:
+    members = [{"userId": key, "joinedAt": 1, "presence": record(key, 1)} for key in keys]
+    page = {"type": "ROOM_SNAPSHOT", "room": "hall", "page": 1, "pages": 1, "mode": "full"}
+    return {**page, "count": len(keys), "members": members}
+
+
+def test_members_who_have_not_returned_to_a_restarted_server_stay_until_it_has_settled() -> None:
+    session = session_that_watches()
+    session.desired.rooms["hall"] = DesiredRoom(watchers=1)
+    session.changed()
+    accept(session)
+    session.received(room_snapshot("ada", "bob", "carl"), 0)
+    session.received(changes(), 0)
+    session.lost(1)
+    session.received(established("two", settling=15), 2)
+    accept(session, 2)
+    session.received(room_snapshot("dora"), 2)
+    session.received(changes(), 2)
+    room = session.room("hall")
+    assert (room.count, sorted(room.members)) == (4, ["ada", "bob", "carl", "dora"])
+    news = {"type": "ROOM_CHANGES", "room": "hall", "mode": "full"}
+    session.received({**news, "count": 2, "members": room_snapshot("ada")["members"]}, 3)
+    session.received({**news, "count": 1, "left": ["dora"]}, 4)
+    assert (session.room("hall").count, sorted(session.room("hall").members)) == (3, ["ada", "bob", "carl"])
+    assert session.is_stale
+    session.tick(17)
+    assert (session.room("hall").count, sorted(session.room("hall").members)) == (1, ["ada"])
+    assert session.user("bob").status == "unknown"
+    assert not session.is_stale
+
+
+def test_a_session_is_up_to_date_once_all_who_were_online_are_back() -> None:
+    session = session_that_watches("ada", "bob")
+    session.received(snapshot(record("ada", 9), record("bob", 9, "offline")), 0)
+    session.received(changes(), 0)
+    session.lost(1)
+    session.received(established("two", settling=15), 2)
+    accept(session, 2)
+    absent = [{"userId": key, "status": "offline", "since": 0, "version": 1} for key in ("ada", "bob")]
+    session.received(snapshot(*absent), 2)
+    session.received(changes(), 2)
+    assert session.is_stale
+    session.received(changes(record("ada", 2)), 3)
+    assert not session.is_stale
+    assert session.next_at(3) is None
+
+
 def test_unknown_messages_and_fields_are_ignored() -> None:
     session = session_that_watches("ada")
     assert session.received({"type": "LATER", "users": [record("ada", 1)]}, 0) == []

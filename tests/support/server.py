@@ -13,7 +13,7 @@ from presenced.node.node import Node
 SCALE = 0.01
 """Test seconds per second of a default: a grace period of 15 s takes 0.15 s."""
 
-_SCALED = ("grace_going_away", "grace_lost", "behind_timeout")
+_SCALED = ("grace_going_away", "grace_lost", "settling", "behind_timeout")
 
 CALM = 3600.0
 """Seconds between two pings, and for a pong. Shorter intervals would send pings among the expected frames, and drop an
@@ -27,7 +27,7 @@ QUICK_HEARTBEAT = {name: getattr(Settings(), name) * SCALE for name in ("heartbe
 def server(**changes: object) -> PresenceServer:
     """Return a server on a free port with default settings, some of them scaled.
 
-    Grace periods and the timeout of slow watchers are divided by a hundred. `changes` apply unchanged.
+    Grace periods, settling and the timeout of slow watchers are divided by a hundred. `changes` apply unchanged.
     """
     quick = {name: getattr(Settings(), name) * SCALE for name in _SCALED}
     interval = changes.get("heartbeat_interval", CALM)

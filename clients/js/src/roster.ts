@@ -108,6 +108,8 @@ export function createRoster(isMember: (key: string) => boolean) {
       hidden.clear();
       unconfirmed = new Set(users.known.keys());
     },
+    /** Whether the server has sent every user who is shown as online. */
+    isConfirmed: () => ![...unconfirmed].some((key) => users.get(key).status !== "offline"),
     /** The server knows who has returned, or has sent everything: all others are offline. */
     settled() {
       isSettling = false;

@@ -90,8 +90,15 @@ export function createSession(host: Host, desired: DesiredState) {
     if (!seconds) return;
     cancelSettling = host.schedule(seconds * 1_000, () => {
       settling.set(false);
-      if (caughtUp.get()) roster.settled();
+      if (caughtUp.get()) settled();
     });
+  };
+
+  /** The server knows who has returned: users and members of before whom it has not sent are gone. */
+  const settled = (): void => {
+    rooms.settled();
+    forgetUncovered();
+    roster.settled();
   };
 
   const isKnown = (scope: string, bits: number): boolean => {
@@ -108,7 +115,7 @@ export function createSession(host: Host, desired: DesiredState) {
     if (caughtUp.get() || !hasChanges || !outbox.isDone()) return;
     if (![...requests.agreed].every(([scope, bits]) => isKnown(scope, bits))) return;
     forgetUncovered(false); // what is wanted and not agreed to now is more than the server allows
-    if (!settling.get()) roster.settled();
+    if (!settling.get()) settled();
     caughtUp.set(true);
     if (outcome) reconnected.notify(outcome);
     outcome = undefined;
@@ -189,7 +196,7 @@ export function createSession(host: Host, desired: DesiredState) {
           ...[...counts.known.keys()].map((scope) => COUNT + scope),
         ]);
         roster.expectAll(message.settling > 0);
-        settle(roster.known.size ? message.settling : 0);
+        settle(roster.known.size + rooms.known.size ? message.settling : 0);
       }
       outbox.open(send, message.limits);
     },
@@ -258,9 +265,9 @@ export function createSession(host: Host, desired: DesiredState) {
         case "ROOM_SNAPSHOT": {
           const members = collect<RoomSnapshot["members"][number]>(ROOM + message.room, message, message.members);
           if (!members) break;
-          awaited.delete(FULL + ROOM + message.room);
+          const isRenewed = awaited.delete(FULL + ROOM + message.room);
           roster.applyMembers(members.map(({ presence }) => presence));
-          rooms.replace({ ...message, members });
+          rooms.replace({ ...message, members }, isRenewed && settling.get());
           roster.membersChanged();
           break;
         }
@@ -280,6 +287,10 @@ export function createSession(host: Host, desired: DesiredState) {
           self.set(toSelf(established?.userId ?? "", message));
       }
       checkCaughtUp();
+      if (settling.get() && caughtUp.get() && roster.isConfirmed() && rooms.isConfirmed()) {
+        settle(0); // all who were there are back
+        settled();
+      }
     },
   };
 }

@@ -85,6 +85,20 @@ describe("snapshot of everyone", () => {
     expect(seen.map(({ userId }) => userId)).toEqual(["bob"]);
   });
 
+  test("the client is up to date once all who were online are back", async () => {
+    const page = await knowing(["bob", "carl", "dora"]);
+    const { host, client } = page;
+    await receive(host, changes(record("dora", "offline", 1_000)));
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+    const absent = ["carl", "dora"].map((id) => record(id, "offline", 1, { since: 0 }));
+    await receive(host, snapshot("users", [record("bob", "online", 1), ...absent]), changes());
+    expect(client.connection.get().stale).toBe(true);
+    await receive(host, changes(record("carl", "online", 2)));
+    expect([client.connection.get().stale, status(client, "dora")]).toEqual([false, "offline"]);
+  });
+
   test("a user who returns after the server has settled counts with any version", async () => {
     const page = await knowing(["bob"]);
     const { host, client } = page;

@@ -40,6 +40,45 @@ describe("rooms", () => {
     expect([status(client, "bob"), status(client, "dora")]).toEqual(["unknown", "online"]);
   });
 
+  describe("after a restart of the server", () => {
+    async function restarted() {
+      const page = await inRoom();
+      await drop(page.host);
+      await nextAttempt(page);
+      await establish(page.host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+      await receive(page.host, roomSnapshot("hall", [member("dora", 1)]), changes());
+      const keys = () => [page.room().count, ...page.room().members.keys()];
+      return { ...page, keys };
+    }
+
+    test("members stay until they return, or the server has settled", async () => {
+      const { host, client, keys } = await restarted();
+      expect(keys()).toEqual([3, "bob", "carl", "dora"]);
+      expect([status(client, "bob"), client.connection.get().stale]).toEqual(["online", true]);
+      const news = { type: "ROOM_CHANGES", room: "hall", count: 2, mode: "full", members: [member("bob", 2)] };
+      await receive(host, news as Message, changes());
+      expect(keys()).toEqual([3, "bob", "carl", "dora"]);
+      await host.advance(15_000);
+      expect(keys()).toEqual([2, "bob", "dora"]);
+      expect([status(client, "carl"), client.connection.get().stale]).toEqual(["unknown", false]);
+    });
+
+    test("the client is up to date once all are back, and members who leave are gone at once", async () => {
+      const { host, client, keys } = await restarted();
+      const news = { type: "ROOM_CHANGES", room: "hall", count: 3, mode: "full" };
+      await receive(host, { ...news, members: ["bob", "carl"].map((id) => member(id, 2)) } as Message, changes());
+      expect([client.connection.get().stale, ...keys()]).toEqual([false, 3, "bob", "carl", "dora"]);
+      await receive(host, { ...news, count: 2, left: ["bob"] } as Message, changes());
+      expect(keys()).toEqual([2, "carl", "dora"]);
+    });
+
+    test("members of a room that now reports only its count are unknown", async () => {
+      const { host, keys } = await restarted();
+      await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 900, mode: "counts" } as Message, changes());
+      expect(keys()).toEqual([900]);
+    });
+  });
+
   describe("a member who may not be watched by id", () => {
     const never = { userId: "bob", status: "offline", since: 0, version: 900 };
 

@@ -311,6 +311,13 @@ class HeartbeatsSettings(Section, title="Heartbeats and grace periods"):
         "while it was opening. 0: none.",
     )
     grace_lost: Seconds = Field(15, ge=0, le=3600, description="Grace period in seconds after an abrupt loss. 0: none.")
+    settling: Seconds = Field(
+        35,
+        ge=0,
+        le=3600,
+        description="Seconds after the start of the server in which users who were online before may return unnoticed. "
+        "Clients wait up to 30 s before they reconnect. 0: none.",
+    )
 
     @model_validator(mode="after")
     def _check_heartbeats(self) -> Self:

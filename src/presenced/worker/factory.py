@@ -33,7 +33,7 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
         history_ms=int(settings.history_age * 1000),
         max_restored=settings.max_choices,
         webhooks=webhook_config(settings),
-        settling_s=settings.grace_lost,
+        settling_s=settings.settling,
         restore=True,
     )
     log_form = settings.log_format, settings.log_time

@@ -56,7 +56,15 @@ INTERNAL = {
 }
 """Bounds that nobody outside the server can notice."""
 
-NO_LIMITS = {"heartbeat_interval", "grace_going_away", "grace_lost", "stats_interval", "jwt_leeway", "auth_warning"}
+NO_LIMITS = {
+    "heartbeat_interval",
+    "grace_going_away",
+    "grace_lost",
+    "settling",
+    "stats_interval",
+    "jwt_leeway",
+    "auth_warning",
+}
 NO_LIMITS |= {"port", "jwt_jwks_refresh"}
 """Settings with a number that are not limits."""
 

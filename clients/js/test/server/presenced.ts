@@ -18,6 +18,7 @@ const ENVIRON = Object.fromEntries(Object.entries(process.env).filter(([name]) =
 const SETTINGS = {
   PRESENCED_GRACE_GOING_AWAY: "0.1",
   PRESENCED_GRACE_LOST: "0.2",
+  PRESENCED_SETTLING: "0.2",
   PRESENCED_STATS_INTERVAL: "0",
 };
 

@@ -40,7 +40,7 @@ export class RealServer {
 
   constructor(settings: Readonly<Record<string, string | number>> = {}) {
     const entry = `admin:sha256:${createHash("sha256").update(API_KEY).digest("hex")}`;
-    const all = { status_pause: 0, grace_going_away: 0.5, grace_lost: 2, api_keys: entry, ...settings };
+    const all = { status_pause: 0, grace_going_away: 0.5, grace_lost: 2, settling: 2, api_keys: entry, ...settings };
     this.#settings = Object.fromEntries(
       Object.entries(all).map(([name, value]) => [`PRESENCED_${name.toUpperCase()}`, String(value)]),
     );

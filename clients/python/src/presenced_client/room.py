@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -40,7 +40,11 @@ class Room:
 
 
 class RoomView:
-    """One watched room. Pages of a snapshot become visible with the last page."""
+    """One watched room. Pages of a snapshot become visible with the last page.
+
+    A server that has just started does not know yet who returns. Members of before whom it does not name are
+    *unconfirmed*: they stay until they return, leave, or the server has settled.
+    """
 
     def __init__(self, name: str) -> None:
         self.room = Room(name)
@@ -48,18 +52,35 @@ class RoomView:
         """Whether the room is known on this session. Otherwise `room` may be from before the last resync."""
         self._pages: dict[str, Member] | None = None
         """Members in the received pages of an incomplete snapshot."""
+        self._settles = False
+        """Whether the server has just started, and has not sent the room yet."""
+        self._unconfirmed: set[str] = set()
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether no member is unconfirmed."""
+        return not self._unconfirmed
 
     def has(self, key: str) -> bool:
         """Return whether the user is a member, or is in a received page of a snapshot."""
         return key in self.room.members or (self._pages is not None and key in self._pages)
 
-    def resync(self) -> None:
-        """Keep showing the room, until the server has sent it again."""
-        self.is_current, self._pages = False, None
+    def resync(self, settles: bool) -> None:
+        """Keep showing the room, until the server has sent it again. `settles`: it has just started."""
+        self.is_current, self._pages, self._settles = False, None, settles
+
+    def settled(self) -> set[str]:
+        """Remove unconfirmed members, because the server knows who has returned, and return their ids."""
+        gone, self._unconfirmed, self._settles = self._unconfirmed, set(), False
+        if gone:
+            members = {key: member for key, member in self.room.members.items() if key not in gone}
+            self._show(self.room.mode, self.room.count - len(gone), members)
+        return gone
 
     def forget(self) -> None:
         """Forget what is known."""
-        self.resync()
+        self.resync(False)
+        self._unconfirmed = set()
         self.room = Room(self.room.name)
 
     def snapshot(self, message: Mapping[str, Any]) -> None:
@@ -69,7 +90,9 @@ class RoomView:
         self._pages.update(_members(message))
         if message["page"] >= message["pages"]:
             members, self._pages, self.is_current = self._pages, None, True
-            self.room = Room(self.room.name, True, message["mode"], message["count"], MappingProxyType(members))
+            before = self.room.members if self._settles and message["mode"] != "counts" else {}
+            self._settles, self._unconfirmed = False, set(before) - set(members)
+            self._show(message["mode"], message["count"] + len(self._unconfirmed), {**before, **members})
 
     def changes(self, message: Mapping[str, Any]) -> bool:
         """Apply ROOM_CHANGES. Return whether the room has left mode `counts`, so its members must be requested."""
@@ -78,6 +101,7 @@ class RoomView:
             self._apply(self._pages, message)
             return False
         if mode == "counts":
+            self._unconfirmed = set()
             self.room = Room(self.room.name, self.room.known, mode, count)
             return False
         if self.room.mode == "counts":
@@ -86,8 +110,12 @@ class RoomView:
             return True
         members = dict(self.room.members)
         self._apply(members, message)
-        self.room = replace(self.room, mode=mode, count=count, members=MappingProxyType(members))
+        self._unconfirmed -= {*_members(message), *map(str, message.get("left", ()))}
+        self._show(mode, count + len(self._unconfirmed), members)
         return False
+
+    def _show(self, mode: Mode, count: int, members: dict[str, Member]) -> None:
+        self.room = Room(self.room.name, True, mode, count, MappingProxyType(members))
 
     @staticmethod
     def _apply(members: dict[str, Member], message: Mapping[str, Any]) -> None:

@@ -46,10 +46,19 @@ class Rooms:
         """Whether any room is known."""
         return any(view.room.known for view in self._views.values())
 
-    def resync(self) -> None:
-        """Keep showing all rooms, until the server has sent them again."""
+    @property
+    def are_confirmed(self) -> bool:
+        """Whether no room has members of before whom a server that has just started has not named."""
+        return all(view.is_confirmed for view in self._views.values())
+
+    def resync(self, settles: bool) -> None:
+        """Keep showing all rooms, until the server has sent them again. `settles`: it has just started."""
         for view in self._views.values():
-            view.resync()
+            view.resync(settles)
+
+    def settled(self) -> set[str]:
+        """Remove members who have not returned to a server that has just started, and return their ids."""
+        return {key for view in self._views.values() for key in view.settled()}
 
     def forget(self) -> None:
         """Forget what is known of all rooms."""

@@ -64,7 +64,7 @@ class Roster:
         """Begin again: the server sends everything. Versions may start from 1, because it may be another server."""
         self._unconfirmed = set(self.users)
         self.knows_everyone = False
-        self.settles_until = settles_until if self.users else None
+        self.settles_until = settles_until
 
     def changes(self, records: Records) -> None:
         """Apply PRESENCE_CHANGES, or the presence of members."""
@@ -90,6 +90,11 @@ class Roster:
         if is_last:
             pages, self._everyone = self._everyone, None
             self._replace(pages)
+
+    @property
+    def are_confirmed(self) -> bool:
+        """Whether the server has sent every user who is shown as online."""
+        return not any(key in self.users and self.users[key].online for key in self._unconfirmed)
 
     def settled(self) -> None:
         """End the time in which users return to a restarted server: users who have not returned are offline."""

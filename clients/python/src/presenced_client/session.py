@@ -233,7 +233,7 @@ class Session:
         if self.desired.expire(now):
             self.changed()
         if self.roster.settles_until is not None and now >= self.roster.settles_until:
-            self.roster.settled()
+            self._settled()
             self._catch_up()
         if (forgets_at := self._forgets_at()) is not None and now >= forgets_at:
             self._forget()
@@ -290,13 +290,20 @@ class Session:
 
     def _settle(self, settles_until: float | None, resumed: bool) -> None:
         if not resumed:
+            if not (self.roster.users or self._rooms.knows_any):
+                settles_until = None
             self.roster.resync(settles_until)
             self.counts.clear()
-            self._rooms.resync()
+            self._rooms.resync(settles_until is not None)
         elif self.roster.settles_until is not None:
             self.roster.settles_until = settles_until
             if settles_until is None:
-                self.roster.settled()
+                self._settled()
+
+    def _settled(self) -> None:
+        """The server knows who has returned: users and members of before whom it has not sent are gone."""
+        self.roster.settled()
+        self.roster.forget(self._rooms.settled())
 
     def _room(self, message: Message) -> None:
         if message["room"] not in self.requested.rooms:
@@ -411,6 +418,9 @@ class Session:
         if not self._is_caught_up and self._has_everything():
             self._is_caught_up = True
             self.roster.forget(self.roster.users)  # known from before, and not sent again, such as former members
+        is_settling = self.roster.settles_until is not None and self.is_caught_up
+        if is_settling and self.roster.are_confirmed and self._rooms.are_confirmed:
+            self._settled()  # all who were there are back
 
     def _forgets_at(self) -> float | None:
         if (

@@ -104,8 +104,8 @@ class V1Protocol(ClientProtocol):
     # Opening.
 
     def started(self, now: Instant) -> None:
-        """Give users one grace period from the start of the server to return. After that, the others count as gone."""
-        self._settled_at = now.monotonic + self._settings.grace_lost
+        """Give users time to return after a restart of the server. After that, the others count as gone."""
+        self._settled_at = now.monotonic + self._settings.settling
 
     def connect(self, request: ConnectRequest) -> ConnectParameters:
         """Return the parameters of the URL, parsed."""
