@@ -57,7 +57,10 @@ export function createModuleRequests() {
       waiting = waiting.filter(([, call]) => call.isWaiting());
       return [...waiting].every((next) => {
         const [message, { resolve, reject }] = next;
-        const isSent = post(message, { accepted: resolve, refused: reject, lost: () => waiting.unshift(next) });
+        const isSent = post(message, {
+          accepted: resolve,
+          failed: (error) => (error ? reject(error) : waiting.unshift(next)),
+        });
         if (isSent) waiting.shift();
         return isSent;
       });

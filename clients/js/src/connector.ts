@@ -18,7 +18,7 @@ import type { Host, Signal } from "./host.js";
 import type { Message } from "./outbox.js";
 import { createRetry, type Decision, NO_CODE, STABLE_MS } from "./retry.js";
 import { openSocket, type Socket } from "./socket.js";
-import { createValue } from "./store.js";
+import { createValue, same } from "./store.js";
 import { createTokens, tokenSubprotocol } from "./token.js";
 import type { createTrace } from "./trace.js";
 import type { ConnectionEstablished, ServerMessage } from "./wire.js";
@@ -90,7 +90,6 @@ export function createConnector(
   let stopSignals: (() => void) | undefined;
 
   const state = () => connection.get().state;
-  const isTrying = () => state() === "connecting" || state() === "waiting";
 
   const set = (change: Partial<Connection>): void => {
     const before = connection.get();
@@ -100,7 +99,7 @@ export function createConnector(
       next.since = host.now();
       trace.add("state", next.error ? `${next.state}: ${next.error.code}` : next.state);
     }
-    if ((Object.keys(next) as (keyof Connection)[]).some((key) => next[key] !== before[key])) connection.set(next);
+    if (!same(next, before)) connection.set(next);
   };
 
   /** Give up the socket and everything planned. Unless `code` says otherwise, the session goes on. */
@@ -120,8 +119,6 @@ export function createConnector(
     hooks.stopped(error, to);
   };
 
-  const signedOut = () => stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
-
   /** Begin the next attempt after `delayMs`; not while offline or frozen, and rarely while hidden. */
   const wait = (delayMs: number, isHeld = isOffline || isFrozen): void => {
     cancelTimer?.();
@@ -132,14 +129,25 @@ export function createConnector(
   };
 
   const decide = ({ isFinal, retryIn, error }: Decision): void => {
-    if (isFinal && error) {
-      stop("failed", error);
-      return;
+    if (isFinal && error) stop("failed", error);
+    else {
+      set({ state: "waiting", error });
+      if (retryIn) wait(retryIn);
+      else start();
     }
-    set({ state: "waiting", error });
-    if (retryIn) wait(retryIn);
-    else void start();
   };
+
+  /** Call one of the functions with the result of the token function, unless the attempt is over by then. */
+  const withToken = async (use: (token: string | undefined) => void, failed: (error: unknown) => void) => {
+    const current = attempt;
+    const next = await tokens.get().then(
+      (token) => () => (token === null ? signedOut() : use(token)),
+      (error) => () => failed(error),
+    );
+    if (current === attempt) next();
+  };
+
+  const signedOut = () => stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
 
   const lost = (code: number, reason: string): void => {
     const wasOpen = state() === "open";
@@ -147,36 +155,25 @@ export function createConnector(
     decide(retry.ended(code, reason, wasOpen, tokens.renew, hooks.newSession));
   };
 
-  const start = async (): Promise<void> => {
+  const start = (): void => {
     abandon();
-    const current = attempt;
     attemptedAt = host.now();
     isFrozen = false;
     set({ state: "connecting", retryAt: 0 });
     cancelTimer = host.schedule(CONNECT_TIMEOUT_MS, () => lost(NO_CODE, "no answer"));
-    let value: string | null | undefined;
-    try {
-      value = await tokens.get();
-    } catch (error) {
-      if (current === attempt) decide(retry.tokenFailed(error));
-      return;
-    }
-    if (current !== attempt) return;
-    if (value === null) signedOut();
-    else open(value);
+    withToken(open, (error) => decide(retry.tokenFailed(error)));
   };
 
-  const open = (value: string | undefined): void => {
-    const subprotocol = value && tokenSubprotocol(value);
+  const open = (token: string | undefined): void => {
+    const subprotocol = token && tokenSubprotocol(token);
     const authenticate = () => {
-      if (value && !subprotocol) socket?.send(JSON.stringify({ type: "AUTH", token: value })); // not in the log
+      if (token && !subprotocol) socket?.send(JSON.stringify({ type: "AUTH", token })); // not in the log
     };
     try {
       const protocols = subprotocol ? [PROTOCOL, subprotocol] : [PROTOCOL];
       socket = openSocket(host, hooks.url(), protocols, authenticate, received, lost);
     } catch (error) {
-      const { code = "BAD_URL", message, hint = "" } = error as PresenceError;
-      stop("failed", new PresenceError(code, message, { hint }));
+      stop("failed", error instanceof PresenceError ? error : new PresenceError("BAD_URL", (error as Error).message));
     }
   };
 
@@ -192,7 +189,7 @@ export function createConnector(
     if (!message?.type) return;
     if (message.type === "CONNECTION_ESTABLISHED") established(message);
     else if (message.type === "GOING_AWAY") retry.goingAway(message.retryAfter);
-    else if (message.type === "AUTH_EXPIRING") void renew();
+    else if (message.type === "AUTH_EXPIRING") renew();
     else hooks.received(message);
   };
 
@@ -213,26 +210,25 @@ export function createConnector(
     });
   };
 
-  const renew = async (): Promise<void> => {
-    const current = attempt;
-    if (!tokens.renew()) return; // the connection ends with 4401
-    // If the function throws, the connection ends with 4401 when the token expires, and the next one fetches another.
-    const value = await tokens.get().catch(() => undefined);
-    if (current !== attempt) return;
-    if (value === null) signedOut();
-    else if (value) hooks.renew(value);
+  /** Without another token, the connection ends with 4401. The next one asks the token function again. */
+  const renew = (): void => {
+    if (tokens.renew())
+      withToken(
+        (token) => token && hooks.renew(token),
+        () => {},
+      );
   };
 
   const signal = (name: Signal): void => {
     if (name === "hidden" || name === "visible") isHidden = name === "hidden";
     if (name === "online" || name === "offline") isOffline = name === "offline";
-    if (state() !== "open" && !isTrying()) return;
+    if (!["open", "connecting", "waiting"].includes(state())) return;
     if (name === "leaving" || name === "frozen") hooks.save();
     if (name === "frozen") {
       isFrozen = true;
       abandon();
       wait(0);
-    } else if (name === "restored") void start();
+    } else if (name === "restored") start();
     else if (name === "visible" || name === "online") {
       if (state() === "open") heartbeat.probe();
       else if (state() === "waiting" || host.now() - attemptedAt > OLD_ATTEMPT_MS) {
@@ -244,23 +240,20 @@ export function createConnector(
     set({}); // it may be stale now, or current
   };
 
+  const connect = (): void => {
+    if (["open", "connecting"].includes(state())) return;
+    stopSignals ??= host.onSignal(signal);
+    isHidden = host.isHidden();
+    retry.reset();
+    start();
+  };
+
   return {
     connection,
     /** Connect, unless there is a connection or an attempt. */
-    connect() {
-      stopSignals ??= host.onSignal(signal);
-      isHidden = host.isHidden();
-      if (state() === "open" || isTrying()) return;
-      retry.reset();
-      void start();
-    },
-    /** Connect at once. */
-    retry() {
-      if (state() === "open" || state() === "connecting") return;
-      stopSignals ??= host.onSignal(signal);
-      retry.reset();
-      void start();
-    },
+    connect: () => state() === "waiting" || connect(),
+    /** Connect now, instead of waiting. */
+    retry: connect,
     /** End the connection and all attempts. */
     close(to: "closed" | "idle") {
       abandon(1000);

@@ -4,7 +4,7 @@ import { createActivity } from "./activity.js";
 import { type Call, createWaiting } from "./calls.js";
 import type { Events, PresenceClient, PresenceOptions } from "./client.js";
 import { createConnector } from "./connector.js";
-import { createDesiredState, EVERYONE, FULL, JOIN, ROOM } from "./desired-state.js";
+import { createDesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import { createEveryone } from "./everyone.js";
 import type { Host } from "./host.js";
@@ -14,6 +14,7 @@ import type { RecordOf } from "./presence.js";
 import { createReading } from "./reading.js";
 import { takeSaved } from "./reload.js";
 import type { Membership } from "./room.js";
+import { EVERYONE, FULL, JOIN, ROOM } from "./scope.js";
 import { choiceInUrl } from "./self.js";
 import { createSession } from "./session.js";
 import { createListeners, once } from "./store.js";
@@ -56,6 +57,15 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   let ready: Call<void> | undefined;
 
   const now = () => host.now() + clockOffset;
+
+  const stopped = (error: PresenceError, state: "closed" | "failed") => {
+    waiting.abandon(error);
+    ready = undefined;
+    if (state === "failed") return;
+    cancelForget?.(); // the user signed out
+    session.reset();
+    host.save(storageKey(), null);
+  };
 
   const { connection, ...connector } = createConnector(host, options.token, trace, {
     url() {
@@ -106,18 +116,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
         connector.setLatency(latency);
       });
     },
-    stopped(error, state) {
-      waiting.abandon(error);
-      ready = undefined;
-      if (state === "closed") forget(); // the user signed out
-    },
+    stopped,
   });
-
-  const forget = () => {
-    cancelForget?.();
-    session.reset();
-    host.save(storageKey(), null);
-  };
 
   const progress = () => {
     connector.setCurrent(caughtUp.get() && !settling.get());
@@ -189,9 +189,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       cancelRelease?.();
       activity.stop();
       connector.close("closed");
-      waiting.abandon(closed());
-      ready = undefined;
-      forget();
+      stopped(closed(), "closed");
     },
     retry: connector.retry,
     ready() {
@@ -204,9 +202,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     setStatus: (choice, signal) => call<void>((added) => ownStatus.choose(choice, added), signal).promise,
     on<K extends keyof Events>(event: K, listener: (event: Events[K]) => void) {
       const listen = listener as (event: unknown) => void;
-      if (event === "rejected") return session.rejected.add(listen);
-      if (event === "reconnected") return session.reconnected.add((outcome) => listen({ outcome }));
-      return connection.subscribe(() => listen(connection.get()));
+      if (event === "connection") return connection.subscribe(() => listen(connection.get()));
+      return session[event as "rejected" | "reconnected"].add(listen);
     },
     wire: {
       request: (message, signal) =>

@@ -1,24 +1,15 @@
 /**
  * Desired state of the application: the sum of its readers and memberships.
  *
- * A *scope* is `everyone`, `user ID` or `room NAME`. A set of bits says how it is wanted. A scope without readers
- * lingers for a while, so that a component that unmounts and mounts again costs nothing.
+ * A scope without readers lingers for a while, so that a component that unmounts and mounts again costs nothing.
  *
  *     wanted --last reader leaves--> lingering --`linger` seconds--> not wanted
  *        ^------- a reader comes --------'
  */
 
 import type { Host } from "./host.js";
+import { bitsOf, FULL, JOIN, setBits, USER } from "./scope.js";
 import { once } from "./store.js";
-
-export const COUNT = 1;
-export const FULL = 2;
-/** A member also receives the room in full. */
-export const JOIN = 4;
-
-export const EVERYONE = "everyone";
-export const USER = "user ";
-export const ROOM = "room ";
 
 export type DesiredState = ReturnType<typeof createDesiredState>;
 
@@ -30,36 +21,27 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
   const data = new Map<string, unknown>();
   /** Numbers of readers. A key is a bit and a scope. */
   const readers = new Map<string, number>();
-  /** When each key without a reader ends, oldest first. */
+  /** When the last reader of each key left, oldest first. */
   const lingering = new Map<string, number>();
-  let isSweepPlanned = false;
 
   const update = (keys: Iterable<string>): void => {
     let isChanged = false;
     for (const key of keys) {
       const scope = key.slice(1);
-      const before = scopes.get(scope) ?? 0;
       const bit = Number(key[0]);
+      const before = bitsOf(scopes, scope);
       const after = readers.has(key) || lingering.has(key) ? before | bit : before & ~bit;
-      if (after) scopes.set(scope, after);
-      else scopes.delete(scope);
+      setBits(scopes, scope, after);
       isChanged ||= after !== before;
     }
     if (isChanged) changed();
   };
 
-  const planSweep = (): void => {
-    const [first] = lingering.values();
-    if (isSweepPlanned || first === undefined) return;
-    isSweepPlanned = true;
-    host.schedule(Math.max(0, first - host.now()), () => {
-      isSweepPlanned = false;
-      // A scope that is read again has left `lingering` meanwhile.
-      const over = [...lingering].filter(([, ends]) => ends <= host.now()).map(([key]) => key);
-      for (const key of over) lingering.delete(key);
-      update(over);
-      planSweep();
-    });
+  /** End what lingers since this time or longer. A scope that is read again has left `lingering` meanwhile. */
+  const sweep = (since: number): void => {
+    const over = [...lingering].filter(([, start]) => start <= since).map(([key]) => key);
+    for (const key of over) lingering.delete(key);
+    update(over);
   };
 
   return {
@@ -69,33 +51,29 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
     retain(wanted: Iterable<string>, bit: number): () => void {
       const keys = [...new Set(wanted)].map((scope) => bit + scope);
       for (const key of keys) {
-        readers.set(key, (readers.get(key) ?? 0) + 1);
+        setBits(readers, key, bitsOf(readers, key) + 1);
         lingering.delete(key);
       }
       update(keys);
       return once(() => {
+        const now = host.now();
         for (const key of keys) {
-          const left = (readers.get(key) ?? 0) - 1;
-          readers.set(key, left);
-          if (left > 0) continue;
-          readers.delete(key);
+          setBits(readers, key, bitsOf(readers, key) - 1);
+          if (readers.has(key)) continue;
           if (bit === JOIN) data.delete(key.slice(1));
-          else lingering.set(key, host.now() + lingerMs);
+          else lingering.set(key, now);
         }
         update(keys);
-        planSweep();
+        if (bit !== JOIN) host.schedule(lingerMs, () => sweep(now));
       });
     },
-    /** End what has lingered longest, until at most `maximum` users are wanted or none lingers. */
-    dropLingering(maximum: number) {
-      let excess = [...scopes.keys()].filter((scope) => scope.startsWith(USER)).length - maximum;
-      for (const key of [...lingering.keys()]) {
-        if (excess <= 0) return;
-        if (!key.startsWith(FULL + USER)) continue;
-        lingering.delete(key);
-        update([key]);
-        excess -= 1;
-      }
+    /** End what has lingered longest, until at most `maximum` users are wanted. Return whether there are still more. */
+    dropLingering(maximum: number): boolean {
+      const excess = [...scopes.keys()].filter((scope) => scope.startsWith(USER)).length - maximum;
+      const dropped = [...lingering.keys()].filter((key) => key.startsWith(FULL + USER)).slice(0, Math.max(0, excess));
+      for (const key of dropped) lingering.delete(key);
+      update(dropped);
+      return excess > dropped.length;
     },
   };
 }

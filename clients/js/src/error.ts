@@ -13,14 +13,18 @@ export class PresenceError extends Error {
   constructor(
     code: string,
     message: string,
-    details: { numericCode?: number; hint?: string; retryable?: boolean } = {},
+    {
+      numericCode = 0,
+      hint = "",
+      retryable = false,
+    }: { numericCode?: number; hint?: string; retryable?: boolean } = {},
   ) {
     super(message);
     this.name = "PresenceError";
     this.code = code;
-    this.numericCode = details.numericCode ?? 0;
-    this.hint = details.hint ?? "";
-    this.retryable = details.retryable ?? false;
+    this.numericCode = numericCode;
+    this.hint = hint;
+    this.retryable = retryable;
     this.docsUrl = ""; // the address of the page of codes, from codes.ts
   }
 }

@@ -13,6 +13,8 @@ export interface Keyed<T> {
   subscribe(keys: Iterable<string>, listener: () => void): () => void;
   /** Set values; `undefined` makes one unknown. `isRenewed`: unknown values are created anew, too. */
   update(changes: Iterable<readonly [key: string, value: T | undefined]>, isRenewed?: boolean): void;
+  /** Make known values unknown. */
+  forget(isForgotten: (key: string) => boolean): void;
 }
 
 /** Create a map of stores. `createUnknown` returns the value of a key that is not known. */
@@ -20,6 +22,25 @@ export function createKeyed<T>(createUnknown: (key: string) => T): Keyed<T> {
   const known = new Map<string, T>();
   const unknown = new Map<string, T>();
   const listeners = new Map<string, Set<() => void>>();
+  const update = (changes: Iterable<readonly [key: string, value: T | undefined]>, isRenewed = false): void => {
+    const calls = new Set<() => void>();
+    const changed = (key: string) => {
+      for (const call of listeners.get(key) ?? []) calls.add(call);
+    };
+    for (const [key, value] of changes) {
+      if (value === known.get(key)) continue;
+      if (value !== (known.get(key) ?? unknown.get(key))) changed(key);
+      if (value === undefined) known.delete(key);
+      else known.set(key, value);
+      unknown.delete(key);
+    }
+    if (isRenewed) {
+      for (const key of unknown.keys()) changed(key);
+      unknown.clear();
+    }
+    for (const call of calls) guarded(call);
+  };
+
   return {
     known,
     get(key) {
@@ -44,23 +65,7 @@ export function createKeyed<T>(createUnknown: (key: string) => T): Keyed<T> {
         }
       };
     },
-    update(changes, isRenewed = false) {
-      const calls = new Set<() => void>();
-      const changed = (key: string) => {
-        for (const call of listeners.get(key) ?? []) calls.add(call);
-      };
-      for (const [key, value] of changes) {
-        if (value === known.get(key)) continue;
-        if (value !== (known.get(key) ?? unknown.get(key))) changed(key);
-        if (value === undefined) known.delete(key);
-        else known.set(key, value);
-        unknown.delete(key);
-      }
-      if (isRenewed) {
-        for (const key of unknown.keys()) changed(key);
-        unknown.clear();
-      }
-      for (const call of calls) guarded(call);
-    },
+    update,
+    forget: (isForgotten) => update([...known.keys()].filter(isForgotten).map((key) => [key, undefined])),
   };
 }

@@ -14,12 +14,11 @@ import type { Limits } from "./wire.js";
 
 export type Message = Readonly<Record<string, unknown>> & { readonly type: string };
 
-/** Outcome of a request: one of the three is called, once. */
+/** Outcome of a request: one of the two is called, once. */
 export interface Pending {
   accepted(answer: Message): void;
-  refused(error: PresenceError): void;
-  /** The connection ended before an answer. */
-  lost(): void;
+  /** The server refused it, or, without an error, the connection ended before an answer. */
+  failed(error?: PresenceError): void;
 }
 
 /** Send a request, unless the limit of requests is reached: then return false, and be asked again later. */
@@ -99,13 +98,13 @@ export function createOutbox(
       isPlanned = false;
       const pending = [...unanswered.values()].reverse(); // later requests build on earlier ones
       unanswered.clear();
-      for (const request of pending) request.lost();
+      for (const request of pending) request.failed();
     },
     /** Send a request that does not wait for others, such as PING. */
     sendNow(message: Message, accepted: Pending["accepted"]) {
       if (!send) return;
       waitFor(host.now());
-      post(message, { accepted, refused() {}, lost() {} });
+      post(message, { accepted, failed() {} });
     },
     /** Handle a message with the id of a request, or an error without one. */
     answered(answer: Message) {
@@ -115,7 +114,7 @@ export function createOutbox(
       if (answer.type === "ERROR") {
         const name = String(answer.name);
         const details = { numericCode: Number(answer.code), retryable: RETRYABLE_ERRORS.includes(name) };
-        (pending?.refused ?? rejected)(new PresenceError(name, String(answer.message), details));
+        (pending?.failed ?? rejected)(new PresenceError(name, String(answer.message), details));
         if (name === "RATE_LIMITED") pause(REFUSED_PAUSE_MS);
       } else pending?.accepted(answer);
       plan();

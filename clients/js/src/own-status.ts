@@ -38,11 +38,9 @@ export function createOwnStatus(host: Host) {
       { type: "SET_STATUS", ...choice, ...(expiresIn === undefined ? {} : { expiresIn: Math.max(expiresIn, 0.001) }) },
       {
         accepted: () => resolve(calls),
-        refused(error) {
-          for (const call of calls) call.reject(error);
-        },
-        lost() {
-          waiting = waiting ? { ...waiting, calls: [...calls, ...waiting.calls] } : { ...sent, isRepeated: true };
+        failed(error) {
+          if (error) for (const call of calls) call.reject(error);
+          else waiting = waiting ? { ...waiting, calls: [...calls, ...waiting.calls] } : { ...sent, isRepeated: true };
         },
       },
     );
@@ -51,12 +49,10 @@ export function createOwnStatus(host: Host) {
   };
 
   const sendActivity = (post: Post): boolean => {
-    const notSure = () => {
+    const failed = () => {
       toldActivity = undefined;
     };
-    const isSent =
-      activity === toldActivity ||
-      post({ type: "ACTIVITY", state: activity }, { accepted() {}, refused: notSure, lost: notSure });
+    const isSent = activity === toldActivity || post({ type: "ACTIVITY", state: activity }, { accepted() {}, failed });
     if (isSent) toldActivity = activity;
     return isSent;
   };

@@ -44,22 +44,35 @@ export type RecordOf = Partial<Omit<Presence, "online" | "certain">> & {
 };
 
 /** Return the presence that a record describes. */
-export function toPresence(record: RecordOf): Presence {
-  const status = record.status ?? "unknown";
+export function toPresence({
+  userId,
+  status = "unknown",
+  since = 0,
+  lastSeen = 0,
+  until = 0,
+  text = "",
+  emoji = "",
+  cause = "",
+  data,
+  display,
+  devices = [],
+  version = 0,
+  certainty,
+}: RecordOf): Presence {
   return {
-    userId: record.userId,
+    userId,
     status,
     online: status !== "offline" && status !== "unknown",
-    since: record.since ?? 0,
-    lastSeen: record.lastSeen ?? 0,
-    until: record.until ?? 0,
-    text: record.text ?? "",
-    emoji: record.emoji ?? "",
-    cause: record.cause ?? "",
-    data: record.data as Presence["data"],
-    display: record.display as Presence["display"],
-    devices: record.devices ?? [],
-    version: record.version ?? 0,
-    certain: record.certainty !== "stale",
+    since,
+    lastSeen,
+    until,
+    text,
+    emoji,
+    cause,
+    data,
+    display,
+    devices,
+    version,
+    certain: certainty !== "stale",
   };
 }

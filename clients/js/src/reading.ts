@@ -1,7 +1,9 @@
 /** Stores that subscribe on the server while they have readers. */
 
-import { COUNT, type DesiredState, EVERYONE, FULL, ROOM, USER } from "./desired-state.js";
+import type { DesiredState } from "./desired-state.js";
+import type { Keyed } from "./keyed.js";
 import type { Presence, UserId } from "./presence.js";
+import { COUNT, EVERYONE, FULL, ROOM, USER } from "./scope.js";
 import type { Session } from "./session.js";
 import { once, type Store, same } from "./store.js";
 
@@ -23,6 +25,14 @@ export function createReading(desired: DesiredState, { roster, rooms, counts }: 
     },
   });
 
+  const single = <T>(values: Keyed<T>, key: string, scope: string, bit = FULL): Store<T> =>
+    reading(
+      [scope],
+      bit,
+      () => values.get(key),
+      (listener) => values.subscribe([key], listener),
+    );
+
   const users = (ids: Iterable<UserId>): Store<ReadonlyMap<string, Presence>> => {
     const keys = [...new Set([...ids].map(String))];
     let map: ReadonlyMap<string, Presence> = new Map();
@@ -42,30 +52,11 @@ export function createReading(desired: DesiredState, { roster, rooms, counts }: 
   return {
     reading,
     users,
-    user(id: UserId): Store<Presence> {
-      const key = String(id);
-      return reading(
-        [USER + key],
-        FULL,
-        () => roster.get(key),
-        (listener) => roster.subscribe([key], listener),
-      );
-    },
-    room: (name: string) =>
-      reading(
-        [ROOM + name],
-        FULL,
-        () => rooms.get(name),
-        (listener) => rooms.subscribe([name], listener),
-      ),
+    user: (id: UserId) => single<Presence>(roster, String(id), USER + id),
+    room: (name: string) => single(rooms, name, ROOM + name),
     count(scope: "everyone" | { room: string }): Store<number | null> {
       const key = scope === EVERYONE ? EVERYONE : ROOM + scope.room;
-      return reading(
-        [key],
-        COUNT,
-        () => counts.get(key),
-        (listener) => counts.subscribe([key], listener),
-      );
+      return single(counts, key, key, COUNT);
     },
     /** Call `listener` for each change between known states of these users. */
     watch(ids: Iterable<UserId>, listener: (current: Presence, previous: Presence) => void): () => void {

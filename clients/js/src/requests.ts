@@ -11,11 +11,12 @@
  *     SET_MEMBER  changed data                      one message each
  *     WATCH       everything new                    one message, or as many as `maxMessageSize` demands
  *
- * A refused WATCH has no effect at all. It is split in halves until the refused scope stands alone. That scope is not
- * requested again until it is wanted anew, or another session or token begins.
+ * A refused WATCH has no effect at all. The next ones have half its length, until the refused scope stands alone. That
+ * scope is not requested again until it is wanted anew, or another session or token begins.
  */
 
-import { COUNT, type DesiredState, EVERYONE, FULL, JOIN, ROOM, USER } from "./desired-state.js";
+import type { DesiredState } from "./desired-state.js";
+import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, setBits, USER } from "./scope.js";
 import { same } from "./store.js";
 import type { ClientMessage, UserId } from "./wire.js";
 
@@ -43,23 +44,22 @@ export function createRequests(desired: DesiredState) {
   const unsure = new Map<string, number>();
   /** Refused bits of each scope. */
   const refused = new Map<string, number>();
-  /** Scopes that are requested apart from others, because a request with them was refused: the number of their part. */
-  const parts = new Map<string, number>();
-  let lastPart = 0;
-  let isExcessive = false;
+  /** Maximum number of scopes in one WATCH, while it is unknown which scope of an earlier one is refused. */
+  let maxScopes = Number.POSITIVE_INFINITY;
+
+  const wantedBits = (scope: string): number => {
+    const bits = bitsOf(desired.scopes, scope);
+    return bits & JOIN ? bits | FULL : bits;
+  };
 
   /** Return the bits to reach, without what the server refused or does not allow. */
   const target = (maxWatchedUsers: number): Map<string, number> => {
     const bits = new Map<string, number>();
     let users = 0;
-    isExcessive = false;
-    for (const [scope, wanted] of desired.scopes) {
-      if (scope.startsWith(USER) && ++users > maxWatchedUsers) isExcessive = true;
-      else set(bits, scope, (wanted & JOIN ? wanted | FULL : wanted) & ~get(refused, scope));
-    }
-    for (const [scope, bits] of refused) {
-      const wanted = get(desired.scopes, scope);
-      set(refused, scope, bits & (wanted & JOIN ? wanted | FULL : wanted)); // what is wanted anew is tried again
+    for (const [scope, bits] of refused) setBits(refused, scope, bits & wantedBits(scope)); // what is wanted anew is tried again
+    for (const scope of desired.scopes.keys()) {
+      if (!scope.startsWith(USER) || ++users <= maxWatchedUsers)
+        setBits(bits, scope, wantedBits(scope) & ~bitsOf(refused, scope));
     }
     return bits;
   };
@@ -68,21 +68,17 @@ export function createRequests(desired: DesiredState) {
     agreed,
     sentData,
     refused,
-    /** Return whether more users are wanted than the server allows. */
-    isExcessive: () => isExcessive,
-
     /** Return the requests that are still to send, in order. */
     plan(maxWatchedUsers: number, maxMessageSize: number): Request[] {
-      desired.dropLingering(maxWatchedUsers);
       const wanted = target(maxWatchedUsers);
       const bits = new Map(agreed);
       const unwatch: Change[] = [];
       const rooms: Request[] = [];
       for (const scope of new Set([...agreed.keys(), ...unsure.keys()])) {
-        const before = get(agreed, scope) | get(unsure, scope);
-        const lost = before & ~get(wanted, scope);
+        const before = bitsOf(agreed, scope) | bitsOf(unsure, scope);
+        const lost = before & ~bitsOf(wanted, scope);
         if (lost & JOIN) {
-          const counted = get(agreed, scope) & COUNT; // LEAVE does not end the count
+          const counted = bitsOf(agreed, scope) & COUNT; // LEAVE does not end the count
           bits.set(scope, counted);
           rooms.push({ message: { type: "LEAVE", room: nameOf(scope) }, changes: [[scope, before, counted]] });
         } else if (lost & FULL || (lost && !wanted.has(scope))) {
@@ -93,7 +89,7 @@ export function createRequests(desired: DesiredState) {
       const watch: Change[] = [];
       const count: Change[] = [];
       for (const [scope, goal] of wanted) {
-        const has = get(bits, scope);
+        const has = bitsOf(bits, scope);
         const room = nameOf(scope);
         const data = desired.data.get(scope);
         const joins = goal & ~has & JOIN;
@@ -107,8 +103,9 @@ export function createRequests(desired: DesiredState) {
         if (full !== has && !joins) watch.push([scope, has, full]);
         if (goal & ~has & COUNT) count.push([scope, full, full | COUNT]);
       }
+      if (!watch.length && !count.length) maxScopes = Number.POSITIVE_INFINITY;
       const messages = (type: "WATCH" | "UNWATCH", changes: readonly Change[], mode = {}): Request[] =>
-        batches(changes, maxMessageSize, parts).map((batch) => ({
+        batches(changes, maxMessageSize, maxScopes).map((batch) => ({
           message: { type, ...named(batch), ...mode },
           changes: batch,
         }));
@@ -123,23 +120,19 @@ export function createRequests(desired: DesiredState) {
     /** A request is on its way. */
     sent({ message, changes }: Request) {
       for (const [scope, , after] of changes) {
-        set(agreed, scope, after);
+        setBits(agreed, scope, after);
         unsure.delete(scope);
         if (message.type === "JOIN" || message.type === "SET_MEMBER") sentData.set(scope, message.data ?? undefined);
         if (message.type === "LEAVE") sentData.delete(scope);
       }
     },
 
-    accepted({ changes }: Request) {
-      for (const [scope] of changes) parts.delete(scope);
-    },
-
     /** Take back a request without an answer: nobody knows whether the server accepted it. */
     takeBack({ message, changes }: Request) {
       for (const [scope, before, after] of changes) {
         // Several unanswered requests may have changed the scope.
-        set(agreed, scope, get(agreed, scope) & before & after);
-        set(unsure, scope, get(unsure, scope) | before | after);
+        setBits(agreed, scope, bitsOf(agreed, scope) & before & after);
+        setBits(unsure, scope, bitsOf(unsure, scope) | before | after);
         if (message.type === "SET_MEMBER") sentData.set(scope, unsure); // equal to nothing that may be wanted
       }
     },
@@ -148,45 +141,29 @@ export function createRequests(desired: DesiredState) {
     reject({ message: { type }, changes }: Request): string | undefined {
       const [first] = changes;
       if (type === "UNWATCH" || type === "LEAVE" || !first) return undefined; // it is over anyway
-      const isSingle = changes.length === 1;
       const [scope, before, after] = first;
       if (type === "SET_MEMBER") {
-        set(agreed, scope, before & ~JOIN); // no longer a member: join again
+        setBits(agreed, scope, before & ~JOIN); // no longer a member: join again
         return undefined;
       }
-      lastPart += 2;
-      for (const [index, [each, bits]] of changes.entries()) {
-        set(agreed, each, bits);
-        if (!isSingle) parts.set(each, index * 2 < changes.length ? lastPart : lastPart + 1);
+      for (const [each, bits] of changes) setBits(agreed, each, bits);
+      if (changes.length > 1) {
+        maxScopes = Math.ceil(changes.length / 2);
+        return undefined;
       }
-      if (!isSingle) return undefined;
       // A room that is full may still be watched.
-      set(refused, scope, get(refused, scope) | (type === "JOIN" ? JOIN : after & ~before));
+      setBits(refused, scope, bitsOf(refused, scope) | (type === "JOIN" ? JOIN : after & ~before));
       return scope;
     },
 
     /** The room has left mode `counts`: its members must be requested. */
-    requestAgain: (scope: string) => set(agreed, scope, get(agreed, scope) & ~FULL),
+    requestAgain: (scope: string) => setBits(agreed, scope, bitsOf(agreed, scope) & ~FULL),
 
     /** A new session has agreed to nothing. */
     clear() {
-      for (const map of [agreed, sentData, unsure, parts, refused]) map.clear();
+      for (const map of [agreed, sentData, unsure, refused]) map.clear();
     },
   };
-}
-
-function get(bits: ReadonlyMap<string, number>, scope: string): number {
-  return bits.get(scope) ?? 0;
-}
-
-function set(bits: Map<string, number>, scope: string, value: number): void {
-  if (value) bits.set(scope, value);
-  else bits.delete(scope);
-}
-
-/** Return the name of the user or room of a scope. */
-export function nameOf(scope: string): string {
-  return scope.slice(scope.indexOf(" ") + 1);
 }
 
 /** Return the fields of WATCH and UNWATCH that name these scopes. */
@@ -204,24 +181,22 @@ export function named(changes: readonly (readonly [scope: string, ...unknown[]])
   };
 }
 
-/** Divide changes into batches: by their part, and so that no message is too large. */
-function batches(changes: readonly Change[], maxBytes: number, parts: ReadonlyMap<string, number>): Change[][] {
+/** Divide changes into batches, so that no message is too large. */
+function batches(changes: readonly Change[], maxBytes: number, maxScopes: number): Change[][] {
   const result: Change[][] = [];
-  const last = new Map<number, { batch: Change[]; bytesLeft: number }>();
+  let batch: Change[] = [];
+  let bytesLeft = 0;
   for (const change of changes) {
-    const [scope] = change;
-    const part = get(parts, scope);
-    const text = JSON.stringify(scope);
+    const text = JSON.stringify(change[0]);
     // A UTF-16 unit takes at most three bytes of UTF-8.
     const bytes = /[^\0-\x7f]/.test(text) ? text.length * 3 : text.length;
-    let open = last.get(part);
-    if (!open || open.bytesLeft < bytes) {
-      open = { batch: [], bytesLeft: maxBytes - OVERHEAD };
-      last.set(part, open);
-      result.push(open.batch);
+    if (bytes > bytesLeft || batch.length >= maxScopes) {
+      batch = [];
+      bytesLeft = maxBytes - OVERHEAD;
+      result.push(batch);
     }
-    open.batch.push(change);
-    open.bytesLeft -= bytes;
+    batch.push(change);
+    bytesLeft -= bytes;
   }
   return result;
 }

@@ -9,6 +9,8 @@ import { createKeyed } from "./keyed.js";
 import type { Member, Room } from "./room.js";
 import type { RoomChanges, RoomSnapshot } from "./wire.js";
 
+type Changes = Pick<RoomChanges, "room" | "mode" | "count" | "members" | "left">;
+
 export type Rooms = ReturnType<typeof createRooms>;
 
 export function createRooms() {
@@ -24,16 +26,15 @@ export function createRooms() {
     members: new Map(),
   }));
 
-  const set = (message: RoomSnapshot | RoomChanges, before: Room["members"], known: boolean): void => {
+  const set = (message: Changes, before: Room["members"], known: boolean): void => {
     const { room: name, mode, count } = message;
     const members = new Map<string, Member>(mode === "counts" ? [] : before);
     const kept = new Set(mode === "counts" ? [] : unconfirmed.get(name));
     for (const { userId, joinedAt, data } of message.members ?? []) {
-      const key = String(userId);
-      members.set(key, { userId, joinedAt, data: data as Member["data"] });
-      kept.delete(key);
+      members.set(String(userId), { userId, joinedAt, data: data as Member["data"] });
+      kept.delete(String(userId));
     }
-    for (const userId of (message as RoomChanges).left ?? []) {
+    for (const userId of message.left ?? []) {
       members.delete(String(userId));
       kept.delete(String(userId));
     }
@@ -56,9 +57,8 @@ export function createRooms() {
     settled() {
       for (const [name, kept] of unconfirmed) {
         if (!kept.size) continue;
-        const { members: before, count, ...room } = rooms.get(name);
-        const members = new Map([...before].filter(([key]) => !kept.has(key)));
-        rooms.update([[name, { ...room, members, count: count - kept.size }]]);
+        const { mode, count, members, known } = rooms.get(name);
+        set({ room: name, mode, count: count - kept.size, left: [...kept] }, members, known);
       }
       unconfirmed.clear();
     },
@@ -79,9 +79,8 @@ export function createRooms() {
     },
     /** Forget rooms, so that they are unknown again. */
     forget(isForgotten: (name: string) => boolean) {
-      const names = [...rooms.known.keys()].filter(isForgotten);
-      for (const name of names) unconfirmed.delete(name);
-      rooms.update(names.map((name) => [name, undefined]));
+      for (const name of [...unconfirmed.keys()].filter(isForgotten)) unconfirmed.delete(name);
+      rooms.forget(isForgotten);
     },
   };
 }

@@ -23,17 +23,12 @@ export interface Choice {
 }
 
 /** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
-export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string> {
+export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number> {
   if (!self) return {};
   const { text = "", emoji = "", until = 0 } = self.claimed ? (self.choice ?? {}) : self;
   const isChosen = self.chosen !== "auto" || text || emoji;
   if (!isChosen || (until && until <= now)) return {};
-  return {
-    status: self.chosen,
-    ...(text ? { text } : {}),
-    ...(emoji ? { emoji } : {}),
-    ...(until ? { until: String(until) } : {}),
-  };
+  return { status: self.chosen, text, emoji, until };
 }
 
 /** Return the user's own state that a message describes. */

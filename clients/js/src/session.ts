@@ -10,15 +10,15 @@
  */
 
 import { createModuleRequests } from "./calls.js";
-import { COUNT, type DesiredState, EVERYONE, FULL, JOIN, ROOM, USER } from "./desired-state.js";
+import type { DesiredState } from "./desired-state.js";
 import type { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
 import { createKeyed } from "./keyed.js";
 import { createOutbox, type Message } from "./outbox.js";
 import { createOwnStatus } from "./own-status.js";
-import { nameOf } from "./requests.js";
 import { createRooms } from "./rooms.js";
 import { createRoster } from "./roster.js";
+import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, USER } from "./scope.js";
 import { type Self, toSelf } from "./self.js";
 import { createListeners, createValue } from "./store.js";
 import { createSubscriptions } from "./subscriptions.js";
@@ -44,7 +44,7 @@ export function createSession(host: Host, desired: DesiredState) {
   const self = createValue<Self | null>(null);
   const caughtUp = createValue(false);
   const settling = createValue(false);
-  const reconnected = createListeners<[Outcome]>();
+  const reconnected = createListeners<[{ outcome: Outcome }]>();
   const rejected = createListeners<[PresenceError]>();
   const reject = (error: PresenceError) => {
     if (rejected.size()) rejected.notify(error);
@@ -117,7 +117,7 @@ export function createSession(host: Host, desired: DesiredState) {
     forgetUncovered(false); // what is wanted and not agreed to now is more than the server allows
     if (!settling.get()) settled();
     caughtUp.set(true);
-    if (outcome) reconnected.notify(outcome);
+    if (outcome) reconnected.notify({ outcome });
     outcome = undefined;
   };
 
@@ -127,9 +127,9 @@ export function createSession(host: Host, desired: DesiredState) {
    */
   const forgetUncovered = (keepsWanted = true): void => {
     const has = (scope: string, bits: number): boolean =>
-      (((requests.agreed.get(scope) ?? 0) | (keepsWanted ? (desired.scopes.get(scope) ?? 0) : 0)) & bits) !== 0;
+      ((bitsOf(requests.agreed, scope) | (keepsWanted ? bitsOf(desired.scopes, scope) : 0)) & bits) !== 0;
     rooms.forget((name) => !has(ROOM + name, FULL | JOIN));
-    counts.update([...counts.known.keys()].filter((scope) => !has(scope, COUNT)).map((scope) => [scope, undefined]));
+    counts.forget((scope) => !has(scope, COUNT));
     if (has(EVERYONE, FULL)) return;
     knowsEveryone = false;
     const byId = [...requests.agreed.keys()].filter((scope) => scope.startsWith(USER)).map(nameOf);
@@ -146,7 +146,7 @@ export function createSession(host: Host, desired: DesiredState) {
     const all = () => true;
     roster.forget(all);
     rooms.forget(all);
-    counts.update([...counts.known.keys()].map((scope) => [scope, undefined]));
+    counts.forget(all);
     knowsEveryone = false;
     position = ""; // if the session can still be resumed, the server must send everything again
   };
@@ -185,7 +185,7 @@ export function createSession(host: Host, desired: DesiredState) {
         requests.clear();
         // A member who left meanwhile sends no LEAVE.
         for (const name of rooms.joined())
-          if (!((desired.scopes.get(ROOM + name) ?? 0) & JOIN)) rooms.setJoined(name, false);
+          if (!(bitsOf(desired.scopes, ROOM + name) & JOIN)) rooms.setJoined(name, false);
       }
       if (!message.resumed) {
         position = "";

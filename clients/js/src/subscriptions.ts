@@ -1,10 +1,11 @@
 /** Sends the subscriptions and memberships that `requests.ts` plans, and answers the calls that wait for a room. */
 
 import type { Call } from "./calls.js";
-import { type DesiredState, JOIN } from "./desired-state.js";
+import type { DesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
 import { createRequests, type Request } from "./requests.js";
+import { bitsOf, JOIN } from "./scope.js";
 import { same } from "./store.js";
 import type { Limits } from "./wire.js";
 
@@ -37,24 +38,22 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
     const answered = () => lastOf.get(scope) === request && lastOf.delete(scope);
     const pending: Pending = {
       accepted() {
-        requests.accepted(request);
         // A LEAVE may have followed it.
-        if (message.type === "JOIN" && (requests.agreed.get(scope) ?? 0) & JOIN) hooks.joined(message.room, true);
+        if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) hooks.joined(message.room, true);
         if (answered()) settle(scope);
       },
-      refused(error) {
-        if (error.code === "RATE_LIMITED") return pending.lost();
+      failed(error) {
         answered();
+        if (!error || error.code === "RATE_LIMITED") {
+          requests.takeBack(request);
+          if (message.type === "UNWATCH") hooks.endedUnsurely();
+          return;
+        }
         const refused = requests.reject(request);
         if (message.type === "JOIN") hooks.joined(message.room, false);
         if (refused === undefined) return;
         if (waiting.has(refused)) settle(refused, error);
         else hooks.rejected(error);
-      },
-      lost() {
-        answered();
-        requests.takeBack(request);
-        if (message.type === "UNWATCH") hooks.endedUnsurely();
       },
     };
     if (!post(message as unknown as Message, pending)) return false;
@@ -68,15 +67,15 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
   return {
     requests,
     flush(post: Post, { maxWatchedUsers, maxMessageSize }: Limits): boolean {
+      const isExcessive = desired.dropLingering(maxWatchedUsers);
       const isSent = requests.plan(maxWatchedUsers, maxMessageSize).every((request) => send(request, post));
-      const isExcessive = requests.isExcessive();
       if (isExcessive && !wasExcessive) {
         const message = `more than ${maxWatchedUsers} users are watched by id`;
         hooks.rejected(new PresenceError("TOO_MANY_WATCHED", message, { hint: "Watch everyone, or a room." }));
       }
       wasExcessive = isExcessive;
       for (const scope of waiting.keys()) {
-        const isJoined = (requests.agreed.get(scope) ?? 0) & JOIN && !lastOf.has(scope);
+        const isJoined = bitsOf(requests.agreed, scope) & JOIN && !lastOf.has(scope);
         if (isJoined && same(requests.sentData.get(scope), desired.data.get(scope))) settle(scope);
       }
       return isSent;

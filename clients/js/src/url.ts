@@ -12,18 +12,17 @@ const PATH = "/ws-online-status";
 /** Return the address of the server's WebSocket for the option `url`, or for the page's own origin. */
 export function socketAddress(url: string | undefined): string {
   const origin = url ?? (globalThis as { location?: { origin: string } }).location?.origin;
-  const match = /^(ws|http)(s?):\/\/[^/?#\s]+[^?#\s]*$/i.exec(origin?.trim() ?? "");
-  if (!match) {
+  const [, rest] = /^(?:ws|http)(s?:\/\/[^/?#\s]+[^?#\s]*?)\/*$/i.exec(origin?.trim() ?? "") ?? [];
+  if (!rest) {
     throw new PresenceError("BAD_URL", `url is ${origin === undefined ? "missing" : `"${origin}"`}`, {
       hint: 'Set url to the address of the server, such as "wss://presence.example.com".',
     });
   }
-  const address = match[0].replace(/^(ws|http)/i, "ws").replace(/\/+$/, "");
-  return address.endsWith(PATH) ? address : address + PATH;
+  return `ws${rest}${rest.endsWith(PATH) ? "" : PATH}`;
 }
 
 /** Return `address` with parameters. Empty ones are left out. */
-export function withParameters(address: string, parameters: Record<string, string | undefined>): string {
+export function withParameters(address: string, parameters: Record<string, string | number | undefined>): string {
   const pairs = Object.entries(parameters).flatMap(([name, value]) =>
     value ? `${name}=${encodeURIComponent(value)}` : [],
   );

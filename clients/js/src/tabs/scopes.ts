@@ -1,8 +1,8 @@
 /** The scopes that a request names, and requests that name scopes. */
 
-import { EVERYONE, ROOM, USER } from "../desired-state.js";
 import type { Message } from "../outbox.js";
 import { named } from "../requests.js";
+import { EVERYONE, ROOM, USER } from "../scope.js";
 
 export function scopesOf({ everyone, users, rooms, room }: Message): string[] {
   const all = (prefix: string, names: unknown) => ((names ?? []) as unknown[]).map((name) => prefix + name);

@@ -6,11 +6,10 @@
  * messages of the server to every tab. Each picks what concerns it.
  */
 
-import { COUNT, EVERYONE, FULL, JOIN, ROOM } from "../desired-state.js";
 import type { Host } from "../host.js";
 import type { Message } from "../outbox.js";
 import { createRateLimit } from "../rate-limit.js";
-import { nameOf } from "../requests.js";
+import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, setBits } from "../scope.js";
 import type { Limits } from "../wire.js";
 import { ACTIVE, type Agreement, type Bits, tooMany } from "./channel.js";
 import { scopesOf, unwatch, watch } from "./scopes.js";
@@ -52,15 +51,15 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
   let isStopped = false;
   let cancelPause: (() => void) | undefined;
 
-  const sum = (scope: string): number => union.get(scope) ?? 0;
-  const of = (tab: Tab, scope: string): number => tab.bits.get(scope) ?? 0;
+  const sum = (scope: string): number => bitsOf(union, scope);
+  const of = (tab: Tab, scope: string): number => bitsOf(tab.bits, scope);
 
   const set = (tab: Tab, scope: string, bits: number): void => {
-    put(tab.bits, scope, bits);
+    setBits(tab.bits, scope, bits);
     let all = 0;
     for (const other of tabs.values()) all |= of(other, scope);
     if (all === sum(scope)) return;
-    put(union, scope, all);
+    setBits(union, scope, all);
     changes.push([scope, all]);
   };
 
@@ -233,9 +232,4 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
       send = undefined;
     },
   };
-}
-
-function put(map: Map<string, number>, scope: string, bits: number): void {
-  if (bits) map.set(scope, bits);
-  else map.delete(scope);
 }

@@ -11,6 +11,7 @@ import type { SharedClient } from "../client.js";
 import { KEEP_SESSION } from "../codes.js";
 import type { Host, Signal, SocketLike } from "../host.js";
 import type { Message } from "../outbox.js";
+import { setBits } from "../scope.js";
 import { type Bits, type Channel, type Means, openChannel, topicOf } from "./channel.js";
 import { createFollower } from "./follower.js";
 import { createLeader, type Leader } from "./leader.js";
@@ -77,7 +78,7 @@ export function createTab(name: string, host: Host, client: () => SharedClient, 
   };
 
   const add = (changes: Bits): void => {
-    for (const [scope, bits] of changes) bits ? union.set(scope, bits) : union.delete(scope);
+    for (const [scope, bits] of changes) setBits(union, scope, bits);
   };
 
   const follower = createFollower(

@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import type { SharedClient } from "../../src/client.js";
-import { COUNT, EVERYONE, FULL, JOIN, ROOM, USER } from "../../src/desired-state.js";
 import type { Message } from "../../src/outbox.js";
+import { COUNT, EVERYONE, FULL, JOIN, ROOM, USER } from "../../src/scope.js";
 import { relevant } from "../../src/tabs/relevant.js";
 
 const users = [{ userId: "bo" }, { userId: 7 }];
