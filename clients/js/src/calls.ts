@@ -14,6 +14,11 @@ export interface Call<T> {
   isWaiting(): boolean;
 }
 
+/** Resolve calls, or reject them with an error. */
+export function settle(calls: Iterable<Call<void>>, error?: PresenceError): void {
+  for (const call of calls) error ? call.reject(error) : call.resolve();
+}
+
 export type Waiting = ReturnType<typeof createWaiting>;
 
 /** Create the set of all calls that wait. */

@@ -24,8 +24,9 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
   const wait = (delayMs: number): void => {
     cancel?.();
     cancel = host.schedule(delayMs, () => {
-      const left = heardAt + intervalMs - host.now();
+      const left = (deadline || heardAt + intervalMs) - host.now();
       if (left > 0) wait(left);
+      else if (deadline) lost();
       else if (isVisible()) probe(HEARTBEAT_MS);
       else wait(intervalMs); // nobody looks
     });
@@ -33,14 +34,10 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
 
   /** Send a PING, unless one is on its way: further signals of the page do not prolong its time. */
   const probe = (patienceMs: number): void => {
-    const now = host.now();
+    const end = host.now() + patienceMs;
     if (!deadline) ping();
-    deadline = Math.min(deadline || Number.POSITIVE_INFINITY, now + patienceMs);
-    cancel?.();
-    cancel = host.schedule(deadline - now, () => {
-      if (deadline) lost();
-      else wait(heardAt + intervalMs - host.now());
-    });
+    deadline = deadline ? Math.min(deadline, end) : end;
+    wait(deadline - host.now());
   };
 
   return {

@@ -1,6 +1,6 @@
 /** Requests about the own user: the choice of a status, and whether the person is at this device. */
 
-import type { Call } from "./calls.js";
+import { type Call, settle } from "./calls.js";
 import type { Host } from "./host.js";
 import type { Post } from "./outbox.js";
 import { type Choice, isInForce } from "./self.js";
@@ -24,10 +24,6 @@ export function createOwnStatus(host: Host) {
   /** The last choice that is not sent. */
   let waiting: Waiting | undefined;
 
-  const resolve = (calls: readonly Call<void>[]): void => {
-    for (const call of calls) call.resolve();
-  };
-
   const sendChoice = (post: Post): boolean => {
     if (!waiting?.calls.some((call) => call.isWaiting())) return true;
     const sent = waiting;
@@ -37,9 +33,9 @@ export function createOwnStatus(host: Host) {
       // A choice that ended while it waited is sent as a moment: the server knows best what returns then.
       { type: "SET_STATUS", ...choice, ...(expiresIn === undefined ? {} : { expiresIn: Math.max(expiresIn, 0.001) }) },
       {
-        accepted: () => resolve(calls),
+        accepted: () => settle(calls),
         failed(error) {
-          if (error) for (const call of calls) call.reject(error);
+          if (error) settle(calls, error);
           else waiting = waiting ? { ...waiting, calls: [...calls, ...waiting.calls] } : { ...sent, isRepeated: true };
         },
       },
@@ -75,7 +71,7 @@ export function createOwnStatus(host: Host) {
     /** A choice that was sent before a loss need not be sent again if it is in force. */
     selfChanged(self: SelfMessage) {
       if (!waiting?.isRepeated || !isInForce(waiting.choice, self)) return;
-      resolve(waiting.calls);
+      settle(waiting.calls);
       waiting = undefined;
     },
   };

@@ -45,7 +45,7 @@ export function createRequests(desired: DesiredState) {
   /** Refused bits of each scope. */
   const refused = new Map<string, number>();
   /** Maximum number of scopes in one WATCH, while it is unknown which scope of an earlier one is refused. */
-  let maxScopes = Number.POSITIVE_INFINITY;
+  let maxScopes: number | undefined;
 
   const wantedBits = (scope: string): number => {
     const bits = bitsOf(desired.scopes, scope);
@@ -89,21 +89,23 @@ export function createRequests(desired: DesiredState) {
       const watch: Change[] = [];
       const count: Change[] = [];
       for (const [scope, goal] of wanted) {
-        const has = bitsOf(bits, scope);
+        let has = bitsOf(bits, scope);
         const room = nameOf(scope);
         const data = desired.data.get(scope);
-        const joins = goal & ~has & JOIN;
-        if (joins) {
+        if (goal & ~has & JOIN) {
           const message = { type: "JOIN" as const, room, ...(data === undefined ? {} : { data }) };
           rooms.push({ message, changes: [[scope, has, has | JOIN | FULL]] });
+          has |= JOIN | FULL;
         } else if (goal & JOIN && !same(sentData.get(scope), data)) {
           rooms.push({ message: { type: "SET_MEMBER", room, data: data ?? null }, changes: [[scope, has, has]] });
         }
-        const full = joins ? has | JOIN | FULL : has | (goal & FULL);
-        if (full !== has && !joins) watch.push([scope, has, full]);
-        if (goal & ~has & COUNT) count.push([scope, full, full | COUNT]);
+        if (goal & ~has & FULL) {
+          watch.push([scope, has, has | FULL]);
+          has |= FULL;
+        }
+        if (goal & ~has & COUNT) count.push([scope, has, has | COUNT]);
       }
-      if (!watch.length && !count.length) maxScopes = Number.POSITIVE_INFINITY;
+      if (!watch.length && !count.length) maxScopes = undefined;
       const messages = (type: "WATCH" | "UNWATCH", changes: readonly Change[], mode = {}): Request[] =>
         batches(changes, maxMessageSize, maxScopes).map((batch) => ({
           message: { type, ...named(batch), ...mode },
@@ -182,7 +184,7 @@ export function named(changes: readonly (readonly [scope: string, ...unknown[]])
 }
 
 /** Divide changes into batches, so that no message is too large. */
-function batches(changes: readonly Change[], maxBytes: number, maxScopes: number): Change[][] {
+function batches(changes: readonly Change[], maxBytes: number, maxScopes: number | undefined): Change[][] {
   const result: Change[][] = [];
   let batch: Change[] = [];
   let bytesLeft = 0;
@@ -190,7 +192,7 @@ function batches(changes: readonly Change[], maxBytes: number, maxScopes: number
     const text = JSON.stringify(change[0]);
     // A UTF-16 unit takes at most three bytes of UTF-8.
     const bytes = /[^\0-\x7f]/.test(text) ? text.length * 3 : text.length;
-    if (bytes > bytesLeft || batch.length >= maxScopes) {
+    if (bytes > bytesLeft || batch.length === maxScopes) {
       batch = [];
       bytesLeft = maxBytes - OVERHEAD;
       result.push(batch);

@@ -1,6 +1,6 @@
 /** Sends the subscriptions and memberships that `requests.ts` plans, and answers the calls that wait for a room. */
 
-import type { Call } from "./calls.js";
+import { type Call, settle } from "./calls.js";
 import type { DesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
@@ -27,8 +27,8 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
   const lastOf = new Map<string, Request>();
   let wasExcessive = false;
 
-  const settle = (scope: string, error?: PresenceError): void => {
-    for (const call of waiting.get(scope) ?? []) error ? call.reject(error) : call.resolve();
+  const answer = (scope: string, error?: PresenceError): void => {
+    settle(waiting.get(scope) ?? [], error);
     waiting.delete(scope);
   };
 
@@ -40,7 +40,7 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
       accepted() {
         // A LEAVE may have followed it.
         if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) hooks.joined(message.room, true);
-        if (answered()) settle(scope);
+        if (answered()) answer(scope);
       },
       failed(error) {
         answered();
@@ -52,7 +52,7 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
         const refused = requests.reject(request);
         if (message.type === "JOIN") hooks.joined(message.room, false);
         if (refused === undefined) return;
-        if (waiting.has(refused)) settle(refused, error);
+        if (waiting.has(refused)) answer(refused, error);
         else hooks.rejected(error);
       },
     };
@@ -76,7 +76,7 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
       wasExcessive = isExcessive;
       for (const scope of waiting.keys()) {
         const isJoined = bitsOf(requests.agreed, scope) & JOIN && !lastOf.has(scope);
-        if (isJoined && same(requests.sentData.get(scope), desired.data.get(scope))) settle(scope);
+        if (isJoined && same(requests.sentData.get(scope), desired.data.get(scope))) answer(scope);
       }
       return isSent;
     },

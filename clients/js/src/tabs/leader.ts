@@ -1,9 +1,9 @@
 /** The leader's part: it has the real socket, and serves the followers. */
 
 import { KEEP_SESSION } from "../codes.js";
-import type { SocketLike } from "../host.js";
 import type { Message } from "../outbox.js";
 import { NO_CODE } from "../retry.js";
+import { openSocket, type Socket } from "../socket.js";
 import type { ConnectionEstablished } from "../wire.js";
 import { ACTIVE, type ToLeader } from "./channel.js";
 import type { Tab } from "./shared-tab.js";
@@ -22,7 +22,7 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
   const { host, id, post } = tab;
   /** Followers whose end this tab waits for. */
   const watched = new Set<string>();
-  let real: SocketLike | undefined;
+  let real: Socket | undefined;
   let established: ConnectionEstablished | undefined;
   let establishedAt = 0;
   let heardAt = 0;
@@ -75,24 +75,17 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
       let url = tab.url.replace(/(session=[^&~]*)[^&]*/, "$1");
       // The person may be at another tab.
       if (union.has(ACTIVE)) url = url.replace("activity=idle", "activity=active");
-      const socket = host.openSocket(url, tab.protocols);
-      real = socket;
-      socket.onopen = () => real === socket && tab.open();
-      socket.onmessage = ({ data }: { data: unknown }) => {
-        if (real !== socket) return;
+      const received = (text: string) => {
         heardAt = host.now();
-        const text = String(data);
         const message = JSON.parse(text) as Message;
         if (message.type === "CONNECTION_ESTABLISHED") opened(message as never, asked, position);
         else sum.received(message, text);
       };
-      socket.onerror = () => {}; // `onclose` follows
-      socket.onclose = ({ code = NO_CODE, reason = "" }: { code?: number; reason?: string }) => {
-        if (real !== socket) return;
+      real = openSocket(host, url, tab.protocols, tab.open, received, (code, reason) => {
         lost();
         down(code, reason);
         tab.end(code, reason);
-      };
+      });
     },
     send(request: Message, text: string) {
       if (established) sum.request(id, request);

@@ -7,8 +7,7 @@
  */
 
 import type { Host } from "../host.js";
-import type { Message } from "../outbox.js";
-import { createRateLimit } from "../rate-limit.js";
+import { createOutbox, type Message, type Post } from "../outbox.js";
 import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, setBits } from "../scope.js";
 import type { Limits } from "../wire.js";
 import { ACTIVE, type Agreement, type Bits, tooMany } from "./channel.js";
@@ -42,14 +41,10 @@ export type Sum = ReturnType<typeof createSum>;
 /** `union` has the subscriptions of the previous leader. Those that no tab wants end after `KEEP_MS`. */
 export function createSum(host: Host, own: string, union: Map<string, number>, past: Agreement, hooks: Hooks) {
   const tabs = new Map<string, Tab>([["past", { bits: new Map(union), data: new Map() }]]);
-  const pending = new Map<number, Entry>();
   let queue: Entry[] = [];
   let changes: [string, number][] = [];
-  let send: ((text: string) => void) | undefined;
-  let waitFor: ReturnType<typeof createRateLimit>;
-  let lastId = 0;
+  let lastPast = 0;
   let isStopped = false;
-  let cancelPause: (() => void) | undefined;
 
   const sum = (scope: string): number => bitsOf(union, scope);
   const of = (tab: Tab, scope: string): number => bitsOf(tab.bits, scope);
@@ -68,20 +63,33 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
   /** No answer comes before `send` returns, as from a server. */
   const answerSoon = (tab: string, message: Message): void => queueMicrotask(() => answer(tab, message));
 
-  const pump = (): void => {
-    while (send && queue[0]) {
-      const wait = waitFor(host.now());
-      cancelPause?.();
-      if (wait) {
-        cancelPause = host.schedule(wait, pump);
-        return;
-      }
-      const [entry] = queue.splice(0, 1) as [Entry];
-      lastId += 1;
-      pending.set(lastId, entry);
-      send(JSON.stringify({ ...entry[0], id: lastId }));
-    }
-  };
+  /** Send what waits. Without an answer, only requests that no tab waits for are sent again: clients repeat theirs. */
+  const flush = (post: Post): boolean =>
+    [...queue].every((entry) => {
+      const [request, tab, undo] = entry;
+      const answered = (message: Message) => {
+        if (tab) answer(tab, { ...message, id: request.id });
+        publish();
+      };
+      const isSent = post(request, {
+        accepted: answered,
+        failed(error) {
+          if (error) {
+            undo?.();
+            answered({ type: "ERROR", code: error.numericCode, name: error.code, message: error.message });
+          } else if (!tab) queue.unshift(entry);
+        },
+      });
+      if (isSent) queue.shift();
+      return isSent;
+    });
+
+  const outbox = createOutbox(
+    host,
+    [{ flush }],
+    () => {},
+    () => {},
+  );
 
   const ask = (request: Message, tab = "", undo?: () => void): void => {
     if (tab && queue.length >= MAX_QUEUE) {
@@ -92,7 +100,7 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     // A tab whose PING waits takes the connection for dead.
     if (request.type === "PING") queue.unshift([request, tab, undo]);
     else queue.push([request, tab, undo]);
-    pump();
+    outbox.plan();
   };
 
   /** The server sends no snapshot of what it sends already: end it and begin anew. Return what else to watch. */
@@ -167,8 +175,8 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
   const retire = (id: string): void => {
     const tab = tabs.get(id);
     if (!tab) return;
-    lastId += 1;
-    const past = `past ${lastId}`;
+    lastPast += 1;
+    const past = `past ${lastPast}`;
     tabs.delete(id);
     tabs.set(past, tab);
     host.schedule(KEEP_MS, () => remove(past));
@@ -203,33 +211,22 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
         queue = [];
       }
       for (const id of [...tabs.keys()]) if (!(continues && id === own)) retire(id);
-      waitFor = createRateLimit(limits.requestsPerSecond, limits.requestBurst, host.now());
       set(tabs.get(own) ?? join(own), ACTIVE, Number(active)); // the URL said so
       publish();
-      send = sendText;
-      pump();
+      outbox.open((message) => sendText(JSON.stringify(message)), limits);
     },
-    /** The connection is gone. Requests that no tab waits for are sent again. The clients repeat the rest. */
+    /** The connection is gone. */
     lost() {
-      send = undefined;
-      queue = [...pending.values(), ...queue].filter(([, tab]) => !tab);
-      pending.clear();
+      queue = queue.filter(([, tab]) => !tab);
+      outbox.close();
     },
     received(message: Message, text: string) {
-      const entry = pending.get(message.id as number);
-      if (!entry) {
-        hooks.deliver(message, text, message.type === "AUTH_EXPIRING" ? own : undefined);
-        return;
-      }
-      pending.delete(message.id as number);
-      const [{ id }, tab, undo] = entry;
-      if (message.type === "ERROR") undo?.();
-      if (tab) answer(tab, { ...message, id });
-      publish();
+      if ("id" in message) outbox.answered(message);
+      else hooks.deliver(message, text, message.type === "AUTH_EXPIRING" ? own : undefined);
     },
     stop() {
       isStopped = true;
-      send = undefined;
+      outbox.close();
     },
   };
 }
