@@ -60,9 +60,9 @@ export function createRoster(isMember: (key: string) => boolean) {
       const key = String(user.userId);
       const before = users.get(key);
       const isSame = same({ ...before, version: 0 }, { ...user, version: 0 });
-      if (!isSame) changes.push([key, user.status === "unknown" ? undefined : user]);
-      // Known now, though it looks the same: the snapshot of everyone did not name this user.
-      else if (user.status !== "unknown" && !users.known.has(key)) changes.push([key, before]);
+      // A user may be known now and look the same, if the snapshot of everyone did not name this user.
+      const next = isSame ? before : user;
+      changes.push([key, next.status === "unknown" ? undefined : next]);
       isVisible ||= !isSame;
     }
     isComplete = complete;

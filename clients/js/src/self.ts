@@ -44,8 +44,8 @@ export function toSelf(userId: UserId, message: SelfMessage): Self {
 
 /** Return whether a choice is in force, so that it need not be sent again. */
 export function isInForce(choice: Choice, self: SelfMessage): boolean {
-  if (self.claimed || self.chosen !== choice.status) return false;
-  const { text = "", emoji = "", data, until } = self;
-  if (Boolean(until) !== Boolean(choice.expiresIn)) return false;
-  return text === (choice.text ?? "") && emoji === (choice.emoji ?? "") && same(data, choice.data);
+  const now = [self.chosen, self.text ?? "", self.emoji ?? "", self.data, !self.until];
+  return (
+    !self.claimed && same(now, [choice.status, choice.text ?? "", choice.emoji ?? "", choice.data, !choice.expiresIn])
+  );
 }
