@@ -39,4 +39,4 @@ export type RecordOf = Partial<Omit<Presence, "online" | "certain">> & {
     readonly certainty?: string;
 };
 /** Return the presence that a record describes. */
-export declare function toPresence(record: RecordOf): Presence;
+export declare function toPresence({ userId, status, since, lastSeen, until, text, emoji, cause, data, display, devices, version, certainty, }: RecordOf): Presence;

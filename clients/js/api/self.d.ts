@@ -19,7 +19,7 @@ export interface Choice {
     expiresIn?: number;
 }
 /** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
-export declare function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string>;
+export declare function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number>;
 /** Return the user's own state that a message describes. */
 export declare function toSelf(userId: UserId, message: SelfMessage): Self;
 /** Return whether a choice is in force, so that it need not be sent again. */

@@ -85,8 +85,8 @@ export function createConnector(
   let isOffline = false;
   let isFrozen = false;
   let isCurrent = false;
+  /** Cancels the end of the attempt, the next attempt, or the time until an open connection is stable. */
   let cancelTimer: (() => void) | undefined;
-  let cancelStable: (() => void) | undefined;
   let stopSignals: (() => void) | undefined;
 
   const state = () => connection.get().state;
@@ -106,7 +106,6 @@ export function createConnector(
   const abandon = (code = KEEP_SESSION): void => {
     attempt += 1;
     cancelTimer?.();
-    cancelStable?.();
     heartbeat.stop();
     socket?.close(code);
     socket = undefined;
@@ -196,7 +195,7 @@ export function createConnector(
   const established = (message: ConnectionEstablished): void => {
     cancelTimer?.();
     retry.opened();
-    cancelStable = host.schedule(STABLE_MS, () => {
+    cancelTimer = host.schedule(STABLE_MS, () => {
       retry.reset();
       set({});
     });

@@ -13,18 +13,14 @@ export class PresenceError extends Error {
   constructor(
     code: string,
     message: string,
-    {
-      numericCode = 0,
-      hint = "",
-      retryable = false,
-    }: { numericCode?: number; hint?: string; retryable?: boolean } = {},
+    details: { numericCode?: number; hint?: string; retryable?: boolean } = {},
   ) {
     super(message);
     this.name = "PresenceError";
     this.code = code;
-    this.numericCode = numericCode;
-    this.hint = hint;
-    this.retryable = retryable;
+    this.numericCode = details.numericCode ?? 0;
+    this.hint = details.hint ?? "";
+    this.retryable = details.retryable ?? false;
     this.docsUrl = ""; // the address of the page of codes, from codes.ts
   }
 }
