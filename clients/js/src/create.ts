@@ -1,7 +1,7 @@
 /** `createPresence`: puts the parts of a client together. */
 
 import { createActivity } from "./activity.js";
-import { type Call, createWaiting } from "./calls.js";
+import { type Call, createWaiting, settle } from "./calls.js";
 import type { Events, PresenceClient, PresenceOptions } from "./client.js";
 import { createConnector } from "./connector.js";
 import { createDesiredState } from "./desired-state.js";
@@ -141,14 +141,13 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const join = (room: string, data?: unknown): Membership => {
     const scope = ROOM + room;
     const end = desired.retain([scope], JOIN);
-    const calls = new Set<Call<void>>();
+    let calls: Call<void>[] = [];
     let isMember = true;
     const left = () => new PresenceError("LEFT", "left before the server answered");
     const setData = (value: unknown) => {
       if (isMember) desired.data.set(scope, value);
       const added = call<void>((waits) => (isMember ? subscriptions.awaitMember(scope, waits) : waits.reject(left())));
-      calls.add(added);
-      added.promise.catch(() => {}).finally(() => calls.delete(added));
+      calls = [...calls.filter((each) => each.isWaiting()), added];
       return added.promise;
     };
     return {
@@ -157,7 +156,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       leave: once(() => {
         isMember = false;
         end();
-        for (const { reject } of calls) reject(left());
+        settle(calls, left());
       }),
     };
   };

@@ -28,10 +28,11 @@ export function createOwnStatus(host: Host) {
     if (!waiting?.calls.some((call) => call.isWaiting())) return true;
     const sent = waiting;
     const { choice, at, calls } = sent;
-    const expiresIn = choice.expiresIn && choice.expiresIn - (host.now() - at) / 1_000;
+    const elapsed = (host.now() - at) / 1_000;
+    // A choice that ended while it waited is sent as a moment: the server knows best what returns then.
+    const expiresIn = choice.expiresIn === undefined ? undefined : Math.max(choice.expiresIn - elapsed, 0.001);
     const isSent = post(
-      // A choice that ended while it waited is sent as a moment: the server knows best what returns then.
-      { type: "SET_STATUS", ...choice, ...(expiresIn === undefined ? {} : { expiresIn: Math.max(expiresIn, 0.001) }) },
+      { type: "SET_STATUS", ...choice, expiresIn },
       {
         accepted: () => settle(calls),
         failed(error) {

@@ -93,8 +93,7 @@ export function createRequests(desired: DesiredState) {
         const room = nameOf(scope);
         const data = desired.data.get(scope);
         if (goal & ~has & JOIN) {
-          const message = { type: "JOIN" as const, room, ...(data === undefined ? {} : { data }) };
-          rooms.push({ message, changes: [[scope, has, has | JOIN | FULL]] });
+          rooms.push({ message: { type: "JOIN", room, data }, changes: [[scope, has, has | JOIN | FULL]] });
           has |= JOIN | FULL;
         } else if (goal & JOIN && !same(sentData.get(scope), data)) {
           rooms.push({ message: { type: "SET_MEMBER", room, data: data ?? null }, changes: [[scope, has, has]] });
@@ -174,13 +173,11 @@ export function named(changes: readonly (readonly [scope: string, ...unknown[]])
   users?: UserId[];
   rooms?: string[];
 } {
-  const names = (prefix: string) => changes.flatMap(([scope]) => (scope.startsWith(prefix) ? nameOf(scope) : []));
-  const [users, rooms] = [names(USER), names(ROOM)];
-  return {
-    ...(names(EVERYONE).length ? { everyone: true } : {}),
-    ...(users.length ? { users } : {}),
-    ...(rooms.length ? { rooms } : {}),
+  const names = (prefix: string) => {
+    const found = changes.flatMap(([scope]) => (scope.startsWith(prefix) ? nameOf(scope) : []));
+    return found.length ? found : undefined; // JSON leaves it out
   };
+  return { everyone: names(EVERYONE) && true, users: names(USER), rooms: names(ROOM) } as ReturnType<typeof named>;
 }
 
 /** Divide changes into batches, so that no message is too large. */

@@ -85,13 +85,12 @@ export function createRoster(isMember: (key: string) => boolean) {
     applyMembers: (records: Iterable<RecordOf>) => publish(newer(records, true)),
     /** The members of a room have changed: users who left may be hidden again. */
     membersChanged() {
-      const left = [...hidden.keys()].filter((key) => !isMember(key));
-      const records = left.flatMap((key) => hidden.get(key) ?? []);
-      for (const key of left) {
+      const left = [...hidden].filter(([key]) => !isMember(key));
+      for (const [key] of left) {
         hidden.delete(key);
         versions.delete(key);
       }
-      publish(newer(records));
+      publish(newer(left.map(([, record]) => record)));
     },
     /** A complete snapshot of everyone: users without a record are offline. */
     replaceAll(records: readonly RecordOf[]) {
