@@ -163,6 +163,7 @@ export function createRequests(desired: DesiredState) {
     /** A new session has agreed to nothing. */
     clear() {
       for (const map of [agreed, sentData, unsure, refused]) map.clear();
+      maxScopes = undefined;
     },
   };
 }

@@ -67,6 +67,30 @@ describe("a WATCH that is too large", () => {
     expect(accepted.flatMap(({ rooms }) => rooms as string[]).sort()).toEqual(["a", "b", "d", "e"]);
     expect(host.socket.sent.length).toBeLessThan(8);
   });
+
+  test("two refused scopes among a hundred are found in few requests, and the next WATCH is whole again", async () => {
+    const { host, client } = await connecting();
+    const errors: string[] = [];
+    client.on("rejected", ({ code }) => errors.push(code));
+    const refused = ["room-17", "room-80"];
+    for (let room = 0; room < 100; room += 1) client.room(`room-${room}`).subscribe(() => {});
+    host.socket.establish();
+    host.socket.onSend = ({ type, id, rooms }) =>
+      queueMicrotask(() => {
+        const isRefused = type === "WATCH" && (rooms as string[]).some((room) => refused.includes(room));
+        const refusal = { type: "ERROR", code: 114, name: "NOT_ALLOWED", message: "no", id };
+        host.socket.receive(isRefused ? refusal : ({ type: "ACK", id } as never));
+      });
+    await host.advance(10_000);
+    expect(errors).toEqual(["NOT_ALLOWED", "NOT_ALLOWED"]);
+    const sent = host.socket.sentOf("WATCH");
+    expect(sent.length).toBeLessThan(30);
+    const accepted = sent.flatMap(({ rooms }) => rooms as string[]);
+    expect(new Set(accepted).size).toBe(100);
+    for (let room = 100; room < 200; room += 1) client.room(`room-${room}`).subscribe(() => {});
+    await host.advance(1_000);
+    expect(host.socket.sentOf("WATCH").slice(sent.length)).toHaveLength(1);
+  });
 });
 
 describe("request rate", () => {
