@@ -112,9 +112,13 @@ export function createConnector(
     hooks.lost(state() === "open");
   };
 
-  const stop = (to: "closed" | "failed", error: PresenceError): void => {
-    abandon(to === "closed" ? 1000 : undefined);
+  const end = (to: "idle" | "closed" | "failed", error: PresenceError | null): void => {
+    abandon(to === "failed" ? KEEP_SESSION : 1000);
     set({ state: to, error, retryAt: 0 });
+  };
+
+  const stop = (to: "closed" | "failed", error: PresenceError): void => {
+    end(to, error);
     hooks.stopped(error, to);
   };
 
@@ -255,12 +259,11 @@ export function createConnector(
     retry: connect,
     /** End the connection and all attempts. */
     close(to: "closed" | "idle") {
-      abandon(1000);
       stopSignals = void stopSignals?.();
       isFrozen = isOffline = false;
       tokens.renew();
       retry.reset();
-      set({ state: to, error: null, retryAt: 0 });
+      end(to, null);
     },
     /** Say whether the shown state is current. */
     setCurrent(value: boolean) {

@@ -41,10 +41,9 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
   };
 
   return {
+    /** Begin after the first message, of which `heard` knows. */
     start(interval: number) {
       intervalMs = interval;
-      heardAt = host.now();
-      deadline = 0;
       wait(interval);
     },
     stop: () => cancel?.(),

@@ -76,9 +76,9 @@ export function createOutbox(
 
   /** Something may have to be sent. */
   const plan = (): void => {
-    if (isPlanned || !send) return;
+    if (isPlanned) return;
     isPlanned = true;
-    queueMicrotask(() => isPlanned && flush());
+    queueMicrotask(flush);
   };
 
   return {
@@ -95,7 +95,6 @@ export function createOutbox(
     close() {
       cancelPause?.();
       send = cancelPause = undefined;
-      isPlanned = false;
       const pending = [...unanswered.values()].reverse(); // later requests build on earlier ones
       unanswered.clear();
       for (const request of pending) request.failed();

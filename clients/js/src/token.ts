@@ -7,21 +7,20 @@ import type { Host } from "./host.js";
 const RENEW_BEFORE_MS = 60_000;
 
 export function createTokens(host: Host, option: PresenceOptions["token"]) {
-  let jwt: string | undefined;
+  let token: string | null = null;
   let reusableUntil = 0;
   return {
     /** Return a token, `undefined` if the server needs none, or null if the user is signed out. */
     async get(): Promise<string | null | undefined> {
       if (typeof option !== "function") return option;
-      if (jwt && host.now() < reusableUntil) return jwt;
-      const token = (await option()) || null; // a response without a body gives an empty text
-      reusableUntil = token ? expiryOf(token) - RENEW_BEFORE_MS : 0; // a ticket has no expiry, and is used once
-      jwt = token ?? undefined;
+      if (token && host.now() < reusableUntil) return token;
+      token = (await option()) || null; // a response without a body gives an empty text
+      reusableUntil = expiryOf(token ?? "") - RENEW_BEFORE_MS; // a ticket has no expiry, and is used once
       return token;
     },
     /** Let the next call fetch a token. Return whether there may be another one. */
     renew(): boolean {
-      jwt = undefined;
+      token = null;
       return typeof option === "function";
     },
   };
