@@ -153,11 +153,11 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     return {
       joined: setData(data),
       setData,
-      leave: once(() => {
+      leave() {
         isMember = false;
         end();
         settle(calls, left());
-      }),
+      },
     };
   };
 

@@ -48,8 +48,8 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
     scopes,
     data,
     /** Want these scopes until the returned function is called. */
-    retain(wanted: Iterable<string>, bit: number): () => void {
-      const keys = [...new Set(wanted)].map((scope) => bit + scope);
+    retain(wanted: readonly string[], bit: number): () => void {
+      const keys = wanted.map((scope) => bit + scope);
       for (const key of keys) {
         setBits(readers, key, bitsOf(readers, key) + 1);
         lingering.delete(key);

@@ -10,7 +10,7 @@ export interface Keyed<T> {
   /** Return the known value, or an unknown one: the same object until the value changes. */
   get(key: string): T;
   /** Call `listener` after each update that changed one of these keys: once, even if it changed several. */
-  subscribe(keys: Iterable<string>, listener: () => void): () => void;
+  subscribe(keys: readonly string[], listener: () => void): () => void;
   /** Set values; `undefined` makes one unknown. `isRenewed`: unknown values are created anew, too. */
   update(changes: Iterable<readonly [key: string, value: T | undefined]>, isRenewed?: boolean): void;
   /** Make known values unknown. */
@@ -52,14 +52,13 @@ export function createKeyed<T>(createUnknown: (key: string) => T): Keyed<T> {
       return value;
     },
     subscribe(keys, listener) {
-      const own = new Set(keys);
       const call = () => listener(); // its identity counts: the same listener may be added twice
-      for (const key of own) {
+      for (const key of keys) {
         const calls = listeners.get(key) ?? new Set();
         listeners.set(key, calls.add(call));
       }
       return () => {
-        for (const key of own) {
+        for (const key of keys) {
           const calls = listeners.get(key);
           if (calls?.delete(call) && !calls.size) listeners.delete(key);
         }

@@ -5,7 +5,7 @@ import type { Keyed } from "./keyed.js";
 import type { Presence, UserId } from "./presence.js";
 import { COUNT, EVERYONE, FULL, ROOM, USER } from "./scope.js";
 import type { Session } from "./session.js";
-import { once, type Store, same } from "./store.js";
+import { type Store, same } from "./store.js";
 
 export function createReading(desired: DesiredState, { roster, rooms, counts }: Session) {
   const reading = <T>(
@@ -18,10 +18,10 @@ export function createReading(desired: DesiredState, { roster, rooms, counts }: 
     subscribe(listener) {
       const stop = subscribe(listener);
       const end = desired.retain(scopes, bit);
-      return once(() => {
+      return () => {
         stop();
         end();
-      });
+      };
     },
   });
 
@@ -34,7 +34,7 @@ export function createReading(desired: DesiredState, { roster, rooms, counts }: 
     );
 
   const users = (ids: Iterable<UserId>): Store<ReadonlyMap<string, Presence>> => {
-    const keys = [...new Set([...ids].map(String))];
+    const keys = Array.from(ids, String);
     let map: ReadonlyMap<string, Presence> = new Map();
     const get = () => {
       if (keys.some((key) => roster.get(key) !== map.get(key)))
