@@ -46,6 +46,7 @@ export function createRoster(isMember: (key: string) => boolean) {
         if (isSettling && record.since === 0) continue; // the server does not know this user yet
         unconfirmed.delete(key);
       } else if (version <= (versions.get(key) ?? -1)) continue;
+      if (!ofRoom) hidden.delete(key); // this user may be watched by id now
       versions.set(key, version);
       news.push(toPresence(record));
     }

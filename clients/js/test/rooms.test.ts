@@ -72,6 +72,25 @@ describe("rooms", () => {
       expect(keys()).toEqual([2, "carl", "dora"]);
     });
 
+    test("a member who returns, but not to the room, stays online for a reader by id", async () => {
+      const page = await inRoom();
+      const { host, client } = page;
+      client.user("bob").subscribe(() => {});
+      await settle();
+      await receive(host, snapshot("users", [record("bob", "online", 1)]), changes());
+      await drop(host);
+      await nextAttempt(page);
+      await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+      const never = record("bob", "offline", 1, { since: 0 }); // the server does not know yet that he returns
+      await receive(host, roomSnapshot("hall", []), snapshot("users", [never]), changes());
+      await receive(host, changes(record("bob", "online", 2)));
+      await host.advance(15_000);
+      const news = { type: "ROOM_CHANGES", room: "hall", count: 1, mode: "full", members: [member("dora", 1)] };
+      await receive(host, news as Message, changes());
+      expect([...page.room().members.keys()]).toEqual(["dora"]);
+      expect(status(client, "bob")).toBe("online");
+    });
+
     test("members of a room that now reports only its count are unknown", async () => {
       const { host, keys } = await restarted();
       await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 900, mode: "counts" } as Message, changes());
