@@ -46,7 +46,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   });
   const waiting = createWaiting();
   const messages = createListeners<[Message]>();
-  const userId = options.userId === undefined ? "" : String(options.userId);
+  const userId = String(options.userId ?? "");
   // A program without a page has no person who could be idle.
   const detectsActivity = options.activity !== false && (host.onInput !== webHost.onInput || "window" in globalThis);
   const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;

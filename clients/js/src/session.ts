@@ -126,8 +126,8 @@ export function createSession(host: Host, desired: DesiredState) {
    * not requested yet, stays as known.
    */
   const forgetUncovered = (keepsWanted = true): void => {
-    const has = (scope: string, bits: number): boolean =>
-      ((bitsOf(requests.agreed, scope) | (keepsWanted ? bitsOf(desired.scopes, scope) : 0)) & bits) !== 0;
+    const has = (scope: string, bits: number): number =>
+      (bitsOf(requests.agreed, scope) | (keepsWanted ? bitsOf(desired.scopes, scope) : 0)) & bits;
     rooms.forget((name) => !has(ROOM + name, FULL | JOIN));
     counts.forget((scope) => !has(scope, COUNT));
     if (has(EVERYONE, FULL)) return;
