@@ -242,6 +242,88 @@ def room_snapshot(*keys: str) -> dict[str, Any]:
     return {**page, "count": len(keys), "members": members}
 
 
+NEVER_SEEN = {"userId": "bob", "status": "offline", "since": 0, "version": 900}
+"""Answer about a user by id whom this client may not see."""
+
+
+def session_in_hall(*users: str) -> Session:
+    """Return a session that watches the room `hall`, and these users by id."""
+    session = session_that_watches(*users)
+    session.desired.rooms["hall"] = DesiredRoom(watchers=1)
+    session.changed()
+    accept(session)
+    return session
+
+
+def room_changes(**fields: Any) -> dict[str, Any]:
+    return {"type": "ROOM_CHANGES", "room": "hall", "mode": "full", **fields}
+
+
+def test_a_member_who_may_not_be_watched_by_id_is_shown_as_in_the_room() -> None:
+    session = session_in_hall()
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    session.desired.users.acquire("bob")
+    session.changed()
+    accept(session)
+    assert session.received(snapshot(NEVER_SEEN), 0) == []
+    assert session.user("bob").online
+    assert session.is_caught_up
+    session.received(changes(record("bob", 2, "busy")), 0)
+    [left] = session.received(room_changes(count=0, left=["bob"]), 0)
+    assert (left.previous.status, left.current.status) == ("busy", "offline"), "never seen by id"
+
+
+def test_a_member_is_shown_as_in_the_room_if_the_answer_about_the_id_came_first() -> None:
+    session = session_in_hall("bob")
+    session.received(snapshot(NEVER_SEEN), 0)
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    assert session.user("bob").online, "although the version of the answer is higher"
+    session.received(room_snapshot(), 0)
+    assert session.user("bob").status == "offline"
+
+
+def test_a_hidden_member_of_a_room_that_is_no_longer_watched_is_offline() -> None:
+    session = session_in_hall("bob")
+    session.received(snapshot(NEVER_SEEN), 0)
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    del session.desired.rooms["hall"]
+    session.changed()
+    accept(session)
+    assert session.user("bob").status == "offline"
+
+
+def test_a_member_whom_the_server_also_sends_by_id_stays_as_known_after_leaving() -> None:
+    """The first connection and the JOIN of a new user are in one write: the room first, then the user by id."""
+    session = session_in_hall("bob")
+    session.received(snapshot(NEVER_SEEN | {"version": 0}), 0)
+    session.received(room_snapshot(), 0)
+    session.received(changes(), 0)
+    session.received(room_changes(count=1, members=room_snapshot("bob")["members"]), 0)
+    session.received(changes(record("bob", 1)), 0)
+    assert session.received(room_changes(count=0, left=["bob"]), 0) == []
+    assert session.user("bob").online
+
+
+def test_after_a_resync_a_hidden_member_stays_as_in_the_room() -> None:
+    session = session_in_hall("bob")
+    for at in (0, 2):
+        session.received(snapshot(NEVER_SEEN), at)
+        session.received(room_snapshot("bob"), at)
+        session.received(changes(), at)
+        assert session.user("bob").online
+        assert session.is_caught_up
+        session.lost(at + 1)
+        session.received(established("two"), at + 2)
+        accept(session, at + 2)
+    session.received(snapshot(NEVER_SEEN), 4)
+    session.received(room_snapshot(), 4)
+    session.received(changes(), 4)
+    assert session.user("bob").status == "offline"
+
+
 def test_members_who_have_not_returned_to_a_restarted_server_stay_until_it_has_settled() -> None:
     session = session_that_watches()
     session.desired.rooms["hall"] = DesiredRoom(watchers=1)

@@ -69,7 +69,7 @@ class Session:
         """Numbers of online users, by room; `EVERYONE` for all."""
         self.server_offset_ms = 0.0
         """Server's clock minus `1000 * now`, in milliseconds."""
-        self.roster = Roster(self._covers, self._names)
+        self.roster = Roster(self._covers, self._names, self._is_member)
         self._statuses = StatusRequests()
         self._forget_after = forget_after
         self._resume_window = 120.0
@@ -312,7 +312,7 @@ class Session:
         if must_request:
             self._refusals.refresh.add(message["room"])
             self._is_dirty = True
-        self.roster.changes(member["presence"] for member in message.get("members", ()))
+        self.roster.members(member["presence"] for member in message.get("members", ()))
         self.roster.forget(left)
 
     def _answered(self, request_id: object, error: PresenceError | None, now: float) -> None:
@@ -390,8 +390,10 @@ class Session:
     # Parts.
 
     def _covers(self, key: str) -> bool:
-        requested = self.requested
-        return requested.everyone or key in requested.users or self._rooms.has(key, requested.rooms)
+        return self.requested.everyone or key in self.requested.users or self._is_member(key)
+
+    def _is_member(self, key: str) -> bool:
+        return self._rooms.has(key, self.requested.rooms)
 
     def _names(self, key: str) -> bool:
         return key in self.requested.users
