@@ -45,7 +45,10 @@ export function createRoster(isMember: (key: string) => boolean) {
       if (unconfirmed.has(key)) {
         if (isSettling && record.since === 0) continue; // the server does not know this user yet
         unconfirmed.delete(key);
-      } else if (version <= (versions.get(key) ?? -1)) continue;
+      } else if (version <= (versions.get(key) ?? -1)) {
+        if (!ofRoom) hidden.delete(key); // the record of a new member comes again only if its user is visible by id
+        continue;
+      }
       versions.set(key, version);
       news.push(toPresence(record));
     }

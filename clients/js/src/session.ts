@@ -129,6 +129,7 @@ export function createSession(host: Host, desired: DesiredState) {
     const has = (scope: string, bits: number): boolean =>
       (((requests.agreed.get(scope) ?? 0) | (keepsWanted ? (desired.scopes.get(scope) ?? 0) : 0)) & bits) !== 0;
     rooms.forget((name) => !has(ROOM + name, FULL | JOIN));
+    roster.membersChanged();
     counts.update([...counts.known.keys()].filter((scope) => !has(scope, COUNT)).map((scope) => [scope, undefined]));
     if (has(EVERYONE, FULL)) return;
     knowsEveryone = false;

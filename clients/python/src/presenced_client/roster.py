@@ -35,7 +35,7 @@ class Roster:
         self._is_member = is_member
         self._unconfirmed: set[str] = set()
         self._hidden: dict[str, UserPresence] = {}
-        """Answers "never seen" about members of rooms, who may not be watched by id. They count after the member left."""
+        """Answers "never seen" about members of rooms who may not be watched by id. They count when a member leaves."""
         self._everyone: dict[str, Mapping[str, Any]] | None = None
         """Records in the received pages of an incomplete snapshot of everyone."""
         self._changed_since: set[str] = set()

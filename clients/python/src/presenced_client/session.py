@@ -35,7 +35,7 @@ from presenced_client.rooms import Rooms
 from presenced_client.roster import Roster
 from presenced_client.self import Choice, Self
 from presenced_client.status_requests import StatusAnswer, StatusRequests
-from presenced_client.url import choice_parameters
+from presenced_client.url import choice_parameters, status_parameters
 
 Message = Mapping[str, Any]
 
@@ -167,7 +167,7 @@ class Session:
 
     # The connection.
 
-    def parameters(self) -> dict[str, str]:
+    def parameters(self, now: float) -> dict[str, str]:
         """Return the parameters of the next connection's URL that say how it continues."""
         self._idle_in_url, self._is_connecting = self.desired.is_idle, True
         found = {"watch": "none"}
@@ -176,7 +176,11 @@ class Session:
             found["activity"] = "idle" if self.desired.is_idle else "active"
         elif self.desired.is_idle:
             found["activity"] = "idle"
-        return {name: value for name, value in (found | choice_parameters(self.own)).items() if value}
+        if (waiting := self._statuses.waiting_choice) is not None:
+            found |= status_parameters(waiting, now, self.server_offset_ms)
+        else:
+            found |= choice_parameters(self.own)
+        return {name: value for name, value in found.items() if value}
 
     def lost(self, now: float) -> None:
         """The connection ended, or an attempt failed. Everything known stays, and is stale."""
