@@ -208,6 +208,34 @@ def test_a_status_is_sent_again_after_a_loss_unless_self_shows_it() -> None:
         assert answer.done is not again
 
 
+def test_a_status_that_waits_is_in_the_url_and_the_whole_choice_follows() -> None:
+    session = Session()
+    session.server_offset_ms = 1_700_000_000_000.0
+    answer = session.set_status(Choice("invisible", text="at home"))
+    assert session.parameters(0) == {"watch": "none", "status": "invisible"}
+    session.received(established(serverTime=1_700_000_000_000), 0)
+    [request] = session.outgoing(0)
+    assert (request["type"], request["status"], request["text"]) == ("SET_STATUS", "invisible", "at home")
+    session.received({"type": "SELF", "status": "invisible", "chosen": "invisible", "text": "at home"}, 0)
+    session.received({"type": "ACK", "id": request["id"]}, 0)
+    assert answer.done
+    session.lost(1)
+    assert session.parameters(1)["text"] == "at home", "the server has it: the URL repeats what SELF says"
+    session.set_status(Choice("busy", ends_at=61.5))
+    waiting = session.parameters(2)
+    assert (waiting["status"], waiting["until"]) == ("busy", "1700000061500")
+    assert "text" not in waiting
+    session.set_status(Choice("auto"))
+    assert "status" not in session.parameters(3)
+
+
+def test_a_choice_that_the_server_would_refuse_is_not_in_the_url() -> None:
+    for choice in (Choice("asleep"), Choice("busy", ends_at=-1.0), Choice("busy", ends_at=float("inf"))):  # type: ignore[arg-type]
+        session = Session()
+        session.set_status(choice)
+        assert session.parameters(0) == {"watch": "none"}
+
+
 def test_a_choice_that_ends_before_it_can_be_sent_is_dropped() -> None:
     session = session_that_watches()
     session.lost(1)
@@ -378,10 +406,10 @@ def test_nothing_is_forgotten_while_a_connection_opens_that_would_resume() -> No
     session.received(changes(position="p1"), 0)
     session.lost(1)
     assert session.next_at(1) == 121
-    assert session.parameters()["position"] == "p1"
+    assert session.parameters(1)["position"] == "p1"
     session.tick(130)
     assert session.user("ada").online
     session.lost(131)
     session.tick(131)
     assert session.user("ada").status == "unknown"
-    assert "position" not in session.parameters()
+    assert "position" not in session.parameters(0)

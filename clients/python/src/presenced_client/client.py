@@ -38,8 +38,8 @@ class Presence:
         device: Kind of device that others see, such as `web` or `bot`.
         token: JSON Web Token or ticket, or a function that returns one, or an awaitable of one. A function is called
             before a connection and when the token expires. If it returns None, the user is signed out.
-        status: Status to choose with the first connection, so that others see no other one before. None keeps the
-            choice that the server knows.
+        status: Status to choose with the first connection. If the server knows nothing about the user, others see no
+            other one before. None keeps the choice that the server knows.
         linger: Seconds for which a user stays subscribed after the last reader has left.
         forget_after: Seconds without a connection until every user is `unknown`; None for the time in which the server
             keeps the session.
