@@ -97,8 +97,8 @@ describe("methods", () => {
     const choice = { text: "lunch", emoji: "☕", until: 0 };
     await until(() => ada.presence.self.get()?.chosen === "away");
     expect(ada.presence.self.get()).toMatchObject({ claimed: false, choice });
-    const claim = { status: "busy", text: "in a meeting" };
-    await fetch(`${open.url}/api/v1/users/${id("ada")}/claims/calendar`, { method: "PUT", body: JSON.stringify(claim) });
+    const claim = { status: "busy", text: "in a meeting", priority: 10 };
+    await open.request("PUT", `/users/${id("ada")}/claims/calendar`, claim);
     await until(() => ada.presence.self.get()?.claimed === true);
     expect(ada.presence.self.get()).toMatchObject({ status: "busy", text: "in a meeting", chosen: "away", choice });
   });
