@@ -335,6 +335,22 @@ def test_a_member_whom_the_server_also_sends_by_id_stays_as_known_after_leaving(
     assert session.user("bob").online
 
 
+def test_a_member_who_returns_after_a_restart_but_not_to_the_room_stays_online() -> None:
+    session = session_in_hall("bob")
+    session.received(snapshot(record("bob", 7)), 0)
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    session.lost(1)
+    session.received(established("two", settling=15), 2)
+    accept(session, 2)
+    session.received(snapshot(NEVER_SEEN | {"version": 0}), 2)
+    session.received(room_snapshot(), 2)
+    session.received(changes(record("bob", 1)), 3)
+    session.tick(17)
+    assert list(session.room("hall").members) == []
+    assert session.user("bob").online
+
+
 def test_after_a_resync_a_hidden_member_stays_as_in_the_room() -> None:
     session = session_in_hall("bob")
     for at in (0, 2):

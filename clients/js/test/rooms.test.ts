@@ -88,6 +88,8 @@ describe("rooms", () => {
       await settle();
       await receive(host, snapshot("users", [never]), changes());
       expect(status(client, "bob")).toBe("online");
+      await receive(host, changes(record("bob", "busy", 2)));
+      expect(status(client, "bob")).toBe("busy");
       const news = { type: "ROOM_CHANGES", room: "hall", count: 1, mode: "full", left: ["bob"] };
       await receive(host, news as Message, changes());
       expect(status(client, "bob")).toBe("offline");

@@ -85,9 +85,10 @@ class Roster:
             known = self.users.get(key)
             if known is not None and _is_never_seen(known):
                 self._hidden[key] = known
+                self._changed_since.add(key)
                 self._set(key, UserPresence.from_record(record))
             else:
-                self._apply_change(key, record)
+                self._apply_change(key, record, of_room=True)
 
     def snapshot(self, message: Mapping[str, Any]) -> None:
         """Apply a PRESENCE_SNAPSHOT. Its pages become visible with the last one."""
@@ -166,12 +167,12 @@ class Roster:
         for key in [key for key, user in self.users.items() if user.status == "offline" and not self._named(key)]:
             del self.users[key]
 
-    def _apply_change(self, key: str, record: Mapping[str, Any]) -> None:
+    def _apply_change(self, key: str, record: Mapping[str, Any], of_room: bool = False) -> None:
         if self._everyone is not None:
             self._changed_since.add(key)
-        self._apply(key, record)
+        self._apply(key, record, of_room)
 
-    def _apply(self, key: str, record: Mapping[str, Any]) -> None:
+    def _apply(self, key: str, record: Mapping[str, Any], of_room: bool = False) -> None:
         if not self._covers(key):
             return  # sent before the server processed an UNWATCH
         user = UserPresence.from_record(record)
@@ -179,11 +180,14 @@ class Roster:
             self._hidden[key] = user
             return
         known = self.users.get(key)
-        if known is not None and key not in self._unconfirmed:
-            if user.version > known.version:
+        is_confirmed = known is not None and key not in self._unconfirmed
+        is_newer = known is None or user.version > known.version
+        if not (of_room or (is_confirmed and is_newer)):
+            # The record of a member comes before the room, or once more after it, only if its user is visible by id.
+            self._hidden.pop(key, None)
+        if is_confirmed:
+            if is_newer:
                 self._set(key, user)
-            else:
-                self._hidden.pop(key, None)  # the record of a new member comes again only if its user is visible by id
             return
         if known is not None and known.online and self.settles_until is not None and _is_never_seen(user):
             return  # the server has just started: it does not know yet whether the user returns
