@@ -13,7 +13,7 @@ export default defineConfig({
       "public.presenced_nodes",
       "public.presenced_revocations",
       "public.presenced_sessions",
-      "public.presenced_told",
+      "public.presenced_webhook_states",
       "public.presenced_users",
       "public.presenced_version",
       "public.presenced_webhooks",

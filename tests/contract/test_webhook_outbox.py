@@ -17,7 +17,7 @@ from tests.support.webhooks import NOON, change, config_for, tell, turns
 from presenced.presence.model import Change
 from presenced.storage.database import writing
 from presenced.storage.records import RoomOccupancy
-from presenced.storage.schema import sent_states, users, webhooks
+from presenced.storage.schema import users, webhook_states, webhooks
 from presenced.storage.store import Store
 from presenced.webhooks import producer
 from presenced.webhooks.dispatcher import WebhookDispatcher
@@ -84,7 +84,9 @@ async def settle(database: AsyncEngine, hooks: WebhookDispatcher, present: Seque
 async def last_sent(database: AsyncEngine) -> dict[str, tuple[str, int]]:
     """Return the last state sent about each user."""
     async with database.connect() as connection:
-        found = await connection.execute(select(sent_states.c.subject, sent_states.c.status, sent_states.c.version))
+        found = await connection.execute(
+            select(webhook_states.c.subject, webhook_states.c.status, webhook_states.c.version)
+        )
         return {name: (status, version) for name, status, version in found}
 
 
@@ -340,7 +342,7 @@ async def test_rooms_vacated_long_ago_are_forgotten(database: AsyncEngine) -> No
     await tell(hooks, database, *facts, RoomOccupancy(2_000_000, "new", True, NOON))
     await hooks.sweep()
     async with database.connect() as connection:
-        assert set((await connection.execute(select(sent_states.c.subject))).scalars()) == {"kept", "new"}
+        assert set((await connection.execute(select(webhook_states.c.subject))).scalars()) == {"kept", "new"}
 
 
 @pytest.mark.parametrize(
@@ -404,14 +406,14 @@ async def test_a_writer_gets_its_turn_while_another_writes_continuously(database
         nonlocal writes
         while not ended:
             async with writing(database) as connection:
-                await connection.execute(update(sent_states).values(version=1))
+                await connection.execute(update(webhook_states).values(version=1))
             writes += 1
 
     other = asyncio.create_task(write_on())
     for _ in range(20):
         before = writes
         async with writing(database) as connection:
-            await connection.execute(update(sent_states).values(version=2))
+            await connection.execute(update(webhook_states).values(version=2))
         assert writes - before <= 2
     ended = True
     await other

@@ -161,6 +161,40 @@ def test_every_secret_that_is_used_is_in_the_command_of_the_page() -> None:
     assert "kubectl create secret generic presenced " in PAGE
 
 
+def test_the_application_mounts_the_secret_that_the_page_creates_for_it(tmp_path: Path) -> None:
+    """The page's part of a Deployment is complete: as a patch of an application, it gives a valid manifest."""
+    (patch,) = re.findall(r"```yaml\n(spec:.*?)```", PAGE, re.DOTALL)
+    container = {"name": "shop", "image": "shop"}
+    application = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "shop", "namespace": "shop"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [container]}},
+        },
+    }
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(application))
+    (tmp_path / "patch.yaml").write_text(
+        yaml.safe_dump({key: application[key] for key in ("apiVersion", "kind", "metadata")}) + patch
+    )
+    kustomization = {"resources": ["shop.yaml"], "patches": [{"path": "patch.yaml"}]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    text = build(tmp_path)
+    (tmp_path / "built.yaml").write_text(text)
+    command = [sys.executable, "-m", "kubernetes_validate", "--strict", "--kubernetes-version", VERSIONS[0]]
+    subprocess.run([*command, tmp_path / "built.yaml"], check=True)
+    spec = pod(yaml.safe_load(text))
+    assert [one["name"] for one in spec["containers"]] == ["shop"]
+    (mount,), (volume,) = spec["containers"][0]["volumeMounts"], spec["volumes"]
+    assert mount["name"] == volume["name"]
+    name = volume["secret"]["secretName"]
+    # Both Secrets have the same value under the same name.
+    assert f'kubectl create secret generic {name} --namespace shop --from-literal=jwt_key="$KEY"' in PAGE
+    assert PAGE.count('--from-literal=jwt_key="$KEY"') == 2
+    assert f"`{mount['mountPath']}/jwt_key`" in PAGE
+
+
 @pytest.mark.parametrize("name", ["base", "example"])
 def test_the_server_accepts_the_settings_of_the_config_map(name: str, tmp_path: Path) -> None:
     text = manifests(name)["ConfigMap"]["data"]["presenced.toml"]

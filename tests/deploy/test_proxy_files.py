@@ -12,7 +12,7 @@ import yaml
 from tests.support.proxies import DEPLOY, proxy_command
 from tests.support.services import find
 
-PUBLIC = {"/ws-online-status", "/api/v1/watch", "/healthz"}
+PUBLIC = {"/ws-online-status", "/api/v1/watch", "/client.js", "/healthz"}
 """Paths for users. Everything else is for operators and backends."""
 
 NGINX = (DEPLOY / "nginx.conf").read_text("utf-8")
@@ -68,6 +68,11 @@ def test_the_files_forward_the_same_paths_to_the_public() -> None:
         == set(re.findall(r"Path\(`([^`]+)`\)", routers["presenced"]["rule"]))
         == {rule["path"] for rule in rules}
     )
+
+
+def test_nginx_listens_on_both_versions_of_ip() -> None:
+    """`listen 443` alone is IPv4; Caddy and Traefik listen on both by default."""
+    assert re.findall(r"listen (.*);", NGINX) == ["443 ssl", "[::]:443 ssl"]
 
 
 def test_traefik_forwards_the_api_for_backends_only() -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
-from tests.support.program import Program
+from tests.support.program import Program, until
 from tests.support.proxies import free_port
 
 from presenced.auth.api_keys import new_key
@@ -39,7 +39,7 @@ def application(server: ServerProcess, tmp_path: Path) -> Iterator[str]:
         "DJANGO_DATABASE": str(tmp_path / "people.sqlite3"),
         "PRESENCE_API": f"{server.url}api/v1",
         "PRESENCE_API_KEY": KEY.key,
-        "PRESENCE_URL": server.websocket_url,
+        "PRESENCE_URL": server.url.rstrip("/"),
         "no_proxy": "*",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -78,6 +78,34 @@ def test_people_see_dots_and_last_seen_times(browser: Browser, application: str)
         page.context.close()
 
 
+def test_a_logout_ends_all_tabs_of_the_browser_and_leaves_other_devices_alone(
+    browser: Browser, application: str, server: ServerProcess
+) -> None:
+    ada, grace, phone = (
+        log_in(browser, application, *user) for user in (("ada", "lovelace"), ("grace", "hopper"), ("grace", "hopper"))
+    )
+    tab = grace.context.new_page()
+    tab.goto(application)
+    expect(ada.locator("[data-seen='2']")).to_have_text("online")
+    expect(tab.locator("[data-seen='1']")).to_have_text("online")
+    ada.evaluate(
+        """() => {
+          window.seen = [];
+          const cell = document.querySelector("[data-seen='2']");
+          new MutationObserver(() => seen.push(cell.textContent)).observe(cell, { childList: true });
+        }"""
+    )
+    grace.get_by_role("button", name="Log out").click()
+    for page in (grace, tab):
+        expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    until(lambda: server.closed("closed") == 2)
+    assert ada.evaluate("seen") == [], "the phone is still logged in"
+    phone.get_by_role("button", name="Log out").click()
+    expect(ada.locator("[data-seen='2']")).to_have_text("last seen just now")
+    for page in (ada, grace, phone):
+        page.context.close()
+
+
 def test_a_ticket_needs_a_login_and_a_csrf_token(browser: Browser, application: str) -> None:
     assert httpx.post(f"{application}presence-ticket", trust_env=False).status_code == 403, "no CSRF token"
     page = browser.new_context().new_page()
@@ -99,10 +127,6 @@ def test_the_list_works_while_presenced_is_down(browser: Browser, application: s
     server.start()
     expect(page.locator("[data-seen]")).to_have_text(["online", "offline", "offline"])
     page.context.close()
-
-
-def test_the_module_is_that_of_the_documentation(module: str) -> None:
-    assert (EXAMPLE / "people/static/people/presence.js").read_text("utf-8") == module
 
 
 def test_the_project_passes_the_checks_of_django() -> None:

@@ -97,12 +97,8 @@ def test_the_page_shows_the_names_of_users(application: httpx.Client, server: Se
     for user, password in (ADA, GRACE):
         context = browser.new_context(http_credentials={"username": user, "password": password})
         page = context.new_page()
-        page.goto(f"{application.base_url}/?server={server.websocket_url.removesuffix('/ws-online-status')}")
+        page.goto(f"{application.base_url}/?server={server.url.rstrip('/')}")
         pages.append(page)
     for page in pages:
         expect(page.locator("li")).to_have_text(["Ada Lovelace: online", "Grace Hopper: online"])
         page.context.close()
-
-
-def test_the_module_is_that_of_the_documentation(module: str) -> None:
-    assert (EXAMPLE / "static/presence.js").read_text("utf-8") == module

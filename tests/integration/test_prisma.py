@@ -30,7 +30,7 @@ from presenced.storage import migrate
 from presenced.storage.database import open_database
 from presenced.storage.migrate import VERSION_TABLE
 from presenced.storage.records import Record, StoredSession, StoredUser, choice_json
-from presenced.storage.schema import metadata, sent_states
+from presenced.storage.schema import metadata, webhook_states
 from presenced.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -88,7 +88,7 @@ async def fill(url: str, *statements: str) -> None:
             await store.renew(connection, sign_ms, 3)
             await store.write(connection, facts)
         await connection.execute(
-            insert(sent_states).values(kind="user", subject="ada", status="busy", version=3, details="")
+            insert(webhook_states).values(kind="user", subject="ada", status="busy", version=3, details="")
         )
         for statement in statements:
             await connection.exec_driver_sql(statement)
@@ -276,7 +276,7 @@ def test_prisma_changes_no_external_table(project: Path, postgresql: PostgreSQL)
         )
         return done
 
-    assert "drop the `presenced_told` table" in " ".join(push()["warnings"]), "prisma drops an unknown table"
+    assert "drop the `presenced_webhook_states` table" in " ".join(push()["warnings"]), "prisma drops an unknown table"
     assert push(*EXTERNAL) == {"executedSteps": 1, "warnings": []}, "it makes the application's own"
     asyncio.run(unchanged(url))
     assert ask(project, url, "ada")["online"]

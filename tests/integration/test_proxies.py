@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.support.certificates import trusting
-from tests.support.proxies import free_port, proxy
+from tests.support.proxies import free_port, has_ipv6, proxy
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server, until, until_all_have_answered
 from tests.support.tokens import KEY, SECRET, call_api, token
@@ -57,6 +57,26 @@ async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kin
             passed_on = await client.post(f"{base}/api/tickets", json={"userId": 1})
             assert passed_on.status_code == 401, "a forwarded request is not local"
     assert "hidden-in-logs" not in (tmp_path / "access.log").read_text()
+
+
+@KINDS
+async def test_pages_of_other_origins_load_the_client_library_through_the_proxy(kind: str, tmp_path: Path) -> None:
+    async with proxied(kind, tmp_path, allowed_hosts="127.0.0.1") as (running, port):
+        context = trusting(tmp_path / "certificate.pem")
+        async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+            origin = {"Origin": "https://app.example.com"}
+            answer = await client.get(f"https://127.0.0.1:{port}/client.js", headers=origin)
+            direct = await client.get(f"http://127.0.0.1:{running.port}/client.js")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert answer.headers["content-type"] == direct.headers["content-type"]
+    assert answer.content == direct.content
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_nginx_serves_clients_with_ipv6(tmp_path: Path) -> None:
+    insecure = httpx.AsyncClient(verify=False, trust_env=False)  # noqa: S501  # the certificate has no IPv6 address
+    async with proxied("nginx", tmp_path) as (_, port), insecure as client:
+        assert (await client.get(f"https://[::1]:{port}/healthz")).status_code == 200
 
 
 @KINDS

@@ -183,7 +183,9 @@ class Trial:
         )
         await soon(lambda: not self.rows("SELECT user_id FROM presenced_users WHERE status <> 'offline'"))
         await soon(
-            lambda: not self.rows("SELECT subject FROM presenced_told WHERE status NOT IN ('offline', 'vacated')")
+            lambda: (
+                not self.rows("SELECT subject FROM presenced_webhook_states WHERE status NOT IN ('offline', 'vacated')")
+            )
         )
         await soon(lambda: not self.rows("SELECT id FROM presenced_webhooks"))
 

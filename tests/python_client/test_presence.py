@@ -95,6 +95,33 @@ async def test_everyone(shared: ServerProcess) -> None:
             await until(presence, lambda: ada not in presence.everyone)
 
 
+async def test_a_status_that_is_chosen_with_the_first_connection_is_the_first_that_others_see(
+    shared: ServerProcess,
+) -> None:
+    ada, bob, carl = name("ada"), name("bob"), name("carl")
+    async with client(shared, ada) as watcher, watcher.watch([bob, carl]):
+
+        async def first_two() -> list[tuple[str, str]]:
+            seen: list[tuple[str, str]] = []
+            async for change in watcher.changes([bob, carl]):
+                seen.append((change.user, change.current.status))
+                if len(seen) == 2:
+                    break
+            return seen
+
+        reading = asyncio.create_task(first_two())
+        async with Presence(shared.url, user_id=bob, status="invisible") as hidden:
+            await until(hidden, lambda: hidden.self is not None and hidden.self.chosen == "invisible")
+            async with Presence(shared.url, user_id=carl, status="busy"):
+                await until(watcher, lambda: watcher.user(carl).status == "busy")
+            assert await asyncio.wait_for(reading, PATIENCE) == [(carl, "busy"), (carl, "offline")]
+
+
+def test_a_status_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(ValueError, match="one of auto, online, away, busy, invisible, not 'asleep'"):
+        Presence("ws://localhost:3001", status="asleep")  # type: ignore[arg-type]
+
+
 async def test_set_status_is_seen_and_expires(shared: ServerProcess) -> None:
     ada = name("ada")
     async with client(shared, name("bot")) as presence, client(shared, ada) as own:

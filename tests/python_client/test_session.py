@@ -208,6 +208,34 @@ def test_a_status_is_sent_again_after_a_loss_unless_self_shows_it() -> None:
         assert answer.done is not again
 
 
+def test_a_status_that_waits_is_in_the_url_and_the_whole_choice_follows() -> None:
+    session = Session()
+    session.server_offset_ms = 1_700_000_000_000.0
+    answer = session.set_status(Choice("invisible", text="at home"))
+    assert session.parameters(0) == {"watch": "none", "status": "invisible"}
+    session.received(established(serverTime=1_700_000_000_000), 0)
+    [request] = session.outgoing(0)
+    assert (request["type"], request["status"], request["text"]) == ("SET_STATUS", "invisible", "at home")
+    session.received({"type": "SELF", "status": "invisible", "chosen": "invisible", "text": "at home"}, 0)
+    session.received({"type": "ACK", "id": request["id"]}, 0)
+    assert answer.done
+    session.lost(1)
+    assert session.parameters(1)["text"] == "at home", "the server has it: the URL repeats what SELF says"
+    session.set_status(Choice("busy", ends_at=61.5))
+    waiting = session.parameters(2)
+    assert (waiting["status"], waiting["until"]) == ("busy", "1700000061500")
+    assert "text" not in waiting
+    session.set_status(Choice("auto"))
+    assert "status" not in session.parameters(3)
+
+
+def test_a_choice_that_the_server_would_refuse_is_not_in_the_url() -> None:
+    for choice in (Choice("asleep"), Choice("busy", ends_at=-1.0), Choice("busy", ends_at=float("inf"))):  # type: ignore[arg-type]
+        session = Session()
+        session.set_status(choice)
+        assert session.parameters(0) == {"watch": "none"}
+
+
 def test_a_choice_that_ends_before_it_can_be_sent_is_dropped() -> None:
     session = session_that_watches()
     session.lost(1)
@@ -240,6 +268,104 @@ def room_snapshot(*keys: str) -> dict[str, Any]:
     members = [{"userId": key, "joinedAt": 1, "presence": record(key, 1)} for key in keys]
     page = {"type": "ROOM_SNAPSHOT", "room": "hall", "page": 1, "pages": 1, "mode": "full"}
     return {**page, "count": len(keys), "members": members}
+
+
+NEVER_SEEN = {"userId": "bob", "status": "offline", "since": 0, "version": 900}
+"""Answer about a user by id whom this client may not see."""
+
+
+def session_in_hall(*users: str) -> Session:
+    """Return a session that watches the room `hall`, and these users by id."""
+    session = session_that_watches(*users)
+    session.desired.rooms["hall"] = DesiredRoom(watchers=1)
+    session.changed()
+    accept(session)
+    return session
+
+
+def room_changes(**fields: Any) -> dict[str, Any]:
+    return {"type": "ROOM_CHANGES", "room": "hall", "mode": "full", **fields}
+
+
+def test_a_member_who_may_not_be_watched_by_id_is_shown_as_in_the_room() -> None:
+    session = session_in_hall()
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    session.desired.users.acquire("bob")
+    session.changed()
+    accept(session)
+    assert session.received(snapshot(NEVER_SEEN), 0) == []
+    assert session.user("bob").online
+    assert session.is_caught_up
+    session.received(changes(record("bob", 2, "busy")), 0)
+    [left] = session.received(room_changes(count=0, left=["bob"]), 0)
+    assert (left.previous.status, left.current.status) == ("busy", "offline"), "never seen by id"
+
+
+def test_a_member_is_shown_as_in_the_room_if_the_answer_about_the_id_came_first() -> None:
+    session = session_in_hall("bob")
+    session.received(snapshot(NEVER_SEEN), 0)
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    assert session.user("bob").online, "although the version of the answer is higher"
+    session.received(room_snapshot(), 0)
+    assert session.user("bob").status == "offline"
+
+
+def test_a_hidden_member_of_a_room_that_is_no_longer_watched_is_offline() -> None:
+    session = session_in_hall("bob")
+    session.received(snapshot(NEVER_SEEN), 0)
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    del session.desired.rooms["hall"]
+    session.changed()
+    accept(session)
+    assert session.user("bob").status == "offline"
+
+
+def test_a_member_whom_the_server_also_sends_by_id_stays_as_known_after_leaving() -> None:
+    """The first connection and the JOIN of a new user are in one write: the room first, then the user by id."""
+    session = session_in_hall("bob")
+    session.received(snapshot(NEVER_SEEN | {"version": 0}), 0)
+    session.received(room_snapshot(), 0)
+    session.received(changes(), 0)
+    session.received(room_changes(count=1, members=room_snapshot("bob")["members"]), 0)
+    session.received(changes(record("bob", 1)), 0)
+    assert session.received(room_changes(count=0, left=["bob"]), 0) == []
+    assert session.user("bob").online
+
+
+def test_a_member_who_returns_after_a_restart_but_not_to_the_room_stays_online() -> None:
+    session = session_in_hall("bob")
+    session.received(snapshot(record("bob", 7)), 0)
+    session.received(room_snapshot("bob"), 0)
+    session.received(changes(), 0)
+    session.lost(1)
+    session.received(established("two", settling=15), 2)
+    accept(session, 2)
+    session.received(snapshot(NEVER_SEEN | {"version": 0}), 2)
+    session.received(room_snapshot(), 2)
+    session.received(changes(record("bob", 1)), 3)
+    session.tick(17)
+    assert list(session.room("hall").members) == []
+    assert session.user("bob").online
+
+
+def test_after_a_resync_a_hidden_member_stays_as_in_the_room() -> None:
+    session = session_in_hall("bob")
+    for at in (0, 2):
+        session.received(snapshot(NEVER_SEEN), at)
+        session.received(room_snapshot("bob"), at)
+        session.received(changes(), at)
+        assert session.user("bob").online
+        assert session.is_caught_up
+        session.lost(at + 1)
+        session.received(established("two"), at + 2)
+        accept(session, at + 2)
+    session.received(snapshot(NEVER_SEEN), 4)
+    session.received(room_snapshot(), 4)
+    session.received(changes(), 4)
+    assert session.user("bob").status == "offline"
 
 
 def test_members_who_have_not_returned_to_a_restarted_server_stay_until_it_has_settled() -> None:
@@ -296,10 +422,10 @@ def test_nothing_is_forgotten_while_a_connection_opens_that_would_resume() -> No
     session.received(changes(position="p1"), 0)
     session.lost(1)
     assert session.next_at(1) == 121
-    assert session.parameters()["position"] == "p1"
+    assert session.parameters(1)["position"] == "p1"
     session.tick(130)
     assert session.user("ada").online
     session.lost(131)
     session.tick(131)
     assert session.user("ada").status == "unknown"
-    assert "position" not in session.parameters()
+    assert "position" not in session.parameters(0)

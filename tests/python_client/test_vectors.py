@@ -38,13 +38,13 @@ class ConversationClient:
     def connect(self, line: Line, now: float) -> None:
         """Connect, with the URL of the conversation."""
         query = {name: values[0] for name, values in parse_qs(line["query"]).items()}
-        parameters = self.session.parameters()
+        parameters = self.session.parameters(now)
         if "session" in query and not line.get("syntheticPosition"):
             assert (parameters["session"], parameters.get("position")) == (query["session"], query.get("position"))
         if query.get("watch") != "none" and None not in self.session.desired.everyone:
             self.session.desired.everyone.acquire(None)
         self.session.desired.is_idle = query.get("activity") == "idle"
-        self.session.parameters()
+        self.session.parameters(now)
         self.flush(now)
 
     def hear(self, message: Line, now: float) -> None:

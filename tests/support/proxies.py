@@ -24,6 +24,15 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
+def has_ipv6() -> bool:
+    """Return whether this machine has the IPv6 loopback address. Some containers lack it."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
 def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
     """Run a proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
@@ -68,7 +77,8 @@ def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     assert found, "apt-get install nginx-light"
     text = (DEPLOY / "nginx.conf").read_text("utf-8")
     for old, new in (
-        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("listen [::]:443 ssl;", f"listen [::1]:{port} ssl;" if has_ipv6() else ""),
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
         ("/etc/ssl/presence.example.com/fullchain.pem", str(folder / "certificate.pem")),
         ("/etc/ssl/presence.example.com/privkey.pem", str(folder / "key.pem")),

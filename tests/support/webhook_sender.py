@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.webhooks import change, config_for, make_tables, now_ms, sqlite, tell
 
-from presenced.storage.schema import sent_states, webhooks
+from presenced.storage.schema import webhook_states, webhooks
 from presenced.webhooks.dispatcher import WebhookDispatcher
 
 USERS = 7
@@ -30,7 +30,7 @@ async def main(file: Path, url: str, drain: bool) -> None:
     hooks = WebhookDispatcher(database, config_for(url, batch_size=20), now_ms)
     delivering = asyncio.create_task(hooks.run())
     async with database.connect() as connection:
-        number = (await connection.execute(select(func.max(sent_states.c.version)))).scalar() or 0
+        number = (await connection.execute(select(func.max(webhook_states.c.version)))).scalar() or 0
     if drain:
         await _until_nothing_waits(hooks, database)
     while not drain:

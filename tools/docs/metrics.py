@@ -208,7 +208,7 @@ def _labels() -> list[tuple[str, list[str]]]:
             [
                 "`new`: the session was created",
                 "`resumed`: the client got the changes that it missed",
-                "`told_again`: the session was resumed, and the client got a new snapshot",
+                "`resynced`: the session was resumed, and the client got a new snapshot",
             ],
         ),
         (

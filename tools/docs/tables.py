@@ -41,7 +41,7 @@ TABLES: dict[str, tuple[str, str]] = {
         "One row for each event and receiver that is not delivered yet, or cannot be delivered.",
         "A row is deleted when the receiver has accepted the event. A dead letter is deleted after 30 days.",
     ),
-    "presenced_told": (
+    "presenced_webhook_states": (
         "One row for each user and room that receivers of webhooks have received an event about: the last state sent.",
         "A row of a user stays until the user is erased. A row of a room is deleted long after the room was vacated.",
     ),
@@ -128,7 +128,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "state": "`waiting`; `held` if the receiver refused it alone; `dead` for a dead letter.",
         "last_error": "Error of the last request; null if there was none.",
     },
-    "presenced_told": {
+    "presenced_webhook_states": {
         "kind": "`user` or `room`.",
         "subject": "User id or name of the room.",
         "status": "Status of the user, or `occupied` or `vacated`.",

@@ -96,7 +96,7 @@ export interface PresenceClient {
     join(room: string, data?: Registered<"member">): Membership;
     /** Say whether the person is at this device; "auto" detects it again. */
     setActive(active: boolean | "auto"): void;
-    /** Choose a status. It replaces the whole choice. */
+    /** Choose a status. It replaces the whole choice. One that is chosen before `connect` is in the first URL. */
     setStatus(choice: Choice, signal?: AbortSignal): Promise<void>;
     on<K extends keyof Events>(event: K, listener: (event: Events[K]) => void): () => void;
     readonly wire: Wire;

@@ -6,6 +6,14 @@ export interface Self extends Omit<Presence, "status" | "version"> {
     readonly status: Status | "invisible";
     /** Status that the user chose; `auto` if the status is detected. */
     readonly chosen: Choice["status"];
+    /** Whether a backend's claim, such as that of a calendar, determines the status instead of the user. */
+    readonly claimed: boolean;
+    /** Details of the user's own choice, even while a claim overrides it. */
+    readonly choice: {
+        readonly text: string;
+        readonly emoji: string;
+        readonly until: number;
+    };
 }
 /** A status to choose. Omitted fields are empty: a choice replaces the one before as a whole. */
 export interface Choice {

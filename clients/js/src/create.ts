@@ -79,7 +79,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
         activity: ownStatus.activityInUrl(),
         session: session.sessionId(),
         position: session.position(),
-        ...choiceInUrl(session.lastSelf(), now()),
+        ...(ownStatus.choiceInUrl(now()) ?? choiceInUrl(session.lastSelf(), now())),
       });
     },
     opened(message, send) {

@@ -8,6 +8,7 @@ const INPUT_PAUSE_MS = 1_000;
 
 const root = globalThis as { window?: EventTarget; document?: Document; WebSocket?: typeof WebSocket };
 
+/** The environment of a page. A host of your own replaces parts of it, and may call them. */
 export const webHost: Host = {
   openSocket(url, protocols) {
     if (!root.WebSocket) {

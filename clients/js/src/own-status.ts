@@ -64,6 +64,17 @@ export function createOwnStatus(host: Host) {
       toldActivity = activity;
       return activity;
     },
+    /**
+     * Return the status of a choice that waits, for the URL of the next connection: nobody sees another status first.
+     * Undefined if none waits. The whole choice follows as a request, because a bad value in a URL ends the client.
+     */
+    choiceInUrl(now: number): Record<string, string> | undefined {
+      if (!waiting?.calls.some((call) => call.isWaiting())) return undefined;
+      const { choice, at } = waiting;
+      const { status, expiresIn } = choice;
+      const until = expiresIn ? String(Math.round(now + at - host.now() + expiresIn * 1_000)) : "";
+      return /^(online|away|busy|invisible) \d{0,15}$/.test(`${status} ${until}`) ? { status, until } : {};
+    },
     flush: (post: Post) => sendChoice(post) && sendActivity(post),
     /** Choose a status. A choice that still waits is replaced, and its calls get the answer to this one. */
     choose(choice: Choice, call: Call<void>) {

@@ -42,11 +42,14 @@ export function createRoster(isMember: (key: string) => boolean) {
         hidden.set(key, record);
         continue;
       }
-      if (unconfirmed.has(key)) {
+      const isUnconfirmed = unconfirmed.has(key);
+      const isNewer = version > (versions.get(key) ?? -1);
+      // The record of a member comes before the room, or once more after it, only if its user is visible by id.
+      if (!ofRoom && (isUnconfirmed || !isNewer)) hidden.delete(key);
+      if (isUnconfirmed) {
         if (isSettling && record.since === 0) continue; // the server does not know this user yet
         unconfirmed.delete(key);
-      } else if (version <= (versions.get(key) ?? -1)) continue;
-      if (!ofRoom) hidden.delete(key); // this user may be watched by id now
+      } else if (!isNewer) continue;
       versions.set(key, version);
       news.push(toPresence(record));
     }

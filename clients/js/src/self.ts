@@ -8,6 +8,10 @@ export interface Self extends Omit<Presence, "status" | "version"> {
   readonly status: Status | "invisible";
   /** Status that the user chose; `auto` if the status is detected. */
   readonly chosen: Choice["status"];
+  /** Whether a backend's claim, such as that of a calendar, determines the status instead of the user. */
+  readonly claimed: boolean;
+  /** Details of the user's own choice, even while a claim overrides it. */
+  readonly choice: { readonly text: string; readonly emoji: string; readonly until: number };
 }
 
 /** A status to choose. Omitted fields are empty: a choice replaces the one before as a whole. */
@@ -22,10 +26,12 @@ export interface Choice {
   expiresIn?: number;
 }
 
+const ownChoice = (self: SelfMessage) => (self.claimed ? (self.choice ?? {}) : self);
+
 /** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
 export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number> {
   if (!self) return {};
-  const { text = "", emoji = "", until = 0 } = self.claimed ? (self.choice ?? {}) : self;
+  const { text = "", emoji = "", until = 0 } = ownChoice(self);
   const isChosen = self.chosen !== "auto" || text || emoji;
   if (!isChosen || (until && until <= now)) return {};
   return { status: self.chosen, text, emoji, until };
@@ -34,11 +40,14 @@ export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<
 /** Return the user's own state that a message describes. */
 export function toSelf(userId: UserId, message: SelfMessage): Self {
   const { status, version: _, ...presence } = toPresence({ ...message, userId, status: "online" } as RecordOf);
+  const { text = "", emoji = "", until = 0 } = ownChoice(message);
   return {
     ...presence,
     status: message.status,
     online: message.status !== "offline",
     chosen: message.chosen,
+    claimed: Boolean(message.claimed),
+    choice: { text, emoji, until },
   };
 }
 

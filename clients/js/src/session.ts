@@ -129,6 +129,7 @@ export function createSession(host: Host, desired: DesiredState) {
     const has = (scope: string, bits: number): number =>
       (bitsOf(requests.agreed, scope) | (keepsWanted ? bitsOf(desired.scopes, scope) : 0)) & bits;
     rooms.forget((name) => !has(ROOM + name, FULL | JOIN));
+    roster.membersChanged();
     counts.forget((scope) => !has(scope, COUNT));
     if (has(EVERYONE, FULL)) return;
     knowsEveryone = false;

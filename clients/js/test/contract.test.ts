@@ -78,6 +78,31 @@ describe("methods", () => {
     await until(() => ada.presence.self.get()?.status === "online");
   });
 
+  test("a status that is chosen before the first connection is the first that others see", async () => {
+    const ada = await user("ada").read(id("bo"), id("cy")).ready();
+    const seen: string[] = [];
+    ada.presence.watch([id("bo"), id("cy")], ({ userId, status }) => seen.push(`${userId} ${status}`));
+    const bo = user("bo");
+    await bo.presence.setStatus({ status: "invisible" });
+    const cy = user("cy");
+    await cy.presence.setStatus({ status: "busy", text: "lunch", expiresIn: 600 });
+    await until(() => ada.presence.user(id("cy")).get().text === "lunch");
+    expect(new Set(seen)).toEqual(new Set([`${id("cy")} busy`]));
+    expect(bo.presence.self.get()).toMatchObject({ status: "invisible", chosen: "invisible" });
+  });
+
+  test("self has the own choice while a claim of a backend determines the status", async () => {
+    const ada = await user("ada").ready();
+    await ada.presence.setStatus({ status: "away", text: "lunch", emoji: "☕" });
+    const choice = { text: "lunch", emoji: "☕", until: 0 };
+    await until(() => ada.presence.self.get()?.chosen === "away");
+    expect(ada.presence.self.get()).toMatchObject({ claimed: false, choice });
+    const claim = { status: "busy", text: "in a meeting", priority: 10 };
+    await open.request("PUT", `/users/${id("ada")}/claims/calendar`, claim);
+    await until(() => ada.presence.self.get()?.claimed === true);
+    expect(ada.presence.self.get()).toMatchObject({ status: "busy", text: "in a meeting", chosen: "away", choice });
+  });
+
   test("everyone and count", async () => {
     const ada = user("ada");
     ada.presence.everyone.subscribe(() => {});

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { createPresence } from "../src/index.js";
+import { createPresence, type Signal, webHost } from "../src/index.js";
 
 test("creating a client reads no clock and no random number, so that pages with it can be prerendered", () => {
   const now = vi.fn(() => 0);
@@ -10,4 +10,20 @@ test("creating a client reads no clock and no random number, so that pages with 
   expect(client.everyone.get().size).toBe(1);
   expect(client.connection.get()).toMatchObject({ state: "idle", since: 0 });
   expect([now, random].flatMap((each) => each.mock.calls)).toEqual([]);
+});
+
+test("a host of an application may replace a part of the environment, and call what it replaces", () => {
+  const stop = vi.fn();
+  const onSignal = vi.fn((listener: (signal: Signal) => void) => {
+    const stopPage = webHost.onSignal(listener);
+    listener("visible"); // what only the application knows
+    return () => {
+      stopPage();
+      stop();
+    };
+  });
+  const client = createPresence({ url: "ws://localhost:3001", host: { onSignal } });
+  client.connect();
+  client.close();
+  expect([onSignal.mock.calls.length, stop.mock.calls.length]).toEqual([1, 1]);
 });

@@ -25,6 +25,6 @@ test("the committed bundle is up to date", () => {
 test("the bundle is one module that imports nothing and exports the public functions", async () => {
   expect(readFileSync(COMMITTED, "utf8")).not.toMatch(/\bimport\b|\brequire\(/);
   const module = await import(/* @vite-ignore */ pathToFileURL(COMMITTED).href);
-  expect(Object.keys(module).sort()).toEqual(["PresenceError", "createPresence"]);
+  expect(Object.keys(module).sort()).toEqual(["PresenceError", "createPresence", "webHost"]);
   expect(module.createPresence({ url: "ws://localhost:3001" }).connection.get().state).toBe("idle");
 });

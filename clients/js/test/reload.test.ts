@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 
-import type { PresenceOptions } from "../src/index.js";
+import type { Choice, PresenceOptions } from "../src/index.js";
 import { FakeHost, settle } from "./support/fake-host.js";
 import type { Message } from "./support/fake-socket.js";
 import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
@@ -208,6 +208,70 @@ describe("the choice in the URL", () => {
     const { status, text, emoji, until } = page.host.socket.parameters;
     const found = { status, text, emoji, until };
     expect(JSON.parse(JSON.stringify(found))).toEqual(expected);
+  });
+
+  describe("a status that waits", () => {
+    /** Return the first connection of a client with this choice, and its call. */
+    async function chosenFirst(choice: Choice, host = new FakeHost()) {
+      const client = host.client();
+      const call = client.setStatus(choice);
+      client.connect();
+      await settle();
+      return { host, client, call, parameters: host.socket.parameters };
+    }
+
+    test("is in the URL of the first connection, and the whole choice follows", async () => {
+      const { host, call, parameters } = await chosenFirst({ status: "invisible", text: "at home", data: 1 });
+      expect(parameters.status).toBe("invisible");
+      expect(parameters).not.toHaveProperty("text");
+      expect(parameters).not.toHaveProperty("until");
+      await establish(host);
+      expect(host.socket.sentOf("SET_STATUS")).toMatchObject([{ status: "invisible", text: "at home", data: 1 }]);
+      await expect(call).resolves.toBeUndefined();
+    });
+
+    test("ends when the choice would have ended", async () => {
+      const host = new FakeHost();
+      const { parameters } = await chosenFirst({ status: "busy", expiresIn: 60.25 }, host);
+      expect(parameters).toMatchObject({ status: "busy", until: String(host.time + 60_250) });
+      await host.advance(30_000); // the attempt is abandoned, and another one begins
+      expect(host.socket.parameters.until).toBe(parameters.until);
+    });
+
+    test.each<[string, Choice]>([
+      ["a status that does not exist", { status: "asleep" as "away" }],
+      ["an end that is no number", { status: "busy", expiresIn: Number.POSITIVE_INFINITY }],
+      ["an end in the past of all clocks", { status: "busy", expiresIn: -1e12 }],
+      ["no choice", { status: "auto" }],
+    ])("%s is not in the URL, so that the connection is not refused", async (_, choice) => {
+      const { parameters } = await chosenFirst(choice);
+      expect(parameters).not.toHaveProperty("status");
+    });
+
+    test("counts more than what the server knew, also after a loss", async () => {
+      const page = await connected();
+      await receive(page.host, { type: "SELF", status: "busy", chosen: "busy", text: "lunch" } as Message);
+      await drop(page.host);
+      page.client.setStatus({ status: "invisible" }).catch(() => {});
+      await nextAttempt(page);
+      expect(page.host.socket.parameters).toMatchObject({ status: "invisible" });
+      expect(page.host.socket.parameters).not.toHaveProperty("text");
+      await drop(page.host);
+      page.client.setStatus({ status: "auto" }).catch(() => {});
+      await nextAttempt(page);
+      expect(page.host.socket.parameters).not.toHaveProperty("status");
+    });
+
+    test("is not in the URL once it was withdrawn", async () => {
+      const host = new FakeHost();
+      const client = host.client();
+      const abort = new AbortController();
+      client.setStatus({ status: "invisible" }, abort.signal).catch(() => {});
+      abort.abort();
+      client.connect();
+      await settle();
+      expect(host.socket.parameters).not.toHaveProperty("status");
+    });
   });
 
   test("SELF during the connection counts, and close() forgets it", async () => {

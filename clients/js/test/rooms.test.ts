@@ -107,6 +107,8 @@ describe("rooms", () => {
       await settle();
       await receive(host, snapshot("users", [never]), changes());
       expect(status(client, "bob")).toBe("online");
+      await receive(host, changes(record("bob", "busy", 2)));
+      expect(status(client, "bob")).toBe("busy");
       const news = { type: "ROOM_CHANGES", room: "hall", count: 1, mode: "full", left: ["bob"] };
       await receive(host, news as Message, changes());
       expect(status(client, "bob")).toBe("offline");
@@ -122,6 +124,34 @@ describe("rooms", () => {
       await receive(page.host, roomSnapshot("hall", []), changes());
       expect(status(page.client, "bob")).toBe("offline");
     });
+  });
+
+  test("a member whom the server also sends by id stays as known after leaving", async () => {
+    const page = await connected();
+    page.client.user("bob").subscribe(() => {});
+    page.client.room("hall").subscribe(() => {});
+    await settle();
+    const never = { userId: "bob", status: "offline", since: 0, version: 0 };
+    await receive(page.host, snapshot("users", [never]), roomSnapshot("hall", []), changes());
+    // The first connection and the JOIN of a new user are in one write: the room first, then the user by id.
+    const joined = { type: "ROOM_CHANGES", room: "hall", count: 1, mode: "full", members: [member("bob", 1)] };
+    await receive(page.host, joined as Message, changes(record("bob", "online", 1)));
+    const left = { type: "ROOM_CHANGES", room: "hall", count: 0, mode: "full", left: ["bob"] };
+    await receive(page.host, left as Message, changes());
+    expect(status(page.client, "bob")).toBe("online");
+  });
+
+  test("a member who may not be watched by id is offline when the room is no longer watched", async () => {
+    const page = await connected();
+    page.client.user("bob").subscribe(() => {});
+    const stop = page.client.room("hall").subscribe(() => {});
+    await settle();
+    const never = { userId: "bob", status: "offline", since: 0, version: 900 };
+    await receive(page.host, snapshot("users", [never]), roomSnapshot("hall", [member("bob", 1)]), changes());
+    expect(status(page.client, "bob")).toBe("online");
+    stop();
+    await page.host.advance(31_000);
+    expect(status(page.client, "bob")).toBe("offline");
   });
 
   test("in mode counts there is only the number", async () => {

@@ -16,13 +16,17 @@ _client = httpx.Client(
 )
 
 
+CONNECTION_SECONDS = 600
+"""Time after which a page needs a new ticket. A session that has ended is noticed by then."""
+
+
 def new_ticket(user_id: int, name: str) -> str:
     """Return a ticket with which a page of this user connects once, within 30 s.
 
     Raises:
         httpx.HTTPError: presenced does not respond, or refuses the request.
     """
-    body = {"userId": user_id, "presence": {"display": {"name": name}}}
+    body = {"userId": user_id, "lasts": CONNECTION_SECONDS, "presence": {"display": {"name": name}}}
     return _client.post("/tickets", json=body).raise_for_status().json()["ticket"]
 
 
@@ -40,11 +44,3 @@ def last_seen(user_ids: Iterable[int]) -> dict[int, dict]:
         }
         for user in response.json()["users"]
     }
-
-
-def disconnect(user_id: int) -> None:
-    """Close all connections of a user, for example after a logout."""
-    try:
-        _client.post(f"/users/{user_id}/disconnect").raise_for_status()
-    except httpx.HTTPError as error:
-        logger.warning("user %s stays connected: %s", user_id, error)

@@ -12,7 +12,7 @@ ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 
 PRESENCE_API = os.environ.get("PRESENCE_API", "http://localhost:3001/api/v1")
 PRESENCE_API_KEY = os.environ.get("PRESENCE_API_KEY", "")
-PRESENCE_URL = os.environ.get("PRESENCE_URL", "ws://localhost:3001/ws-online-status")
+PRESENCE_URL = os.environ.get("PRESENCE_URL", "http://localhost:3001")
 
 INSTALLED_APPS = [
     "people",
@@ -20,7 +20,6 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.humanize",
     "django.contrib.sessions",
-    "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -49,7 +48,7 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-STATIC_URL = "static/"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "people"
+LOGOUT_REDIRECT_URL = "login"
 USE_TZ = True

@@ -9,5 +9,5 @@ urlpatterns = [
     path("", views.people, name="people"),
     path("presence-ticket", views.presence_ticket, name="presence-ticket"),
     path("login", auth.LoginView.as_view(), name="login"),
-    path("logout", views.logout, name="logout"),
+    path("logout", auth.LogoutView.as_view(), name="logout"),
 ]

@@ -4,11 +4,10 @@ import logging
 
 import httpx
 from django.conf import settings
-from django.contrib import auth
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
 from people import presence
@@ -35,12 +34,3 @@ def presence_ticket(request: HttpRequest) -> JsonResponse:
     except httpx.HTTPError as error:
         logger.warning("no ticket: %s", error)
         return JsonResponse({"error": "presence is not available"}, status=503)
-
-
-@require_POST
-def logout(request: HttpRequest) -> HttpResponse:
-    """Log out, and close the connections of the user's pages."""
-    if request.user.is_authenticated:
-        presence.disconnect(request.user.pk)
-    auth.logout(request)
-    return redirect("login")

@@ -30,7 +30,7 @@ export function StatusMenu({ name }: { name: string }) {
   }, "");
   const status = self?.status ?? "unknown";
   const chosen = self?.chosen ?? "auto";
-  const text = self?.text ?? "";
+  const text = self?.choice.text ?? "";
 
   return (
     <details ref={menu}>

@@ -58,7 +58,7 @@ class Metrics:
         self.sessions = counter(
             "presenced_sessions",
             "Connections of presenced.v1, by what happened to the session. new: it was created. resumed: the client "
-            "received the missed changes. told_again: the client received a new snapshot.",
+            "received the missed changes. resynced: the client received a new snapshot.",
             ["how"],
         )
         self.received = counter("presenced_messages_received", "Messages received from clients.")

@@ -122,8 +122,8 @@ webhooks = Table(
 )
 
 # The last state sent to receivers of webhooks about each user and room (`webhooks.producer`).
-sent_states = Table(
-    "presenced_told",
+webhook_states = Table(
+    "presenced_webhook_states",
     metadata,
     Column("kind", Exact(8), nullable=False),
     Column("subject", Exact(128), nullable=False),

@@ -59,7 +59,7 @@ from presenced.storage.records import (
     details_json,
     start_position,
 )
-from presenced.storage.schema import changes, claims, nodes, revocations, sent_states, sessions, users, webhooks
+from presenced.storage.schema import changes, claims, nodes, revocations, sessions, users, webhook_states, webhooks
 
 PRUNED_ROWS = 2_000
 """Maximum number of rows that one statement deletes because of their age, apart from rows of the same millisecond.
@@ -167,14 +167,14 @@ class Store:
         await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete everything about a user but revocations. Return the number of rows, without those of `sent_states`."""
+        """Delete everything about a user but revocations. Return the number of rows outside of `webhook_states`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
         of_user = and_(webhooks.c.subject == user_id, webhooks.c.kind.like("user.%"))
         deleted += (await connection.execute(delete(webhooks).where(of_user))).rowcount
         await connection.execute(
-            delete(sent_states).where(sent_states.c.kind == "user", sent_states.c.subject == user_id)
+            delete(webhook_states).where(webhook_states.c.kind == "user", webhook_states.c.subject == user_id)
         )
         return deleted
 

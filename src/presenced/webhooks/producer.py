@@ -1,8 +1,8 @@
 """Producer: finds the events in stored records, and queues them in the same transaction.
 
-The table `presenced_told` holds the last state sent about each user and room. It changes together with the queues, in
-the transaction that stores the records. So an event is queued exactly when its record is stored. A new storage worker
-may receive records that its predecessor has stored already. They are no events the second time.
+The table `presenced_webhook_states` holds the last state sent about each user and room. It changes together with the
+queues, in the transaction that stores the records. So an event is queued exactly when its record is stored. A new
+storage worker may receive records that its predecessor has stored already. They are no events the second time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from presenced.presence.model import Cause, Change
 from presenced.storage.database import execute_many, upsert
 from presenced.storage.records import RoomOccupancy, StoredUser
-from presenced.storage.schema import sent_states, users, webhooks
+from presenced.storage.schema import users, webhook_states, webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import (
     NEVER_SENT,
@@ -70,7 +70,7 @@ class WebhookProducer:
         self._config = config
         self._stats = stats
         self._now_ms = now_ms
-        self._upsert = upsert(dialect, sent_states)
+        self._upsert = upsert(dialect, webhook_states)
         self._last_serial = 0
         self._newest_position = 0
 
@@ -101,11 +101,11 @@ class WebhookProducer:
             after: Last name of the previous page; empty for the first page.
         """
         condition = (
-            (sent_states.c.kind == kind)
-            & (sent_states.c.status != NEVER_SENT[kind].status)
-            & (sent_states.c.subject > after)
+            (webhook_states.c.kind == kind)
+            & (webhook_states.c.status != NEVER_SENT[kind].status)
+            & (webhook_states.c.subject > after)
         )
-        query = select(sent_states.c.subject).where(condition).order_by(sent_states.c.subject).limit(CHUNK)
+        query = select(webhook_states.c.subject).where(condition).order_by(webhook_states.c.subject).limit(CHUNK)
         return list((await connection.execute(query)).scalars())
 
     async def enqueue_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
@@ -164,10 +164,9 @@ class WebhookProducer:
     async def forget_rooms(self, connection: AsyncConnection) -> None:
         """Delete the state of rooms vacated long ago. Otherwise the table would grow with every new name of a room."""
         oldest = self._newest_position - ROOM_MEMORY_POSITIONS
-        condition = (
-            (sent_states.c.kind == "room") & (sent_states.c.status == VACATED) & (sent_states.c.version < oldest)
-        )
-        await connection.execute(delete(sent_states).where(condition))
+        states = webhook_states.c
+        condition = (states.kind == "room") & (states.status == VACATED) & (states.version < oldest)
+        await connection.execute(delete(webhook_states).where(condition))
 
     async def _store(
         self,
@@ -205,8 +204,8 @@ async def _load_sent_states(connection: AsyncConnection, subjects: Collection[Su
     found: dict[Subject, SentState] = {}
     for kind in NEVER_SENT:
         names = [subject.name for subject in subjects if subject.kind == kind]
-        query = select(sent_states).where(sent_states.c.kind == kind)
-        for _, name, *state in await _rows_with(connection, query, sent_states.c.subject, names):
+        query = select(webhook_states).where(webhook_states.c.kind == kind)
+        for _, name, *state in await _rows_with(connection, query, webhook_states.c.subject, names):
             found[Subject(kind, name)] = SentState(*state)
     return found
 

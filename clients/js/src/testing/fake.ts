@@ -84,7 +84,9 @@ export class FakePresence implements PresenceClient {
   }
 
   setSelf(self: Partial<Self> | null): void {
-    this.self.set(self && { ...selfOf(this.me, { status: self.chosen ?? "auto" }, this.now()), ...self });
+    const auto = selfOf(this.me, { status: self?.chosen ?? "auto" }, this.now());
+    const { text, emoji, until } = self?.claimed ? auto : { ...auto, ...self };
+    this.self.set(self && { ...auto, choice: { text, emoji, until }, ...self });
   }
 
   setConnection(connection: Connection["state"] | Partial<Connection>): void {

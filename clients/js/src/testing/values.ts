@@ -41,14 +41,16 @@ export function presenceOf(id: UserId, user: FakeUser, version: number): Presenc
 
 export function selfOf(id: UserId, choice: Choice, now: number): Self {
   const { version: _, ...presence } = presenceOf(id, "online", 0);
+  const { text = "", emoji = "", expiresIn } = choice;
+  const own = { text, emoji, until: expiresIn ? now + expiresIn * 1000 : 0 };
   return {
     ...presence,
+    ...own,
     status: choice.status === "auto" ? "online" : choice.status,
     chosen: choice.status,
-    text: choice.text ?? "",
-    emoji: choice.emoji ?? "",
+    claimed: false,
+    choice: own,
     data: choice.data,
-    until: choice.expiresIn ? now + choice.expiresIn * 1000 : 0,
   };
 }
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from presenced_client.changes import ChangeStream
 from presenced_client.connection import Connection
@@ -38,6 +38,8 @@ class Presence:
         device: Kind of device that others see, such as `web` or `bot`.
         token: JSON Web Token or ticket, or a function that returns one, or an awaitable of one. A function is called
             before a connection and when the token expires. If it returns None, the user is signed out.
+        status: Status to choose with the first connection. If the server knows nothing about the user, others see no
+            other one before. None keeps the choice that the server knows.
         linger: Seconds for which a user stays subscribed after the last reader has left.
         forget_after: Seconds without a connection until every user is `unknown`; None for the time in which the server
             keeps the session.
@@ -52,6 +54,7 @@ class Presence:
         user_id: UserId | None = None,
         device: str = "",
         token: TokenSource = None,
+        status: ChoiceStatus | None = None,
         linger: float = 30.0,
         forget_after: float | None = None,
         ssl: tls.SSLContext | None = None,
@@ -61,6 +64,10 @@ class Presence:
         options: dict[str, Any] = {"proxy": proxy} | ({} if ssl is None else {"ssl": ssl})
         self.session = Session(forget_after)
         """State of the protocol, for tests and tools. Programs use the other attributes."""
+        if status is not None:
+            if status not in get_args(ChoiceStatus):
+                raise ValueError(f"status must be one of {', '.join(get_args(ChoiceStatus))}, not {status!r}")
+            self.session.set_status(Choice(status))
         self._linger = linger
         self._connector = Connector(self.session, websocket_address(url), identity, Tokens(token, time.time), options)
 

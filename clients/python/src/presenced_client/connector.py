@@ -85,6 +85,7 @@ class Connector:
         if self._task is not None:
             raise RuntimeError("this client is running already; create another one")
         self._failure, self._owner = None, asyncio.current_task()
+        self.session.server_offset_ms = (time.time() - now()) * 1000  # until the server has sent its time
         self._task = asyncio.create_task(self._run(), name="presenced_client")
         self._task.add_done_callback(self._ended)
 
@@ -188,7 +189,7 @@ class Connector:
     async def _open(self, token: str) -> ClientConnection:
         headers = {"Authorization": f"Bearer {token}"} if token and fits_into_header(token) else None
         return await open_websocket(
-            connection_url(self._address, self._identity, self.session.parameters()),
+            connection_url(self._address, self._identity, self.session.parameters(now())),
             subprotocols=[SUBPROTOCOL],
             additional_headers=headers,
             open_timeout=OPEN_TIMEOUT_S,

@@ -19,9 +19,12 @@ class Roster:
     Args:
         covers: Whether the session has requested this user, and so receives every change of them.
         named: Whether the session has requested this user by id.
+        is_member: Whether the user is a member of a room that the session has requested.
     """
 
-    def __init__(self, covers: Callable[[str], bool], named: Callable[[str], bool]) -> None:
+    def __init__(
+        self, covers: Callable[[str], bool], named: Callable[[str], bool], is_member: Callable[[str], bool]
+    ) -> None:
         self.users: dict[str, UserPresence] = {}
         self.knows_everyone = False
         """Whether a user without a record is offline, because a complete snapshot omits them."""
@@ -29,7 +32,10 @@ class Roster:
         """Monotonic time until which the server may not know users who will return; None if it knows all."""
         self._covers = covers
         self._named = named
+        self._is_member = is_member
         self._unconfirmed: set[str] = set()
+        self._hidden: dict[str, UserPresence] = {}
+        """Answers "never seen" about members of rooms who may not be watched by id. They count when a member leaves."""
         self._everyone: dict[str, Mapping[str, Any]] | None = None
         """Records in the received pages of an incomplete snapshot of everyone."""
         self._changed_since: set[str] = set()
@@ -63,16 +69,26 @@ class Roster:
     def resync(self, settles_until: float | None) -> None:
         """Begin again: the server sends everything. Versions may start from 1, because it may be another server."""
         self._unconfirmed = set(self.users)
+        self._hidden.clear()
         self.knows_everyone = False
         self.settles_until = settles_until
 
     def changes(self, records: Records) -> None:
-        """Apply PRESENCE_CHANGES, or the presence of members."""
+        """Apply PRESENCE_CHANGES."""
+        for record in records:
+            self._apply_change(str(record["userId"]), record)
+
+    def members(self, records: Records) -> None:
+        """Apply the presence of members of a room."""
         for record in records:
             key = str(record["userId"])
-            if self._everyone is not None:
+            known = self.users.get(key)
+            if known is not None and _is_never_seen(known):
+                self._hidden[key] = known
                 self._changed_since.add(key)
-            self._apply(key, record)
+                self._set(key, UserPresence.from_record(record))
+            else:
+                self._apply_change(key, record, of_room=True)
 
     def snapshot(self, message: Mapping[str, Any]) -> None:
         """Apply a PRESENCE_SNAPSHOT. Its pages become visible with the last one."""
@@ -108,8 +124,10 @@ class Roster:
     # Subscriptions.
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Forget the given users, except users that the session still covers."""
+        """Forget the given users, except users that the session still covers. Former members may be hidden again."""
         for key in list(keys):
+            if key in self._hidden and not self._is_member(key):
+                self._set(key, self._hidden.pop(key))
             if key in self.users and not self._covers(key):
                 self._note(key)
                 self._unconfirmed.discard(key)
@@ -129,6 +147,7 @@ class Roster:
             self._note(key)
         self.users.clear()
         self._unconfirmed.clear()
+        self._hidden.clear()
         self.knows_everyone, self.settles_until = False, None
         self.interrupted()
 
@@ -148,18 +167,31 @@ class Roster:
         for key in [key for key, user in self.users.items() if user.status == "offline" and not self._named(key)]:
             del self.users[key]
 
-    def _apply(self, key: str, record: Mapping[str, Any]) -> None:
+    def _apply_change(self, key: str, record: Mapping[str, Any], of_room: bool = False) -> None:
+        if self._everyone is not None:
+            self._changed_since.add(key)
+        self._apply(key, record, of_room)
+
+    def _apply(self, key: str, record: Mapping[str, Any], of_room: bool = False) -> None:
         if not self._covers(key):
             return  # sent before the server processed an UNWATCH
-        known = self.users.get(key)
-        if known is not None and key not in self._unconfirmed:
-            if record["version"] > known.version:
-                self._set(key, UserPresence.from_record(record))
+        user = UserPresence.from_record(record)
+        if _is_never_seen(user) and self._is_member(key):
+            self._hidden[key] = user
             return
-        is_unknown_yet = record["status"] == "offline" and not record["since"]
-        if known is not None and known.online and self.settles_until is not None and is_unknown_yet:
+        known = self.users.get(key)
+        is_confirmed = known is not None and key not in self._unconfirmed
+        is_newer = known is None or user.version > known.version
+        if not (of_room or (is_confirmed and is_newer)):
+            # The record of a member comes before the room, or once more after it, only if its user is visible by id.
+            self._hidden.pop(key, None)
+        if is_confirmed:
+            if is_newer:
+                self._set(key, user)
+            return
+        if known is not None and known.online and self.settles_until is not None and _is_never_seen(user):
             return  # the server has just started: it does not know yet whether the user returns
-        self._set(key, UserPresence.from_record(record))
+        self._set(key, user)
 
     def _set(self, key: str, user: UserPresence) -> None:
         self._note(key)
@@ -171,6 +203,11 @@ class Roster:
 
     def _note(self, key: str) -> None:
         self._changes.setdefault(key, self.user(key))
+
+
+def _is_never_seen(user: UserPresence) -> bool:
+    """Return whether this is the answer about a user whom the server does not know, or hides."""
+    return user.status == "offline" and not user.since
 
 
 def _offline(user: UserPresence) -> UserPresence:

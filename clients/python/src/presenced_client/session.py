@@ -35,7 +35,7 @@ from presenced_client.rooms import Rooms
 from presenced_client.roster import Roster
 from presenced_client.self import Choice, Self
 from presenced_client.status_requests import StatusAnswer, StatusRequests
-from presenced_client.url import choice_parameters
+from presenced_client.url import choice_parameters, status_parameters
 
 Message = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ class Session:
         """Numbers of online users, by room; `EVERYONE` for all."""
         self.server_offset_ms = 0.0
         """Server's clock minus `1000 * now`, in milliseconds."""
-        self.roster = Roster(self._covers, self._names)
+        self.roster = Roster(self._covers, self._names, self._is_member)
         self._statuses = StatusRequests()
         self._forget_after = forget_after
         self._resume_window = 120.0
@@ -167,7 +167,7 @@ class Session:
 
     # The connection.
 
-    def parameters(self) -> dict[str, str]:
+    def parameters(self, now: float) -> dict[str, str]:
         """Return the parameters of the next connection's URL that say how it continues."""
         self._idle_in_url, self._is_connecting = self.desired.is_idle, True
         found = {"watch": "none"}
@@ -176,7 +176,11 @@ class Session:
             found["activity"] = "idle" if self.desired.is_idle else "active"
         elif self.desired.is_idle:
             found["activity"] = "idle"
-        return {name: value for name, value in (found | choice_parameters(self.own)).items() if value}
+        if (waiting := self._statuses.waiting_choice) is not None:
+            found |= status_parameters(waiting, now, self.server_offset_ms)
+        else:
+            found |= choice_parameters(self.own)
+        return {name: value for name, value in found.items() if value}
 
     def lost(self, now: float) -> None:
         """The connection ended, or an attempt failed. Everything known stays, and is stale."""
@@ -312,7 +316,7 @@ class Session:
         if must_request:
             self._refusals.refresh.add(message["room"])
             self._is_dirty = True
-        self.roster.changes(member["presence"] for member in message.get("members", ()))
+        self.roster.members(member["presence"] for member in message.get("members", ()))
         self.roster.forget(left)
 
     def _answered(self, request_id: object, error: PresenceError | None, now: float) -> None:
@@ -390,8 +394,10 @@ class Session:
     # Parts.
 
     def _covers(self, key: str) -> bool:
-        requested = self.requested
-        return requested.everyone or key in requested.users or self._rooms.has(key, requested.rooms)
+        return self.requested.everyone or key in self.requested.users or self._is_member(key)
+
+    def _is_member(self, key: str) -> bool:
+        return self._rooms.has(key, self.requested.rooms)
 
     def _names(self, key: str) -> bool:
         return key in self.requested.users

@@ -53,6 +53,12 @@ class StatusRequests:
         groups = [self._unclear, *self._sent.values(), self._waiting]
         return [{"type": "SET_STATUS", "status": group.choice.status} for group in groups if group]
 
+    @property
+    def waiting_choice(self) -> Choice | None:
+        """The choice that the server may not have received; None if there is none."""
+        group = self._waiting or self._unclear
+        return group.choice if group else None
+
     def next_request(self, request_id: int, now: float) -> Request | None:
         """Return the request to send now; None if there is none."""
         group, self._waiting = self._waiting, None

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from presenced_client.self import Self
+from presenced_client.self import Choice, Self
 
 PATH = "/ws-online-status"
+
+MAX_SECONDS = 1e9
+"""Longest time to the end of a choice in a URL, some 30 years. A choice that ends later is only in its request."""
 
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
@@ -47,6 +50,20 @@ def choice_parameters(own: Self | None) -> dict[str, str]:
     if any(found.values()) and own.own_until:
         found["until"] = str(own.own_until)
     return {name: value for name, value in found.items() if value}
+
+
+def status_parameters(choice: Choice, now: float, server_offset_ms: float) -> dict[str, str]:
+    """Return the status of a choice that the server may not have received, so nobody sees another status first.
+
+    The whole choice follows as a request, because a bad value in a URL ends the client.
+    """
+    if choice.status not in ("online", "away", "busy", "invisible"):
+        return {}
+    if choice.ends_at is None:
+        return {"status": choice.status}
+    if not now < choice.ends_at < now + MAX_SECONDS:
+        return {}
+    return {"status": choice.status, "until": str(round(choice.ends_at * 1000 + server_offset_ms))}
 
 
 def _parts(url: str, schemes: Mapping[str, str]) -> tuple[str, str, str]:

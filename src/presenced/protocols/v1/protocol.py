@@ -167,7 +167,7 @@ class V1Protocol(ClientProtocol):
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
             cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
-        self._parts.metrics.sessions.labels("told_again" if position is None else "resumed").inc()
+        self._parts.metrics.sessions.labels("resynced" if position is None else "resumed").inc()
         return outcome, position
 
     def _established(self, connection: Connection, resumed: bool, now: Instant) -> bytes:

@@ -338,7 +338,7 @@ def test_refusals_sessions_and_rooms_are_counted(harness: NodeHarness) -> None:
     for at in (where, "unknown"):
         harness.end(ada, Ending.LOST)
         ada = harness.open(f"userId=ada&session={session}&position={at}")
-    found = [metric("sessions_total", how=how) for how in ("new", "resumed", "told_again")]
+    found = [metric("sessions_total", how=how) for how in ("new", "resumed", "resynced")]
     assert found == [1, 1, 1]
 
 
@@ -388,3 +388,21 @@ def test_requests_of_a_client_that_does_not_read_are_bounded(fields: str) -> Non
     assert ada.closed_with
     assert ada.closed_with[0] is Close.FELL_BEHIND
     assert harness.node.broadcaster.behind == 0, "nothing is kept for it"
+
+
+def test_a_snapshot_of_everyone_is_also_the_answer_for_users_by_id(harness: NodeHarness) -> None:
+    def snapshots(messages: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+        found = [message for message in messages if message["type"] == "PRESENCE_SNAPSHOT"]
+        return [(message["watch"], sorted(record["userId"] for record in message["users"])) for message in found]
+
+    harness.enter("userId=bob")
+    ada = harness.open("userId=ada&watch=none")
+    session = harness.new_messages(ada)[0]["sessionId"]
+    answer = harness.send(ada, "WATCH", everyone=True, users=["bob", "gone"], id=1)
+    assert snapshots(answer) == [("everyone", ["ada", "bob"])], "bob and gone by id are answered by this one, too"
+    assert snapshots(harness.send(ada, "WATCH", users=["gone", "later"])) == [("users", ["later"])]
+    harness.end(ada, Ending.LOST)
+    ada = harness.open(f"userId=ada&session={session}")
+    messages = harness.new_messages(ada)
+    assert (messages[0]["sessionId"], messages[0]["resumed"]) == (session, False)
+    assert snapshots(messages) == [("everyone", ["ada", "bob"])]

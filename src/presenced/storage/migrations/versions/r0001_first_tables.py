@@ -110,7 +110,7 @@ def upgrade() -> None:
         Index("presenced_webhooks_due", "endpoint", "state", "id"),
     )
     op.create_table(
-        "presenced_told",
+        "presenced_webhook_states",
         Column("kind", Exact(8), nullable=False),
         Column("subject", Exact(128), nullable=False),
         Column("status", Exact(16), nullable=False),
