@@ -61,6 +61,12 @@ class Subscription:
                 self.rooms.discard(request["room"])
                 self.joined.discard(request["room"])
 
+    def forbidden(self, room: str) -> None:
+        """End everything about a room that a newer token does not allow."""
+        self.rooms.discard(room)
+        self.joined.discard(room)
+        self.counts.discard(("room", room))
+
     def _count_users(self, users: set[str]) -> None:
         self.counted_users = users
         self.counts -= {("users", "")}
@@ -100,6 +106,8 @@ class KnownState:
             self._knows_everyone &= message["resumed"]
             # While the server is settling, the client may show users that it knew as online for some more time.
             self._kept = self._online() if message["settling"] and not message["resumed"] else set()
+        if message["type"] == "ERROR" and "room" in message:
+            self._subscription.forbidden(message["room"])
         self.replica.take(message)
         if message["type"] == "PRESENCE_SNAPSHOT" and message["watch"] == "everyone":
             self._knows_everyone = message["page"] == message["pages"]

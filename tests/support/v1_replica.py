@@ -53,12 +53,15 @@ class V1Replica:
                     self.records = {}
                 users = [record["userId"] for record in message["users"]]
                 assert len(users) == len(set(users)), f"each user once: {message}"
-                self._see(message["users"])
+                self._see(message["users"], message["type"] == "PRESENCE_SNAPSHOT")
 
-    def _see(self, records: list[dict[str, Any]]) -> None:
+    def _see(self, records: list[dict[str, Any]], is_snapshot: bool = False) -> None:
         for record in records:
             user_id = str(record["userId"])
-            if record["version"] > self.seen(user_id)["version"]:
+            known = self.seen(user_id)["version"]
+            # After a newer token, a user who is now hidden may have the known version. Rooms show hidden users, too.
+            is_hidden = is_snapshot and not any(user_id in members for members in self.rooms.values())
+            if record["version"] > known or (is_hidden and record["version"] == known):
                 self.records[user_id] = record
 
     def _enter(self, message: dict[str, Any]) -> None:

@@ -240,13 +240,16 @@ class Ack(Struct, frozen=True, tag_field="type", tag="ACK", rename="camel"):
 
 
 class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", omit_defaults=True):
-    """The server refused a request. The request has no effect."""
+    """The server refused a request, which has no effect. With `room`: it ended the membership of the room, and the
+    subscription to it, because a newer token does not allow the room."""
 
     code: int
     name: str
     message: str
     """Reason of the refusal, and how to fix it."""
     id: RequestId | None = None
+    room: str = ""
+    """Room that the session may no longer enter."""
 
 
 class AuthExpiring(Struct, frozen=True, tag_field="type", tag="AUTH_EXPIRING", rename="camel"):

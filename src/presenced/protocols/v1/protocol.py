@@ -124,13 +124,15 @@ class V1Protocol(ClientProtocol):
         # Before the visibility of the session changes, because the feed removes a connection by what its session sees.
         if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
+        forbidden: list[str] = []
         if user.visibility != connection.session.visibility:
             position = None  # the client needs snapshots, because it may see other users now
-            self._limit(connection, user.visibility)
+            forbidden = self._limit(connection, user.visibility)
         connection.connection_id = outcome.connection_id
         self._parts.publisher.session_opened(connection)
         self._requests[connection] = _Requests(Bucket(self._settings.request_burst, now.monotonic))
         connection.send(self._established(connection, position is not None, now))
+        self._report_forbidden(connection, forbidden)
         self._parts.publisher.apply(outcome, now)
         missed = self.feed.missed(connection, position) if position is not None else None
         self._parts.broadcaster.catch_up(connection, missed or self.feed.all(connection))
@@ -267,7 +269,8 @@ class V1Protocol(ClientProtocol):
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
         """Apply the visibility that a newer token grants, and send everything again."""
         with self._parts.broadcaster.changing(connection):
-            self._limit(connection, visibility)
+            forbidden = self._limit(connection, visibility)
+        self._report_forbidden(connection, forbidden)
         self._parts.publisher.settle_rooms(connection.session.user_id, now)
         self._parts.broadcaster.restart_catch_up(connection, self.feed.all(connection))
 
@@ -289,14 +292,28 @@ class V1Protocol(ClientProtocol):
         if self.feed.keeps_up(connection):
             connection.send(codec.encode(GoingAway(retry_in)))
 
-    def _limit(self, connection: Connection, visibility: Visibility) -> None:
-        """Apply a visibility to a connection that no feed includes: it leaves rooms that it may not enter."""
+    def _limit(self, connection: Connection, visibility: Visibility) -> list[str]:
+        """Apply a visibility to a connection that no feed includes: it leaves rooms that it may not enter.
+
+        Returns:
+            The rooms that it was in or subscribed to, in full or by count, and may not enter.
+        """
         session = connection.session
         session.visibility = visibility
-        if session.subscription is not None:
-            visibility.restrict(session.subscription.full)
-            visibility.restrict(session.subscription.counted)
-            self._parts.rooms.leave_forbidden(session, visibility)
+        if session.subscription is None:
+            return []
+        full, counted = session.subscription.full, session.subscription.counted
+        before = {*full.rooms, *counted.rooms, *(session.rooms or ())}
+        visibility.restrict(full)
+        visibility.restrict(counted)
+        self._parts.rooms.leave_forbidden(session, visibility)
+        return sorted(name for name in before if not visibility.may_enter(name))
+
+    def _report_forbidden(self, connection: Connection, rooms: Sequence[str]) -> None:
+        """Send an ERROR for each room that a newer token does not allow, because nothing else tells the client."""
+        for name in rooms:
+            reason = f"the room {name} is not among those your newer token names"
+            connection.send(codec.encode(Error(Fault.NOT_ALLOWED.code, Fault.NOT_ALLOWED.name, reason, room=name)))
 
     # Digests.
 
