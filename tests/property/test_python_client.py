@@ -87,7 +87,7 @@ class SessionOnANode(RuleBasedStateMachine):
     # The way between the session and the node.
 
     def connect(self) -> None:
-        url = connection_url("", {"userId": "ada", "device": "web"}, self.session.parameters())
+        url = connection_url("", {"userId": "ada", "device": "web"}, self.session.parameters(self.now()))
         self.connection, self.read = self.open(url.removeprefix("?")), 0
 
     def lose(self) -> None:

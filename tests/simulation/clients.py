@@ -233,7 +233,7 @@ class V1Client(AnyClient):
     # The connection.
 
     def query(self) -> str:
-        parameters = {"userId": self.user_id, "device": self.device, **self.session.parameters()}
+        parameters = {"userId": self.user_id, "device": self.device, **self.session.parameters(self._clock.monotonic())}
         return urlencode(parameters)
 
     def forget_session(self) -> None:

@@ -43,6 +43,11 @@ class RequestedState:
             self._set(key, _after(request, key, before))
         return undo
 
+    def forget_room(self, name: str) -> None:
+        """The server has ended everything about a room."""
+        self.rooms.pop(name, None)
+        self.counts.discard(name)
+
     def revert(self, undo: Undo, later: Collection[Undo]) -> None:
         """Restore what a refused request had changed, except the parts that `later` requests changed, too."""
         for key, before in undo.items():

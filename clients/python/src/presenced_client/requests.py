@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from presenced_client.requested_state import Request, Undo
+from presenced_client.requested_state import Request, Undo, rooms_of
 
 
 @dataclass
@@ -63,6 +63,15 @@ class Requests:
     def all(self) -> list[Pending]:
         """Return all requests without an answer."""
         return list(self._pending.values())
+
+    def rooms(self) -> set[str]:
+        """Return the rooms that these requests name."""
+        return {name for pending in self._pending.values() for name in rooms_of(pending.request)}
+
+    def has_membership(self, name: str) -> bool:
+        """Return whether a request about the membership of a room has no answer."""
+        requests = (pending.request for pending in self._pending.values())
+        return any(one.get("room") == name and one["type"] in ("JOIN", "SET_MEMBER") for one in requests)
 
     def drop(self) -> None:
         """Drop all, because their session has ended."""

@@ -52,8 +52,6 @@ class RoomView:
         """Whether the room is known on this session. Otherwise `room` may be from before the last resync."""
         self._pages: dict[str, Member] | None = None
         """Members in the received pages of an incomplete snapshot."""
-        self._settles = False
-        """Whether the server has just started, and has not sent the room yet."""
         self._unconfirmed: set[str] = set()
 
     @property
@@ -67,11 +65,12 @@ class RoomView:
 
     def resync(self, settles: bool) -> None:
         """Keep showing the room, until the server has sent it again. `settles`: it has just started."""
-        self.is_current, self._pages, self._settles = False, None, settles
+        self.is_current, self._pages = False, None
+        self._unconfirmed = set(self.room.members) if settles else set()
 
     def settled(self) -> set[str]:
         """Remove unconfirmed members, because the server knows who has returned, and return their ids."""
-        gone, self._unconfirmed, self._settles = self._unconfirmed, set(), False
+        gone, self._unconfirmed = self._unconfirmed, set()
         if gone:
             members = {key: member for key, member in self.room.members.items() if key not in gone}
             self._show(self.room.mode, self.room.count - len(gone), members)
@@ -80,7 +79,6 @@ class RoomView:
     def forget(self) -> None:
         """Forget what is known."""
         self.resync(False)
-        self._unconfirmed = set()
         self.room = Room(self.room.name)
 
     def snapshot(self, message: Mapping[str, Any]) -> None:
@@ -90,9 +88,9 @@ class RoomView:
         self._pages.update(_members(message))
         if message["page"] >= message["pages"]:
             members, self._pages, self.is_current = self._pages, None, True
-            before = self.room.members if self._settles and message["mode"] != "counts" else {}
-            self._settles, self._unconfirmed = False, set(before) - set(members)
-            self._show(message["mode"], message["count"] + len(self._unconfirmed), {**before, **members})
+            self._unconfirmed = set() if message["mode"] == "counts" else self._unconfirmed - set(members)
+            kept = {key: self.room.members[key] for key in self.room.members if key in self._unconfirmed}
+            self._show(message["mode"], message["count"] + len(kept), {**kept, **members})
 
     def changes(self, message: Mapping[str, Any]) -> bool:
         """Apply ROOM_CHANGES. Return whether the room has left mode `counts`, so its members must be requested."""
@@ -100,6 +98,8 @@ class RoomView:
         if self._pages is not None:  # changes between two pages continue the snapshot
             self._apply(self._pages, message)
             return False
+        if not self.is_current:
+            return False  # the snapshot that follows has them, too
         if mode == "counts":
             self._unconfirmed = set()
             self.room = Room(self.room.name, self.room.known, mode, count)

@@ -98,7 +98,7 @@ class Roster:
             if is_last:
                 records, self._named_pages = self._named_pages, []
                 for record in records:
-                    self._apply(str(record["userId"]), record)
+                    self._apply(str(record["userId"]), record, is_snapshot=True)
             return
         if message["page"] == 1 or self._everyone is None:
             self._everyone, self._changed_since = {}, set()
@@ -161,7 +161,11 @@ class Roster:
             else:
                 self._set(key, UserPresence.from_record(record))  # replaces everything, regardless of the version
         for key in self.users.keys() - pages.keys() - self._changed_since:
-            if self.settles_until is None or key not in self._unconfirmed or not self.users[key].online:
+            if self.settles_until is not None and key in self._unconfirmed and self.users[key].online:
+                continue
+            if self._is_member(key):  # in a room, users are visible who otherwise are not
+                self._hidden[key] = _offline(self.users[key])
+            else:
                 self._set(key, _offline(self.users[key]))
         self.knows_everyone = True
         for key in [key for key, user in self.users.items() if user.status == "offline" and not self._named(key)]:
@@ -172,7 +176,7 @@ class Roster:
             self._changed_since.add(key)
         self._apply(key, record, of_room)
 
-    def _apply(self, key: str, record: Mapping[str, Any], of_room: bool = False) -> None:
+    def _apply(self, key: str, record: Mapping[str, Any], of_room: bool = False, *, is_snapshot: bool = False) -> None:
         if not self._covers(key):
             return  # sent before the server processed an UNWATCH
         user = UserPresence.from_record(record)
@@ -186,7 +190,8 @@ class Roster:
             # The record of a member comes before the room, or once more after it, only if its user is visible by id.
             self._hidden.pop(key, None)
         if is_confirmed:
-            if is_newer:
+            # After AUTH with another token, a snapshot may say otherwise about the known version.
+            if is_newer or (is_snapshot and known is not None and user.version == known.version):
                 self._set(key, user)
             return
         if known is not None and known.online and self.settles_until is not None and _is_never_seen(user):

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from presenced_client.absence import Absence
 from presenced_client.desired_state import DesiredState, Difference, Limits
 from presenced_client.errors import PresenceError
 from presenced_client.presence import Change, UserPresence
@@ -71,21 +72,18 @@ class Session:
         """Server's clock minus `1000 * now`, in milliseconds."""
         self.roster = Roster(self._covers, self._names, self._is_member)
         self._statuses = StatusRequests()
-        self._forget_after = forget_after
-        self._resume_window = 120.0
-        self._lost_at: float | None = None
+        self._absence = Absence(forget_after)
         self._rooms = Rooms()
         self._requests = Requests()
         self._rate = RateLimit()
         self._refusals = Refusals()
         self._idle_in_url = False
-        self._is_connecting = False
-        """Whether a connection may be opening with `position`. It would resume, so nothing may be forgotten then."""
         self._errors: list[PresenceError] = []
         self._tokens: list[str] = []
         self._has_position = False
         """Whether PRESENCE_CHANGES has arrived on this connection, the last message of what was missed."""
         self._is_caught_up = False
+        self._has_settled = False  # the time for returning is over, and users who have not returned are still shown
         self._is_dirty = False
 
     # Known state.
@@ -105,7 +103,7 @@ class Session:
     def is_joined(self, name: str) -> bool:
         """Return whether the server has accepted this session as a member."""
         room = self.requested.rooms.get(name)
-        return self.is_established and room is not None and room.joined and not self._is_pending(name)
+        return self.is_established and room is not None and room.joined and not self._requests.has_membership(name)
 
     def has_member_data(self, name: str, data: object) -> bool:
         """Return whether the server has accepted this data of the member."""
@@ -133,9 +131,8 @@ class Session:
 
     def excess_users(self) -> set[str]:
         """Return the users with a reader who are above the server's limit, and so stay unknown."""
-        if len(self.desired.users.active) <= self.limits.max_users:
-            return set()
-        return set(self.desired.users.active).difference(self.desired.users.first(self.limits.max_users))
+        users, limit = self.desired.users, self.limits.max_users
+        return set(users.active).difference(users.first(limit)) if len(users.active) > limit else set()
 
     # Desired state. Other wishes change `desired`, followed by `changed`.
 
@@ -169,24 +166,21 @@ class Session:
 
     def parameters(self, now: float) -> dict[str, str]:
         """Return the parameters of the next connection's URL that say how it continues."""
-        self._idle_in_url, self._is_connecting = self.desired.is_idle, True
+        self._absence.connecting()
+        self._idle_in_url = self.desired.is_idle
         found = {"watch": "none"}
         if self.session_id:
             found |= {"session": self.session_id, "position": self.position}
             found["activity"] = "idle" if self.desired.is_idle else "active"
         elif self.desired.is_idle:
             found["activity"] = "idle"
-        if (waiting := self._statuses.waiting_choice) is not None:
-            found |= status_parameters(waiting, now, self.server_offset_ms)
-        else:
-            found |= choice_parameters(self.own)
-        return {name: value for name, value in found.items() if value}
+        choice = self._statuses.choice_to_show
+        shown = status_parameters(choice, now, self.server_offset_ms) if choice else choice_parameters(self.own)
+        return {name: value for name, value in (found | shown).items() if value}
 
     def lost(self, now: float) -> None:
         """The connection ended, or an attempt failed. Everything known stays, and is stale."""
-        if self._lost_at is None:
-            self._lost_at = now
-        self._is_connecting = False
+        self._absence.lost(now)
         self.is_established = self._has_position = self._is_caught_up = False
         self.token_expires = False
         self._tokens.clear()
@@ -207,6 +201,8 @@ class Session:
             case "ERROR":
                 error = PresenceError.from_request(message["code"], message["name"], message["message"])
                 self._answered(message.get("id"), error, now)
+                if "room" in message:
+                    self._forbidden(message["room"], error)
             case "AUTH_EXPIRING":
                 self.token_expires = True
             case "GOING_AWAY":
@@ -237,7 +233,7 @@ class Session:
         if self.desired.expire(now):
             self.changed()
         if self.roster.settles_until is not None and now >= self.roster.settles_until:
-            self._settled()
+            self.roster.settles_until, self._has_settled = None, True
             self._catch_up()
         if (forgets_at := self._forgets_at()) is not None and now >= forgets_at:
             self._forget()
@@ -255,13 +251,14 @@ class Session:
     def _established(self, message: Message, now: float) -> None:
         is_same, resumed = message["sessionId"] == self.session_id, message["resumed"]
         self.outcome = "resumed" if resumed else "resynced" if is_same else "new-session"
+        self._statuses.connected(message["epoch"])
         self.session_id, self.epoch = message["sessionId"], message["epoch"]
         self.server_offset_ms = message["serverTime"] - now * 1000
-        self._resume_window, self._lost_at, self.retry_after = message["resumeWindow"], None, None
+        self._absence.ended(message["resumeWindow"])
         limits = message["limits"]
         self.limits = Limits(limits["maxMessageSize"], limits["maxWatchedUsers"], limits["maxRooms"])
         self._rate.reset(limits["requestsPerSecond"], limits["requestBurst"], now)
-        self.is_established, self._is_dirty, self._is_connecting = True, True, False
+        self.is_established, self._is_dirty, self.retry_after = True, True, None
         self._refusals.connected()
         self._settle(now + message["settling"] if message["settling"] else None, resumed)
         if is_same:
@@ -284,6 +281,8 @@ class Session:
                 self.roster.snapshot(message)
             case "PRESENCE_CHANGES":
                 self.roster.changes(message["users"])
+                if not self._has_position and self.outcome == "resynced":
+                    self._request_missing()
                 self.position, self._has_position = message["position"], True
             case "PRESENCE_COUNT":
                 key = message.get("room", EVERYONE)
@@ -296,16 +295,16 @@ class Session:
         if not resumed:
             if not (self.roster.users or self._rooms.knows_any):
                 settles_until = None
+            self._has_settled = False
             self.roster.resync(settles_until)
             self.counts.clear()
             self._rooms.resync(settles_until is not None)
         elif self.roster.settles_until is not None:
-            self.roster.settles_until = settles_until
-            if settles_until is None:
-                self._settled()
+            self.roster.settles_until, self._has_settled = settles_until, settles_until is None
 
     def _settled(self) -> None:
         """The server knows who has returned: users and members of before whom it has not sent are gone."""
+        self._has_settled = False
         self.roster.settled()
         self.roster.forget(self._rooms.settled())
 
@@ -335,6 +334,21 @@ class Session:
                 self._errors.append(error)
             if (pending.request["type"], error.code) != ("LEAVE", "NOT_A_MEMBER"):
                 self._revert(pending)
+            self._drop_withdrawn()
+
+    def _forbidden(self, name: str, error: PresenceError) -> None:
+        """A newer token does not allow a room: the server has ended everything about it."""
+        self._refusals.refused |= {("room", name): error, ("count", name): error}
+        self.requested.forget_room(name)
+        self.counts.pop(name, None)
+        self._drop_withdrawn()
+
+    def _request_missing(self) -> None:
+        """Request rooms that the server has ended, if the message about that was lost with the connection before."""
+        for name in self.requested.rooms.keys() - self._requests.rooms():
+            if not self._rooms.are_current([name]):
+                del self.requested.rooms[name]
+                self._is_dirty = True
 
     def _revert(self, pending: Pending) -> None:
         """Take a refused request back. A client that is no longer a member joins again."""
@@ -383,12 +397,12 @@ class Session:
             self.roster.forget(self._rooms.drop(name))
 
     def _drop_withdrawn(self) -> None:
-        """Forget refusals and rooms that are no longer wanted."""
+        """Forget refusals and rooms that are no longer wanted, and rooms that were refused."""
         for kind, key in list(self._refusals.refused):
             wanted = {"user": self.desired.users, "count": self.desired.counts}.get(kind, self.desired.rooms)
             if key not in wanted:
                 del self._refusals.refused[kind, key]
-        for name in self._rooms.names() - self.desired.rooms.keys():
+        for name in (self._rooms.names() - self.desired.rooms.keys()) | self._refusals.keys("room"):
             self._drop_room(name)
 
     # Parts.
@@ -396,17 +410,11 @@ class Session:
     def _covers(self, key: str) -> bool:
         return self.requested.everyone or key in self.requested.users or self._is_member(key)
 
-    def _is_member(self, key: str) -> bool:
-        return self._rooms.has(key, self.requested.rooms)
-
     def _names(self, key: str) -> bool:
         return key in self.requested.users
 
-    def _is_pending(self, name: str) -> bool:
-        return any(
-            pending.request.get("room") == name and pending.request["type"] in ("JOIN", "SET_MEMBER")
-            for pending in self._requests.all()
-        )
+    def _is_member(self, key: str) -> bool:
+        return self._rooms.has(key, self.requested.rooms)
 
     def _has_everything(self) -> bool:
         """Return whether everything requested has arrived since the connection opened."""
@@ -421,6 +429,8 @@ class Session:
         )
 
     def _catch_up(self) -> None:
+        if self._has_settled and self._has_position:  # before that, what was missed may still say who has returned
+            self._settled()
         if not self._is_caught_up and self._has_everything():
             self._is_caught_up = True
             self.roster.forget(self.roster.users)  # known from before, and not sent again, such as former members
@@ -429,13 +439,8 @@ class Session:
             self._settled()  # all who were there are back
 
     def _forgets_at(self) -> float | None:
-        if (
-            self._lost_at is None
-            or self._is_connecting
-            or not (self.roster.users or self.roster.knows_everyone or self._rooms.knows_any)
-        ):
-            return None
-        return self._lost_at + (self._resume_window if self._forget_after is None else self._forget_after)
+        knows_any = self.roster.users or self.roster.knows_everyone or self._rooms.knows_any
+        return self._absence.forgets_at() if knows_any else None
 
     def _forget(self) -> None:
         """Forget everything known, because it is too old. The server then sends everything again."""

@@ -2,6 +2,9 @@
 
 SET_STATUS is the one request that must not be repeated blindly, because another device may have chosen since. After a
 loss, the next SELF shows whether the server had accepted the choice; otherwise it is sent again.
+
+An accepted choice may take effect later (`status_pause`). If the server starts anew before SELF has shown it, it is
+lost there, and is sent again.
 """
 
 from __future__ import annotations
@@ -41,6 +44,10 @@ class StatusRequests:
         self._sent: dict[int, _Group] = {}
         self._unclear: _Group | None = None
         """A choice whose answer was lost. The next SELF decides."""
+        self._accepted: Choice | None = None
+        """The last choice that the server has accepted, and not shown yet."""
+        self._shown: Self | None = None
+        self._epoch = ""
 
     def choose(self, choice: Choice) -> StatusAnswer:
         """Choose a status with the next request."""
@@ -54,10 +61,10 @@ class StatusRequests:
         return [{"type": "SET_STATUS", "status": group.choice.status} for group in groups if group]
 
     @property
-    def waiting_choice(self) -> Choice | None:
-        """The choice that the server may not have received; None if there is none."""
+    def choice_to_show(self) -> Choice | None:
+        """The last choice that the server may not have received, or has not shown yet; None if there is none."""
         group = self._waiting or self._unclear
-        return group.choice if group else None
+        return group.choice if group else self._accepted
 
     def next_request(self, request_id: int, now: float) -> Request | None:
         """Return the request to send now; None if there is none."""
@@ -83,6 +90,8 @@ class StatusRequests:
         if error is not None and error.code == "RATE_LIMITED":
             self._wait_again(group)
         else:
+            if error is None and (self._shown is None or not group.choice.is_shown_by(self._shown)):
+                self._accepted = group.choice
             group.settle(error)
         return True
 
@@ -97,8 +106,20 @@ class StatusRequests:
                 group, self._unclear = self._unclear, None
                 self._wait_again(group)
 
+    def connected(self, epoch: str) -> None:
+        """A connection is open. If the server has started anew, the next SELF shows whether it has the choice."""
+        is_same, self._epoch = epoch == self._epoch, epoch
+        if is_same:
+            return
+        choice, self._accepted, self._shown = self._accepted, None, None
+        if choice is not None and self._unclear is None and self._waiting is None:
+            self._unclear = _Group(choice)
+
     def own_arrived(self, own: Self) -> bool:
         """Decide about a choice without an answer. Return whether it must be sent again."""
+        if self._shown is not None and _choice(self._shown) != _choice(own):
+            self._accepted = None  # it is shown, or a later one of another device
+        self._shown = own
         group, self._unclear = self._unclear, None
         if group is None:
             return False
@@ -120,3 +141,8 @@ class StatusRequests:
             self._waiting = group
         else:
             self._waiting.answers = [*group.answers, *self._waiting.answers]
+
+
+def _choice(own: Self) -> tuple[object, ...]:
+    """Return what a SELF says about the user's choice."""
+    return own.chosen, own.own_text, own.own_emoji, own.own_until, own.data
