@@ -27,6 +27,11 @@ export interface Presence {
     /** False if the server has lost a store that it depends on: the rest is then the last known state. */
     readonly certain: boolean;
 }
+/** Everyone visible to this user who is not offline, by id as text. */
+export interface Everyone extends ReadonlyMap<string, Presence> {
+    /** False until the server has answered. */
+    readonly known: boolean;
+}
 /** The users that a server rendered into the first HTML: the result of `snapshot` of `presenced/server`. */
 export interface InitialPresence {
     /** When the server read it, in epoch milliseconds. */

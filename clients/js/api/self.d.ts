@@ -26,6 +26,8 @@ export interface Choice {
     /** Seconds until the previous permanent choice returns. */
     expiresIn?: number;
 }
+/** Return whether two messages show the same choice. */
+export declare function isSameChoice(a: SelfMessage, b: SelfMessage): boolean;
 /** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
 export declare function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number>;
 /** Return the user's own state that a message describes. */

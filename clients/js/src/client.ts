@@ -4,7 +4,7 @@ import type { Connection } from "./connection.js";
 import type { PresenceError } from "./error.js";
 import type { Host } from "./host.js";
 import type { Registered } from "./index.js";
-import type { InitialPresence, Presence, UserId } from "./presence.js";
+import type { Everyone, InitialPresence, Presence, UserId } from "./presence.js";
 import type { Membership, Room } from "./room.js";
 import type { Choice, Self } from "./self.js";
 import type { Store } from "./store.js";
@@ -53,7 +53,7 @@ export interface SharedClient {
 export interface Events {
   connection: Connection;
   reconnected: { outcome: "resumed" | "resynced" | "new-session" };
-  /** The server refused a request that nobody waits for, such as a subscription. */
+  /** The server refused a request that nobody waits for, or ended a room that a newer token does not allow. */
   rejected: PresenceError;
 }
 
@@ -83,7 +83,7 @@ export interface PresenceClient {
   /** The user's own state; null until it is known. */
   readonly self: Store<Self | null>;
   /** Everyone this user may see, except users who are offline. Reading it subscribes to everyone. */
-  readonly everyone: Store<ReadonlyMap<string, Presence>>;
+  readonly everyone: Store<Everyone>;
   user(id: UserId): Store<Presence>;
   users(ids: Iterable<UserId>): Store<ReadonlyMap<string, Presence>>;
   room(name: string): Store<Room>;

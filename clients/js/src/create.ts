@@ -54,9 +54,17 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   let users = 0;
   let cancelRelease: (() => void) | undefined;
   let cancelForget: (() => void) | undefined;
+  /** Whether an attempt may resume the session. Nothing may be forgotten then, because it would not be sent again. */
+  let mayResume = false;
+  let forgetsLater = false;
   let ready: Call<void> | undefined;
 
   const now = () => host.now() + clockOffset;
+
+  const forgetOld = () => {
+    forgetsLater = mayResume;
+    if (!mayResume) session.forget();
+  };
 
   const stopped = (error: PresenceError, state: "closed" | "failed") => {
     waiting.abandon(error);
@@ -72,6 +80,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       const address = socketAddress(options.url);
       const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
       if (saved) session.restore(saved);
+      mayResume = true;
       return withParameters(address, {
         userId,
         device: options.device,
@@ -84,6 +93,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     opened(message, send) {
       cancelForget?.();
+      mayResume = forgetsLater = false;
       host.save(storageKey(), null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
@@ -95,9 +105,11 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     lost(wasOpen) {
       session.lost();
+      mayResume = false;
+      if (forgetsLater) forgetOld();
       if (!wasOpen) return;
       const after = options.forgetAfter ?? session.established()?.resumeWindow ?? 0;
-      cancelForget = host.schedule(after * 1_000, session.forget);
+      cancelForget = host.schedule(after * 1_000, forgetOld);
     },
     newSession: session.end,
     renew: (token) =>
@@ -120,6 +132,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   });
 
   const progress = () => {
+    everyone.flush(); // whoever learns that the client is up to date may read it at once
     connector.setCurrent(caughtUp.get() && !settling.get());
     if (caughtUp.get()) ready?.resolve();
   };

@@ -64,6 +64,7 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
           else lingering.set(key, now);
         }
         update(keys);
+        changed(); // users beyond the server's limit may take the place of those that linger
         if (bit !== JOIN) host.schedule(lingerMs, () => sweep(now));
       });
     },

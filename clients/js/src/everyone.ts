@@ -1,19 +1,20 @@
 /** Everyone who is not offline, as a store. The map is built at most ten times a second: copying 10,000 takes 4 ms. */
 
 import type { Host } from "./host.js";
-import type { Presence } from "./presence.js";
+import type { Everyone } from "./presence.js";
 import type { Roster } from "./roster.js";
 import { createListeners, type Store } from "./store.js";
 
 const PAUSE_MS = 100;
 
-export function createEveryone(host: Host, roster: Roster): Store<ReadonlyMap<string, Presence>> {
+export function createEveryone(host: Host, roster: Roster): Store<Everyone> & { flush(): void } {
   const { add, notify } = createListeners();
-  let map: ReadonlyMap<string, Presence> | undefined;
+  let map: Everyone | undefined;
   let publishedAt = 0;
   let isPlanned = false;
 
   const publish = (): void => {
+    if (!isPlanned) return;
     isPlanned = false;
     publishedAt = host.now();
     map = undefined;
@@ -22,17 +23,21 @@ export function createEveryone(host: Host, roster: Roster): Store<ReadonlyMap<st
 
   roster.changed.add(() => {
     if (isPlanned) return;
+    isPlanned = true;
     const wait = publishedAt + PAUSE_MS - host.now();
-    isPlanned = wait > 0;
-    if (isPlanned) host.schedule(wait, publish);
+    if (wait > 0) host.schedule(wait, publish);
     else publish();
   });
 
   return {
     get() {
-      map ??= new Map([...roster.known].filter(([, { online }]) => online));
+      map ??= Object.assign(new Map([...roster.known].filter(([, { online }]) => online)), {
+        known: roster.isComplete(),
+      });
       return map;
     },
     subscribe: add,
+    /** Show changes that wait for the pause to end. */
+    flush: publish,
   };
 }

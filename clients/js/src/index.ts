@@ -17,7 +17,7 @@ export { createPresence } from "./create.js";
 export { PresenceError } from "./error.js";
 export type { Host, Signal, SocketLike } from "./host.js";
 export { webHost } from "./host-web.js";
-export type { InitialPresence, Presence, Status, UserId } from "./presence.js";
+export type { Everyone, InitialPresence, Presence, Status, UserId } from "./presence.js";
 export type { Member, Membership, Room } from "./room.js";
 export type { Choice, Self } from "./self.js";
 export type { Store } from "./store.js";

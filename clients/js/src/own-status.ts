@@ -3,7 +3,7 @@
 import { type Call, settle } from "./calls.js";
 import type { Host } from "./host.js";
 import type { Post } from "./outbox.js";
-import { type Choice, isInForce } from "./self.js";
+import { type Choice, isInForce, isSameChoice } from "./self.js";
 import type { SelfMessage } from "./wire.js";
 
 type Activity = "active" | "idle";
@@ -12,9 +12,12 @@ interface Waiting {
   readonly choice: Choice;
   /** When the choice was made: `expiresIn` counts from then. */
   readonly at: number;
+  /** Calls that wait for the answer. Without any that still waits, the choice is not sent. */
   readonly calls: readonly Call<void>[];
   /** Whether the choice was sent before a loss, without an answer. */
   readonly isRepeated?: true;
+  /** Whether the server accepted the choice, and then started anew without having shown it. */
+  readonly isLost?: true;
 }
 
 export function createOwnStatus(host: Host) {
@@ -23,10 +26,16 @@ export function createOwnStatus(host: Host) {
   let toldActivity: Activity | undefined;
   /** The last choice that is not sent. */
   let waiting: Waiting | undefined;
+  /** A choice that the server has accepted, and not shown yet. If the server dies now, the choice is lost. */
+  let accepted: Waiting | undefined;
+  let shown: SelfMessage | undefined;
+
+  /** Return the choice to send. */
+  const next = () => (waiting?.isLost || waiting?.calls.some((call) => call.isWaiting()) ? waiting : undefined);
 
   const sendChoice = (post: Post): boolean => {
-    if (!waiting?.calls.some((call) => call.isWaiting())) return true;
-    const sent = waiting;
+    const sent = next();
+    if (!sent) return true;
     const { choice, at, calls } = sent;
     const elapsed = (host.now() - at) / 1_000;
     // A choice that ended while it waited is sent as a moment: the server knows best what returns then.
@@ -34,7 +43,10 @@ export function createOwnStatus(host: Host) {
     const isSent = post(
       { type: "SET_STATUS", ...choice, expiresIn },
       {
-        accepted: () => settle(calls),
+        accepted() {
+          accepted = shown && isInForce(choice, shown) ? undefined : sent;
+          settle(calls);
+        },
         failed(error) {
           if (error) settle(calls, error);
           else waiting = waiting ? { ...waiting, calls: [...calls, ...waiting.calls] } : { ...sent, isRepeated: true };
@@ -65,12 +77,13 @@ export function createOwnStatus(host: Host) {
       return activity;
     },
     /**
-     * Return the status of a choice that waits, for the URL of the next connection: nobody sees another status first.
-     * Undefined if none waits. The whole choice follows as a request, because a bad value in a URL ends the client.
+     * Return the status of a choice that SELF does not show yet, for the URL of the next connection: nobody sees another
+     * status first. Undefined if there is none. The whole choice follows as a request, because a bad value in a URL ends the client.
      */
     choiceInUrl(now: number): Record<string, string> | undefined {
-      if (!waiting?.calls.some((call) => call.isWaiting())) return undefined;
-      const { choice, at } = waiting;
+      const last = next() ?? accepted;
+      if (!last) return undefined;
+      const { choice, at } = last;
       const { status, expiresIn } = choice;
       const until = expiresIn ? String(Math.round(now + at - host.now() + expiresIn * 1_000)) : "";
       return /^(online|away|busy|invisible) \d{0,15}$/.test(`${status} ${until}`) ? { status, until } : {};
@@ -80,8 +93,18 @@ export function createOwnStatus(host: Host) {
     choose(choice: Choice, call: Call<void>) {
       waiting = { choice, at: host.now(), calls: [...(waiting?.calls ?? []), call] };
     },
+    /** The server has started anew. */
+    restarted() {
+      if (accepted) waiting ??= { ...accepted, isRepeated: true, isLost: true };
+      accepted = undefined;
+    },
+    reset() {
+      accepted = shown = undefined;
+    },
     /** A choice that was sent before a loss need not be sent again if it is in force. */
     selfChanged(self: SelfMessage) {
+      if (shown && !isSameChoice(shown, self)) accepted = undefined; // it is shown, or a later one of another device
+      shown = self;
       if (!waiting?.isRepeated || !isInForce(waiting.choice, self)) return;
       settle(waiting.calls);
       waiting = undefined;

@@ -30,6 +30,12 @@ export interface Presence {
   readonly certain: boolean;
 }
 
+/** Everyone visible to this user who is not offline, by id as text. */
+export interface Everyone extends ReadonlyMap<string, Presence> {
+  /** False until the server has answered. */
+  readonly known: boolean;
+}
+
 /** The users that a server rendered into the first HTML: the result of `snapshot` of `presenced/server`. */
 export interface InitialPresence {
   /** When the server read it, in epoch milliseconds. */

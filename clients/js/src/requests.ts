@@ -144,8 +144,9 @@ export function createRequests(desired: DesiredState) {
       if (type === "UNWATCH" || type === "LEAVE" || !first) return undefined; // it is over anyway
       const [scope, before, after] = first;
       if (type === "SET_MEMBER") {
-        setBits(agreed, scope, before & ~JOIN); // no longer a member: join again
-        return undefined;
+        // No longer a member: join again, if that is allowed.
+        setBits(agreed, scope, bitsOf(agreed, scope) & before & ~JOIN);
+        return bitsOf(refused, scope) & JOIN ? scope : undefined;
       }
       for (const [each, bits] of changes) setBits(agreed, each, bits);
       if (changes.length > 1) {
@@ -155,6 +156,11 @@ export function createRequests(desired: DesiredState) {
       // A room that is full may still be watched.
       setBits(refused, scope, bitsOf(refused, scope) | (type === "JOIN" ? JOIN : after & ~before));
       return scope;
+    },
+
+    /** The server has ended everything about a scope. */
+    forget(scope: string) {
+      for (const map of [agreed, sentData, unsure]) map.delete(scope);
     },
 
     /** The room has left mode `counts`: its members must be requested. */

@@ -45,11 +45,15 @@ export function createRooms() {
   return {
     ...rooms,
     hasMember: (key: string) => [...rooms.known.values()].some(({ members }) => members.has(key)),
-    /** Apply a snapshot with the members of all its pages. `keeps`: earlier members stay, unconfirmed. */
-    replace(message: RoomSnapshot, keeps: boolean) {
-      const { members } = rooms.get(message.room);
-      unconfirmed.set(message.room, new Set(keeps ? members.keys() : []));
-      set(message, keeps ? members : new Map(), true);
+    /** The server sends everything again. `settling`: members whom it does not name stay for now. */
+    expectAll(settling: boolean) {
+      unconfirmed.clear();
+      if (settling) for (const [name, { members }] of rooms.known) unconfirmed.set(name, new Set(members.keys()));
+    },
+    /** Apply a snapshot with the members of all its pages. Unconfirmed members stay. */
+    replace(message: RoomSnapshot) {
+      const kept = unconfirmed.get(message.room);
+      set(message, new Map([...rooms.get(message.room).members].filter(([key]) => kept?.has(key))), true);
     },
     /** Whether no member is unconfirmed. */
     isConfirmed: () => [...unconfirmed.values()].every(({ size }) => !size),

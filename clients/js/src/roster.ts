@@ -71,7 +71,7 @@ export function createRoster(isMember: (key: string) => boolean) {
     }
     isComplete = complete;
     users.update(changes, isRenewed);
-    if (isVisible) changed.notify();
+    if (isVisible || isRenewed) changed.notify();
   };
 
   /** Return the known users with `isGone` as offline, except users who are offline already. */
@@ -80,11 +80,22 @@ export function createRoster(isMember: (key: string) => boolean) {
       .filter(([key, { status }]) => status !== "offline" && isGone(key))
       .map(([, { userId, version }]) => toPresence({ userId, status: "offline", version }));
 
+  /** After AUTH with another token, the same versions may have other contents. */
+  const expectOther = (records: readonly RecordOf[]): void => {
+    for (const { userId } of records) versions.delete(String(userId));
+  };
+
   return {
     ...users,
     /** Listeners to all changes. */
     changed,
-    apply: (records: Iterable<RecordOf>) => publish(newer(records)),
+    /** Whether everyone is known. */
+    isComplete: () => isComplete,
+    /** Apply changes, or a snapshot of users by id. */
+    apply(records: readonly RecordOf[], isSnapshot = false) {
+      if (isSnapshot) expectOther(records);
+      publish(newer(records));
+    },
     /** Apply the records of members of a room. */
     applyMembers: (records: Iterable<RecordOf>) => publish(newer(records, true)),
     /** The members of a room have changed: users who left may be hidden again. */
@@ -98,10 +109,14 @@ export function createRoster(isMember: (key: string) => boolean) {
     },
     /** A complete snapshot of everyone: users without a record are offline. */
     replaceAll(records: readonly RecordOf[]) {
+      expectOther(records);
       const named = new Set(records.map(({ userId }) => String(userId)));
-      // After AUTH with another token, the same versions may have other contents.
-      for (const key of named) versions.delete(key);
-      const absent = gone((key) => !named.has(key) && !(isSettling && unconfirmed.has(key)));
+      const absent = gone((key) => {
+        if (named.has(key) || (isSettling && unconfirmed.has(key))) return false;
+        // In a room, users are visible who otherwise are not.
+        if (isMember(key)) hidden.set(key, { userId: toUserId(key), status: "offline", since: 0 });
+        return !isMember(key);
+      });
       publish([...newer(records), ...absent], true);
     },
     /** The server sends everything again. Earlier versions do not count, because it may have started anew. */

@@ -28,6 +28,19 @@ export interface Choice {
 
 const ownChoice = (self: SelfMessage) => (self.claimed ? (self.choice ?? {}) : self);
 
+/** Return whether two messages show the same choice. */
+export function isSameChoice(a: SelfMessage, b: SelfMessage): boolean {
+  const fields = ({ chosen, text, emoji, data, until, choice }: SelfMessage) => [
+    chosen,
+    text,
+    emoji,
+    data,
+    until,
+    choice,
+  ];
+  return same(fields(a), fields(b));
+}
+
 /** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
 export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number> {
   if (!self) return {};

@@ -22,7 +22,7 @@ import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, USER } from "./scope
 import { type Self, toSelf } from "./self.js";
 import { createListeners, createValue } from "./store.js";
 import { createSubscriptions } from "./subscriptions.js";
-import type { ConnectionEstablished, RoomSnapshot, SelfMessage, ServerMessage } from "./wire.js";
+import type { ConnectionEstablished, RoomSnapshot, SelfMessage, ServerMessage, UserRecord } from "./wire.js";
 
 export type Outcome = "resumed" | "resynced" | "new-session";
 
@@ -73,6 +73,8 @@ export function createSession(host: Host, desired: DesiredState) {
   let knowsEveryone = false;
   /** Scopes, after their bit, that are known from an earlier session, and that this one has not answered yet. */
   let awaited = new Set<string>();
+  /** What the server sends again on its own, because the session is the same. */
+  let resynced: [scope: string, bits: number][] = [];
   let cancelSettling: (() => void) | undefined;
 
   /** Collect a page. Return the records of all pages with the last one: they appear together. */
@@ -89,8 +91,8 @@ export function createSession(host: Host, desired: DesiredState) {
     settling.set(seconds > 0);
     if (!seconds) return;
     cancelSettling = host.schedule(seconds * 1_000, () => {
-      settling.set(false);
       if (caughtUp.get()) settled();
+      settling.set(false);
     });
   };
 
@@ -100,6 +102,16 @@ export function createSession(host: Host, desired: DesiredState) {
     forgetUncovered();
     roster.settled();
   };
+
+  /** Whether a scope is wanted and not refused, or was not yet ended with the server. */
+  const isWanted = (scope: string, bits: number): boolean => {
+    const wanted = bitsOf(desired.scopes, scope) & ~bitsOf(requests.refused, scope);
+    return ((bitsOf(requests.agreed, scope) | wanted) & bits) !== 0;
+  };
+
+  /** Whether the state of a user is wanted. The server may have sent it before it processed an UNWATCH. */
+  const covers = ({ userId }: UserRecord): boolean =>
+    isWanted(EVERYONE, FULL) || isWanted(USER + userId, FULL) || rooms.hasMember(String(userId));
 
   const isKnown = (scope: string, bits: number): boolean => {
     const name = nameOf(scope);
@@ -126,8 +138,8 @@ export function createSession(host: Host, desired: DesiredState) {
    * not requested yet, stays as known.
    */
   const forgetUncovered = (keepsWanted = true): void => {
-    const has = (scope: string, bits: number): number =>
-      (bitsOf(requests.agreed, scope) | (keepsWanted ? bitsOf(desired.scopes, scope) : 0)) & bits;
+    const has = (scope: string, bits: number): boolean =>
+      keepsWanted ? isWanted(scope, bits) : (bitsOf(requests.agreed, scope) & bits) !== 0;
     rooms.forget((name) => !has(ROOM + name, FULL | JOIN));
     roster.membersChanged();
     counts.forget((scope) => !has(scope, COUNT));
@@ -135,6 +147,17 @@ export function createSession(host: Host, desired: DesiredState) {
     knowsEveryone = false;
     const byId = [...requests.agreed.keys()].filter((scope) => scope.startsWith(USER)).map(nameOf);
     roster.forget((key) => !has(USER + key, FULL) && !rooms.hasMember(key), byId);
+  };
+
+  /**
+   * The server has sent the whole session again. Of what is missing, it has not received the request, or it has ended
+   * the room, and the message about that was lost.
+   */
+  const requestMissing = (): void => {
+    const missing = resynced.filter(([scope, bits]) => !isKnown(scope, bits));
+    resynced = [];
+    for (const [scope] of missing) requests.forget(scope);
+    if (missing.length) outbox.plan();
   };
 
   /** The next connection begins a new session. The known state stays. */
@@ -179,9 +202,11 @@ export function createSession(host: Host, desired: DesiredState) {
     opened(message: ConnectionEstablished, send: (message: Message) => void) {
       const isSame = message.sessionId === sessionId;
       outcome = !sessionId ? undefined : message.resumed ? "resumed" : isSame ? "resynced" : "new-session";
+      if (established && established.epoch !== message.epoch) ownStatus.restarted();
       established = message;
       sessionId = message.sessionId;
       hasChanges = false;
+      resynced = isSame && !message.resumed ? [...requests.agreed] : [];
       if (!isSame) {
         requests.clear();
         // A member who left meanwhile sends no LEAVE.
@@ -189,6 +214,7 @@ export function createSession(host: Host, desired: DesiredState) {
           if (!(bitsOf(desired.scopes, ROOM + name) & JOIN)) rooms.setJoined(name, false);
       }
       if (!message.resumed) {
+        requests.refused.clear(); // the token may allow more
         position = "";
         knowsEveryone = false;
         awaited = new Set([
@@ -197,6 +223,7 @@ export function createSession(host: Host, desired: DesiredState) {
           ...[...counts.known.keys()].map((scope) => COUNT + scope),
         ]);
         roster.expectAll(message.settling > 0);
+        rooms.expectAll(message.settling > 0);
         settle(roster.known.size + rooms.known.size ? message.settling : 0);
       }
       outbox.open(send, message.limits);
@@ -215,6 +242,7 @@ export function createSession(host: Host, desired: DesiredState) {
       end();
       forget();
       lastSelf = undefined;
+      ownStatus.reset();
       self.set(null);
     },
 
@@ -245,34 +273,41 @@ export function createSession(host: Host, desired: DesiredState) {
             knowsEveryone = true;
             for (const key of awaited) if (key.startsWith(FULL + USER)) awaited.delete(key);
             roster.replaceAll(users);
+            // It is the answer for users by id, too, even if everyone is no longer watched.
+            if (!isWanted(EVERYONE, FULL)) forgetUncovered();
           } else {
             for (const { userId } of users) awaited.delete(FULL + USER + userId);
-            roster.apply(users);
+            roster.apply(users.filter(covers), true);
           }
           break;
         }
         case "PRESENCE_CHANGES":
           position = message.position;
           hasChanges = true;
-          roster.apply(message.users);
+          requestMissing();
+          roster.apply(message.users.filter(covers));
           break;
         case "PRESENCE_COUNT":
           {
             const scope = message.room === undefined ? message.watch : ROOM + message.room;
             awaited.delete(COUNT + scope);
-            counts.update([[scope, message.online]]);
+            if (isWanted(scope, COUNT)) counts.update([[scope, message.online]]);
           }
           break;
         case "ROOM_SNAPSHOT": {
           const members = collect<RoomSnapshot["members"][number]>(ROOM + message.room, message, message.members);
-          if (!members) break;
-          const isRenewed = awaited.delete(FULL + ROOM + message.room);
+          if (!members || !isWanted(ROOM + message.room, FULL | JOIN)) break;
+          awaited.delete(FULL + ROOM + message.room);
           roster.applyMembers(members.map(({ presence }) => presence));
-          rooms.replace({ ...message, members }, isRenewed && settling.get());
+          const before = rooms.get(message.room).members;
+          rooms.replace({ ...message, members });
           roster.membersChanged();
+          if ([...before.keys()].some((key) => !rooms.hasMember(key))) forgetUncovered();
           break;
         }
         case "ROOM_CHANGES":
+          if (!isWanted(ROOM + message.room, FULL | JOIN)) break;
+          if (awaited.has(FULL + ROOM + message.room)) break; // the snapshot that follows has them, too
           roster.applyMembers((message.members ?? []).map(({ presence }) => presence));
           if (rooms.change(message)) {
             requests.requestAgain(ROOM + message.room);
@@ -282,6 +317,14 @@ export function createSession(host: Host, desired: DesiredState) {
           // The server sends no changes of users who left.
           if (message.left || message.mode === "counts") forgetUncovered();
           break;
+        case "ERROR":
+          if (!message.room) break;
+          requests.forget(ROOM + message.room);
+          requests.refused.set(ROOM + message.room, COUNT | FULL | JOIN);
+          for (const bit of [COUNT, FULL]) awaited.delete(bit + ROOM + message.room);
+          rooms.setJoined(message.room, false);
+          forgetUncovered();
+          break;
         case "SELF":
           lastSelf = message;
           ownStatus.selfChanged(message);
@@ -289,8 +332,8 @@ export function createSession(host: Host, desired: DesiredState) {
       }
       checkCaughtUp();
       if (settling.get() && caughtUp.get() && roster.isConfirmed() && rooms.isConfirmed()) {
-        settle(0); // all who were there are back
-        settled();
+        settled(); // all who were there are back
+        settle(0);
       }
     },
   };

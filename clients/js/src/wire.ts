@@ -231,7 +231,10 @@ export interface Ack {
   readonly id: RequestId;
 }
 
-/** The server refused a request. The request has no effect. */
+/**
+ * The server refused a request, which has no effect. With `room`: it ended the membership of the room, and the
+ * subscription to it, because a newer token does not allow the room.
+ */
 export interface ErrorMessage {
   readonly type: "ERROR";
   readonly code: number;
@@ -239,6 +242,8 @@ export interface ErrorMessage {
   /** Reason of the refusal, and how to fix it. */
   readonly message: string;
   readonly id?: RequestId;
+  /** Room that the session may no longer enter. */
+  readonly room?: string;
 }
 
 /** Answer to PING. */

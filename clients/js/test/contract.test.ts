@@ -12,7 +12,7 @@ vi.setConfig({ testTimeout: 2 * PATIENCE_MS });
 
 const open = new RealServer({ request_rate: 20, user_connections: 3 });
 const signed = new RealServer({ auth: "jwt", jwt_key: JWT_KEY, jwt_leeway: 0, visibility: "claims" });
-const ticketed = new RealServer({ auth: "ticket" });
+const ticketed = new RealServer({ auth: "ticket", status_pause: 5 });
 const servers = [open, signed, ticketed];
 const clients: RealClient[] = [];
 
@@ -239,6 +239,21 @@ describe("losses and restarts", () => {
     expect(members).toMatchObject([{ userId: id("bob"), data: { seat: 1 } }]);
   });
 
+  test("kill -9 right after a choice was accepted: it is made again", async () => {
+    const token = async () => String((await ticketed.request("POST", "/tickets", { userId: id("ada") })).ticket);
+    const ada = await client(ticketed, { token }).ready();
+    await ada.presence.setStatus({ status: "busy" });
+    await until(() => ada.presence.self.get()?.status === "busy");
+    await ada.presence.setStatus({ status: "away", text: "lunch", data: { room: 4 } }); // within status_pause
+    await ticketed.stop("SIGKILL");
+    expect(ada.presence.self.get()?.status).toBe("busy");
+    await until(() => ada.state !== "open");
+    await ticketed.start();
+    ada.presence.retry();
+    await until(() => ada.presence.self.get()?.data !== undefined);
+    expect(ada.presence.self.get()).toMatchObject({ chosen: "away", text: "lunch", data: { room: 4 } });
+  });
+
   test("a server that stops says when to return", async () => {
     const ada = await user("ada").ready();
     await open.stop();
@@ -395,6 +410,36 @@ describe("tokens", () => {
     expect([...ada.presence.everyone.get().keys()].filter((id) => id !== "ada")).toEqual([id("bob")]);
     await until(() => rejected.length);
     expect(rejected).toEqual(["NOT_ALLOWED"]);
+  });
+
+  test("a room shows members who are not among everyone that the token allows", async () => {
+    const presence = { watch: [id("bob")], rooms: [id("lobby")] };
+    const carl = client(signed, { token: jwt(id("carl"), 600, { presence }) });
+    await carl.presence.join(id("lobby")).joined;
+    const ada = client(signed, { token: jwt("ada", 600, { presence }) }).read(id("carl"));
+    ada.presence.room(id("lobby")).subscribe(() => {});
+    await ada.ready();
+    await until(() => ada.status(id("carl")) === "online");
+    ada.presence.everyone.subscribe(() => {});
+    await ada.ready();
+    await carl.presence.setStatus({ status: "busy" });
+    await until(() => ada.status(id("carl")) === "busy");
+    carl.presence.close();
+    await until(() => ada.status(id("carl")) === "offline");
+  });
+
+  test("a newer token that does not allow a room ends the membership", async () => {
+    const grants = [{ rooms: [id("lobby"), id("hall")] }, { rooms: [id("hall")] }];
+    const token = () => jwt(id("ada"), grants.length > 1 ? 2 : 600, { presence: grants.shift() });
+    const ada = client(signed, { token });
+    const errors: string[] = [];
+    ada.presence.on("rejected", ({ code, message }) => errors.push(`${code} ${message.includes(id("lobby"))}`));
+    await Promise.all([id("lobby"), id("hall")].map((name) => ada.presence.join(name).joined));
+    const joined = () => [id("lobby"), id("hall")].map((name) => ada.presence.room(name).get().joined);
+    expect(joined()).toEqual([true, true]);
+    await until(() => errors.length);
+    await ada.ready();
+    expect([joined(), errors, ada.sockets.length]).toEqual([[false, true], ["NOT_ALLOWED true"], 1]);
   });
 
   test("display data of a token appears", async () => {

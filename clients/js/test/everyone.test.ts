@@ -6,7 +6,7 @@ import type { Presence } from "../src/index.js";
 import { settle } from "./support/fake-host.js";
 import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
 import { knowing, read, status } from "./support/reading.js";
-import { changes, receive, record, snapshot } from "./support/records.js";
+import { changes, member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
 
 describe("snapshot of everyone", () => {
   test("a user on none of its pages is offline", async () => {
@@ -21,6 +21,24 @@ describe("snapshot of everyone", () => {
     expect([status(client, "bob"), status(client, "carl")]).toEqual(["offline", "online"]);
     await host.advance(100);
     expect([...client.everyone.get().keys()]).toEqual(["carl"]);
+  });
+
+  test("everyone is known once the server has answered, although nobody is there", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    const seen: unknown[] = [];
+    const end = client.everyone.subscribe(() => seen.push([client.everyone.get().known, client.everyone.get().size]));
+    expect(client.everyone.get().known).toBe(false);
+    await settle();
+    await receive(host, snapshot("everyone", []), changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    expect(client.everyone.get().known).toBe(true);
+    end();
+    await host.advance(30_000);
+    expect(client.everyone.get().known).toBe(false);
+    expect(seen).toEqual([[true, 0]]);
   });
 
   test("a user that no message mentioned is offline, too", async () => {
@@ -53,6 +71,61 @@ describe("snapshot of everyone", () => {
     await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
     expect([status(client, "bob"), status(client, "zoe")]).toEqual(["online", "offline"]);
     expect(client.connection.get().stale).toBe(false);
+  });
+
+  test("a user who came online during a restart of the server is a change", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    let calls = 0;
+    client.everyone.subscribe(() => {
+      calls += 1;
+    });
+    const seen: string[] = [];
+    client.watch(["zoe"], ({ status }, previous) => seen.push(`${previous.status} ${status}`));
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 100)]), changes());
+    await host.advance(1_000);
+    const before = calls;
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+    await receive(host, snapshot("everyone", [record("zoe", "online", 1)]), changes());
+    expect([seen, calls, [...client.everyone.get().keys()]]).toEqual([["offline online"], before + 1, ["bob", "zoe"]]);
+  });
+
+  test("versions of an earlier start of the server do not count, for users whom the new snapshot omits, too", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    client.everyone.subscribe(() => {});
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 100)]), changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2" });
+    await receive(host, snapshot("everyone", []), changes());
+    expect(status(client, "bob")).toBe("offline");
+    await receive(host, changes(record("bob", "busy", 1)));
+    expect(status(client, "bob")).toBe("busy");
+  });
+
+  test("the map is current when the client is up to date", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    client.everyone.subscribe(() => {});
+    const seen: string[] = [];
+    const keys = () => [...client.everyone.get().keys()].join();
+    client.on("reconnected", () => seen.push(`reconnected ${keys()}`));
+    client.on("connection", ({ stale }) => stale || seen.push(`current ${keys()}`));
+    client.room("hall").subscribe(() => {});
+    await settle();
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), roomSnapshot("hall", []), changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", epoch: "epoch-2", settling: 15 });
+    const users = [record("carl", "online", 1), record("dora", "online", 2)];
+    await receive(host, roomSnapshot("hall", [member("carl", 1)]), snapshot("everyone", users), changes());
+    await host.advance(15_000);
+    expect(seen).toEqual(["reconnected bob,carl,dora", "current carl,dora"]);
   });
 
   test("while the server is settling, the known users of a returning client stay as they are", async () => {
@@ -174,6 +247,58 @@ describe("without a connection", () => {
     expect(host.socket.parameters).not.toHaveProperty("position");
     await establish(host, {}, [snapshot("users", [record("bob", "online", 1)])]);
     expect([status(client, "bob"), client.connection.get().stale]).toEqual(["online", false]);
+  });
+
+  test("nothing is forgotten while an attempt may resume the session: the server sends only what was missed", async () => {
+    const page = await knowing(["bob", "carl"], { forgetAfter: 60 });
+    const { host, client } = page;
+    await drop(host);
+    await host.advance(45_000);
+    await host.signal("visible"); // a new attempt, which is still opening when the time is over
+    await host.advance(59_900 - 45_000);
+    host.socket.drop();
+    client.retry();
+    await settle();
+    expect(host.socket.parameters).toHaveProperty("position");
+    await host.advance(5_000);
+    expect(status(client, "bob")).toBe("online");
+    await establish(host, { resumed: true });
+    await receive(host, changes(record("carl", "busy", 2)));
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["online", "busy"]);
+    expect(client.connection.get().stale).toBe(false);
+  });
+
+  test("if that attempt fails, everyone is unknown", async () => {
+    const { host, client } = await knowing(["bob"], { forgetAfter: 60 });
+    await drop(host);
+    await host.advance(59_900);
+    client.retry();
+    await settle();
+    await host.advance(5_000);
+    await drop(host);
+    expect(status(client, "bob")).toBe("unknown");
+    await host.advance(30_000);
+    expect(host.socket.parameters).not.toHaveProperty("position");
+  });
+
+  test("rooms and counts that were forgotten are known again with the same session", async () => {
+    const { host, client } = await connected({ forgetAfter: 60 });
+    client.room("hall").subscribe(() => {});
+    client.count("everyone").subscribe(() => {});
+    await client.join("lobby", { seat: 1 }).joined;
+    const count = { type: "PRESENCE_COUNT", watch: "everyone", online: 7 };
+    const rooms = [roomSnapshot("hall", [member("bob", 1)]), roomSnapshot("lobby", [member("ada", 2)])];
+    await receive(host, ...rooms, count as never, changes());
+    await drop(host);
+    await host.signal("offline");
+    await host.advance(60_000);
+    expect(client.room("lobby").get()).toMatchObject({ known: false, joined: true, count: 0 });
+    await host.signal("online");
+    await host.advance(250);
+    await establish(host, {}, [count as never, ...rooms]);
+    expect(client.room("hall").get()).toMatchObject({ known: true, joined: false, count: 1 });
+    expect(client.room("lobby").get()).toMatchObject({ known: true, joined: true, count: 1 });
+    expect([client.count("everyone").get(), client.connection.get().stale]).toEqual([7, false]);
   });
 
   test("what the server rendered is shown until the server says something else", async () => {

@@ -33,6 +33,16 @@ describe("a WATCH that is too large", () => {
     expect(requests(host)).toEqual(["WATCH a,b,c", "UNWATCH b", "WATCH d"]);
   });
 
+  test("users beyond maxWatchedUsers take the place of users who linger at once", async () => {
+    const { host, client } = await connecting();
+    client.on("rejected", () => {});
+    const ends = read(client, "a", "b", "c");
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    ends[0]?.();
+    await settle();
+    expect(requests(host)).toEqual(["WATCH a,b", "UNWATCH a", "WATCH c"]);
+  });
+
   test("any excess stays unknown, with one TOO_MANY_WATCHED that says what to do", async () => {
     const { host, client } = await connecting();
     const errors: { code: string; hint: string }[] = [];

@@ -6,7 +6,7 @@ import type { Choice, PresenceOptions } from "../src/index.js";
 import { FakeHost, settle } from "./support/fake-host.js";
 import type { Message } from "./support/fake-socket.js";
 import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
-import { member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
+import { changes, member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
 
 /** A page that reads bob, is a member of the hall, and is about to be reloaded. */
 async function leaving(options: PresenceOptions = {}) {
@@ -60,6 +60,22 @@ describe("the session over a reload", () => {
       { type: "SET_MEMBER", room: "hall", data: { seat: 2 } },
       { type: "WATCH", users: ["carl"] },
     ]);
+  });
+
+  test("requests that the server did not receive before the reload are sent again", async () => {
+    const { storage } = (await leaving()).host;
+    const { host, client } = await reloaded(storage);
+    client.user("bob").subscribe(() => {});
+    const { joined } = client.join("hall", { seat: 1 });
+    await establish(host);
+    await joined;
+    expect(host.socket.sent.map(({ id: _, ...request }) => request)).toEqual([
+      { type: "JOIN", room: "hall", data: { seat: 1 } },
+      { type: "WATCH", users: ["bob"] },
+    ]);
+    const bob = record("bob", "online", 1);
+    await receive(host, snapshot("users", [bob]), roomSnapshot("hall", [member("ada", 1)]), changes());
+    expect(client.connection.get().stale).toBe(false);
   });
 
   test("the session is over: everything wanted is requested", async () => {

@@ -70,6 +70,55 @@ describe("setStatus", () => {
     }
   });
 
+  describe("one that the server has accepted, but not shown before it died", () => {
+    const own = (chosen: string, fields = {}) => ({ type: "SELF", status: "online", chosen, ...fields }) as never;
+
+    async function returned(fields: Readonly<Record<string, unknown>>, ...news: readonly never[]) {
+      const page = await connected();
+      const { host, client } = page;
+      const startedAt = host.time;
+      await client.setStatus({ status: "busy", text: "lunch", data: 4, expiresIn: 60 });
+      await receive(host, ...news);
+      await drop(host);
+      await nextAttempt(page);
+      const { status, text, until } = host.socket.parameters;
+      await establish(host, fields);
+      return { url: [status, text, Number(until) - startedAt], sent: host.socket.sent, waited: host.time - startedAt };
+    }
+
+    test("is in the next URL, and is sent to a server that has started anew", async () => {
+      const { url, sent, waited } = await returned({ sessionId: "session-2", epoch: "epoch-2" }, own("auto"));
+      expect(url).toEqual(["busy", undefined, 60_000]); // the text follows
+      const choice = { status: "busy", text: "lunch", data: 4, expiresIn: 60 - waited / 1_000 };
+      expect(sent).toMatchObject([{ type: "SET_STATUS", ...choice }]);
+    });
+
+    test("is not sent again to the same server", async () => {
+      expect((await returned({ resumed: true })).sent).toEqual([]);
+      expect((await returned({ sessionId: "session-2" })).sent).toEqual([]);
+    });
+
+    test("is not sent again if SELF has shown it, or a later choice of another device", async () => {
+      const restarted = { sessionId: "session-2", epoch: "epoch-2" };
+      const { url, sent } = await returned(restarted, own("busy", { text: "lunch", data: 4, until: 5 }));
+      expect([url[0], sent]).toEqual([undefined, []]); // it has ended by then
+      const later = await returned(restarted, own("away"));
+      expect([later.url[0], later.sent]).toEqual(["away", []]);
+    });
+
+    test("is forgotten when the user signs out", async () => {
+      const page = await connected();
+      const { host, client } = page;
+      await client.setStatus({ status: "busy" });
+      client.close();
+      client.connect();
+      await settle();
+      expect(host.socket.parameters).not.toHaveProperty("status");
+      await establish(host, { sessionId: "session-2", epoch: "epoch-2" });
+      expect(requests(host)).toEqual([]);
+    });
+  });
+
   test("expiresIn counts from the call", async () => {
     const { host, client } = await connecting();
     const call = client.setStatus({ status: "busy", expiresIn: 60 });

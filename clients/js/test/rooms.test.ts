@@ -114,6 +114,17 @@ describe("rooms", () => {
       expect(status(client, "bob")).toBe("offline");
     });
 
+    test("is shown as in the room, if a snapshot of everyone lacks the user", async () => {
+      const { host, client } = await inRoom();
+      client.everyone.subscribe(() => {});
+      await settle();
+      await receive(host, snapshot("everyone", [record("carl", "online", 1)]), changes());
+      expect(status(client, "bob")).toBe("online");
+      const news = { type: "ROOM_CHANGES", room: "hall", count: 1, mode: "full", left: ["bob"] };
+      await receive(host, news as Message, changes());
+      expect([status(client, "bob"), client.user("bob").get().userId]).toEqual(["offline", "bob"]);
+    });
+
     test("is shown as in the room, if the answer about the id came first", async () => {
       const page = await connected();
       page.client.user("bob").subscribe(() => {});

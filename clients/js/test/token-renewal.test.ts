@@ -4,6 +4,8 @@ import { describe, expect, test } from "vitest";
 
 import { FakeHost, settle } from "./support/fake-host.js";
 import { connected, connecting, drop, establish, nextAttempt, type Page } from "./support/page.js";
+import { requests } from "./support/reading.js";
+import { changes, member, receive, roomSnapshot } from "./support/records.js";
 
 /** Return a JWT that expires then. Its signature is not one. */
 function jwt(expiresAtMs: number, name = "secret"): string {
@@ -41,6 +43,87 @@ describe("AUTH_EXPIRING", () => {
     expect(tokens.length).toBe(2);
     expect(page.host.socket.sent).toEqual([{ type: "AUTH", token: tokens[1], id: expect.anything() }]);
     expect(page.client.connection.get().state).toBe("open");
+  });
+
+  describe("a newer token that does not allow a room", () => {
+    const forbidden = { type: "ERROR", code: 114, name: "NOT_ALLOWED", message: "not the hall", room: "hall" };
+
+    async function joined() {
+      const page = await connected({ token: counted((call) => `ticket-${call}`).token });
+      const { host, client } = page;
+      const errors: string[] = [];
+      client.on("rejected", ({ code }) => errors.push(code));
+      client.room("hall").subscribe(() => {});
+      client.count({ room: "hall" }).subscribe(() => {});
+      const membership = client.join("hall", { seat: 1 });
+      await membership.joined;
+      const count = { type: "PRESENCE_COUNT", watch: "room", room: "hall", online: 7 };
+      const snapshots = [roomSnapshot("hall", [member("bob", 1)]), count as never];
+      await receive(host, ...snapshots, changes());
+      const shown = () => {
+        const { known, joined, count, members } = client.room("hall").get();
+        const [{ status }, online] = [client.user("bob").get(), client.count({ room: "hall" }).get()];
+        return [known, joined, count, members.size, status, online];
+      };
+      return { ...page, errors, membership, shown, snapshots };
+    }
+
+    test("ends the membership and the subscriptions, until a token allows it again", async () => {
+      const page = await joined();
+      const { host, errors, membership, shown, snapshots } = page;
+      await expiring(page);
+      const { length } = requests(host);
+      await receive(host, forbidden as never);
+      expect([shown(), errors]).toEqual([[false, false, 0, 0, "unknown", null], ["NOT_ALLOWED"]]);
+      await receive(host, changes());
+      expect([requests(host).length, page.client.connection.get().stale]).toEqual([length, false]);
+      await expiring(page);
+      expect(requests(host).slice(length + 1)).toEqual(['JOIN hall {"seat":1}', "WATCH hall count"]);
+      await receive(host, ...snapshots, changes());
+      expect(shown()).toEqual([true, true, 1, 1, "online", 7]);
+      await membership.setData({ seat: 2 });
+    });
+
+    test("also with the connection that resumes the session", async () => {
+      const page = await joined();
+      const { host, errors, shown } = page;
+      await drop(host);
+      await nextAttempt(page);
+      await establish(host, {}, [forbidden as never]);
+      expect([shown(), errors]).toEqual([[false, false, 0, 0, "unknown", null], ["NOT_ALLOWED"]]);
+      expect([requests(host), page.client.connection.get().stale]).toEqual([[], false]);
+    });
+
+    test("is found out with the next connection, if the message about it was lost", async () => {
+      const page = await joined();
+      const { host, client, errors, shown } = page;
+      await drop(host);
+      await nextAttempt(page);
+      host.socket.onSend = ({ type, id }) =>
+        queueMicrotask(() => {
+          const { room: _, ...refusal } = forbidden;
+          host.socket.receive(type === "JOIN" || type === "WATCH" ? { ...refusal, id } : { type: "ACK", id });
+        });
+      host.socket.establish();
+      await settle();
+      expect(requests(host)).toEqual(
+        expect.arrayContaining(['JOIN hall {"seat":1}', "WATCH hall count", "WATCH hall"]),
+      );
+      expect([shown(), client.connection.get().stale]).toEqual([[false, false, 0, 0, "unknown", null], false]);
+      expect(new Set(errors)).toEqual(new Set(["NOT_ALLOWED"]));
+    });
+
+    test("rejects data that is on its way", async () => {
+      const page = await joined();
+      const { host, membership, errors } = page;
+      host.socket.onSend = () => {};
+      const data = membership.setData({ seat: 2 });
+      await settle();
+      const id = host.socket.sent.at(-1)?.id;
+      await receive(host, forbidden as never, { type: "ERROR", code: 112, name: "NOT_A_MEMBER", message: "", id });
+      await expect(data).rejects.toMatchObject({ code: "NOT_A_MEMBER" });
+      expect(errors).toEqual(["NOT_ALLOWED"]);
+    });
   });
 
   test("the next connection reuses the newer token", async () => {

@@ -1,7 +1,7 @@
 import type { Events, PresenceClient } from "../client.js";
 import type { Connection } from "../connection.js";
 import type { Registered } from "../index.js";
-import type { Presence, UserId } from "../presence.js";
+import type { Everyone, Presence, UserId } from "../presence.js";
 import type { Membership, Room } from "../room.js";
 import type { Choice, Self } from "../self.js";
 import type { Store } from "../store.js";
@@ -28,7 +28,7 @@ export declare class FakePresence implements PresenceClient {
     private held;
     readonly connection: Cell<Connection>;
     readonly self: Cell<Self | null>;
-    readonly everyone: Store<ReadonlyMap<string, Presence>>;
+    readonly everyone: Store<Everyone>;
     readonly wire: {
         request: () => Promise<{}>;
         limits: {};

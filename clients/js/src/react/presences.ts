@@ -2,7 +2,7 @@
 
 import { useCallback } from "react";
 import type { PresenceClient } from "../client.js";
-import type { Presence, UserId } from "../presence.js";
+import type { Everyone, Presence, UserId } from "../presence.js";
 import { useStore } from "./store.js";
 
 type Users = ReadonlyMap<string, Presence>;
@@ -22,7 +22,7 @@ export function usePresences<T = Users>(
 }
 
 /** Return everyone visible to this user, except users who are offline, or the result of `select`. */
-export function useEveryone<T = Users>(select?: (all: Users) => T, equal?: (a: T, b: T) => boolean): T {
+export function useEveryone<T = Everyone>(select?: (all: Everyone) => T, equal?: (a: T, b: T) => boolean): T {
   return useStore(everyone, select, equal);
 }
 

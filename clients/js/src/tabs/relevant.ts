@@ -9,6 +9,7 @@ export function relevant({ agreed, hasMember }: SharedClient, message: Message, 
   const has = (scope: string, bits: number): number => bitsOf(agreed, scope) & bits;
   const { type, watch, room } = message;
   if (type === "PRESENCE_COUNT") return has(room === undefined ? String(watch) : ROOM + room, COUNT) ? text : undefined;
+  if (type === "ERROR" && room !== undefined) return has(ROOM + room, COUNT | FULL | JOIN) ? text : undefined;
   if (type === "ROOM_SNAPSHOT" || type === "ROOM_CHANGES") return has(ROOM + room, FULL | JOIN) ? text : undefined;
   if ((type !== "PRESENCE_SNAPSHOT" && type !== "PRESENCE_CHANGES") || has(EVERYONE, FULL)) return text;
   if (watch === EVERYONE) return undefined;

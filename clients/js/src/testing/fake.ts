@@ -1,7 +1,7 @@
 import type { Events, PresenceClient } from "../client.js";
 import type { Connection } from "../connection.js";
 import type { Registered } from "../index.js";
-import type { Presence, UserId } from "../presence.js";
+import type { Everyone, Presence, UserId } from "../presence.js";
 import type { Membership, Room } from "../room.js";
 import type { Choice, Self } from "../self.js";
 import type { Store } from "../store.js";
@@ -32,9 +32,9 @@ export class FakePresence implements PresenceClient {
 
   readonly connection: Cell<Connection>;
   readonly self: Cell<Self | null>;
-  readonly everyone: Store<ReadonlyMap<string, Presence>> = derived([this.changes], () => {
+  readonly everyone: Store<Everyone> = derived([this.changes], () => {
     const online = [...this.people].map(([key, cell]) => [key, cell.get()] as const);
-    return new Map(online.filter(([, presence]) => presence.online));
+    return Object.assign(new Map(online.filter(([, presence]) => presence.online)), { known: true });
   });
   readonly wire = { request: async () => ({}), limits: {}, modules: {}, on: () => () => {} };
 

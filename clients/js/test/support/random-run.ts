@@ -124,6 +124,9 @@ export class Run {
     const unknown = [...ids].filter((id) => !this.#agrees(id));
     if (!scopes.has("everyone")) expect(unknown.length).toBeLessThanOrEqual(Math.max(0, wanted.size - MAX_WATCHED));
     for (const id of unknown) expect([id, client.user(id).get().status]).toEqual([id, "unknown"]);
+    const inRooms = ROOMS.flatMap((name) => [...client.room(name).get().members.keys()]);
+    for (const id of USERS.filter((id) => !ids.has(id) && !inRooms.includes(id)))
+      expect([id, client.user(id).get().status]).toEqual([id, "unknown"]);
     for (const name of ROOMS) this.#checkRoom(name, scopes);
     for (const each of ["everyone", ...ROOMS]) {
       if (!scopes.has(`count ${each}`)) continue;
@@ -191,6 +194,7 @@ export class Run {
   #observe(scope: string): () => void {
     const store = this.#store(scope);
     let last: unknown;
+    const stopMembers = scope.startsWith("room ") ? this.#observeMembers(scope.slice(5)) : () => {};
     let isEnded = false;
     const end = store.subscribe(() => {
       expect(isEnded, `${scope} was called after its end`).toBe(false);
@@ -202,9 +206,25 @@ export class Run {
     return () => {
       expect(store.get(), `${scope} changed without a call`).toBe(last);
       isEnded = true;
+      stopMembers();
       end();
       stopWatching();
     };
+  }
+
+  /** The number of members fits, and members who return to a server that has restarted never leave. */
+  #observeMembers(name: string): () => void {
+    const store = this.client.room(name);
+    let before = store.get();
+    return store.subscribe(() => {
+      const room = store.get();
+      if (!room.known || room.mode === "counts") before = room;
+      if (room === before) return;
+      if (room.members.size !== room.count) this.errors.push(`${room.members.size} members of ${room.count}`);
+      for (const id of before.members.keys())
+        if (!room.members.has(id) && this.server.returning.get(name)?.has(id)) this.errors.push(`${id} left ${name}`);
+      before = room;
+    });
   }
 
   #watch(id: string): () => void {

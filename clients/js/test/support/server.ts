@@ -11,6 +11,7 @@ import { Link, type Session } from "./link.js";
 import { handle } from "./server-requests.js";
 
 export const SETTLING_S = 15;
+const LATEST_MS = 1_000;
 const PAGE = 3;
 const COUNTS_FROM = 5;
 
@@ -27,6 +28,8 @@ export class MemoryServer {
   readonly rooms = new Map<string, Map<string, unknown>>();
   chosen = "auto";
   epoch = 1;
+  /** Members of before a restart who will join again while the server is settling, by room. */
+  readonly returning = new Map<string, Set<string>>();
   #links = new Set<Link>();
   #sessions = new Map<string, Session>();
   #journal: string[] = [];
@@ -77,6 +80,7 @@ export class MemoryServer {
 
   /** A user's state changes. Users who go offline leave their rooms. */
   change(id: string, status: string, text?: string): void {
+    if (status === "offline") for (const members of this.returning.values()) members.delete(id);
     if (status === "offline") for (const room of this.rooms.keys()) this.move(room, id, undefined);
     this.#lastVersion += 1;
     const state = { status, since: this.host.time, version: this.#lastVersion, ...(text ? { text } : {}) };
@@ -90,6 +94,7 @@ export class MemoryServer {
 
   /** A user who is online joins a room with data, or leaves it (`undefined`). */
   move(room: string, id: string, data: unknown): void {
+    this.returning.get(room)?.delete(id);
     this.inRoom(room, id, () => {
       const members = this.rooms.get(room) ?? new Map<string, unknown>();
       this.rooms.set(room, members);
@@ -106,7 +111,10 @@ export class MemoryServer {
     this.#links.clear();
   }
 
-  /** Start anew, without a database. Users who were online return while the server is settling, or do not. */
+  /**
+   * Start anew, without a database. Users who were online return while the server is settling, or do not. Members who
+   * return join their rooms again.
+   */
   restart(noticedAfter: () => number, returnsAfter: () => number): void {
     this.lose(noticedAfter);
     const before = [...this.users].filter(([id, { status }]) => id !== "ada" && status !== "offline");
@@ -116,12 +124,20 @@ export class MemoryServer {
     this.#journal = [];
     this.#lastVersion = 0;
     this.users.clear();
+    const rooms = [...this.rooms];
     this.rooms.clear();
     this.chosen = "auto";
     for (const [id, { status }] of before) {
       const after = returnsAfter();
-      if (after < SETTLING_S * 1_000)
-        this.host.host.schedule(after, () => this.users.has(id) || this.change(id, status));
+      // A message on its way when the server has settled may be late.
+      if (after > SETTLING_S * 1_000 - LATEST_MS) continue;
+      this.host.host.schedule(after / 2, () => this.users.has(id) || this.change(id, status));
+      for (const [room, members] of rooms) {
+        if (!members.has(id)) continue;
+        const awaited = this.returning.get(room) ?? new Set();
+        this.returning.set(room, awaited.add(id));
+        this.host.host.schedule(after, () => awaited.has(id) && this.move(room, id, members.get(id)));
+      }
     }
   }
 

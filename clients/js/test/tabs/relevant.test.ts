@@ -47,6 +47,14 @@ test.each([
   expect(received([[USER + 7, FULL]], message)).toBeUndefined();
 });
 
+test("an ERROR about a room only reaches tabs that asked for it", () => {
+  const message = { type: "ERROR", code: 114, name: "NOT_ALLOWED", message: "", room: "a" };
+  for (const bit of [COUNT, FULL, JOIN]) expect(received([[`${ROOM}a`, bit]], message)).toEqual(message);
+  expect(received([[`${ROOM}b`, FULL]], message)).toBeUndefined();
+  const { room: _, ...other } = message;
+  expect(received([], other)).toEqual(other);
+});
+
 test.each(["SELF", "GOING_AWAY", "CHAT", "ACK"])("%s reaches every tab that it is sent to", (type) => {
   expect(received([], { type, room: "a" })).toEqual({ type, room: "a" });
 });

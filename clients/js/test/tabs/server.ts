@@ -91,6 +91,9 @@ export class Server {
   isUp = true;
   userId = "ada";
   limits = LIMITS;
+  /** Members of each room. */
+  members = ["bo"];
+  settling = 0;
   readonly sockets: ServerSocket[] = [];
   readonly sessions = new Map<string, ServerSession>();
   /** Statuses and versions of other users. */
@@ -154,7 +157,7 @@ export class Server {
       serverTime: this.now(),
       heartbeatInterval: 30,
       resumeWindow: 120,
-      settling: 0,
+      settling: this.settling,
       limits: this.limits,
     });
     socket.receive(this.self);
@@ -163,6 +166,15 @@ export class Server {
       (session.everyone || session.users.has(user)) && version > Number(position?.slice(1));
     const missed = resumed ? [...this.users].filter(isMissed).map(([user]) => user) : [];
     this.#changes(session, missed);
+  }
+
+  /** Start anew without users and members, and lose all connections. */
+  restart(settling: number): void {
+    this.settling = settling;
+    this.members = [];
+    this.users.clear();
+    this.sessions.clear();
+    for (const socket of this.open) socket.drop();
   }
 
   ended({ session }: ServerSocket, code: number | undefined): void {
@@ -268,15 +280,15 @@ export class Server {
 
   #room(session: ServerSession, room: string): void {
     session.rooms.add(room);
-    const member = { userId: "bo", joinedAt: 1, presence: this.#record("bo") };
+    const members = this.members.map((userId) => ({ userId, joinedAt: 1, presence: this.#record(userId) }));
     session.socket?.receive({
       type: "ROOM_SNAPSHOT",
       room,
       mode: "full",
-      count: 1,
+      count: members.length,
       page: 1,
       pages: 1,
-      members: [member],
+      members,
     });
   }
 }

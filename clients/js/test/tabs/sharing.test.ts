@@ -106,6 +106,27 @@ describe("one connection", () => {
     expect(two.client.now()).toBe(one.client.now());
   });
 
+  test("members of before a restart stay in each tab while the server settles, also when another tab comes", async () => {
+    const [one, two] = (await open([], [])) as [Tab, Tab];
+    for (const { client } of [one, two]) {
+      client.room("hall").subscribe(() => {});
+      await browser.advance(10);
+    }
+    const shown = () => [one, two].map(({ client }) => [...client.room("hall").get().members.keys()]);
+    browser.server.restart(15);
+    await browser.advance(5_000);
+    expect(browser.server.open).toHaveLength(1);
+    expect(shown()).toEqual([["bo"], ["bo"]]);
+    const [three] = (await open([])) as [Tab];
+    three.client.room("hall").subscribe(() => {});
+    await browser.advance(10);
+    expect(three.client.room("hall").get()).toMatchObject({ known: true, count: 0 });
+    expect([shown(), one.client.connection.get().stale]).toEqual([[["bo"], ["bo"]], true]);
+    await browser.advance(15_000);
+    expect(shown()).toEqual([[], []]);
+    for (const { client } of [one, two, three]) expect(client.connection.get().stale).toBe(false);
+  });
+
   test("a refused request of a follower rejects there", async () => {
     const [one, two] = (await open([], [])) as [Tab, Tab];
     const rejected: string[] = [];
