@@ -10,6 +10,7 @@
     ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a documented bound is reached
     ├── ChangesLost      a follower of changes missed some of them
+    ├── BackendError     the store that the nodes share cannot be used as it is
     ├── StorageError     the database cannot be used as it is
     └── StorageUnavailable   the database does not respond at the moment
 
@@ -99,6 +100,10 @@ class ChangesLost(PresencedError):
 
     def __init__(self) -> None:
         super().__init__("the changes after this cursor are no longer available; read all online users again")
+
+
+class BackendError(PresencedError):
+    """The store that the nodes share cannot be used as it is. `str()` is one line that says why, and what helps."""
 
 
 class StorageError(PresencedError):

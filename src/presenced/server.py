@@ -7,7 +7,7 @@ import resource
 import signal
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from presenced.auth.authenticator import Authenticator
 from presenced.auth.callable import AuthenticateFunction
@@ -34,6 +34,10 @@ from presenced.transports.listener import Listener
 from presenced.worker.client import WorkerClient
 from presenced.worker.factory import make_worker_client
 
+if TYPE_CHECKING:
+    from presenced.cluster.factory import ClusterNode
+    from presenced.runtime.clock import Clock
+
 SPARE_FILES = 64
 """Number of open files reserved for everything that is not a client's connection."""
 
@@ -51,6 +55,7 @@ class _Running(NamedTuple):
     listener: Listener
     writers: WriterPool | None
     storage: WorkerClient | None
+    cluster: ClusterNode | None
     authenticator: Authenticator | None
     loop: asyncio.AbstractEventLoop
 
@@ -103,14 +108,11 @@ class PresenceServer(PresenceOperations):
             parts = self._build(clock, metrics, storage, writers)
             if storage is not None and parts.node.storage is not None:
                 await storage.start(parts.node.storage)
+            if parts.cluster is not None:
+                await parts.cluster.join()
             await parts.listener.start()
         except BaseException:
-            if parts is not None:
-                parts.node.stop()  # restored data may have set timers
-            if storage is not None:
-                storage.abandon()
-            if writers is not None:
-                writers.stop()
+            await _abandon(parts, storage, writers)
             raise
         parts.node.start()
         for warning in parts.service.warnings():
@@ -135,6 +137,7 @@ class PresenceServer(PresenceOperations):
             authenticator=authenticator,
             storage_worker=storage,
             epoch=storage.epoch if storage is not None else "",
+            **(cluster_parts() if self.settings.backend else {}),
         )
         service = PresenceService(node, tickets, storage.calls if storage is not None else None)
         api = Api(node, service)
@@ -146,6 +149,7 @@ class PresenceServer(PresenceOperations):
             listener=Listener(node, make_app(api)),
             writers=writers,
             storage=storage,
+            cluster=make_cluster(self.settings, node, service, clock) if self.settings.backend else None,
             authenticator=authenticator,
             loop=asyncio.get_running_loop(),
         )
@@ -190,9 +194,13 @@ class PresenceServer(PresenceOperations):
             parts.listener.stop_accepting()
             parts.waiting.end()
             parts.followers.stop()
+            if parts.cluster is not None:
+                parts.cluster.leave()
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
+            if parts.cluster is not None:
+                await parts.cluster.stop()
             if parts.storage is not None:
                 await parts.storage.stop()
         finally:
@@ -280,6 +288,36 @@ class PresenceServer(PresenceOperations):
                 "loop.call_soon_threadsafe(server.announce, user_id)"
             )
         return self._parts
+
+
+async def _abandon(parts: _Running | None, storage: WorkerClient | None, writers: WriterPool | None) -> None:
+    """Stop what has started, because the server cannot start."""
+    if parts is not None:
+        if parts.cluster is not None:
+            await parts.cluster.stop()
+        parts.node.stop()  # restored data may have set timers
+    if storage is not None:
+        storage.abandon()
+    if writers is not None:
+        writers.stop()
+
+
+def cluster_parts() -> dict[str, Any]:
+    """Return the parts of `build_node` that differ in a cluster. Only this imports the package, for a cluster alone."""
+    from presenced.cluster.directory import SharedDirectory
+
+    return {"directory_class": SharedDirectory}
+
+
+def make_cluster(settings: Settings, node: Node, service: PresenceService, clock: Clock) -> ClusterNode:
+    """Return the node's part in the cluster, not started.
+
+    Raises:
+        ConfigError: The client library of the backend is not installed, or the URL is invalid.
+    """
+    from presenced.cluster.factory import make_cluster_node
+
+    return make_cluster_node(settings, node, service, clock)
 
 
 def authority(host: str, port: int) -> str:

@@ -32,7 +32,7 @@ def token(user_id: str, **presence: Any) -> str:
 class GrantsHarness(NodeHarness):
     """Node and its clients, with the presence rules in their tokens."""
 
-    def __init__(self, visibility: str = "claims", **more: object) -> None:
+    def __init__(self, visibility: str = "claims", **more: Any) -> None:
         super().__init__(GrantsAuthenticator(), auth="ticket", visibility=visibility, **more)
 
     def come(self, user_id: str, query: str = "", classic: bool = False, **presence: Any) -> FakeConnection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import json
@@ -18,10 +20,16 @@ from presenced.testing import FakeClock
 class NodeHarness:
     """A node and its clients. Each client has read everything up to its last `heard`."""
 
-    def __init__(self, authenticator: Authenticator | None = None, **settings: object) -> None:
-        self.clock = FakeClock()
+    def __init__(
+        self,
+        authenticator: Authenticator | None = None,
+        clock: FakeClock | None = None,
+        parts: Mapping[str, Any] = MappingProxyType({}),
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or FakeClock()
         options = Settings.model_validate({"stats_interval": 0, **settings})
-        self.node = make_node(options, self.clock, authenticator=authenticator)
+        self.node = make_node(options, self.clock, authenticator=authenticator, **parts)
         self.node.start()
         self.service = PresenceService(self.node)
         self._read: dict[FakeConnection, int] = {}

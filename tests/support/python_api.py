@@ -22,9 +22,7 @@ class Embedded(PresenceOperations):
         clients: Node with its clients; None for one with these settings.
     """
 
-    def __init__(
-        self, clients: NodeHarness | None = None, storage: FakeStorage | None = None, **settings: object
-    ) -> None:
+    def __init__(self, clients: NodeHarness | None = None, storage: FakeStorage | None = None, **settings: Any) -> None:
         self.clients = clients or NodeHarness(None, **settings)
         self.node, self.clock = self.clients.node, self.clients.clock
         self.settings = self.node.settings

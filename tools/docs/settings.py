@@ -24,6 +24,8 @@ INTRODUCTIONS = {
     "Visibility": "The users that a user may see. [Visibility](../explanation/visibility.md) explains the rules.",
     "Storage": "The database. Without one, all state is in memory and is lost when the process ends. "
     "[Storage](../explanation/storage.md) explains what is stored, and [tables](tables.md) describes the rows.",
+    "Several nodes": "The store through which several servers behave like one. "
+    "[Several nodes](../how-to/operate/several-nodes.md) says how to start them, and what they do not share yet.",
     "Webhooks": "Signed requests to your backends about changes. See [webhooks](../how-to/build/webhooks.md) and "
     "[webhook events](webhook-events.md).",
     "Process and connections": "The event loop, the processes and the number of connections. "

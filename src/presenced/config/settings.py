@@ -15,9 +15,21 @@ names it for a single setting.
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from presenced.config.types import Bytes, FileName, Rate, Seconds, Secret, Section, Texts, Url, Urls, ValueName
+from presenced.config.types import (
+    Bytes,
+    FileName,
+    Rate,
+    Seconds,
+    Secret,
+    Section,
+    Texts,
+    Url,
+    Urls,
+    ValueName,
+    without_password,
+)
 
 WEBSOCKET_PATH = "/ws-online-status"
 """Path of the WebSocket. Not a setting, because existing clients of the classic protocol have it built in."""
@@ -25,6 +37,16 @@ WEBSOCKET_PATH = "/ws-online-status"
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "mysql://", "mariadb://", "sqlite:///")
 """Allowed beginnings of a database URL. An application's own URL of the same database begins with one of the first
 four."""
+
+BACKEND_SCHEMES = (
+    "redis://",
+    "rediss://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+    "redis+cluster://",
+    "rediss+cluster://",
+)
+"""Allowed beginnings of the URL of a backend."""
 
 _NOT_WITH_TLS = "{0} can't be used with tls_key: let a proxy do TLS, or remove {0}"
 
@@ -249,6 +271,40 @@ class StorageSettings(Section, title="Storage"):
         return self
 
 
+class ClusterSettings(Section, title="Several nodes"):
+    """The store through which several nodes behave like one server."""
+
+    backend: Annotated[str, AfterValidator(without_password), Field(max_length=2048), ValueName("URL")] = Field(
+        "",
+        description="Redis or Valkey that the nodes of a cluster share: redis://HOST:6379/0, "
+        "redis+sentinel://HOST:26379,HOST:26379/MASTER or redis+cluster://HOST:6379,HOST:6379. rediss, in place of "
+        "redis, uses TLS. Empty: this server is alone.",
+    )
+    backend_password: Secret = Field(SecretStr(""), description="Password of the backend.")
+    cluster_name: Annotated[str, ValueName("NAME")] = Field(
+        "presenced",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="Beginning of all keys in the backend. Nodes with the same name are one server.",
+    )
+    cluster_lease: Seconds = Field(
+        15,
+        ge=1,
+        le=600,
+        description="Seconds without a sign of life after which the other nodes declare a node dead. Its users are "
+        "offline then.",
+    )
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> Self:
+        if self.backend and not self.backend.startswith(BACKEND_SCHEMES):
+            raise ValueError(f"backend must begin with one of {', '.join(BACKEND_SCHEMES)}")
+        if self.backend_password.get_secret_value() and not self.backend:
+            raise ValueError("backend_password is set, and backend is not: set both, or none")
+        return self
+
+
 class WebhooksSettings(Section, title="Webhooks"):
     """Delivery of changes to backends."""
 
@@ -448,6 +504,7 @@ class Settings(
     HeartbeatsSettings,
     ProcessSettings,
     WebhooksSettings,
+    ClusterSettings,
     StorageSettings,
     VisibilitySettings,
     LimitSettings,
@@ -470,6 +527,8 @@ class Settings(
             )
         if self.tls_key and self.writers:
             raise ValueError(_NOT_WITH_TLS.format("writers"))
+        if self.backend and self.database:
+            raise ValueError("backend can't be used with database yet: remove one of them")
         if self.webhook_urls and not self.database:
             raise ValueError(
                 "webhook_urls needs a database, which stores events until they are delivered: set database"

@@ -96,6 +96,17 @@ def _without_user(url: str) -> str:
     return url
 
 
+def without_password(url: str) -> str:
+    """Return `url`, which may name a user.
+
+    Raises:
+        ValueError: It has a password, which every user of the machine would see in the flags.
+    """
+    if re.search(r"//[^/?#]*:[^/?#]*@", url):
+        raise ValueError("must not hold a password: set the password in the environment or a file of its own")
+    return url
+
+
 def _all_without_user(urls: tuple[str, ...]) -> tuple[str, ...]:
     for url in urls:
         _without_user(url)

@@ -56,6 +56,7 @@ def build_node(
     epoch: str = "",
     more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
+    directory_class: Callable[[Grace, Limits, Journal], Directory[Connection]] = Directory,
 ) -> Node:
     """Return a node that has not been started.
 
@@ -67,13 +68,14 @@ def build_node(
         epoch: Name of this start of the server in positions; empty for a random one.
         more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
         feed_parts: Parts that modules add to the feed of presenced.v1.
+        directory_class: Makes the directory; in a cluster, one that several nodes share.
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
     journal = Journal(settings.journal_size)
-    directory = _directory(settings, journal)
+    directory = directory_class(Grace(settings.grace_going_away, settings.grace_lost), _limits(settings), journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
-    rooms = Rooms(thresholds, settings.room_members, journal.next_position)
+    rooms = Rooms(thresholds, settings.room_members, journal.next_position, directory.rooms_changed)
     followers = JournalFollowers(clock)
     connections = Connections(max_connections, metrics)
     broadcaster = Broadcaster(
@@ -165,8 +167,8 @@ def build_node(
     )
 
 
-def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
-    limits = Limits(
+def _limits(settings: Settings) -> Limits:
+    return Limits(
         log_entries=settings.log_size,
         log_age=settings.log_age,
         max_announced=settings.max_announced,
@@ -174,7 +176,6 @@ def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
         resume_window=settings.resume_window,
         status_pause=settings.status_pause,
     )
-    return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:

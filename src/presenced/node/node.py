@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.grants import visibility_of
@@ -38,6 +39,13 @@ from presenced.runtime.metrics import Metrics
 from presenced.storage.write_behind import WriteBehind
 
 
+class Peers(Protocol):
+    """The other nodes of a cluster."""
+
+    def kick(self, user_id: str) -> int:
+        """Have all other nodes close the connections of a user, and return their number as far as it is known."""
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Node:
     """Presence for the connections that report to it (`transports.base.ConnectionHandler`).
@@ -64,6 +72,8 @@ class Node:
     """None if the server does not authenticate: a client may claim any user id."""
     storage: WriteBehind | None
     """None if the server stores nothing."""
+    peers: Peers | None = None
+    """None if this node is alone."""
 
     def __post_init__(self) -> None:
         if self.gatekeeper is not None:

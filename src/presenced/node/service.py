@@ -103,6 +103,11 @@ class PresenceService:
         The user goes offline immediately unless a backend announces the user. Event streams through which the user
         follows changes are closed and counted, too (`on_disconnect`).
         """
+        elsewhere = self._node.peers.kick(user_id) if self._node.peers is not None else 0
+        return elsewhere + self.disconnect_here(user_id, now)
+
+    def disconnect_here(self, user_id: str, now: Instant | None = None) -> int:
+        """Do the same as `disconnect`, on this node only."""
         connections = self._directory.users.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")

@@ -267,6 +267,9 @@ class Directory(Generic[C]):
         self._pause(user, now)
         return self._settle(user, Cause.IDLE, now)
 
+    def rooms_changed(self, user_id: str) -> None:
+        """Note that a session of the user has joined or left a room. Only a cluster has to know."""
+
     # Announcements, and time.
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:

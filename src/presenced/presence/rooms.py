@@ -131,12 +131,20 @@ class Rooms:
 
     Args:
         next_position: Returns the next position (`Journal.next_position`).
+        on_changed: Called with the user of a session that joined, left, or changed its data.
     """
 
-    def __init__(self, thresholds: Thresholds, max_members: int, next_position: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        max_members: int,
+        next_position: Callable[[], int],
+        on_changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._thresholds = thresholds
         self._max_members = max_members
         self._next_position = next_position
+        self._on_changed = on_changed
         self._rooms: dict[str, Room] = {}
         self._numbered: NumberedItems[Room] = NumberedItems()
         self._of_user: dict[str, set[str]] = {}
@@ -179,18 +187,22 @@ class Rooms:
             return Mode.FULL
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
-    def join(self, session: Session[Any], name: str, data: bytes) -> None:
+    def join(self, session: Session[Any], name: str, data: bytes, now: Instant) -> None:
         """Have a session join a room, or replace its data in a room it is in. The caller then settles the user."""
-        self._joins += 1
+        # The time makes numbers of several nodes comparable.
+        self._joins = max(self._joins + 1, now.epoch_ms)
         session.rooms = {**(session.rooms or {}), name: MemberData(self._joins, data)}
+        self._on_changed(session.user_id)
 
     def leave(self, session: Session[Any], name: str) -> None:
         """Have a session leave a room. The caller then settles the user."""
         session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
+        self._on_changed(session.user_id)
 
     def leave_forbidden(self, session: Session[Any], visibility: Visibility) -> None:
         """Have a session leave all rooms that it may no longer enter. The caller then settles the user."""
         session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
+        self._on_changed(session.user_id)
 
     def settle(self, user_id: str, wanted: Mapping[str, bytes], now: Instant) -> list[RoomChange]:
         """Make the user a member of exactly the wanted rooms. Memberships change only here.

@@ -114,8 +114,11 @@ class Session(Generic[C]):
     """Record of this session in storage. Only `storage.write_behind` reads and writes it."""
     forget_at: float = 0.0
     """Monotonic time until which it can be resumed; meaningless while it has a connection."""
+    slot: int = -1
+    """Number of the node that has it, in a cluster; -1 for this one. A session of another node has no connection
+    here, and is there only while it is present."""
 
     @property
     def is_present(self) -> bool:
         """Whether it counts towards the presence of its user."""
-        return self.connection is not None or self.grace_ends is not None
+        return self.connection is not None or self.grace_ends is not None or self.slot >= 0

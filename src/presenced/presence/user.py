@@ -117,10 +117,10 @@ class User(Generic[C]):
         self.sessions.append(session)  # the order in which they were lost
 
     def detached(self) -> list[Session[C]]:
-        """Return the sessions without a connection, in the order they were lost."""
+        """Return the sessions of this node without a connection, in the order they were lost."""
         if self.connected == len(self.sessions):
             return []
-        return [s for s in self.sessions if s.connection is None]
+        return [s for s in self.sessions if s.connection is None and s.slot < 0]
 
     def next_id_ms(self, epoch_ms: int) -> int:
         """Return the number in the next connection's id: the time, or the last number plus one if that is not later."""

@@ -33,6 +33,9 @@ INTERNAL = {
     "worker.client.MAX_UNCONFIRMED",
     "worker.program.MAX_READ_BYTES",
     "cli.health.MAX_BODY_BYTES",
+    "cluster.backend.MAX_BATCH_BYTES",
+    "cluster.backend.MAX_ITEMS",
+    "cluster.redis_shard.MAX_READ_USERS",
     # Lengths of texts in errors.
     "config.sources.MAX_SHOWN",
     "runtime.strict_json.MAX_ERROR",
@@ -48,6 +51,7 @@ INTERNAL = {
     # Not reached by anything that exists: modules that deliver messages of their own.
     "delivery.broadcaster.MAX_UNREAD",
     # Pauses and shares, which bound nothing that grows.
+    "cluster.members.MAX_STEP_S",
     "delivery.broadcaster.MAX_PAUSE_SHARE",
     "node.shutdown.MAX_RETURN_GAP_S",
     "storage.store.MAX_LOST_POSITIONS",
@@ -58,6 +62,7 @@ INTERNAL = {
 
 NO_LIMITS = {
     "heartbeat_interval",
+    "cluster_lease",
     "grace_going_away",
     "grace_lost",
     "settling",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.support.node_harness import NodeHarness, statuses
 
@@ -20,7 +22,7 @@ BUSY = Choice(Status.BUSY, PLAIN)
 class ExplainingHarness(NodeHarness):
     """Node with clients, and the service of an application."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(None, **settings)
 
     def why(self, user_id: str, viewer: str | None = None) -> str:

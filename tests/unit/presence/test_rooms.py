@@ -131,14 +131,14 @@ def test_a_room_is_occupied_by_its_first_member_and_vacated_by_its_last(rooms: R
 
 def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
     phone, laptop = (Session("ada", name, name, "", Subscription()) for name in ("phone", "laptop"))
-    rooms.join(phone, "lobby", b"1")
-    rooms.join(laptop, "lobby", b"2")
-    rooms.join(laptop, "bar", b"")
+    rooms.join(phone, "lobby", b"1", NOW)
+    rooms.join(laptop, "lobby", b"2", NOW)
+    rooms.join(laptop, "bar", b"", NOW)
     user: User[str] = User("ada")
     for session in (phone, laptop):
         user.add(session)
     assert user.rooms() == {"lobby": b"2", "bar": b""}, "the data that was given last"
-    rooms.join(phone, "lobby", b"3")
+    rooms.join(phone, "lobby", b"3", NOW)
     assert user.rooms() == {"lobby": b"3", "bar": b""}
     rooms.leave(phone, "lobby")
     assert user.rooms() == {"lobby": b"2", "bar": b""}, "in it with the other session"

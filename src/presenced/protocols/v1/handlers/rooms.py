@@ -23,7 +23,7 @@ def join(context: Context, request: Join | SetMember) -> None:
     if not context.parts.rooms.has_place(name, session.user_id, session.visibility.blocked):
         raise RequestRefused(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
     context.ack()
-    context.parts.rooms.join(session, name, data)
+    context.parts.rooms.join(session, name, data, context.now)
     context.parts.publisher.settle_rooms(session.user_id, context.now)
     if name not in subscription.full.rooms:
         broadcaster, connection = context.parts.broadcaster, context.connection

@@ -1,0 +1,1 @@
+"""Several nodes that behave like one server, through a store that they share."""

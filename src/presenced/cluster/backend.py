@@ -1,0 +1,325 @@
+"""The contract between a node and the store that it shares with other nodes.
+
+A store keeps, for each shard of the users:
+
+    user records     what all nodes have agreed on about a user
+    contributions    what each node contributes to a user: its sessions, and their rooms
+    log              the accepted changes, in one order, with rising numbers
+    members          the registered nodes, with their heartbeat counters
+
+The store contains no rule of presence. It compares, numbers and logs. A node proposes that a user's record changes, and
+names the number of the record that the change replaces. The store accepts the item only if that is still the number.
+Every node, the proposer included, makes the change visible when it reads it back from the log:
+
+    node A                      store                       nodes A, B, C
+    commit(batch)    ------>    compare, number, log
+    committed        <------                   ------>      entries
+
+Bytes are opaque to the store (`cluster.records` makes them). Records and contributions of `b""` do not exist.
+
+What an implementation promises, and `presenced.testing.backend_suite` tests:
+
+- *Order.* A receiver gets the items of a shard in the order of `n`, each once, or `interrupted`.
+- *Atomicity.* An item is in the records, the contributions and the log, or in none of them.
+- *Comparison.* An item is accepted only if the record has the expected number.
+- *Fencing.* Nothing is accepted from an incarnation that was declared dead.
+- *Numbers.* The number of an accepted item is above every floor that was passed with it or before it.
+- *Loss.* A store may forget what it accepted. `reconnected` then has another generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+MAX_SLOTS = 64
+"""Maximum number of nodes. A node's slot is its number, from 0."""
+
+JUMP = 1 << 20
+"""Numbers that the store skips if it may have lost writes, so that none is given twice."""
+
+MAX_ITEMS = 200
+"""Maximum number of items in a batch."""
+
+MAX_BATCH_BYTES = 65_536
+"""Maximum number of bytes in a batch, unless it has one item."""
+
+LOG_ITEMS = 200_000
+"""Number of items that the log keeps, approximately. A node that is further behind loads everything."""
+
+
+class Part(NamedTuple):
+    """What one node contributes to a user, in a proposal or an item. `b""`: nothing; None: as before."""
+
+    slot: int
+    sessions: bytes | None = None
+    rooms: bytes | None = None
+
+
+class Proposal(NamedTuple):
+    """Change of one user that a node asks the store to accept."""
+
+    user_id: str
+    expected: int
+    """Number of the record that this one replaces; 0 for none."""
+    record: bytes
+    is_kept: bool
+    """Whether the store keeps the record. It does not if the user is offline, and nothing else is set."""
+    is_visible: bool
+    """Whether others see the user differently: the version becomes the number of the item."""
+    parts: tuple[Part, ...] = ()
+
+
+class Kind(StrEnum):
+    """What an entry of the log is."""
+
+    ITEMS = "items"
+    """Changes of users."""
+    REMOVED = "removed"
+    """A node was removed, with all its contributions. `body` is its slot, a space, and its incarnation."""
+    MARK = "mark"
+    """A node's position (`cluster.marks`)."""
+    KICK = "kick"
+    """All nodes close the connections of a user."""
+    REVOKE = "revoke"
+    """A token, session or user was revoked."""
+
+
+class Batch(NamedTuple):
+    """What one commit asks for. The entries of the log have the same form."""
+
+    serial: int
+    """Number of the node's commits in this shard, which identifies the batch if its reply is lost."""
+    proposals: tuple[Proposal, ...] = ()
+    kind: Kind = Kind.ITEMS
+    body: bytes = b""
+
+
+class Item(NamedTuple):
+    """An accepted proposal."""
+
+    user_id: str
+    n: int
+    version: int
+    """`n` of the last item that others saw."""
+    record: bytes
+    is_kept: bool
+    parts: tuple[Part, ...]
+
+
+class Entry(NamedTuple):
+    """One entry of the log: the accepted items of a batch, which all have successive numbers."""
+
+    n: int
+    """Number of its last item. An entry without items has a number of its own."""
+    slot: int
+    """Author."""
+    incarnation: str
+    serial: int
+    kind: Kind
+    items: tuple[Item, ...]
+    body: bytes = b""
+
+    @property
+    def key(self) -> EntryKey:
+        """Identity. After lost writes, another entry may have the same number."""
+        return EntryKey(self.n, self.slot, self.incarnation, self.serial)
+
+
+class EntryKey(NamedTuple):
+    """Identity of an entry of the log."""
+
+    n: int
+    slot: int
+    incarnation: str
+    serial: int
+
+
+class StoredUser(NamedTuple):
+    """A user as the store has them."""
+
+    user_id: str
+    n: int
+    version: int
+    record: bytes
+
+
+class State(StrEnum):
+    """State of a registered node."""
+
+    LOADING = "loading"
+    """It reads the store, and takes no connections."""
+    READY = "ready"
+    LEAVING = "leaving"
+    """It stops. Its users have some seconds to return to other nodes."""
+    DEAD = "dead"
+    """It was declared dead: the store accepts nothing more from this incarnation."""
+
+
+class Member(NamedTuple):
+    """A registered node."""
+
+    slot: int
+    name: str
+    incarnation: str
+    heartbeat: int
+    """Counter. It tells nothing about the time."""
+    state: State
+    figures: bytes = b""
+    """What the node reports about itself (`cluster.members.Figures`)."""
+    remover: str = ""
+    """Incarnation of the node that declared this one dead, and removes it."""
+
+
+class Registration(NamedTuple):
+    """Answer of the store to a node that registers in a shard."""
+
+    slot: int
+    incarnation: str
+    """Unique, even if the store was emptied."""
+    n: int
+    generation: int
+    """Number of times that the store may have lost writes."""
+    epoch: str
+    """Name of the cluster's life, in positions."""
+
+
+class Committed(NamedTuple):
+    """Answer of the store to a batch."""
+
+    serial: int
+    n: int
+    refused: tuple[str, ...]
+    """Users whose record has another number than expected."""
+    time_ms: int
+    """The store's clock: cluster time, in epoch milliseconds."""
+
+
+class Applicant(NamedTuple):
+    """What a node says when it registers."""
+
+    name: str
+    slot: int
+    """The slot that it would like to have."""
+    incarnation: str = ""
+    """Its incarnation so far; empty for a node that has just started."""
+
+
+class StoredKey(NamedTuple):
+    """Name of a value that one node leaves for another: a saved session, or a ticket."""
+
+    kind: str
+    digest: str
+
+
+class Receiver(Protocol):
+    """What a backend reports. All calls happen on the thread of the event loop, in turns of their own."""
+
+    def registered(self, shard: int, registration: Registration) -> None:
+        """The node has a slot and an incarnation. It loads the shard."""
+
+    def rejected(self, reason: str) -> None:
+        """The node cannot register: the store has another layout, or too many nodes."""
+
+    def page(self, shard: int, users: Sequence[StoredUser], parts: Sequence[tuple[str, Part]]) -> None:
+        """A page of a load: records of users, and contributions with their users.
+
+        All pages of records come before those of contributions. A contribution is therefore never older than the record
+        of its user, and the receiver may skip items of the log that are not newer than the record.
+        """
+
+    def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
+        """All pages were sent. The log continues after `last`; `n` is the highest number of the shard so far."""
+
+    def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
+        """The next entries of the log, without any at least once a second. They follow `loaded` at once.
+
+        Args:
+            n: Highest number of the shard. It is above the last entry only if more entries wait. If there are no
+                entries, the node has read everything.
+        """
+
+    def interrupted(self, shard: int) -> None:
+        """The log does not continue where this node is. Call `load`."""
+
+    def committed(self, shard: int, result: Committed) -> None:
+        """The store has processed a batch."""
+
+    def unknown(self, shard: int, serial: int) -> None:
+        """A batch could not be sent, or its reply was lost. The log tells whether it was accepted."""
+
+    def fenced(self, shard: int) -> None:
+        """This incarnation may no longer write, and no result of a batch in flight follows.
+
+        The backend registers the node again, which `registered` reports.
+        """
+
+    def reconnected(self, shard: int, generation: int) -> None:
+        """The store is reachable again. Another generation means that it may have lost writes.
+
+        If the registration was lost meanwhile, `fenced` comes before, and `registered` after. Otherwise reading goes
+        on, or `interrupted` is reported.
+        """
+
+    def disconnected(self, shard: int) -> None:
+        """A call to the store failed. The backend tries again until `reconnected`."""
+
+    def members(self, shard: int, members: Sequence[Member]) -> None:
+        """The registered nodes, as of now: about once a second, which is also a sign that reads succeed."""
+
+    def received(self, slot: int, message: bytes) -> None:
+        """Another node sent a message to this one."""
+
+
+class Backend(Protocol):
+    """Shared state of the nodes. Plain calls, none of which waits; results go to the `Receiver`.
+
+    Bounds: one batch in flight per shard.
+    """
+
+    shards: int
+
+    @property
+    def commit_pause_s(self) -> float:
+        """Seconds from one commit of a shard to the next, so that all nodes together do not overload the store."""
+
+    def start(self, applicant: Applicant, receiver: Receiver) -> None:
+        """Connect, register in all shards, and report everything to `receiver`. It goes on until `stop`."""
+
+    def load(self, shard: int) -> None:
+        """Read all records and contributions, and then the log from before the first page."""
+
+    def commit(self, shard: int, batch: Batch, floor: int) -> None:
+        """Ask the store to accept a batch. `committed`, `unknown` or `fenced` follows.
+
+        Args:
+            floor: Highest number that this node has seen or shown.
+        """
+
+    def heartbeat(self, shard: int, state: State, figures: bytes) -> None:
+        """Show that this node is alive. `members` or `fenced` follows."""
+
+    def declare_dead(self, shard: int, member: Member) -> None:
+        """Fence a node, if its incarnation and heartbeat are still these. `members` shows who removes it.
+
+        A node that was declared dead by one that is gone can be taken over.
+        """
+
+    def remove(self, shard: int, member: Member) -> None:
+        """Remove a dead node and what is left of its contributions. The log has an entry about it."""
+
+    def send(self, slot: int, message: bytes) -> None:
+        """Send a message to another node: in order, and perhaps lost."""
+
+    def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
+        """Leave a value for the first node that takes it in the next `seconds`."""
+
+    def take(self, key: StoredKey, answered: Callable[[bytes | None], None]) -> None:
+        """Take a value, which at most one caller gets."""
+
+    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+        """Read the records of some users. A user without one is missing in the answer."""
+
+    async def stop(self) -> None:
+        """Stop reporting, and disconnect. The node stays registered: `heartbeat` said that it leaves."""

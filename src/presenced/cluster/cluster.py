@@ -1,0 +1,361 @@
+"""The shell of the cluster on one node: connects the backend, the pure rules, and the node.
+
+    connections, HTTP API             backend (store, other nodes)
+            |                              |            ^
+            v                              v            |
+    SharedDirectory --touched-->      Cluster  ---- commit, load, heartbeat, remove
+            ^                         /      \\
+            '--accept-- SharedShard(s)        Members (who is alive)
+            |
+            '-- outcomes --> publisher (connections, journal, rooms, storage)
+
+All calls happen on the thread of the event loop. A node is, for each shard,
+
+    loading      it has not read everything yet, and takes no connections
+    joined       what it shows is what all nodes have agreed on
+    local        the store has been out of reach for `LOCAL_AFTER_S`: it shows what happens here
+
+Pace: an idle node commits at once. After that, it pauses for the backend's `commit_pause_s`, so that the work of the
+store does not grow with the number of nodes. What happens in the pause is one batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec import msgpack
+
+from presenced.cluster.backend import (
+    MAX_SLOTS,
+    Applicant,
+    Backend,
+    Committed,
+    Entry,
+    EntryKey,
+    Kind,
+    Member,
+    Part,
+    Registration,
+    State,
+    StoredUser,
+)
+from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.members import HEARTBEATS_PER_LEASE, Do, Figures, Members
+from presenced.cluster.sharding import shard_of
+from presenced.cluster.shared import SharedShard, When
+from presenced.delivery.connection import Connection
+from presenced.presence.directory import Outcome
+from presenced.runtime.clock import Clock, Timer
+from presenced.runtime.instant import Instant
+from presenced.runtime.logs import logger
+
+LOCAL_AFTER_S = 1.0
+"""Seconds without the store after which a node shows its own changes at once."""
+
+CHECK_PERIOD_S = 0.5
+"""Seconds between two looks at what only time changes: unsettled users and retained contributions."""
+
+
+class ClusterPublisher(Protocol):
+    """What the cluster uses of the node's publisher."""
+
+    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
+        """Notify everyone that the outcome concerns."""
+
+
+class _Shard:
+    """One shard, with everything about it that is not a rule."""
+
+    def __init__(self, directory: SharedDirectory[Connection], lease_s: float) -> None:
+        self.rules = SharedShard(directory, lease_s)
+        self.members = Members(lease_s)
+        self.generation = -1
+        self.lost_at: float | None = None
+        """Monotonic time since when the store is out of reach; None if it is in reach."""
+        self.must_verify = False
+        """Whether the store may have lost what this node wrote."""
+        self.next_commit = 0.0
+        """Monotonic time before which nothing is committed."""
+        self.is_removing = False
+
+
+class Cluster:
+    """This node's part in the cluster (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
+
+    Args:
+        name: Name of the node, for people.
+        lease_s: Setting `cluster_lease`.
+        figures: Returns what the node reports about itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        lease_s: float,
+        clock: Clock,
+        timer: Timer,
+        backend: Backend,
+        directory: SharedDirectory[Connection],
+        publisher: ClusterPublisher,
+        figures: Callable[[], Figures],
+    ) -> None:
+        self._name = name
+        self._lease_s = lease_s
+        self._clock = clock
+        self._timer = timer
+        self._backend = backend
+        self._directory = directory
+        self._publisher = publisher
+        self._figures = figures
+        self.on_kick: Callable[[str], object] = lambda _: None
+        """Called with a user whose connections another node's application has closed."""
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when the node has become able to take connections."""
+        self._shards = [_Shard(directory, lease_s) for _ in range(backend.shards)]
+        self._pending: set[int] = set()  # shards with something to commit
+        self._was_ready = False
+        self._state = State.LOADING
+        self._incarnation = ""
+        self.rejection = ""
+        """Why the node cannot join; empty if it can."""
+        directory.agreement = self
+
+    def start(self) -> None:
+        """Connect to the store, and join the other nodes. The node takes connections once `is_ready`."""
+        slot = random.randrange(MAX_SLOTS)  # noqa: S311, not a secret: any free slot will do
+        self._backend.start(Applicant(self._name, slot), self)
+        self._beat()
+        self._check()
+
+    def stop(self) -> None:
+        """Cancel all timers."""
+        for action in (self._beat, self._check, self._commit_pending, self._go_local):
+            self._timer.cancel(action)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything was loaded, so that the node may take connections."""
+        return all(shard.rules.is_loaded for shard in self._shards)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether some shard is out of reach, so that other nodes' users may be out of date."""
+        return any(shard.rules.is_local for shard in self._shards)
+
+    @property
+    def nodes(self) -> Sequence[Member]:
+        """The registered nodes."""
+        return self._shards[0].members.members
+
+    def leave(self) -> None:
+        """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
+        self._state = State.LEAVING
+        self._beat()
+
+    def kick(self, user_id: str) -> int:
+        """Have all other nodes close the connections of a user, and return the number of these connections."""
+        index = shard_of(user_id, len(self._shards))
+        user = self._directory.users.user(user_id)
+        elsewhere = sum(session.slot >= 0 for session in user.sessions) if user is not None else 0
+        if elsewhere and self._shards[index].rules.control(Kind.KICK, user_id.encode()):
+            self._wake(index)
+        return elsewhere
+
+    # Events of this node.
+
+    def touched(self, user_id: str, now: Instant) -> None:
+        """Something about the user has changed on this node."""
+        index = shard_of(user_id, len(self._shards))
+        self._shards[index].rules.touched(user_id, now)
+        self._wake(index)
+
+    def rooms_changed(self, user_id: str) -> None:
+        """A session of the user has joined or left a room."""
+        index = shard_of(user_id, len(self._shards))
+        self._shards[index].rules.rooms_changed(user_id)
+        self._wake(index)
+
+    # Reports of the backend.
+
+    def registered(self, shard: int, registration: Registration) -> None:
+        """The node has a slot and an incarnation. It loads the shard."""
+        this = self._shards[shard]
+        this.rules.registered(registration.slot)
+        this.members.incarnation = registration.incarnation
+        this.generation = registration.generation
+        this.must_verify = True
+        self._incarnation = self._incarnation or registration.incarnation
+        self._load(shard)
+
+    def rejected(self, reason: str) -> None:
+        """The node cannot register."""
+        self.rejection = reason
+        logger.error("cannot join the cluster: %s", reason, extra={"event": "cluster_rejected"})
+
+    def page(self, shard: int, users: Sequence[StoredUser], parts: Sequence[tuple[str, Part]]) -> None:
+        """A page of a load."""
+        self._shards[shard].rules.page(users, parts)
+
+    def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
+        """All pages of a load were sent."""
+        self._shards[shard].rules.loaded(last, n, self._when(shard))
+        self._publish()
+
+    def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
+        """The next entries of the log."""
+        this, now = self._shards[shard], self._clock.now()
+        self._in_reach(shard, now)
+        when = When(this.members.contact, now)
+        for entry in entries:
+            if this.rules.applied is None or entry.n > this.rules.applied.n:
+                this.rules.apply(entry, when)
+            if entry.kind is Kind.REMOVED:
+                this.is_removing = False
+            elif entry.kind is Kind.KICK and entry.incarnation != this.members.incarnation:
+                self.on_kick(entry.body.decode())
+        applied = this.rules.applied
+        if (applied is not None and applied.n >= n) or not entries:
+            self._has_read_all(shard, n, when)
+        self._publish()
+        self._wake(shard)
+
+    def interrupted(self, shard: int) -> None:
+        """The log does not continue where this node is."""
+        self._shards[shard].must_verify = True
+        self._load(shard)
+
+    def committed(self, shard: int, result: Committed) -> None:
+        """The store has processed a batch."""
+        self._shards[shard].rules.committed(result)
+        self._wake(shard)
+
+    def unknown(self, shard: int, serial: int) -> None:
+        """The reply to a batch was lost."""
+        self._shards[shard].rules.unknown()
+        self._wake(shard)
+
+    def fenced(self, shard: int) -> None:
+        """This incarnation may no longer write. The backend registers the node again."""
+        logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
+        self._shards[shard].rules.unknown()
+        self._shards[shard].must_verify = True
+
+    def reconnected(self, shard: int, generation: int) -> None:
+        """The store is reachable again."""
+        this = self._shards[shard]
+        this.must_verify = this.must_verify or generation != this.generation or this.lost_at is not None
+        this.generation = generation
+        self._in_reach(shard, self._clock.now())
+
+    def disconnected(self, shard: int) -> None:
+        """A call to the store failed."""
+        this = self._shards[shard]
+        if this.lost_at is None:
+            this.lost_at = self._clock.monotonic()
+            this.members.lost()
+            self._timer.set(self._go_local, this.lost_at + LOCAL_AFTER_S)
+
+    def members(self, shard: int, members: Sequence[Member]) -> None:
+        """Take the registered nodes, and do what has to be done about dead ones."""
+        this = self._shards[shard]
+        this.members.look(self._clock.monotonic())
+        for duty in this.members.observe(members):
+            if duty.do is Do.DECLARE_DEAD:
+                self._backend.declare_dead(shard, duty.member)
+            elif not this.is_removing:
+                logger.warning(
+                    "node %s is dead: its users are taken out", duty.member.name, extra={"event": "cluster_removes"}
+                )
+                this.is_removing = True
+                this.rules.remove(duty.member)
+        self._wake(shard)
+
+    def received(self, slot: int, message: bytes) -> None:
+        """Another node sent a message to this one."""
+
+    # Internal.
+
+    def _when(self, shard: int) -> When:
+        return When(self._shards[shard].members.contact, self._clock.now())
+
+    def _load(self, shard: int) -> None:
+        self._shards[shard].rules.begin_load()
+        self._backend.load(shard)
+
+    def _in_reach(self, shard: int, now: Instant) -> None:
+        this = self._shards[shard]
+        this.lost_at = None
+        this.members.look(now.monotonic)
+
+    def _has_read_all(self, shard: int, n: int, when: When) -> None:
+        this = self._shards[shard]
+        this.rules.read_up_to(n, when)
+        if this.rules.is_local:
+            this.rules.reconnected()
+        if this.must_verify:
+            this.must_verify = False
+            this.rules.verify()
+        if self.is_ready and not self._was_ready:
+            self._was_ready = True
+            self._state = State.READY
+            self.on_ready()
+            self._beat()
+
+    def _publish(self) -> None:
+        now = self._clock.now()
+        self._directory.versions.newest = max(shard.rules.floor for shard in self._shards)
+        for outcome in self._directory.take_outcomes():
+            self._publisher.apply(outcome, now)
+
+    def _wake(self, shard: int) -> None:
+        """Commit what is due in this shard: now if it is idle, else after its pause."""
+        self._pending.add(shard)
+        at = self._shards[shard].next_commit
+        if self._commit_pending not in self._timer:
+            self._timer.set(self._commit_pending, max(at, self._clock.monotonic()))
+
+    def _commit_pending(self) -> None:
+        pending, self._pending = self._pending, set()
+        if self._state is State.LEAVING:
+            return
+        for index in pending:
+            self._commit(index)
+
+    def _commit(self, index: int) -> None:
+        shard, now = self._shards[index], self._clock.monotonic()
+        if now < shard.next_commit:
+            self._wake(index)
+            return
+        batch = shard.rules.due(shard.members.members, self._when(index))
+        if batch is not None:
+            shard.next_commit = now + self._backend.commit_pause_s
+            self._backend.commit(index, batch, shard.rules.floor)
+        elif (member := shard.rules.removing) is not None and shard.rules.is_removed(member):
+            self._backend.remove(index, member)
+
+    def _go_local(self) -> None:
+        now = self._clock.now()
+        for shard in self._shards:
+            if shard.lost_at is None or shard.rules.is_local:
+                continue
+            if now.monotonic - shard.lost_at < LOCAL_AFTER_S:
+                self._timer.set(self._go_local, shard.lost_at + LOCAL_AFTER_S)
+                continue
+            logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
+            shard.rules.disconnected(now)
+        self._publish()
+
+    def _beat(self) -> None:
+        """Show the other nodes that this one is alive."""
+        figures = msgpack.encode(self._figures())
+        for index in range(len(self._shards)):
+            self._backend.heartbeat(index, self._state, figures)
+        self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
+
+    def _check(self) -> None:
+        for index in range(len(self._shards)):
+            self._wake(index)
+        self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)

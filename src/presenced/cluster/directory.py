@@ -1,0 +1,367 @@
+"""The directory of a node in a cluster: what is visible is agreed on with the other nodes.
+
+It has two kinds of sessions: those of this node, and those that other nodes contribute. The rule of presence is the
+same for both. Only two things differ from the directory of a single node:
+
+    an event here       _settle: marks the user as touched, and shows nothing (unless the store is out of reach)
+    an item of the log  accept: shows what all nodes have agreed on, with its version
+
+The user's own devices see at once what they caused, as the event's `Outcome` says. What becomes visible later is in
+`take_outcomes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from hashlib import blake2b
+from math import inf
+from typing import NamedTuple, Protocol, TypeVar
+
+from msgspec.structs import replace
+
+from presenced.cluster.records import (
+    TAG_BYTES,
+    Choices,
+    SharedClaim,
+    SharedMember,
+    SharedSession,
+    UserRecord,
+    decode_rooms,
+    decode_sessions,
+    encode_rooms,
+    encode_sessions,
+    merged,
+)
+from presenced.cluster.shared import Shown
+from presenced.presence.directory import Directory, Outcome
+from presenced.presence.journal import Journal
+from presenced.presence.model import (
+    AS_DETECTED,
+    NO_DISPLAY,
+    SEEN_OFFLINE,
+    Cause,
+    Change,
+    Choice,
+    Display,
+    Status,
+)
+from presenced.presence.session import Grace, MemberData, Session
+from presenced.presence.status import Claim
+from presenced.presence.user import User
+from presenced.presence.users import Limits
+from presenced.presence.versions import VersionCounter
+from presenced.runtime.instant import Instant
+
+C = TypeVar("C", bound=Hashable)
+
+
+class Agreement(Protocol):
+    """How the nodes agree: `cluster.cluster`."""
+
+    def touched(self, user_id: str, now: Instant) -> None:
+        """Something about the user has changed on this node."""
+
+    def rooms_changed(self, user_id: str) -> None:
+        """A session of the user has joined or left a room."""
+
+
+class _Cause(NamedTuple):
+    """Why a user is about to look different."""
+
+    cause: Cause
+    epoch_ms: int
+
+
+class _Stamps:
+    """When the stamped fields of a user were set, and what they were then: a difference is a decision made here."""
+
+    __slots__ = ("announced", "announced_ms", "chosen", "chosen_ms", "claims", "cleared", "timed", "timed_ms")
+
+    def __init__(self) -> None:
+        self.chosen, self.chosen_ms = AS_DETECTED, 0
+        self.timed: Choice | None = None
+        self.timed_ms = 0
+        self.announced, self.announced_ms = False, 0
+        self.claims: tuple[Claim, ...] = ()
+        self.cleared: dict[str, int] = {}
+
+
+class SharedVersions(VersionCounter):
+    """Highest number that this node has seen or shown in any shard. Versions themselves come from the store."""
+
+
+class SharedDirectory(Directory[C]):
+    """The users of all nodes, as this node sees them.
+
+    Bounds: as for `Directory`. What was decided about a user is remembered while the user is.
+    """
+
+    def __init__(self, grace: Grace, limits: Limits, journal: Journal) -> None:
+        self.versions = SharedVersions()
+        """Highest number of any shard."""
+        super().__init__(grace, limits, journal, self.versions)
+        self.agreement: Agreement | None = None
+        """Set before the first event."""
+        self._outcomes: list[Outcome[C]] = []
+        self._causes: dict[str, _Cause] = {}
+        self._stamps: dict[str, _Stamps] = {}
+        self._made: Change | None = None  # change that `show_locally` has made for the event that is being settled
+        self._settled: str = ""  # user whose event is being settled
+
+    def take_outcomes(self) -> list[Outcome[C]]:
+        """Return what has become visible since the last call, in order."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    # Events of this node.
+
+    def _settle(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
+        """Propose that something becomes visible, instead of deciding it."""
+        assert self.agreement is not None
+        self._stamp(user, now)
+        view, own = user.look(cause)
+        own_change = None
+        if own is None or not own.looks_like(user.own):
+            user.own = own_change = own
+        if view != user.shown or user.user_id not in self._causes:
+            self._causes[user.user_id] = _Cause(cause, now.epoch_ms)
+        self._settled, self._made = user.user_id, None
+        self.agreement.touched(user.user_id, now)
+        self._settled, change = "", self._made
+        self._remember_or_evict(user)
+        return Outcome(user.user_id, change, own_change)
+
+    def rooms_changed(self, user_id: str) -> None:
+        """Note that a session of the user has joined or left a room: other nodes must learn it."""
+        if self.agreement is not None:
+            self.agreement.rooms_changed(user_id)
+
+    # What `SharedShard` asks for (`cluster.shared.Presence`).
+
+    def part(self, user_id: str) -> tuple[bytes, bytes]:
+        """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
+        user = self._by_id.get(user_id)
+        mine = [s for s in user.sessions if s.slot < 0 and s.is_present] if user else []
+        sessions = sorted(SharedSession(tag_of(s.session_id), s.device, s.active) for s in mine)
+        rooms = sorted(
+            SharedMember(tag_of(session.session_id), room, given.number, given.data)
+            for session in mine
+            for room, given in (session.rooms or {}).items()
+        )
+        return encode_sessions(tuple(sessions)), encode_rooms(tuple(rooms))
+
+    def contributing(self) -> Iterable[str]:
+        """Return the users to whom this node contributes."""
+        return [
+            user_id
+            for user_id, user in self._by_id.items()
+            if any(session.slot < 0 and session.is_present for session in user.sessions)
+        ]
+
+    def shown_users(self) -> Iterable[str]:
+        """Return the users who are not shown as offline."""
+        return [change.user_id for change in self.users.snapshot()]
+
+    def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
+        """Another node contributes this to the user from now on. Nothing becomes visible."""
+        user = self._by_id.get(user_id)
+        if user is None:
+            if not sessions:
+                return
+            user = self.users.get_or_add(user_id)
+        for session in [session for session in user.sessions if session.slot == slot]:
+            user.sessions.remove(session)
+            user.named -= bool(session.session_id)
+        given: dict[bytes, dict[str, MemberData]] = {}
+        for member in decode_rooms(rooms):
+            given.setdefault(member.tag, {})[member.room] = MemberData(member.number, member.data)
+        for tag, device, active in decode_sessions(sessions):
+            session = Session[C](user_id, None, tag.hex(), device, None, active, slot=slot, rooms=given.get(tag))
+            user.sessions.append(session)
+            user.named += bool(tag)
+
+    def record(self, user_id: str, now: Instant) -> UserRecord:
+        """Return the record as the rule makes it out of all contributions and of what was decided here."""
+        user = self._by_id.get(user_id)
+        if user is None:
+            return UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
+        cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
+        view, _ = user.look(cause)
+        shown, last = user.shown, user.last_change
+        if view == shown and last is not None:
+            history = UserRecord(view, last.since_ms, last.seen_ms, last.cause, last.was, last.was_version)
+        else:
+            since = last.since_ms if last and view.status is shown.status else at_ms
+            seen = 0 if view.status in (Status.ONLINE, Status.BUSY) else user.seen_ms
+            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0)
+        return self._with_stamped_fields(history, user)
+
+    def shown(self, user_id: str) -> Shown:
+        """Return what watchers saw last."""
+        user = self._by_id.get(user_id)
+        return Shown(user.version, user.shown) if user else Shown(0, SEEN_OFFLINE)
+
+    def accept(self, user_id: str, record: UserRecord, version: int, now: Instant) -> None:
+        """Show the user as in the record, with this version, and adopt what it says was chosen, claimed, announced."""
+        user = self._by_id.get(user_id)
+        if user is None:
+            if not record.is_kept:
+                return  # unknown, and shown as offline already
+            user = self.users.get_or_add(user_id)
+        self._adopt(user, record, now)
+        change = None
+        if record.view != user.shown:
+            change = self._make(user, record, version, now)
+        elif version > user.version:
+            user.version = version
+            if user.last_change is not None:
+                user.last_change = replace(user.last_change, version=version)
+        if user.look(record.cause)[0] == user.shown:
+            self._causes.pop(user_id, None)
+        self._finish(user, change, record.cause)
+
+    def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
+        """Adopt what was chosen, claimed and announced, and show nothing: the user is unsettled."""
+        user = self.users.get_or_add(user_id)
+        self._adopt(user, record, now)
+        self._finish(user, None, record.cause)
+
+    def show_locally(self, user_id: str, version: int, now: Instant) -> None:
+        """Show the user by the rule, without the store."""
+        user = self._by_id.get(user_id)
+        if user is None:
+            return
+        change = self._make(user, self.record(user_id, now), version, now)
+        self._causes.pop(user_id, None)
+        if self._settled == user_id:
+            self._made = change
+        else:
+            self._finish(user, change, change.cause)
+
+    # Internal.
+
+    def _make(self, user: User[C], record: UserRecord, version: int, now: Instant) -> Change:
+        """Make what a record says visible: log and return a change."""
+        users, was, last = self.users, user.shown.status, user.last_change
+        users.online_users += (was is Status.OFFLINE) - (record.view.status is Status.OFFLINE)
+        user.version = version
+        if record.seen_ms:
+            user.seen_ms = max(user.seen_ms, record.seen_ms)
+        else:
+            user.seen_ms = max(user.seen_ms, now.epoch_ms)
+        position, before = self._journal.next_position(), last.version if last else 0
+        details = version, now, record.since_ms, record.seen_ms, record.cause, before
+        change = Change(position, user.user_id, record.view, was, *details)
+        user.last_change = change
+        users.log.append(change)
+        return change
+
+    def _finish(self, user: User[C], change: Change | None, cause: Cause) -> None:
+        own = user.look(cause)[1]
+        own_change = None
+        if own is None or not own.looks_like(user.own):
+            user.own = own_change = own
+        self._outcomes.append(Outcome(user.user_id, change, own_change))
+        self._remember_or_evict(user)
+
+    def _remember_or_evict(self, user: User[C]) -> None:
+        users = self.users
+        if user.is_present:
+            users.with_choice.pop(user.user_id)
+            users.with_claim.pop(user.user_id)
+            return
+        if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
+            self._remember(user)
+        users.evict_if_unneeded(user)
+        if user.user_id not in self._by_id:
+            self._causes.pop(user.user_id, None)
+            self._stamps.pop(user.user_id, None)
+
+    # Stamped fields.
+
+    def _stamp(self, user: User[C], now: Instant) -> None:
+        """Note when this node decided something about the user: any difference to what was agreed on."""
+        is_plain = user.chosen == AS_DETECTED and user.timed is None and not user.claims and not user.announced
+        if is_plain and user.user_id not in self._stamps:
+            return
+        stamps = self._stamps.setdefault(user.user_id, _Stamps())
+        if user.chosen != stamps.chosen:
+            stamps.chosen, stamps.chosen_ms = user.chosen, now.epoch_ms
+        if user.timed != stamps.timed:
+            stamps.timed, stamps.timed_ms = user.timed, now.epoch_ms
+        if user.announced != stamps.announced:
+            stamps.announced, stamps.announced_ms = user.announced, now.epoch_ms
+        if user.claims != stamps.claims:
+            left = {claim.source for claim in stamps.claims} - {claim.source for claim in user.claims}
+            stamps.cleared.update(dict.fromkeys(left, now.epoch_ms))
+            stamps.claims = user.claims
+
+    def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
+        stamps, display = self._stamps.get(user.user_id), user.display
+        if display != NO_DISPLAY:
+            record = replace(record, display=display.data, display_issued=display.issued)
+        if stamps is None:
+            return record
+        timed = stamps.timed
+        chosen = Choices(
+            stamps.chosen.status,
+            stamps.chosen.custom,
+            stamps.chosen_ms,
+            timed.status if timed else None,
+            timed.custom if timed else None,
+            stamps.timed_ms,
+        )
+        set_now = {claim.source for claim in stamps.claims}
+        cleared = [SharedClaim(source, at) for source, at in stamps.cleared.items() if source not in set_now]
+        claims = [SharedClaim(c.source, c.set_ms, c.status, c.custom, c.priority) for c in stamps.claims]
+        return replace(
+            record,
+            chosen=chosen,
+            claims=(*cleared, *claims),
+            announced=stamps.announced,
+            announced_stamp_ms=stamps.announced_ms,
+        )
+
+    def _adopt(self, user: User[C], record: UserRecord, now: Instant) -> None:
+        """Adopt the stamped fields of a record, except those that this node has set later."""
+        mine = self._with_stamped_fields(record_of(user), user)
+        if mine.stamped == record.stamped:
+            return
+        result = merged(mine, record)
+        stamps = self._stamps.setdefault(user.user_id, _Stamps())
+        chosen = result.chosen
+        user.chosen = stamps.chosen = Choice(chosen.status, chosen.custom)
+        stamps.chosen_ms, stamps.timed_ms = chosen.stamp_ms, chosen.timed_stamp_ms
+        user.timed = stamps.timed = None
+        if chosen.timed_custom is not None:
+            user.timed = stamps.timed = Choice(chosen.timed, chosen.timed_custom)
+            user.timed_until = _ends(chosen.timed_custom.until_ms, now)
+        self._announced += result.announced - user.announced
+        user.announced = stamps.announced = result.announced
+        stamps.announced_ms = result.announced_stamp_ms
+        user.claims = stamps.claims = tuple(
+            Claim(c.source, c.status, c.custom, c.priority, c.stamp_ms, _ends(c.custom.until_ms, now))
+            for c in result.claims
+            if c.status is not None
+        )
+        stamps.cleared = {claim.source: claim.stamp_ms for claim in result.claims if claim.status is None}
+        if result.display_issued:
+            user.display = Display(result.display, result.display_issued)
+        self._schedule(user)
+
+
+def tag_of(session_id: str) -> bytes:
+    """Return the name of a session in the store: a digest, because its id is a secret."""
+    return blake2b(session_id.encode(), digest_size=TAG_BYTES).digest() if session_id else b""
+
+
+def record_of(user: User[C]) -> UserRecord:
+    """Return what is shown of a user as a record, without stamped fields."""
+    last = user.last_change
+    if last is None:
+        return UserRecord(SEEN_OFFLINE, 0, 0, Cause.GRACE)
+    return UserRecord(last.view, last.since_ms, last.seen_ms, last.cause, last.was, last.was_version)
+
+
+def _ends(until_ms: int, now: Instant) -> float:
+    return now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf

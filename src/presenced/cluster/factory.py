@@ -1,0 +1,85 @@
+"""Makes the parts of a cluster from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+from presenced.cluster.cluster import Cluster
+from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.members import Figures
+from presenced.config.settings import Settings
+from presenced.delivery.connection import Connection
+from presenced.errors import ConfigError
+from presenced.node.node import Node
+from presenced.node.service import PresenceService
+from presenced.runtime.clock import Clock
+from presenced.version import __version__
+
+try:
+    from presenced.cluster.discovery import parse_url
+    from presenced.cluster.redis import RedisBackend
+except ImportError as error:
+    raise ConfigError("backend needs the package redis: pip install 'presenced[redis]'") from error
+
+
+class ClusterNode:
+    """A node's part in the cluster, from its start to its stop."""
+
+    def __init__(self, cluster: Cluster, backend: RedisBackend) -> None:
+        self.cluster = cluster
+        self._backend = backend
+        self._ready = asyncio.Event()
+        cluster.on_ready = self._ready.set
+
+    async def join(self) -> None:
+        """Join the other nodes, and wait until everything they know is known here. Waits for the network.
+
+        Raises:
+            BackendError: The backend cannot be used as it is.
+        """
+        await self._backend.check()
+        self.cluster.start()
+        await self._ready.wait()
+
+    def leave(self) -> None:
+        """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
+        self.cluster.leave()
+
+    async def stop(self) -> None:
+        """Disconnect from the backend."""
+        self.cluster.stop()
+        await self._backend.stop()
+
+
+def make_cluster_node(settings: Settings, node: Node, service: PresenceService, clock: Clock) -> ClusterNode:
+    """Return the node's part in the cluster, not started.
+
+    Raises:
+        ConfigError: The URL of the backend is invalid.
+    """
+    backend = _backend(settings)
+
+    def figures() -> Figures:
+        users = node.directory.users.connected_users
+        return Figures(__version__, len(node.connections), users)
+
+    cluster = Cluster(
+        name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
+        lease_s=settings.cluster_lease,
+        clock=clock,
+        timer=node.timer,
+        backend=backend,
+        directory=cast("SharedDirectory[Connection]", node.directory),
+        publisher=node.publisher,
+        figures=figures,
+    )
+    node.peers = cluster
+    cluster.on_kick = service.disconnect_here
+    return ClusterNode(cluster, backend)
+
+
+def _backend(settings: Settings) -> RedisBackend:
+    url = parse_url(settings.backend, settings.backend_password.get_secret_value())
+    return RedisBackend(url.finder(), url.access, cluster_name=settings.cluster_name, shards=url.default_shards)

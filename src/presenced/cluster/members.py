@@ -1,0 +1,144 @@
+"""The other nodes: who is alive, who is dead, and who removes the dead. Pure, without a clock.
+
+A node increments its heartbeat counter every fifth of the lease. An observer looks at all counters. If one stays the
+same for the lease, the observer declares the node dead. The store lets one observer win, which becomes the *remover*.
+
+Time is *contact time*: at each look it advances by at most `MAX_STEP_S`, and only while reads succeed. Otherwise a node
+that was frozen, or had no contact, would declare live nodes dead.
+
+    look    look    look                        look    look
+    |--1--|--1--|----- frozen for an hour -----|--1--|         contact time: 4 s
+
+No clock of another machine is involved, and nothing expires in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from hashlib import blake2b
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from presenced.cluster.backend import Member, State
+
+MAX_STEP_S = 1.0
+"""Seconds of contact time that one look adds at most."""
+
+HEARTBEATS_PER_LEASE = 5
+
+
+class Figures(Struct, frozen=True, array_like=True):
+    """What a node reports about itself, with its heartbeat."""
+
+    version: str = ""
+    """Release of the software."""
+    connections: int = 0
+    users: int = 0
+    """Users with a connection."""
+    stored_n: int = 0
+    """Number up to which its database has the history; for a designated writer."""
+    stores: bool = False
+    """Whether it has a working database, so that it may be a designated writer."""
+    leaves_in: float = 0.0
+    """Seconds for which a leaving node's users may return to other nodes."""
+
+
+class Do(Enum):
+    """What an observer does about a node."""
+
+    DECLARE_DEAD = "declare dead"
+    REMOVE = "remove"
+
+
+class Duty(NamedTuple):
+    """What this node has to do about another one."""
+
+    do: Do
+    member: Member
+
+
+class _Sign(NamedTuple):
+    """Sign of life."""
+
+    incarnation: str
+    heartbeat: int
+    seen_at: float
+    """Contact time of the first look that saw it."""
+
+
+class Members:
+    """The registered nodes in one shard, as this node sees them.
+
+    Bounds: the slots.
+
+    Args:
+        lease_s: Seconds of contact time without a heartbeat after which a node is declared dead.
+    """
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self.incarnation = ""
+        """This node's; empty before it has registered."""
+        self.contact = 0.0
+        """Contact time in seconds."""
+        self.members: tuple[Member, ...] = ()
+        self._looked_at: float | None = None
+        self._signs: dict[int, _Sign] = {}
+
+    def look(self, now: float) -> None:
+        """Note that a read has succeeded at `now` (monotonic seconds)."""
+        if self._looked_at is not None:
+            self.contact += min(MAX_STEP_S, max(0.0, now - self._looked_at))
+        self._looked_at = now
+
+    def lost(self) -> None:
+        """Note that reads fail. Nobody's silence counts until the next look."""
+        self._looked_at = None
+        self._signs.clear()
+
+    def observe(self, members: Iterable[Member], grace_s: float = 0.0) -> list[Duty]:
+        """Take the registered nodes, as read just now, and return what this node has to do.
+
+        Args:
+            grace_s: Seconds that are added to the lease of a leaving node, whose users may return.
+        """
+        self.members = tuple(members)
+        self._signs = {slot: sign for slot, sign in self._signs.items() if any(m.slot == slot for m in self.members)}
+        duties = []
+        alive = {member.incarnation for member in self.members if member.state is not State.DEAD}
+        for member in self.members:
+            if member.incarnation == self.incarnation:
+                continue
+            if member.state is State.DEAD and member.remover == self.incarnation:
+                duties.append(Duty(Do.REMOVE, member))
+            elif self._is_silent(member, grace_s) and (member.state is not State.DEAD or member.remover not in alive):
+                duties.append(Duty(Do.DECLARE_DEAD, member))
+        return duties
+
+    def alive(self) -> set[int]:
+        """Return the slots of the nodes that are registered: also of one that is dead, until it has been removed."""
+        return {member.slot for member in self.members}
+
+    def _is_silent(self, member: Member, grace_s: float) -> bool:
+        sign = self._signs.get(member.slot)
+        if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
+            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact)
+            return False
+        wait = self._lease_s + (grace_s if member.state is State.LEAVING else 0.0)
+        return self.contact - sign.seen_at >= wait
+
+
+def writer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
+    """Return the designated writer of a shard: the node that writes its history and creates its webhooks.
+
+    Of the live nodes with a working database, it is the one with the highest rendezvous hash: if a node comes or goes,
+    only its own shards change their writer.
+    """
+
+    def rank(member: Member) -> bytes:
+        return blake2b(f"{shard}:{member.incarnation}".encode(), digest_size=8).digest()
+
+    able = [member for member, figures in members if member.state is State.READY and figures.stores]
+    return max(able, key=rank, default=None)

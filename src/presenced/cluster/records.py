@@ -1,0 +1,202 @@
+"""User records and contributions: what the nodes agree on about a user, as values and as bytes.
+
+Both are MessagePack arrays. Fields at the end that have their default value are left out, because most users have
+nothing but a status. A later release adds fields to `later`, which earlier ones carry along.
+
+*Stamped fields* are decisions that may be made on any node: choices, claims, announcements. Each has a stamp of cluster
+time. If two nodes have decided, the newer stamp counts (`merged`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from presenced.presence.model import PLAIN, SEEN_OFFLINE, Cause, Custom, Status, View
+
+NO_TIME = 0
+
+
+class Choices(Struct, frozen=True, gc=False, array_like=True):
+    """What a user chose. The end of the temporary choice is in its `custom.until_ms`."""
+
+    status: Status | None = None
+    custom: Custom = PLAIN
+    stamp_ms: int = NO_TIME
+    timed: Status | None = None
+    timed_custom: Custom | None = None
+    """None if there is no temporary choice."""
+    timed_stamp_ms: int = NO_TIME
+
+
+NOTHING_CHOSEN = Choices()
+
+
+class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
+    """A claim of one source, or that it was cleared. Its end is in `custom.until_ms`."""
+
+    source: str
+    stamp_ms: int
+    status: Status | None = None
+    """None: it was cleared. This is remembered while the user has a record, so that no older claim returns."""
+    custom: Custom = PLAIN
+    priority: int = 0
+
+
+class UserRecord(Struct, frozen=True, gc=False, array_like=True):
+    """What all nodes have agreed on about one user."""
+
+    view: View
+    """What others see."""
+    since_ms: int
+    """As in `Change`."""
+    seen_ms: int
+    """As in `Change`."""
+    cause: Cause
+    was: Status = Status.OFFLINE
+    was_version: int = 0
+    chosen: Choices = NOTHING_CHOSEN
+    claims: tuple[SharedClaim, ...] = ()
+    announced: bool = False
+    announced_stamp_ms: int = NO_TIME
+    display: bytes = b""
+    """Display data, also while the user is offline."""
+    display_issued: float = 0.0
+    """As in `Display`; 0 if there is no display data."""
+    rests_on_retained: bool = False
+    """Whether the author counted a contribution that the store had lost (`cluster.shared`)."""
+    later: dict[str, Raw] = {}
+    """Fields of later releases, by name."""
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """What must be agreed on. Two records with the same state need no commit: times and causes are its history."""
+        return self.view, self.stamped, self.rests_on_retained
+
+    @property
+    def stamped(self) -> tuple[Any, ...]:
+        """The stamped fields with their stamps."""
+        return (
+            self.chosen,
+            self.claims,
+            self.announced,
+            self.announced_stamp_ms,
+            self.display,
+            self.display_issued,
+        )
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store has to keep the record: the user is present, or something is set."""
+        return self.view.status is not Status.OFFLINE or self.is_set
+
+    @property
+    def is_set(self) -> bool:
+        """Whether something is chosen, claimed or announced."""
+        chosen = self.chosen
+        has_choice = chosen.status is not None or chosen.custom != PLAIN or chosen.timed_custom is not None
+        return has_choice or self.announced or any(claim.status is not None for claim in self.claims)
+
+
+class SharedSession(NamedTuple):
+    """A session as its node contributes it."""
+
+    tag: bytes
+    """`TAG_BYTES` of the digest of its id, which is a secret and never stored; empty for a classic connection."""
+    device: str
+    active: bool
+
+
+class SharedMember(NamedTuple):
+    """A room that a session is in, as its node contributes it."""
+
+    tag: bytes
+    """The session's."""
+    room: str
+    number: int
+    """As in `MemberData`."""
+    data: bytes
+
+
+TAG_BYTES = 6
+"""Bytes of a session's tag."""
+
+_FIELDS = UserRecord.__struct_fields__
+_REQUIRED = len(_FIELDS) - len(UserRecord.__struct_defaults__)
+_EMPTY = UserRecord(SEEN_OFFLINE, 0, 0, Cause.CONNECT)
+
+_encoder = msgspec.msgpack.Encoder()
+_record_decoder = msgspec.msgpack.Decoder(UserRecord)
+_sessions_decoder = msgspec.msgpack.Decoder(tuple[SharedSession, ...])
+_rooms_decoder = msgspec.msgpack.Decoder(tuple[SharedMember, ...])
+
+
+def encode_record(record: UserRecord) -> bytes:
+    """Return the record as bytes."""
+    length = len(_FIELDS)
+    while length > _REQUIRED and getattr(record, _FIELDS[length - 1]) == getattr(_EMPTY, _FIELDS[length - 1]):
+        length -= 1
+    return _encoder.encode([getattr(record, name) for name in _FIELDS[:length]])
+
+
+def decode_record(data: bytes) -> UserRecord:
+    """Return the record in these bytes.
+
+    Raises:
+        msgspec.ValidationError: They are not a record.
+    """
+    return _record_decoder.decode(data)
+
+
+def encode_sessions(sessions: tuple[SharedSession, ...]) -> bytes:
+    """Return the sessions as bytes; `b""` if there are none."""
+    return _encoder.encode(sessions) if sessions else b""
+
+
+def decode_sessions(data: bytes) -> tuple[SharedSession, ...]:
+    """Return the sessions in these bytes."""
+    return _sessions_decoder.decode(data) if data else ()
+
+
+def encode_rooms(rooms: tuple[SharedMember, ...]) -> bytes:
+    """Return the rooms as bytes; `b""` if there are none."""
+    return _encoder.encode(rooms) if rooms else b""
+
+
+def decode_rooms(data: bytes) -> tuple[SharedMember, ...]:
+    """Return the rooms in these bytes."""
+    return _rooms_decoder.decode(data) if data else ()
+
+
+def merged(mine: UserRecord, theirs: UserRecord) -> UserRecord:
+    """Return `theirs` with the stamped fields that were set later in `mine`. Equal stamps: theirs."""
+    a, b = mine.chosen, theirs.chosen
+    permanent = a if a.stamp_ms > b.stamp_ms else b
+    timed = a if a.timed_stamp_ms > b.timed_stamp_ms else b
+    chosen = Choices(
+        permanent.status,
+        permanent.custom,
+        permanent.stamp_ms,
+        timed.timed,
+        timed.timed_custom,
+        timed.timed_stamp_ms,
+    )
+    claims = {claim.source: claim for claim in theirs.claims}
+    for claim in mine.claims:
+        if claim.source not in claims or claim.stamp_ms > claims[claim.source].stamp_ms:
+            claims.pop(claim.source, None)  # the claim that was set last is the last one
+            claims[claim.source] = claim
+    announcer = mine if mine.announced_stamp_ms > theirs.announced_stamp_ms else theirs
+    displayer = mine if mine.display_issued > theirs.display_issued else theirs
+    return replace(
+        theirs,
+        chosen=chosen,
+        claims=tuple(claims.values()),
+        announced=announcer.announced,
+        announced_stamp_ms=announcer.announced_stamp_ms,
+        display=displayer.display,
+        display_issued=displayer.display_issued,
+    )

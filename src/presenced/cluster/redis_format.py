@@ -1,0 +1,195 @@
+"""Keys and values in Redis: how users, entries, members and commits are written as bytes.
+
+`P` is `<cluster_name>:{<tag>}:`. All keys of a shard have its tag, so they are in one hash slot of a Redis Cluster:
+
+    P head            hash      n, gen, run, epoch, count, last, layout, shards, items, mark...
+    P log             stream    ids `<n>-0`; fields `a` author, `b` serial, `k` kind, `p` number of the entry before,
+                                `d` body, `e` items as a MessagePack array
+    P users           hash      user id -> 8 bytes n, 8 bytes version, record
+    P nodes           hash      slot -> `<incarnation> <state> <heartbeat> <remover> `, and name and figures
+    P at:<slot>       hash      user id -> sessions of the user on this node
+    P rooms:<slot>    hash      user id -> rooms of the user on this node
+    <cluster_name>:{i<slot>}:in           stream    messages to a node: field `m`, 1 byte slot of the sender, message
+    <cluster_name>:<kind>:<digest>        string    a value that one node leaves for another
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+
+import msgspec
+
+from presenced.cluster.backend import MAX_SLOTS, Batch, Entry, EntryKey, Item, Kind, Member, Part, State, StoredUser
+from presenced.cluster.log import Logged
+
+LAYOUT = 1
+"""Version of keys and values. A node does not start on a store with another one."""
+
+MAX_SHARDS = 16
+"""Maximum number of shards."""
+
+# Chosen so that the shards lie evenly over the hash slots for any number of masters: `{0}` to `{15}` would give three
+# masters 4, 6 and 6 of them.
+# fmt: off
+TAGS = (
+    "0ax", "1lr", "2zv", "3yz", "4lr", "5ax", "6yz", "7jr",
+    "8uv", "9vz", "10dj", "11xc", "12wh", "13ka", "14hg", "15tn",
+)
+# fmt: on
+
+_NUMBERS = Struct(">QQ")
+
+Arguments = list[bytes]
+
+
+class Keys:
+    """Names of the keys of one shard."""
+
+    def __init__(self, cluster_name: str, shard: int) -> None:
+        prefix = f"{cluster_name}:{{{TAGS[shard]}}}:"
+        self.head = f"{prefix}head".encode()
+        self.log = f"{prefix}log".encode()
+        self.users = f"{prefix}users".encode()
+        self.nodes = f"{prefix}nodes".encode()
+        self.sessions = [f"{prefix}at:{slot}".encode() for slot in range(MAX_SLOTS)]
+        self.rooms = [f"{prefix}rooms:{slot}".encode() for slot in range(MAX_SLOTS)]
+
+
+def inbox_key(cluster_name: str, slot: int) -> bytes:
+    """Return the key of the messages to a node."""
+    return f"{cluster_name}:{{i{slot}}}:in".encode()
+
+
+# Users.
+
+
+def number(n: int) -> bytes:
+    """Return `n` as the scripts compare it; empty for 0."""
+    return n.to_bytes(8, "big") if n else b""
+
+
+def decode_user(user_id: bytes, value: bytes) -> StoredUser:
+    """Return a user as `P users` has them."""
+    n, version = _NUMBERS.unpack_from(value)
+    return StoredUser(user_id.decode(), n, version, value[16:])
+
+
+def decode_users(flat: Sequence[bytes]) -> list[StoredUser]:
+    """Return the users in a reply of alternating ids and values."""
+    return [decode_user(user_id, value) for user_id, value in pairs(flat)]
+
+
+# Members.
+
+
+class _About(msgspec.Struct, array_like=True):
+    name: str
+    figures: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_about = msgspec.msgpack.Decoder(_About).decode
+
+
+def encode_about(name: str, figures: bytes) -> bytes:
+    """Return name and figures of a member."""
+    return _encode(_About(name, figures))
+
+
+def decode_member(slot: bytes, value: bytes) -> Member:
+    """Return a member as `P nodes` has it."""
+    incarnation, state, heartbeat, remover, rest = value.split(b" ", 4)
+    about = _decode_about(rest)
+    return Member(
+        slot=int(slot),
+        name=about.name,
+        incarnation=incarnation.decode(),
+        heartbeat=int(heartbeat),
+        state=State(state.decode()),
+        figures=about.figures,
+        remover="" if remover == b"-" else remover.decode(),
+    )
+
+
+def decode_members(flat: Sequence[bytes]) -> list[Member]:
+    """Return the members in a reply of alternating slots and values."""
+    return [decode_member(slot, value) for slot, value in pairs(flat)]
+
+
+# Batches.
+
+
+def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
+    """Return the keys of the contributions that a batch changes, and the arguments for its proposals."""
+    extra: dict[bytes, bytes] = {}  # key -> its number among all keys of the script, as Lua counts
+    arguments: Arguments = []
+    for proposal in batch.proposals:
+        user_id, _, record, is_kept, is_visible, parts = proposal
+        values: Arguments = []
+        for slot, sessions, rooms in parts:
+            if sessions is not None:
+                values += (_index(extra, keys.sessions[slot]), sessions)
+            if rooms is not None:
+                values += (_index(extra, keys.rooms[slot]), rooms)
+        arguments += (
+            user_id.encode(),
+            number(proposal.expected),
+            (b"v" if is_visible else b"-") + (b"k" if is_kept else b"-"),
+            record if is_kept else b"",
+            _encode((user_id, record, is_kept, parts))[1:],  # without the byte for four elements: the script adds one
+            b"%d" % (len(values) // 2),
+            *values,
+        )
+    return list(extra), arguments
+
+
+def _index(extra: dict[bytes, bytes], key: bytes) -> bytes:
+    found = extra.get(key)
+    if found is None:
+        found = extra[key] = b"%d" % (len(extra) + 5)  # after head, log, users and nodes
+    return found
+
+
+# Entries.
+
+
+class _Item(msgspec.Struct, array_like=True):
+    version: int
+    user_id: str
+    record: bytes
+    is_kept: bool
+    parts: tuple[Part, ...]
+
+
+_decode_items = msgspec.msgpack.Decoder(list[_Item]).decode
+
+
+def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
+    """Return an entry of `P log`."""
+    _, author, _, serial, _, kind, _, previous, _, body, _, packed = fields
+    key = _entry_key(stream_id, author, serial)
+    items = _decode_items(packed)
+    first = key.n - len(items) + 1
+    accepted = tuple(
+        Item(item.user_id, first + index, item.version, item.record, item.is_kept, item.parts)
+        for index, item in enumerate(items)
+    )
+    entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), accepted, body)
+    return Logged(entry, int(previous))
+
+
+def decode_entry_key(stream_id: bytes, fields: Sequence[bytes]) -> EntryKey:
+    """Return the identity of an entry."""
+    return _entry_key(stream_id, fields[1], fields[3])
+
+
+def _entry_key(stream_id: bytes, author: bytes, serial: bytes) -> EntryKey:
+    slot, incarnation = author.split()
+    return EntryKey(int(stream_id.partition(b"-")[0]), int(slot), incarnation.decode(), int(serial))
+
+
+def pairs(flat: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Return a flat sequence of keys and values as pairs."""
+    iterator = iter(flat)
+    return zip(iterator, iterator, strict=True)

@@ -1,0 +1,53 @@
+"""A real store, and real servers that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from tests.support.clients import CALM
+from tests.support.process import ServerProcess
+from tests.support.services import Redis
+
+LEASE_S = 3.0
+"""Seconds of the lease in these tests: a fifth of the default."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One event loop for the clients: another one would not change the servers."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def running_store() -> Iterator[Redis]:
+    with Redis() as store:
+        yield store
+
+
+@pytest.fixture
+def store(running_store: Redis) -> Redis:
+    """Return an empty store."""
+    running_store.forget()
+    return running_store
+
+
+class Nodes:
+    """Servers with one store."""
+
+    def __init__(self, store: Redis, running: ExitStack) -> None:
+        self._store = store
+        self._running = running
+
+    def start(self, **settings: Any) -> ServerProcess:
+        """Start a node, and wait until it takes connections."""
+        options = {**CALM, "grace_lost": 1, "grace_going_away": 1, "cluster_lease": LEASE_S, **settings}
+        return self._running.enter_context(ServerProcess(backend=self._store.url("0"), **options))
+
+
+@pytest.fixture
+def nodes(store: Redis) -> Iterator[Nodes]:
+    with ExitStack() as running:
+        yield Nodes(store, running)

@@ -1,0 +1,155 @@
+"""Several servers behave like one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from tests.cluster.conftest import LEASE_S, Nodes
+from tests.support.clients import client, until
+from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
+from websockets.asyncio.client import ClientConnection, connect
+
+from presenced_client import Presence
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+def visit(server: ServerProcess, user_id: str) -> connect:
+    """Connect a client of the classic protocol."""
+    return connect(f"{server.websocket_url}?userId={user_id}", proxy=None)
+
+
+async def follow(presence: Presence, into: list[tuple[str, str]], *users: str) -> None:
+    """Collect the statuses of users as they change."""
+    async for change in presence.changes(users):
+        into.append((str(change.user), change.current.status))  # noqa: PERF401, extend would add them after the end
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    """Wait for a condition with a deadline."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def until_status(presence: Presence, user_id: str, status: str) -> None:
+    """Wait until a client sees a user with this status."""
+    await until(presence, lambda: presence.user(user_id).status == status)
+
+
+async def test_joins_and_leaves_are_heard_on_every_node_once(nodes: Nodes) -> None:
+    servers = [nodes.start() for _ in range(3)]
+    async with asyncio.TaskGroup() as tasks:
+        seen: list[list[tuple[str, str]]] = [[] for _ in servers]
+        async with client(servers[0], "w0") as a, client(servers[1], "w1") as b, client(servers[2], "w2") as c:
+            watchers = [a, b, c]
+            following = [tasks.create_task(follow(one, into, "ada")) for one, into in zip(watchers, seen, strict=True)]
+            for one in watchers:
+                await until_status(one, "ada", "offline")
+            async with visit(servers[1], "ada"):
+                for one in watchers:
+                    await until_status(one, "ada", "online")
+            for one in watchers:
+                await until_status(one, "ada", "offline")
+            await soon(lambda: all(found[-1:] == [("ada", "offline")] for found in seen))
+            for task in following:
+                task.cancel()
+    for found in seen:
+        assert found[-2:] == [("ada", "online"), ("ada", "offline")]
+        assert len(found) <= 3
+
+
+async def test_user_on_two_nodes_is_online_until_the_last_closes(nodes: Nodes) -> None:
+    first, second = nodes.start(), nodes.start()
+    async with client(first, "watcher") as watcher, watcher.watch(["ada"]):
+        async with visit(second, "ada"):
+            async with visit(first, "ada"):
+                await until(watcher, lambda: watcher.user("ada").online)
+            await asyncio.sleep(0.5)  # the first one's end must change nothing
+            assert watcher.user("ada").online
+        await until(watcher, lambda: watcher.user("ada").status == "offline")
+
+
+async def test_killed_node_users_offline_within_lease_plus_two_once(nodes: Nodes) -> None:
+    first, second = nodes.start(), nodes.start()
+    seen: list[tuple[str, str]] = []
+    async with client(second, "watcher") as watcher, asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(follow(watcher, seen, "ada", "bob"))
+        await until(watcher, lambda: watcher.user("bob").status == "offline")
+        async with visit(first, "ada"), visit(second, "bob"):
+            await until(watcher, lambda: watcher.user("ada").online and watcher.user("bob").online)
+            first.kill()
+            killed_at = time.monotonic()
+            await until(watcher, lambda: watcher.user("ada").status == "offline")
+            took = time.monotonic() - killed_at
+            assert watcher.user("bob").online
+        following.cancel()
+    assert [status for user, status in seen if user == "ada"][-2:] == ["online", "offline"]
+    assert LEASE_S * 0.8 - 1 <= took <= LEASE_S + 2 + 5, "with 5 s for a busy machine"
+
+
+async def test_killed_node_users_who_came_back_never_flicker(nodes: Nodes) -> None:
+    first, second = nodes.start(), nodes.start()
+    seen: list[tuple[str, str]] = []
+    async with client(second, "watcher") as watcher, asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(follow(watcher, seen, "ada", "gone"))
+        async with visit(first, "ada"), visit(first, "gone"):
+            await until(watcher, lambda: watcher.user("ada").online and watcher.user("gone").online)
+            first.kill()
+        async with visit(second, "ada"):
+            await until(watcher, lambda: watcher.user("gone").status == "offline")
+            assert watcher.user("ada").online
+        following.cancel()
+    assert [status for user, status in seen if user == "ada"][-1] == "online"
+    assert [status for user, status in seen if user == "ada"].count("online") == 1
+
+
+async def test_frozen_node_writes_nothing_with_its_old_incarnation_and_comes_back(nodes: Nodes) -> None:
+    first, second = nodes.start(), nodes.start()
+    async with client(second, "watcher") as watcher, watcher.watch(["ada", "bob"]):
+        async with visit(first, "ada") as ada, visit(second, "bob"):
+            await until(watcher, lambda: watcher.user("ada").online)
+            os.kill(first.pid, signal.SIGSTOP)
+            try:
+                await until(watcher, lambda: watcher.user("ada").status == "offline")
+            finally:
+                os.kill(first.pid, signal.SIGCONT)
+            await until(watcher, lambda: watcher.user("ada").online)
+            assert isinstance(ada, ClientConnection)
+        await until(watcher, lambda: watcher.user("ada").status == "offline")
+
+
+async def test_a_choice_and_a_room_count_on_all_nodes(nodes: Nodes) -> None:
+    first, second = nodes.start(), nodes.start()
+    async with (
+        client(first, "ada", device="web") as ada,
+        client(second, "bob") as bob,
+        bob.watch(["ada"]),
+        ada.room("lobby", data={"seat": 1}) as here,
+        bob.room("lobby") as there,
+    ):
+        await ada.set_status("busy", text="deploying")
+        await until(bob, lambda: bob.user("ada").text == "deploying")
+        assert (bob.user("ada").status, bob.user("ada").devices) == ("busy", ("web",))
+        await until(bob, lambda: set(there.members) == {"ada", "bob"})
+        await until(ada, lambda: set(here.members) == {"ada", "bob"})
+        assert there.members["ada"].data == {"seat": 1}
+
+
+async def test_versions_grow_over_nodes(nodes: Nodes) -> None:
+    servers = [nodes.start(), nodes.start()]
+    versions: list[int] = []
+    async with client(servers[0], "watcher") as watcher, watcher.watch(["ada"]):
+        for turn in range(6):
+            async with visit(servers[turn % 2], "ada"):
+                await until(watcher, lambda: watcher.user("ada").online)
+                versions.append(watcher.user("ada").version)
+            await until(watcher, lambda: watcher.user("ada").status == "offline")
+            versions.append(watcher.user("ada").version)
+    assert versions == sorted(set(versions))

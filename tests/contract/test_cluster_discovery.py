@@ -1,0 +1,199 @@
+"""Real sentinels, and a real Redis Cluster with three masters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tests.support.services import Redis, RedisClusterNode, RedisReplica, RedisSentinel, Service, find
+
+from presenced.cluster.backend import Applicant, Batch, Committed, Part, Proposal, Registration
+from presenced.cluster.redis import RedisBackend, open_backend
+from presenced.errors import BackendError
+from presenced.testing.backend_peers import PATIENCE_S, Peer, Recorder
+from presenced.testing.backend_suite import CHECKS
+
+pytestmark = pytest.mark.anyio
+
+WITHOUT_FAULTS = [
+    check
+    for check in CHECKS
+    if not {"stage.cut", "cut", "save", "flush", "lose_reply", "fail_over"} & set(check.__code__.co_names)
+]
+"""Checks that need no fault of the stage."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Event loop of the tests."""
+    return "asyncio"
+
+
+class UrlStage:
+    """Stage of a URL, without faults. Each has a cluster name of its own."""
+
+    count = 0
+
+    def __init__(self, url: str) -> None:
+        UrlStage.count += 1
+        self._url = url
+        self._name = f"t{UrlStage.count}"
+
+    def backend(self, name: str) -> RedisBackend:
+        return open_backend(self._url, "", cluster_name=self._name, shards=1)
+
+    async def _never(self, name: str = "") -> None:
+        raise AssertionError("not used")
+
+    lose_reply = cut = heal = save = fail_over = flush = _never
+
+
+class Watched:
+    """A master, its replica, and three sentinels."""
+
+    def __init__(self, running: contextlib.ExitStack) -> None:
+        self.master = running.enter_context(Redis())
+        self.replica = running.enter_context(RedisReplica(self.master))
+        self.sentinels = [running.enter_context(RedisSentinel(self.master, 2)) for _ in range(3)]
+        servers = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        self.url = f"redis+sentinel://{servers}/mymaster"
+        deadline = time.monotonic() + PATIENCE_S
+        while not all("slaves=1,sentinels=3" in one.cli("INFO", "sentinel") for one in self.sentinels):
+            assert time.monotonic() < deadline, "the sentinels find each other"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    with contextlib.ExitStack() as running:
+        yield Watched(running)
+
+
+@pytest.mark.parametrize("fault", [Service.kill, Service.pause], ids=["killed", "frozen"])
+async def test_sentinels_name_another_master(watched: Watched, fault: object) -> None:
+    """Nodes find the new master. The generation differs, and numbers are above those that may be lost."""
+    stage = UrlStage(watched.url)
+    a, b = Peer(stage, "a", 3), Peer(stage, "b", 4)
+    for peer in (a, b):
+        await peer.backend.check()  # type: ignore[attr-defined]
+        await peer.start()
+    n = (await a.commit(a.set("ada", b"1"))).n
+    await b.reads(n)
+    fault(watched.master)  # type: ignore[operator]
+    for peer in (a, b):
+        await peer.happens("reconnected")
+        assert peer.recorder.generations[-1] > peer.recorder.registrations[0].generation
+        await peer.load()
+    after = await a.commit(a.set("bob", b"2"))
+    assert after.n > n + 1000
+    await b.reads(after.n)
+    assert watched.replica.cli("ROLE").startswith("master")
+    for peer in (a, b):
+        await peer.backend.stop()
+
+
+async def test_sentinels_without_the_master_are_asked_again(watched: Watched) -> None:
+    url = watched.url.replace("mymaster", "other")
+    backend = open_backend(url, "", cluster_name="t", shards=1)
+    await backend.check()  # a store that does not respond is not refused
+    with contextlib.suppress(BackendError):
+        await backend.stop()
+
+
+class Masters:
+    """Three masters of a cluster."""
+
+    def __init__(self, running: contextlib.ExitStack) -> None:
+        self.servers = [running.enter_context(RedisClusterNode()) for _ in range(3)]
+        places = [f"127.0.0.1:{server.port}" for server in self.servers]
+        create = [find("redis-cli"), "--cluster", "create", *places, "--cluster-yes"]
+        subprocess.run(create, check=True, capture_output=True)
+        deadline = time.monotonic() + PATIENCE_S
+        while not all("cluster_state:ok" in one.cli("CLUSTER", "INFO") for one in self.servers):
+            assert time.monotonic() < deadline, "the cluster is complete"
+            time.sleep(0.1)
+        self.url = "redis+cluster://" + ",".join(places[:2])
+
+
+@pytest.fixture(scope="module")
+def masters() -> Iterator[Masters]:
+    with contextlib.ExitStack() as running:
+        yield Masters(running)
+
+
+@pytest.mark.parametrize("check", WITHOUT_FAULTS, ids=lambda check: check.__name__)
+async def test_promise_in_a_cluster(masters: Masters, check: object) -> None:
+    await check(UrlStage(masters.url))  # type: ignore[operator]
+
+
+class ShardRecorder(Recorder):
+    """Receiver of several shards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_shard: dict[int, Registration] = {}
+        self.lost: set[int] = set()
+        self.done: dict[int, Committed | str] = {}
+
+    def registered(self, shard: int, registration: Registration) -> None:
+        self.by_shard[shard] = registration
+        super().registered(shard, registration)
+
+    def disconnected(self, shard: int) -> None:
+        self.lost.add(shard)
+        super().disconnected(shard)
+
+    def reconnected(self, shard: int, generation: int) -> None:
+        self.lost.discard(shard)
+        super().reconnected(shard, generation)
+
+    def committed(self, shard: int, result: Committed) -> None:
+        self.done[shard] = result
+
+    def unknown(self, shard: int, serial: int) -> None:
+        self.done[shard] = "unknown"
+
+
+@pytest.fixture
+async def node(masters: Masters) -> AsyncIterator[tuple[RedisBackend, ShardRecorder]]:
+    backend = open_backend(masters.url, "", cluster_name="eight", shards=0)
+    recorder = ShardRecorder()
+    backend.start(Applicant("a", 11), recorder)
+    yield backend, recorder
+    await backend.stop()
+
+
+async def commit_everywhere(backend: RedisBackend, recorder: ShardRecorder, serial: int) -> dict[int, Committed | str]:
+    """Commit in all shards, and return the results."""
+    recorder.done = {}
+    for shard in range(backend.shards):
+        slot = recorder.by_shard[shard].slot
+        proposal = Proposal(f"u{serial}", 0, b"r", True, True, (Part(slot, b"s"),))
+        backend.commit(shard, Batch(serial, (proposal,)), 0)
+    await recorder.until(lambda: len(recorder.done) == backend.shards)
+    return recorder.done
+
+
+async def test_users_of_a_lost_master_are_lost_and_others_are_not(
+    masters: Masters, node: tuple[RedisBackend, ShardRecorder]
+) -> None:
+    backend, recorder = node
+    await recorder.until(lambda: len(recorder.by_shard) == 8)
+    assert {registration.slot for registration in recorder.by_shard.values()} == {11}
+    results = await commit_everywhere(backend, recorder, 1)
+    assert all(isinstance(result, Committed) for result in results.values())
+    masters.servers[2].kill()
+    await recorder.until(lambda: len(recorder.lost) >= 2)
+    await asyncio.sleep(1)
+    lost = set(recorder.lost)
+    assert len(lost) in (2, 3)
+    results = await commit_everywhere(backend, recorder, 2)
+    assert {shard for shard, result in results.items() if result == "unknown"} == lost
+    await asyncio.to_thread(masters.servers[2].start)
+    await recorder.until(lambda: not recorder.lost)
+    results = await commit_everywhere(backend, recorder, 3)
+    assert all(isinstance(result, Committed) for result in results.values())

@@ -1,0 +1,76 @@
+"""Several nodes in one process, on a fake clock and a store in memory, with clients that have no sockets."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from tests.support.fakes import FakeConnection
+from tests.support.node_harness import NodeHarness
+
+from presenced.cluster.cluster import Cluster
+from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.members import Figures
+from presenced.cluster.memory import MemoryHub
+from presenced.delivery.connection import Connection
+from presenced.testing import FakeClock
+
+LEASE_S = 15.0
+
+
+class ClusterNode(NodeHarness):
+    """One node of a cluster."""
+
+    def __init__(self, name: str, hub: MemoryHub, clock: FakeClock, **settings: Any) -> None:
+        super().__init__(clock=clock, parts={"directory_class": SharedDirectory}, **settings)
+        self.name = name
+        self.backend = hub.backend(name)
+        self.cluster = Cluster(
+            name=name,
+            lease_s=LEASE_S,
+            clock=clock,
+            timer=self.node.timer,
+            backend=self.backend,
+            directory=cast("SharedDirectory[Connection]", self.node.directory),
+            publisher=self.node.publisher,
+            figures=Figures,
+        )
+        self.node.peers = self.cluster
+        self.cluster.on_kick = self.service.disconnect_here
+        self.cluster.start()
+
+    def kill(self) -> None:
+        """End as with `kill -9`: nothing is sent or committed any more."""
+        self.backend.kill()
+        self.cluster.stop()
+        self.node.timer.stop()
+
+    def watch(self, *users: str, everyone: bool = False) -> FakeConnection:
+        """Connect a client that watches these users, and read the first messages."""
+        client = self.enter("userId=watcher&watch=none")
+        self.send(client, "WATCH", id=1, users=list(users), everyone=everyone)
+        return client
+
+
+class ClusterHarness:
+    """A store, and nodes that share it."""
+
+    def __init__(self, names: str = "ab", **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.hub = MemoryHub(self.clock)
+        self._settings = settings
+        self.nodes = {name: self.start(name) for name in names}
+        self.run(0.1)
+
+    def start(self, name: str) -> ClusterNode:
+        """Start a node."""
+        return ClusterNode(name, self.hub, self.clock, **self._settings)
+
+    def run(self, seconds: float = 0.05, step: float = 0.001) -> None:
+        """Let time pass."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            self.clock.advance(min(step, end - self.clock.monotonic()))
+
+    def statuses(self, user_id: str) -> dict[str, Any]:
+        """Return the status of a user on each node."""
+        return {name: node.node.directory.users.status(user_id).value for name, node in self.nodes.items()}

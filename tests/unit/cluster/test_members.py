@@ -1,0 +1,93 @@
+"""Leases: who is declared dead, by whom, and after how much contact time."""
+
+from __future__ import annotations
+
+from presenced.cluster.backend import Member, State
+from presenced.cluster.members import Do, Figures, Members, writer_of
+
+LEASE_S = 15.0
+
+
+def member(slot: int, heartbeat: int = 0, state: State = State.READY, remover: str = "") -> Member:
+    return Member(slot, f"node{slot}", f"inc{slot}", heartbeat, state, b"", remover)
+
+
+class Observer:
+    """Node 0, which looks once a second."""
+
+    def __init__(self) -> None:
+        self.members = Members(LEASE_S)
+        self.members.incarnation = "inc0"
+        self.now = 100.0
+
+    def look(self, *others: Member, after: float = 1.0, grace_s: float = 0.0) -> list[tuple[str, int]]:
+        self.now += after
+        self.members.look(self.now)
+        duties = self.members.observe([member(0), *others], grace_s)
+        return [(duty.do.value, duty.member.slot) for duty in duties]
+
+
+def test_a_node_without_a_new_heartbeat_for_the_lease_is_declared_dead() -> None:
+    observer = Observer()
+    assert [observer.look(member(1)) for _ in range(15)] == [[]] * 15
+    assert observer.look(member(1)) == [(Do.DECLARE_DEAD.value, 1)]
+
+
+def test_a_heartbeat_begins_the_lease_again() -> None:
+    observer = Observer()
+    for beat in range(100):
+        assert observer.look(member(1, beat // 3)) == []
+
+
+def test_a_new_incarnation_in_the_same_slot_has_its_own_lease() -> None:
+    observer = Observer()
+    for _ in range(14):
+        observer.look(member(1))
+    assert [observer.look(member(1)._replace(incarnation="other")) for _ in range(10)] == [[]] * 10
+
+
+def test_time_in_which_the_observer_did_not_look_does_not_count() -> None:
+    observer = Observer()
+    observer.look(member(1))
+    assert observer.look(member(1), after=3600.0) == []
+    assert observer.members.contact == 1.0
+
+
+def test_time_without_the_store_does_not_count_and_signs_begin_anew() -> None:
+    observer = Observer()
+    for _ in range(14):
+        observer.look(member(1))
+    observer.members.lost()
+    assert [observer.look(member(1)) for _ in range(15)] == [[]] * 15
+
+
+def test_the_observer_that_won_removes_and_others_wait() -> None:
+    observer = Observer()
+    assert observer.look(member(1, state=State.DEAD, remover="inc0")) == [(Do.REMOVE.value, 1)]
+    for _ in range(40):
+        assert observer.look(member(1, state=State.DEAD, remover="inc2"), member(2, int(observer.now))) == []
+
+
+def test_a_dead_node_whose_remover_is_gone_is_taken_over() -> None:
+    observer = Observer()
+    found = [observer.look(member(1, state=State.DEAD, remover="inc2")) for _ in range(16)]
+    assert found[-1] == [(Do.DECLARE_DEAD.value, 1)]
+
+
+def test_users_of_a_leaving_node_have_more_time() -> None:
+    observer = Observer()
+    leaving = member(1, state=State.LEAVING)
+    assert [observer.look(leaving, grace_s=20.0) for _ in range(35)] == [[]] * 35
+    assert observer.look(leaving, grace_s=20.0) == [(Do.DECLARE_DEAD.value, 1)]
+
+
+def test_the_designated_writer_changes_only_if_it_goes() -> None:
+    nodes = [(member(slot), Figures(stores=True)) for slot in range(5)]
+    writers = [writer_of(shard, nodes) for shard in range(8)]
+    gone = writers[0]
+    left = [(one, figures) for one, figures in nodes if one != gone]
+    for shard, writer in enumerate(writers):
+        assert writer is not None
+        assert writer_of(shard, left) == writer if writer != gone else writer_of(shard, left) != gone
+    assert writer_of(0, [(member(1), Figures(stores=False))]) is None
+    assert writer_of(0, [(member(1, state=State.LEAVING), Figures(stores=True))]) is None

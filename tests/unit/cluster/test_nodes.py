@@ -1,0 +1,146 @@
+"""Several nodes look like one server to their clients."""
+
+from __future__ import annotations
+
+from tests.support.cluster_harness import ClusterHarness
+from tests.support.node_harness import statuses
+
+from presenced.presence.model import Ending
+
+
+def test_a_user_who_connects_to_one_node_is_online_on_all() -> None:
+    cluster = ClusterHarness("abc")
+    watchers = {name: node.watch("ada") for name, node in cluster.nodes.items()}
+    cluster.run()
+    ada = cluster.nodes["a"].connect("ada")
+    cluster.run()
+    assert cluster.statuses("ada") == dict.fromkeys("abc", "online")
+    cluster.nodes["a"].end(ada)
+    cluster.run()
+    for name, watcher in watchers.items():
+        messages = cluster.nodes[name].new_messages(watcher)
+        assert statuses(messages)[-2:] == [("ada", "online"), ("ada", "offline")]
+
+
+def test_a_user_on_two_nodes_is_online_until_the_last_connection_closes() -> None:
+    cluster = ClusterHarness()
+    first = cluster.nodes["a"].connect("ada")
+    cluster.run()
+    second = cluster.nodes["b"].connect("ada")
+    cluster.run()
+    cluster.nodes["a"].end(first)
+    cluster.run()
+    assert cluster.statuses("ada") == {"a": "online", "b": "online"}
+    cluster.nodes["b"].end(second)
+    cluster.run()
+    assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
+
+
+def test_users_of_a_killed_node_are_offline_within_the_lease_and_two_seconds_once() -> None:
+    cluster = ClusterHarness()
+    watcher = cluster.nodes["b"].watch("ada", "bob")
+    cluster.nodes["a"].connect("ada")
+    cluster.nodes["b"].connect("bob")
+    cluster.run()
+    cluster.nodes["b"].new_messages(watcher)
+    cluster.nodes["a"].kill()
+    cluster.run(11, step=0.05)
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
+    cluster.run(6, step=0.05)
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == [("ada", "offline")]
+    cluster.run(60, step=0.1)
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
+
+
+def test_users_of_a_killed_node_who_came_back_to_another_one_never_flicker() -> None:
+    cluster = ClusterHarness()
+    watcher = cluster.nodes["b"].watch("ada")
+    cluster.nodes["a"].connect("ada")
+    cluster.run()
+    cluster.nodes["b"].new_messages(watcher)
+    cluster.nodes["a"].kill()
+    cluster.run(5, step=0.05)
+    cluster.nodes["b"].connect("ada")
+    cluster.run(30, step=0.05)
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
+
+
+def test_a_choice_made_on_one_node_counts_on_all() -> None:
+    cluster = ClusterHarness()
+    phone = cluster.nodes["b"].enter("userId=ada")
+    watcher = cluster.nodes["b"].watch("ada")
+    laptop = cluster.nodes["a"].enter("userId=ada")
+    cluster.run()
+    cluster.nodes["b"].new_messages(phone)
+    cluster.nodes["a"].send(laptop, "SET_STATUS", id=1, status="busy", text="deploying")
+    cluster.run()
+    assert cluster.statuses("ada") == {"a": "busy", "b": "busy"}
+    [own] = [message for message in cluster.nodes["b"].new_messages(phone) if message["type"] == "SELF"]
+    assert (own["status"], own["text"]) == ("busy", "deploying")
+    cluster.nodes["b"].new_messages(watcher)
+    cluster.nodes["b"].send(phone, "SET_STATUS", id=1, status="invisible")
+    cluster.run()
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == [("ada", "offline")]
+    assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
+
+
+def test_members_of_a_room_are_seen_on_all_nodes() -> None:
+    cluster = ClusterHarness()
+    ada = cluster.nodes["a"].enter("userId=ada")
+    bob = cluster.nodes["b"].enter("userId=bob")
+    cluster.nodes["a"].send(ada, "JOIN", id=1, room="lobby", data={"seat": 1})
+    cluster.run()
+    answer = cluster.nodes["b"].send(bob, "JOIN", id=1, room="lobby")
+    [snapshot] = [message for message in answer if message["type"] == "ROOM_SNAPSHOT"]
+    assert {member["userId"]: member.get("data") for member in snapshot["members"]} == {"ada": {"seat": 1}, "bob": None}
+    cluster.run()
+    cluster.nodes["a"].end(ada, Ending.CLOSED)
+    cluster.run()
+    [change] = [message for message in cluster.nodes["b"].new_messages(bob) if message["type"] == "ROOM_CHANGES"]
+    assert change["left"] == ["ada"]
+
+
+def test_without_the_store_a_node_shows_its_own_users_and_all_is_right_when_it_returns() -> None:
+    cluster = ClusterHarness()
+    watcher = cluster.nodes["b"].watch("ada", "bob", "carl")
+    cluster.nodes["a"].connect("ada")
+    cluster.run()
+    cluster.hub.cut("b")
+    cluster.run(3, step=0.05)
+    assert cluster.nodes["b"].cluster.is_local
+    cluster.nodes["b"].connect("bob")
+    cluster.run()
+    cluster.nodes["a"].connect("carl")
+    cluster.run()
+    assert cluster.statuses("bob") == {"a": "offline", "b": "online"}
+    cluster.hub.heal("b")
+    cluster.run(2, step=0.05)
+    assert (
+        cluster.statuses("bob") == cluster.statuses("carl") == cluster.statuses("ada") == {"a": "online", "b": "online"}
+    )
+    seen = statuses(cluster.nodes["b"].new_messages(watcher))
+    assert [status for user, status in seen if user == "bob"][-1:] == ["online"]
+
+
+def test_versions_are_the_same_on_all_nodes() -> None:
+    cluster = ClusterHarness()
+    for number in range(5):
+        cluster.nodes["ab"[number % 2]].connect(f"u{number}")
+        cluster.run()
+    versions = [
+        {change.user_id: change.version for change in node.node.directory.users.snapshot()}
+        for node in cluster.nodes.values()
+    ]
+    assert versions[0] == versions[1]
+    assert len(set(versions[0].values())) == 5
+
+
+def test_a_backend_closes_the_connections_of_a_user_on_all_nodes() -> None:
+    cluster = ClusterHarness("abc")
+    here, there = cluster.nodes["a"].connect("ada"), cluster.nodes["b"].connect("ada")
+    cluster.run()
+    assert cluster.nodes["c"].service.disconnect("ada") == 2
+    cluster.run()
+    assert here.closed_with
+    assert there.closed_with
+    assert cluster.statuses("ada") == dict.fromkeys("abc", "offline")
