@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-MAX_SHARDS = 16
-
 
 def shard_of(user_id: str, shards: int) -> int:
     """Return the number of the user's shard, below `shards`. All nodes must agree, so this never changes."""

@@ -52,6 +52,7 @@ INTERNAL = {
     "delivery.broadcaster.MAX_UNREAD",
     # Pauses and shares, which bound nothing that grows.
     "cluster.members.MAX_STEP_S",
+    "cluster.redis_format.MAX_SHARDS",
     "delivery.broadcaster.MAX_PAUSE_SHARE",
     "node.shutdown.MAX_RETURN_GAP_S",
     "storage.store.MAX_LOST_POSITIONS",
