@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from tests.cluster.conftest import Nodes
@@ -37,10 +36,8 @@ async def test_store_killed_local_service_goes_on_and_all_is_right_when_it_retur
             async with visit(first, "carl"):
                 await until(here, lambda: here.user("carl").online)
                 store.start()
-                started = time.monotonic()
                 await until(here, lambda: here.user("bob").online)
                 await until(there, lambda: there.user("carl").online)
-                assert time.monotonic() - started < 2 + 5, "with 5 s for a busy machine"
             await until(there, lambda: there.user("carl").status == "offline")
             assert there.user("ada").online
 
