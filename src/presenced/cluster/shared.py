@@ -24,6 +24,7 @@ Bounds: users as for the directory; one batch in flight; retained contributions 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -132,11 +133,13 @@ class SharedShard:
         self._parts: dict[str, dict[int, tuple[bytes, bytes]]] = {}  # user -> slot -> sessions, rooms; own ones too
         # What this node wants to change.
         self._serial = 0
-        self._dirty: dict[str, None] = {}
+        self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
         self._in_flight: Batch | None = None
         self._controls: list[tuple[Kind, bytes]] = []
         self.removing: Member | None = None
         """Dead node whose contributions this node takes out of the records."""
+        self._to_remove: OrderedDict[str, None] = OrderedDict()  # its users who have not been proposed yet
+        self._removed_at = 0  # number up to which the log must be applied before all of them have been taken out
         # Lost writes: contact time since when a user does not fit, or a contribution is retained.
         self._unsettled: dict[str, float] = {}
         self._retained: dict[tuple[str, int], float] = {}
@@ -195,10 +198,12 @@ class SharedShard:
 
     def committed(self, result: Committed) -> None:
         """The store has processed the batch in flight."""
-        if self._in_flight is not None and result.serial == self._in_flight.serial:
+        batch = self._in_flight
+        if batch is not None and result.serial == batch.serial:
             self._in_flight = None
-            for user_id in result.refused:
-                self._dirty[user_id] = None
+            refused = set(result.refused)
+            self._propose_again([proposal for proposal in batch.proposals if proposal.user_id in refused])
+            self._removed_at = result.n
         self.floor = max(self.floor, result.n)
 
     def unknown(self) -> None:
@@ -206,8 +211,7 @@ class SharedShard:
         batch, self._in_flight = self._in_flight, None
         if batch is None:
             return
-        for proposal in batch.proposals:
-            self._dirty[proposal.user_id] = None
+        self._propose_again(batch.proposals)
         if batch.kind is not Kind.ITEMS:
             self._controls.insert(0, (batch.kind, batch.body))  # all kinds may be repeated
 
@@ -296,17 +300,20 @@ class SharedShard:
     def remove(self, member: Member) -> None:
         """Take the contributions of a dead node out of the records. `is_removed` says when that is done."""
         self.removing = member
-        for user_id in self._contributed_by(member.slot):
+        self._to_remove = OrderedDict.fromkeys(self._contributed_by(member.slot))
+        for user_id in self._to_remove:
             self._presence.contributed(user_id, member.slot, b"", b"")
 
     def is_removed(self, member: Member) -> bool:
         """Whether no contribution of this node is left, so that the store may forget it."""
-        return self.removing == member and self._in_flight is None and not self._contributed_by(member.slot)
+        is_proposed = self.removing == member and self._in_flight is None and not self._to_remove
+        return is_proposed and self.applied is not None and self.applied.n >= self._removed_at
 
     def removed(self, slot: int, when: When) -> None:
         """A dead node was removed: contributions that the store had lost may be left."""
         if self.removing is not None and self.removing.slot == slot:
             self.removing = None
+            self._to_remove.clear()
         for user_id in self._contributed_by(slot):
             self._parts[user_id].pop(slot)
             self._retained.pop((user_id, slot), None)
@@ -314,6 +321,11 @@ class SharedShard:
             self._check(user_id, when, compares=True)
 
     # Parts of proposing.
+
+    def _propose_again(self, proposals: Iterable[Proposal]) -> None:
+        for proposal in proposals:
+            is_own = proposal.parts[0].slot == self.slot
+            (self._dirty if is_own else self._to_remove)[proposal.user_id] = None
 
     def _send(self, batch: Batch) -> Batch:
         self._serial += 1
@@ -325,8 +337,7 @@ class SharedShard:
         proposals: list[Proposal] = []
         waiting: dict[str, None] = {}
         while self._dirty and not _is_full(proposals):
-            user_id = next(iter(self._dirty))
-            del self._dirty[user_id]
+            user_id, _ = self._dirty.popitem(last=False)
             stored = self.records.get(user_id)
             wanted, mine = self._wanted(user_id, when), self._presence.part(user_id)
             has_settled = user_id not in self._unsettled or self._may_settle(user_id, alive, when)
@@ -345,11 +356,11 @@ class SharedShard:
         """Propose the records without the contributions of the node that is being removed."""
         proposals: list[Proposal] = []
         slot = self.removing.slot if self.removing else -1
-        for user_id in self._contributed_by(slot):
-            if _is_full(proposals):
-                break
-            part = Part(slot, b"", b"")
-            proposals.append(self._proposal(user_id, self.records.get(user_id), self._wanted(user_id, when), part))
+        while self._to_remove and not _is_full(proposals):
+            user_id, _ = self._to_remove.popitem(last=False)
+            if slot in self._parts.get(user_id, {}):
+                wanted, part = self._wanted(user_id, when), Part(slot, b"", b"")
+                proposals.append(self._proposal(user_id, self.records.get(user_id), wanted, part))
         return proposals
 
     def _proposal(self, user_id: str, stored: Stored | None, wanted: UserRecord, part: Part) -> Proposal:
