@@ -91,3 +91,12 @@ def test_one_object_can_hold_all_arguments_of_an_endpoint(name: str) -> None:
 @pytest.mark.parametrize("text", [wire(), codes(), api()])
 def test_no_line_is_too_long(text: str) -> None:
     assert max(map(len, text.splitlines())) <= COLUMNS
+
+
+def test_the_reference_of_the_client_lists_every_option() -> None:
+    source = (ROOT / "clients/js/src/client.ts").read_text("utf-8")
+    options = re.search(r"export interface PresenceOptions \{(.*?)\n\}", source, re.DOTALL)
+    page = (ROOT / "docs/reference/js-client.md").read_text("utf-8")
+    table = page.partition("## Options\n")[2].partition("\n## ")[0]
+    assert options
+    assert re.findall(r"^  (\w+)\??:", options[1], re.MULTILINE) == re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
