@@ -7,6 +7,7 @@ import re
 from typing import Any, get_args
 
 import pytest
+from tests.support.documents import ROOT
 from tools.docs.openapi import openapi
 from tools.docs.typescript import COLUMNS, api, codes, wire
 
