@@ -1,6 +1,8 @@
 """Packages import in one direction, the rules of presence are pure, and files stay small."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +91,15 @@ def test_the_rules_of_presence_are_pure(name: str, path: Path) -> None:
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
 def test_files_stay_small(name: str, path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES, f"{name} holds more than one idea: split it"
+
+
+def test_a_server_that_is_alone_imports_nothing_of_a_cluster() -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from presenced import PresenceServer, Settings\n"
+        "async def main():\n"
+        "    async with PresenceServer(Settings(port=0)):\n"
+        "        assert not [name for name in sys.modules if name.startswith(('presenced.cluster', 'redis'))]\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
