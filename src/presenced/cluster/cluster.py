@@ -146,6 +146,15 @@ class Cluster:
         return any(shard.rules.is_local for shard in self._shards)
 
     @property
+    def warning(self) -> str:
+        """Why other nodes' users may be out of date; empty if they are not."""
+        lost = [shard.lost_at for shard in self._shards if shard.rules.is_local and shard.lost_at is not None]
+        if not lost:
+            return ""
+        away = self._clock.monotonic() - min(lost)
+        return f"the store has been out of reach for {away:.0f} s, so this node shows only what happens on it"
+
+    @property
     def nodes(self) -> Sequence[Member]:
         """The registered nodes."""
         return self._shards[0].members.members

@@ -45,6 +45,10 @@ class Peers(Protocol):
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user, and return their number as far as it is known."""
 
+    @property
+    def warning(self) -> str:
+        """Why other nodes' users may be out of date; empty if they are not."""
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Node:

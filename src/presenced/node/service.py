@@ -461,6 +461,7 @@ class PresenceService:
         """Return warnings for an operator about a server that works."""
         node, origins = self._node, self._node.settings.origins
         found = [node.storage.warning] if node.storage is not None else []
+        found += [node.peers.warning] if node.peers is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):
             found.append("authentication is off and other machines may connect, so every client may claim any user id")
         if ANY in origins:

@@ -106,8 +106,11 @@ def test_without_the_store_a_node_shows_its_own_users_and_all_is_right_when_it_r
     cluster.nodes["a"].connect("ada")
     cluster.run()
     cluster.hub.cut("b")
+    assert cluster.nodes["b"].service.warnings() == []
     cluster.run(3, step=0.05)
     assert cluster.nodes["b"].cluster.is_local
+    [warning] = cluster.nodes["b"].service.warnings()
+    assert warning.startswith("the store has been out of reach for ")
     cluster.nodes["b"].connect("bob")
     cluster.run()
     cluster.nodes["a"].connect("carl")
@@ -115,6 +118,7 @@ def test_without_the_store_a_node_shows_its_own_users_and_all_is_right_when_it_r
     assert cluster.statuses("bob") == {"a": "offline", "b": "online"}
     cluster.hub.heal("b")
     cluster.run(2, step=0.05)
+    assert cluster.nodes["b"].service.warnings() == []
     assert (
         cluster.statuses("bob") == cluster.statuses("carl") == cluster.statuses("ada") == {"a": "online", "b": "online"}
     )
