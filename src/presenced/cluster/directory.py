@@ -12,7 +12,7 @@ The user's own devices see at once what they caused, as the event's `Outcome` sa
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from hashlib import blake2b
 from math import inf
 from typing import NamedTuple, Protocol, TypeVar
@@ -136,6 +136,14 @@ class SharedDirectory(Directory[C]):
         if self.agreement is not None:
             self.agreement.rooms_changed(user_id)
 
+    def joined(self, user_id: str) -> Mapping[str, int]:
+        """Return when the user joined rooms: the time that the first of the user's sessions there has."""
+        user, times = self._by_id.get(user_id), dict[str, int]()
+        for session in user.sessions if user else ():
+            for room, given in (session.rooms or {}).items():
+                times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
+        return times
+
     # What `SharedShard` asks for (`cluster.shared.Presence`).
 
     def part(self, user_id: str) -> tuple[bytes, bytes]:
@@ -144,7 +152,7 @@ class SharedDirectory(Directory[C]):
         mine = [s for s in user.sessions if s.slot < 0 and s.is_present] if user else []
         sessions = sorted(SharedSession(tag_of(s.session_id), s.device, s.active) for s in mine)
         rooms = sorted(
-            SharedMember(tag_of(session.session_id), room, given.number, given.data)
+            SharedMember(tag_of(session.session_id), room, *given)
             for session in mine
             for room, given in (session.rooms or {}).items()
         )
@@ -174,7 +182,7 @@ class SharedDirectory(Directory[C]):
             user.named -= bool(session.session_id)
         given: dict[bytes, dict[str, MemberData]] = {}
         for member in decode_rooms(rooms):
-            given.setdefault(member.tag, {})[member.room] = MemberData(member.number, member.data)
+            given.setdefault(member.tag, {})[member.room] = MemberData(member.number, member.data, member.joined_ms)
         for tag, device, active in decode_sessions(sessions):
             session = Session[C](user_id, None, tag.hex(), device, None, active, slot=slot, rooms=given.get(tag))
             user.sessions.append(session)

@@ -119,6 +119,7 @@ class SharedMember(NamedTuple):
     number: int
     """As in `MemberData`."""
     data: bytes
+    joined_ms: int
 
 
 TAG_BYTES = 6

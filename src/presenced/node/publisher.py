@@ -75,7 +75,7 @@ class NodePublisher:
         wanted = self.directory.users.rooms_wanted(user_id)
         if not wanted and not self.rooms.of(user_id):
             return
-        for change in self.rooms.settle(user_id, wanted, now):
+        for change in self.rooms.settle(user_id, wanted, now, self.directory.joined(user_id)):
             if not self.is_silent:
                 self.broadcaster.publish(change)
                 if self.storage is not None:

@@ -17,7 +17,7 @@ in the order of arrival, and the next pause begins. A backend's decisions do not
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -40,6 +40,7 @@ from presenced.presence.model import (
     View,
 )
 from presenced.presence.restore import SinceStart
+from presenced.presence.rooms import NEVER
 from presenced.presence.session import Grace, Session
 from presenced.presence.status import (
     MAX_SOURCES,
@@ -269,6 +270,10 @@ class Directory(Generic[C]):
 
     def rooms_changed(self, user_id: str) -> None:
         """Note that a session of the user has joined or left a room. Only a cluster has to know."""
+
+    def joined(self, user_id: str) -> Mapping[str, int]:
+        """Return when the user joined rooms, in epoch milliseconds, where that may have been on another node."""
+        return NEVER
 
     # Announcements, and time.
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice, takewhile
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -38,6 +39,10 @@ receive the whole room."""
 
 STEP_BACK = 0.8
 """Share of a threshold below which a room returns to the mode before."""
+
+
+NEVER: Mapping[str, int] = MappingProxyType({})
+"""No earlier times of joining."""
 
 
 class Mode(StrEnum):
@@ -191,7 +196,10 @@ class Rooms:
         """Have a session join a room, or replace its data in a room it is in. The caller then settles the user."""
         # The time makes numbers of several nodes comparable.
         self._joins = max(self._joins + 1, now.epoch_ms)
-        session.rooms = {**(session.rooms or {}), name: MemberData(self._joins, data)}
+        room = self._rooms.get(name)
+        member = room.members.get(session.user_id) if room else None
+        given = MemberData(self._joins, data, member.joined_ms if member else now.epoch_ms)
+        session.rooms = {**(session.rooms or {}), name: given}
         self._on_changed(session.user_id)
 
     def leave(self, session: Session[Any], name: str) -> None:
@@ -204,11 +212,14 @@ class Rooms:
         session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
         self._on_changed(session.user_id)
 
-    def settle(self, user_id: str, wanted: Mapping[str, bytes], now: Instant) -> list[RoomChange]:
+    def settle(
+        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NEVER
+    ) -> list[RoomChange]:
         """Make the user a member of exactly the wanted rooms. Memberships change only here.
 
         Args:
             wanted: Rooms with the member's data (`Users.rooms_wanted`).
+            joined: When the user joined them, in epoch milliseconds, if that was earlier than now.
         """
         gone = [name for name in self.of(user_id) if name not in wanted]
         changes = [self._remove(self._rooms[name], user_id) for name in gone]
@@ -216,7 +227,8 @@ class Rooms:
             room = self._rooms.get(name)
             member = room.members.get(user_id) if room else None
             if member is None or member.data != data:
-                changes.append(self._put(name, user_id, member.joined_ms if member else now.epoch_ms, data))
+                joined_ms = member.joined_ms if member else joined.get(name, now.epoch_ms)
+                changes.append(self._put(name, user_id, joined_ms, data))
         return changes
 
     def _put(self, name: str, user_id: str, joined_ms: int, data: bytes) -> RoomChange:

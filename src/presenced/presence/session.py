@@ -79,6 +79,8 @@ class MemberData(NamedTuple):
     """Order in which sessions set data: of a user's sessions in one room, the highest number is shown."""
     data: bytes
     """JSON; empty if there is none."""
+    joined_ms: int = 0
+    """When the session's user joined the room, in epoch milliseconds."""
 
 
 _NO_SNAPSHOT = Cursor(0)

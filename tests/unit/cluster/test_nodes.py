@@ -90,6 +90,10 @@ def test_members_of_a_room_are_seen_on_all_nodes() -> None:
     bob = cluster.nodes["b"].enter("userId=bob")
     cluster.nodes["a"].send(ada, "JOIN", id=1, room="lobby", data={"seat": 1})
     cluster.run()
+    late = cluster.start("c")
+    cluster.run(3, step=0.05)
+    rooms = [node.node.rooms.get("lobby") for node in (*cluster.nodes.values(), late)]
+    assert len({room and room.members["ada"].joined_ms for room in rooms}) == 1, "also on a node that started later"
     answer = cluster.nodes["b"].send(bob, "JOIN", id=1, room="lobby")
     [snapshot] = [message for message in answer if message["type"] == "ROOM_SNAPSHOT"]
     assert {member["userId"]: member.get("data") for member in snapshot["members"]} == {"ada": {"seat": 1}, "bob": None}
