@@ -17,11 +17,13 @@ from pathlib import Path
 
 from benchmarks import (
     attacks,
+    busy_pages,
     compression,
     cores,
     endurance,
     fan_out,
     faults,
+    friends,
     idle_memory,
     large_tables,
     latency,
@@ -54,6 +56,8 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "storage": storage.run,
     "faults": faults.run,
     "large_tables": large_tables.run,
+    "friends": friends.run,
+    "busy_pages": busy_pages.run,
 }
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure presenced beside other servers.")
     parser.add_argument("question", nargs="*", help=f"which to answer: {', '.join(QUESTIONS)} [default: all]")
     parser.add_argument(
-        "--quick", action="store_true", help="small loads to see that it works, 4 min; no real figures, nothing written"
+        "--quick", action="store_true", help="small loads to see that it works, 7 min; no real figures, nothing written"
     )
     arguments = parser.parse_args()
     names = arguments.question or list(QUESTIONS)

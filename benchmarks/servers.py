@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -81,12 +81,26 @@ def start(name: str, port: int, options: Sequence[str] = (), cores: Set[int] = S
         options: Options of `presenced serve`.
         cores: Cores to run on.
     """
+    return spawn([*_command(name, port), *options], cores)
+
+
+def spawn(
+    command: Sequence[str], cores: Set[int], environ: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Start a program that ends with this one. Its output is discarded, and its errors are shown.
+
+    Args:
+        cores: Cores to run on.
+        environ: Variables to add to the environment.
+        stdin: Standard input of the program, as for `Popen`.
+    """
     BUILD.mkdir(exist_ok=True)
+    inherited = {variable: value for variable, value in os.environ.items() if not variable.startswith("PRESENCED_")}
     return subprocess.Popen(
-        [*_command(name, port), *options],
+        command,
         cwd=BUILD,  # a directory without presenced.toml
-        env={variable: value for variable, value in os.environ.items() if not variable.startswith("PRESENCED_")},
-        stdin=subprocess.DEVNULL,
+        env=inherited | dict(environ or {}),
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         preexec_fn=partial(_pin_and_bind, cores),
     )
@@ -120,15 +134,24 @@ def running(
     port = free_port()
     process = start(name, port, options, cores)
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not _accepts(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise LoadError(f"{name} does not listen")
-            time.sleep(0.01)
+        wait_listening(name, port, process)
         time.sleep(QUIET)
         yield port, process
     finally:
         end(process)
+
+
+def wait_listening(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server accepts connections.
+
+    Raises:
+        LoadError: It ended, or does not listen within `PATIENCE`.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not _accepts(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise LoadError(f"{name} does not listen")
+        time.sleep(0.01)
 
 
 def _accepts(port: int) -> bool:
