@@ -266,6 +266,7 @@ async def test_erasing_a_user_forgets_everything_about_them() -> None:
         assert (await api.get("/users/ada"))["status"] == "offline"
         assert (await api.get("/users/ada/claims"))["claims"] == []
         assert "private" not in str(await api.get("/users/ada/explain")), "not in earlier changes either"
+        assert "lastSeen" not in await api.get("/users/ada")
         await api.announce("ada")
         assert (await api.get("/users/ada"))["status"] == "online", "the choice is forgotten"
 

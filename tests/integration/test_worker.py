@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.api_client import api_client
 from tests.support.process import ServerProcess
 from tests.support.raw import PATIENCE
 from tests.support.server import metric
@@ -226,7 +227,10 @@ async def test_nothing_is_left_of_an_erased_user(tmp_path: Path) -> None:
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)  # so that the worker responds
         visitor = await seen.sees_changes()
-        assert json.loads(await client_of(running).calls.erase(visitor))["stored"] >= 0
+        async with api_client(running) as api:
+            assert (await api.delete(f"/users/{visitor}"))["stored"] >= 0
+            expected = {"userId": visitor, "status": "offline"}
+            assert await api.get(f"/users/{visitor}/last-seen") == expected, "no time, not even that of the erasure"
         await drained(running)
         assert visitor not in statuses(tmp_path)
         assert rows(tmp_path, "SELECT user_id FROM presenced_changes WHERE user_id LIKE 'visitor%'") == []

@@ -103,7 +103,7 @@ export function createRetry(host: Host) {
 
 function unreachable(): PresenceError {
   return new PresenceError("UNREACHABLE", "the server cannot be reached", {
-    hint: "Is it running, does it allow this page's origin? See HOST/readyz.",
+    hint: "Is the server running? Its log says if it refuses this page's origin.",
     retryable: true,
   });
 }

@@ -84,7 +84,7 @@ describe("an attempt that cannot begin", () => {
       errors.push(page.client.connection.get().error);
     }
     expect(errors.map((error) => error?.code)).toEqual([undefined, undefined, "UNREACHABLE", "UNREACHABLE"]);
-    expect(errors[2]?.hint).toMatch(/origin.*readyz/i);
+    expect(errors[2]?.hint).toMatch(/running.*log.*origin/i);
     await nextAttempt(page);
     await establish(page.host);
     await drop(page.host);

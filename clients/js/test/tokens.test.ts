@@ -75,6 +75,24 @@ describe("the token function", () => {
   });
 
   test.each([
+    ["a text", '{"ticket":"ticket-1","userId":"ada"}'],
+    ["an object", { ticket: "ticket-1" } as unknown as string],
+  ])("JSON instead of a token is not sent, and the error says what to return: %s", async (_, json) => {
+    let next = json;
+    const page = await connecting({ token: () => next });
+    expect(page.host.sockets).toEqual([]);
+    const { state, error } = page.client.connection.get();
+    expect([state, error?.code, error?.message]).toEqual([
+      "waiting",
+      "TOKEN_FAILED",
+      "the token function returned JSON: return its field `ticket`",
+    ]);
+    next = "ticket-2";
+    await nextAttempt(page);
+    expect(page.host.socket.protocols[1]).toBe("presenced.token.ticket-2");
+  });
+
+  test.each([
     ["not JSON", "a.b.c"],
     ["JSON without an object", `a.${btoa("null")}.c`],
     ["no exp", `a.${btoa('{"sub":"ada"}')}.c`],

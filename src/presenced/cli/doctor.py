@@ -144,6 +144,9 @@ def _proxies(settings: Settings) -> Iterator[Finding]:
         if bits < MIN_PREFIX_BITS:
             what = f"trusted_proxies has {entry}: clients in it can claim any address"
             yield Finding("unsafe", what, "list only the addresses of your proxies")
+    if settings.auth != "none" and is_loopback(settings.host) and not settings.trusted_proxies:
+        what = "no limits per address apply, because the server listens on loopback and trusts no proxy"
+        yield Finding("note", what, "set trusted_proxies if a proxy is in front of the server")
     if settings.outgoing_private:
         what = "the server may send requests to private addresses"
         yield Finding("note", what, "remove outgoing_private if you do not need it")

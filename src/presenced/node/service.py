@@ -176,7 +176,8 @@ class PresenceService:
     def forget(self, user_id: str, now: Instant | None = None) -> int:
         """Close a user's connections, and forget everything about the user. Return the number of connections.
 
-        That is the announcement, the choice, the claims, the display data, and the details of past changes. O(journal).
+        That is the announcement, the choice, the claims, the display data, the time last seen, and the details of past
+        changes. O(journal).
         """
         now = now or self._node.clock.now()
         self._directory.forget_stored(user_id)
@@ -186,6 +187,7 @@ class PresenceService:
         for claim in self.claims_of(user_id):
             self.clear_claim(user_id, claim.source, now)
         self.forget_display(user_id, now)
+        self._directory.erase_seen(user_id)
         self._directory.users.journal.blank(user_id)
         return closed
 

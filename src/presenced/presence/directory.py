@@ -463,6 +463,10 @@ class Directory(Generic[C]):
         user.display = NO_DISPLAY
         return self._settle(user, Cause.DISPLAY, now)
 
+    def erase_seen(self, user_id: str) -> None:
+        """Erase when the user was last seen and last active."""
+        self.users.erase_seen(user_id)
+
     # Internal.
 
     def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:

@@ -17,7 +17,7 @@ The second log skips nothing that was published. A stopping server publishes no 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from hashlib import sha256
 from itertools import chain, islice
@@ -85,6 +85,12 @@ class RecentChanges:
             self._entries = [c for c in self._entries if self._is_latest(c)]
             self._drop(len(self._entries) - self._max_entries // 2)
         self._entries.append(change)
+
+    def replace(self, change: Change) -> None:
+        """Replace the change at the same position. No-op if it has been dropped. O(log size)."""
+        index = bisect_left(self._entries, change.position, key=_position)
+        if index < len(self._entries) and self._entries[index].position == change.position:
+            self._entries[index] = change
 
     def trim(self, now: float) -> None:
         """Drop changes that are older than `max_age` at `now` (monotonic seconds)."""

@@ -22,6 +22,8 @@ from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from presenced.presence.journal import Journal, RecentChanges
 from presenced.presence.model import NO_DISPLAY, Change, Display, OwnState, Status
 from presenced.presence.session import Session
@@ -193,6 +195,17 @@ class Users(Generic[C]):
             if self.displays:
                 user.display = self.displays.pop(user_id) or NO_DISPLAY
         return user
+
+    def erase_seen(self, user_id: str) -> None:
+        """Erase when the user was last seen and last active. No-op if the user is unknown."""
+        user = self.by_id.get(user_id)
+        if user is None:
+            return
+        user.seen_ms = user.active_ms = 0
+        user.left = (0, 0)
+        if user.last_change is not None:
+            user.last_change = replace(user.last_change, seen_ms=0)
+            self.log.replace(user.last_change)  # otherwise the log would hold a change that is not the latest
 
     def evict_if_unneeded(self, user: User[C]) -> None:
         """Evict a user if no reason is left to remember them (see the head of this file)."""

@@ -53,6 +53,7 @@ def test_the_default_configuration_is_for_development() -> None:
         ({"trusted_proxies": ""}, "unsafe", "no TLS"),
         ({"trusted_proxies": "0.0.0.0/0"}, "unsafe", "claim any address"),
         ({"trusted_proxies": "nonsense"}, "broken", "trusted_proxies"),
+        ({"trusted_proxies": "", "host": "localhost"}, "note", "no limits per address"),
         ({"origins": "*"}, "unsafe", "every origin"),
         ({"origins": ""}, "note", "own host"),
         ({"origins": "example.com"}, "broken", "origins"),
@@ -85,6 +86,12 @@ def test_every_unsafe_or_broken_setting_is_found(changes: dict[str, Any], level:
 def test_there_is_no_note_about_host_names_if_every_name_in_use_is_allowed(changes: dict[str, Any]) -> None:
     settings = {**SAFE, "auth": "none", "host": "localhost", "origins": "", **changes}
     assert not [one for one in found({"PRESENCED_JWT_KEY": SECRET}, **settings) if "with a host name" in one.what]
+
+
+@pytest.mark.parametrize("changes", [{"auth": "none"}, {"host": "192.0.2.1"}, {"trusted_proxies": "127.0.0.1"}])
+def test_there_is_no_note_about_address_limits_if_they_apply_or_nobody_authenticates(changes: dict[str, Any]) -> None:
+    settings = {**SAFE, "host": "localhost", "trusted_proxies": "", **changes}
+    assert not [one for one in found({"PRESENCED_JWT_KEY": SECRET}, **settings) if "per address" in one.what]
 
 
 def test_an_invalid_database_url_is_broken_and_its_password_is_not_shown() -> None:

@@ -1,5 +1,7 @@
 """The log of latest changes: a watcher gets each missed user once, bounded by entries and by age."""
 
+from msgspec import structs
+
 from presenced.presence.journal import RecentChanges
 from presenced.presence.model import SEEN_ONLINE, Cause, Change, Status
 from presenced.runtime.instant import Instant
@@ -33,6 +35,19 @@ def test_since_a_position_each_user_appears_once_with_the_last_change() -> None:
     assert log.since(0) == [4, 5, 6]
     assert log.since(4) == [5, 6]
     assert log.since(6) == []
+
+
+def test_a_replaced_change_is_the_last_one_of_its_user_and_one_that_was_dropped_stays_dropped() -> None:
+    log = Log(max_entries=4)
+    for position, user_id in enumerate("abcde", 1):
+        log.add(position, user_id)
+    assert log.forgotten == ["a", "b"]
+    for position in (2, 4):
+        user_id = "abcde"[position - 1]
+        log.latest[user_id] = structs.replace(log.latest[user_id], since_ms=9)
+        log.log.replace(log.latest[user_id])
+    assert log.since(2) == [3, 4, 5]
+    assert [c.since_ms for c in log.log.since(2, 10) or []] == [0, 9, 0]
 
 
 def test_the_rest_follows_after_the_last_position_of_a_page() -> None:

@@ -244,6 +244,15 @@ async def test_stored_data_is_returned_in_python_types() -> None:
     assert storage.asked[2:] == [("7", "9", 5), ("7", "", 100), ("", 100), (None,), ([],), ("ada",)]
 
 
+async def test_an_erased_user_has_no_time_last_seen() -> None:
+    server = Embedded(storage=FakeStorage(), **WEBHOOKS)
+    server.clients.connect("bo")
+    assert await server.erase("bo") == Erasure(closed=1, stored=12)
+    erased = await server.last_seen("bo")
+    assert (erased.status, erased.last_seen, erased.last_active) == (Status.OFFLINE, None, None)
+    assert server.presence("bo").last_seen is None, "not even the time of the erasure"
+
+
 async def test_an_unavailable_database_is_an_exception() -> None:
     server = Embedded(storage=FakeStorage(is_down=True), **WEBHOOKS)
     with pytest.raises(StorageUnavailable):

@@ -18,6 +18,8 @@ export interface Labels {
     settling: string;
     /** Text of the banner when the client has given up. */
     failed: string;
+    /** Text of the banner when the token function has returned null. */
+    signedOut: string;
 }
 export declare const ENGLISH: Labels;
 /** Return a time in the past as words, such as "5 minutes ago", to the minute. */

@@ -31,7 +31,7 @@ export function ConnectionBanner({ after = 5, labels, children, ...props }: Conn
       setLate(false);
     };
   }, [isStale, after]);
-  const shown = trouble && (late || trouble === "failed") ? trouble : "";
+  const shown = trouble && (late || !isStale) ? trouble : "";
   return (
     <span role="status" {...rest} className={`presenced-banner ${className}`} data-state={shown}>
       {shown && (children ?? texts[shown])}
@@ -39,8 +39,9 @@ export function ConnectionBanner({ after = 5, labels, children, ...props }: Conn
   );
 }
 
-function troubleOf({ state, stale }: Connection): "failed" | "stale" | "settling" | "" {
+function troubleOf({ state, stale, error }: Connection): "failed" | "signedOut" | "stale" | "settling" | "" {
   if (state === "failed") return state;
+  if (state === "closed" && error?.code === "SIGNED_OUT") return "signedOut";
   if (!stale || state === "closed") return "";
   return state === "open" ? "settling" : "stale";
 }

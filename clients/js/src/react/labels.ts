@@ -19,6 +19,8 @@ export interface Labels {
   settling: string;
   /** Text of the banner when the client has given up. */
   failed: string;
+  /** Text of the banner when the token function has returned null. */
+  signedOut: string;
 }
 
 export const ENGLISH: Labels = {
@@ -33,6 +35,7 @@ export const ENGLISH: Labels = {
   stale: "No connection. This may be out of date.",
   settling: "This may be out of date.",
   failed: "Could not connect. This may be out of date.",
+  signedOut: "You are signed out.",
 };
 
 const UNITS = [

@@ -9,18 +9,22 @@ import { useLabels } from "./provider.js";
 
 export interface LastSeenProps extends HTMLAttributes<HTMLSpanElement> {
   userId: UserId | null;
+  /** When your backend last saw the user, in epoch milliseconds. Used while the client has no time, unless the user is there. */
+  fallback?: number | undefined;
   labels?: Partial<Labels>;
 }
 
-/** When a user was last there, such as "5 minutes ago", or else the status. Empty until the user is known. */
-export function LastSeen({ userId, labels, className = "", ...rest }: LastSeenProps): ReactNode {
+/** When a user was last there, such as "5 minutes ago", or else the status. Empty until one of the two is known. */
+export function LastSeen({ userId, fallback = 0, labels, className = "", ...rest }: LastSeenProps): ReactNode {
   const { status, lastSeen } = usePresence(userId);
   const now = useClock();
   const texts = useLabels(labels);
-  const text = lastSeen && now ? ago(lastSeen, now, texts.language) : texts[status];
+  const isThere = status === "online" || status === "busy";
+  const time = lastSeen || (isThere ? 0 : fallback);
+  const known = status === "unknown" ? "" : texts[status];
   return (
     <span {...rest} className={`presenced-last-seen ${className}`} data-status={status}>
-      {status === "unknown" ? "" : text}
+      {time && now ? ago(time, now, texts.language) : known}
     </span>
   );
 }

@@ -785,9 +785,9 @@ export interface Operations {
   };
   /**
    * Erase a user. Revokes the user's tokens, closes the connections, and deletes the announcement, the status, the
-   * claims, the display data and everything in the database. Clients that follow changes, and receivers of webhooks,
-   * learn that the user is offline. Of earlier changes, only the statuses stay in memory for a while. Erasing a user
-   * again has no effect. Scope: admin.
+   * claims, the display data, the time last seen and everything in the database. Clients that follow changes, and
+   * receivers of webhooks, learn that the user is offline. Of the changes, only the statuses, causes and times stay in
+   * memory for a while. Erasing a user again has no effect. Scope: admin.
    */
   erase: {
     path: {

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { act, render, screen } from "@testing-library/react";
 import { beforeEach, expect, test, vi } from "vitest";
+import { PresenceError } from "../../src/index.js";
 import { ConnectionBanner, Facepile, LastSeen, OnlineDot, PresenceProvider } from "../../src/react/index.js";
 import { type FakePresence, fakePresence } from "../../src/testing/index.js";
 import { renderWith } from "./support.js";
@@ -63,6 +64,18 @@ test("LastSeen has the status if there is no time, and nothing while the user is
   expect(container.textContent).toBe("Online");
   act(() => client.set(7, "offline"));
   expect(container.textContent).toBe("Offline");
+});
+
+test("LastSeen has the time from the backend while the client has none, unless the user is there", () => {
+  const client = fakePresence();
+  const { container } = renderWith(client, <LastSeen userId={7} fallback={NOON - 86_400_000} />);
+  expect(container.textContent).toBe("yesterday"); // not known yet
+  act(() => client.set(7, "busy"));
+  expect(container.textContent).toBe("Busy");
+  act(() => client.set(7, { status: "offline", lastSeen: NOON - 300_000 }));
+  expect(container.textContent).toBe("5 minutes ago");
+  act(() => client.set(7, { status: "offline", lastSeen: 0 })); // the server has forgotten the user
+  expect(container.textContent).toBe("yesterday");
 });
 
 test("LastSeen speaks the language of the labels", () => {
@@ -166,7 +179,7 @@ test("the banner does not claim a lost connection while an open one is out of da
   expect([banner.textContent, banner.dataset.state]).toEqual(["This may be out of date.", "settling"]);
 });
 
-test("the banner says at once that the client has given up, and nothing after signing out", () => {
+test("the banner says at once that the client has given up, and nothing after close()", () => {
   const client = fakePresence();
   renderWith(client, <ConnectionBanner labels={{ failed: "keine Verbindung" }} />);
   act(() => client.setConnection("failed"));
@@ -174,6 +187,17 @@ test("the banner says at once that the client has given up, and nothing after si
   act(() => client.close());
   advance(60);
   expect(screen.getByRole("status").textContent).toBe("");
+});
+
+test("the banner says at once that the token function has no token because nobody is signed in", () => {
+  const client = fakePresence();
+  renderWith(client, <ConnectionBanner />);
+  const error = new PresenceError("SIGNED_OUT", "the token function returned no token");
+  act(() => client.setConnection({ state: "closed", error }));
+  const banner = screen.getByRole("status");
+  expect([banner.textContent, banner.dataset.state]).toEqual(["You are signed out.", "signedOut"]);
+  act(() => client.setConnection("connecting"));
+  expect([banner.textContent, banner.dataset.state]).toEqual(["", ""]);
 });
 
 test("a banner may have a text of its own", () => {

@@ -119,7 +119,7 @@ class Retry:
             return Final(error)
         self._unopened += 1
         if self._unopened >= UNREACHABLE_AFTER and error.code == "CONNECTION_LOST":
-            hint = "Is it running, and is the URL right? The path /readyz of the server answers when it is ready."
+            hint = "Is the server running, and is the URL right? Its log says if it refuses the client."
             error = PresenceError("UNREACHABLE", error.message, hint=hint, retryable=True)
         return Again(max(retry_after, self._delay(BASE_S)), error)
 
