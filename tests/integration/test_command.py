@@ -184,6 +184,14 @@ async def test_config_show_prints_secrets_as_comments_and_a_server_starts_from_i
     assert (code, "which needs a key" in errors) == (2, True), "the printed file has no secret"
 
 
+async def test_one_long_value_does_not_move_the_comments_of_all_settings(tmp_path: Path) -> None:
+    origins = [f"https://{number}.app.example.com" for number in range(9)]
+    _, shown, _ = await run("config", "show", cwd=tmp_path, environ={"PRESENCED_ORIGINS": ",".join(origins)})
+    assert tomllib.loads(shown)["origins"] == origins
+    assert re.search(r"^origins = .+  # PRESENCED_ORIGINS$", shown, re.MULTILINE)
+    assert max(line.index("# default") for line in shown.splitlines() if line.endswith("# default")) < 60
+
+
 async def test_config_show_prints_a_settings_file_with_the_origin_of_each_value(tmp_path: Path) -> None:
     (tmp_path / "presenced.toml").write_text("grace_lost = 20\n")
     code, shown, _ = await run(

@@ -154,12 +154,12 @@ async def test_a_ticket_stream_resumes_through_the_proxy_and_its_secret_is_not_l
 @KINDS
 async def test_tokens_are_in_no_log_of_the_proxy_while_the_server_is_down(kind: str, tmp_path: Path) -> None:
     """A proxy logs a failed request once more as an error, and each restart of the server makes many of them."""
-    secrets = {name: f"hidden-{name}" for name in ("subprotocol", "query", "header", "event")}
+    secrets = {name: f"hidden-{name}" for name in ("subprotocol", "query", "header", "event", "session")}
     with proxy(kind, tmp_path, free_port(), "192.0.2.1") as port:
         context = trusting(tmp_path / "certificate.pem")
         with pytest.raises(InvalidStatus, match="502"):
             await connect(
-                f"wss://127.0.0.1:{port}/ws-online-status?token={secrets['query']}",
+                f"wss://127.0.0.1:{port}/ws-online-status?token={secrets['query']}&session={secrets['session']}",
                 ssl=context,
                 proxy=None,
                 subprotocols=[Subprotocol("presenced.v1"), Subprotocol(f"presenced.token.{secrets['subprotocol']}")],

@@ -214,10 +214,14 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+MAX_COMMENT_COLUMN = 50
+"""Column up to which the comments of `config show` are aligned. Longer values would push all comments out of sight."""
+
+
 def _toml(effective: Effective) -> Iterator[str]:
     """Yield the lines of a settings file, by section. A secret becomes a comment, or the name of its file."""
     assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
-    width = max(map(len, assigned.values()))
+    width = min(MAX_COMMENT_COLUMN, max(map(len, assigned.values())))
     for title, names in sections().items():
         yield f"\n# {title}"
         for name in names:
