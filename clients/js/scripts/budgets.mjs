@@ -55,6 +55,8 @@ for (const { name, kb, source, code, beyond } of BUDGETS) {
     continue;
   }
   const measured = (await size(code)) - (beyond ? await size(beyond) : 0);
-  console.log(`${label}${measured.toFixed(2)} KB of ${kb.toFixed(1)} KB${measured > kb ? ": TOO LARGE, raise the budget only with the reason" : ""}`);
+  console.log(
+    `${label}${measured.toFixed(2)} KB of ${kb.toFixed(1)} KB${measured > kb ? ": TOO LARGE, raise the budget only with the reason" : ""}`,
+  );
   if (measured > kb) process.exitCode = 1;
 }
