@@ -224,6 +224,7 @@ class SharedDirectory(Directory[C]):
             user.version = version
             if user.last_change is not None:
                 user.last_change = replace(user.last_change, version=version)
+                self.users.log.replace(user.last_change)
         if user.look(record.cause)[0] == user.shown:
             self._causes.pop(user_id, None)
         self._finish(user, change, record.cause)
