@@ -325,6 +325,9 @@ class RedisClusterNode(Redis):
     """Server of a Redis Cluster."""
 
     def __init__(self) -> None:
+        self.bus_port = free_port()
+        """Port for the other servers. The default, 10,000 above the other port, may not exist."""
         super().__init__(
-            *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"),
+            *("--cluster-port", str(self.bus_port)),
         )
