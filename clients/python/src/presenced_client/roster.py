@@ -156,6 +156,7 @@ class Roster:
     def _replace(self, pages: Mapping[str, Mapping[str, Any]]) -> None:
         """Apply a complete snapshot of everyone."""
         for key, record in pages.items():
+            self._hidden.pop(key, None)  # visible by id
             if key in self._changed_since:
                 self._apply(key, record)
             else:
