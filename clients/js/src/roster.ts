@@ -111,6 +111,7 @@ export function createRoster(isMember: (key: string) => boolean) {
     replaceAll(records: readonly RecordOf[]) {
       expectOther(records);
       const named = new Set(records.map(({ userId }) => String(userId)));
+      for (const key of named) hidden.delete(key); // visible by id
       const absent = gone((key) => {
         if (named.has(key) || (isSettling && unconfirmed.has(key))) return false;
         // In a room, users are visible who otherwise are not.
