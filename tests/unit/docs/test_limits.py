@@ -38,6 +38,7 @@ INTERNAL = {
     "cluster.redis_shard.MAX_READ_USERS",
     # Lengths of texts in errors.
     "config.sources.MAX_SHOWN",
+    "cli.main.MAX_COMMENT_COLUMN",
     "runtime.strict_json.MAX_ERROR",
     "runtime.strict_json.MAX_NAME",
     "runtime.strict_json.MAX_QUOTED",
