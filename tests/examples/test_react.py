@@ -195,7 +195,9 @@ def test_the_hook_for_the_classic_protocol_opens_one_connection_in_strict_mode(
     expect(page.locator("#online")).to_have_text("")
     server.kill()
     server.start()
-    until(lambda: opened(server) >= 2)  # both connections of the page: a classic client hears only who comes after it
+    with connect(f"{server.websocket_url}?userId=grace", proxy=None) as grace:
+        assert '"CONNECTION_ESTABLISHED"' in str(grace.recv())
+        assert '"userId":"bo"' in str(grace.recv(30)), "the page has returned"
     with connect(f"{server.websocket_url}?userId=ada", proxy=None):
         expect(page.locator("#online")).to_have_text("ada")
     page.get_by_role("button", name="nothing").click()
