@@ -165,7 +165,7 @@ class Backend:
             due += LANES / RATE
 
     def _users(self, lane: int) -> list[str]:
-        """Return the users whom a connection is for."""
+        """Return the users of a connection."""
         return list(self.statuses)[lane::LANES]
 
     def _request(self, lane: int, method: str, path: str, body: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ EMPTY = ("empty", "empty-react")
 """Pages that show how much of a bundle is not the library."""
 
 Frame = tuple[float, Sequence[str]]
-"""What the dots show from a time on, in milliseconds since 1970."""
+"""State of the dots, and when it began in epoch milliseconds."""
 
 
 class Start(NamedTuple):

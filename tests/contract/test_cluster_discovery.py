@@ -79,11 +79,11 @@ async def test_sentinels_name_another_master(watched: Watched, fault: object) ->
     stage = UrlStage(watched.url)
     a, b = Peer(stage, "a", 3), Peer(stage, "b", 4)
     for peer in (a, b):
-        await peer.backend.check()  # type: ignore[attr-defined]
+        await peer.backend.check()  # type: ignore[attr-defined]  # only this backend has it
         await peer.start()
     n = (await a.commit(a.set("ada", b"1"))).n
     await b.reads(n)
-    fault(watched.master)  # type: ignore[operator]
+    fault(watched.master)  # type: ignore[operator]  # a parameter of the test
     for peer in (a, b):
         await peer.happens("reconnected")
         assert peer.recorder.generations[-1] > peer.recorder.registrations[0].generation
@@ -127,7 +127,7 @@ def masters() -> Iterator[Masters]:
 
 @pytest.mark.parametrize("check", WITHOUT_FAULTS, ids=lambda check: check.__name__)
 async def test_promise_in_a_cluster(masters: Masters, check: object) -> None:
-    await check(UrlStage(masters.url))  # type: ignore[operator]
+    await check(UrlStage(masters.url))  # type: ignore[operator]  # a parameter of the test
 
 
 class ShardRecorder(Recorder):

@@ -661,10 +661,10 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
             [
                 Limit("nodes", _number("cluster.backend.MAX_SLOTS"), "", "one more waits for a free place"),
                 Limit(
-                    "entries of the log about other things than users, waiting",
+                    "waiting entries of the log that are not about records",
                     _number("cluster.shared.MAX_CONTROLS"),
                     "",
-                    "further ones are dropped: other nodes keep the connections of a user whom one node disconnects",
+                    "further ones are dropped: a user who is disconnected on one node stays connected on the others",
                 ),
                 Limit(
                     "calls about messages and tickets, waiting",

@@ -1,7 +1,7 @@
 /**
  * Rooms as far as they are known: members and their number.
  *
- * A server that has just started does not know yet who returns. Members of before whom it does not name are
+ * A server that has just started does not know yet who returns. Earlier members that it does not name are
  * *unconfirmed*: they stay until they return, leave, or the server has settled.
  */
 
@@ -45,7 +45,7 @@ export function createRooms() {
   return {
     ...rooms,
     hasMember: (key: string) => [...rooms.known.values()].some(({ members }) => members.has(key)),
-    /** The server sends everything again. `settling`: members whom it does not name stay for now. */
+    /** The server sends everything again. `settling`: members that it does not name stay for now. */
     expectAll(settling: boolean) {
       unconfirmed.clear();
       if (settling) for (const [name, { members }] of rooms.known) unconfirmed.set(name, new Set(members.keys()));

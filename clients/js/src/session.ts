@@ -96,7 +96,7 @@ export function createSession(host: Host, desired: DesiredState) {
     });
   };
 
-  /** The server knows who has returned: users and members of before whom it has not sent are gone. */
+  /** The server knows who has returned: earlier users and members that it has not sent are gone. */
   const settled = (): void => {
     rooms.settled();
     forgetUncovered();

@@ -50,7 +50,7 @@ LOG_ITEMS = 200_000
 
 
 class Part(NamedTuple):
-    """What one node contributes to a user, in a proposal or an item. `b""`: nothing; None: as before."""
+    """Contribution of one node to a user, in a proposal or an item. `b""`: nothing; None: as before."""
 
     slot: int
     sessions: bytes | None = None
@@ -72,7 +72,7 @@ class Proposal(NamedTuple):
 
 
 class Kind(StrEnum):
-    """What an entry of the log is."""
+    """Kind of an entry of the log."""
 
     ITEMS = "items"
     """Changes of users."""
@@ -87,7 +87,7 @@ class Kind(StrEnum):
 
 
 class Batch(NamedTuple):
-    """What one commit asks for. The entries of the log have the same form."""
+    """Content of one commit. The entries of the log have the same form."""
 
     serial: int
     """Number of the node's commits in this shard, which identifies the batch if its reply is lost."""
@@ -167,7 +167,7 @@ class Member(NamedTuple):
     """Counter. It tells nothing about the time."""
     state: State
     figures: bytes = b""
-    """What the node reports about itself (`cluster.members.Figures`)."""
+    """Figures of the node (`cluster.members.Figures`), encoded."""
     remover: str = ""
     """Incarnation of the node that declared this one dead, and removes it."""
 
@@ -197,7 +197,7 @@ class Committed(NamedTuple):
 
 
 class Applicant(NamedTuple):
-    """What a node says when it registers."""
+    """Registration request of a node."""
 
     name: str
     slot: int
@@ -214,7 +214,7 @@ class StoredKey(NamedTuple):
 
 
 class Receiver(Protocol):
-    """What a backend reports. All calls happen on the thread of the event loop, in turns of their own."""
+    """Reports of a backend. All calls happen on the thread of the event loop, in turns of their own."""
 
     def registered(self, shard: int, registration: Registration) -> None:
         """The node has a slot and an incarnation. It loads the shard."""
@@ -273,7 +273,7 @@ class Receiver(Protocol):
 
 
 class Backend(Protocol):
-    """Shared state of the nodes. Plain calls, none of which waits; results go to the `Receiver`.
+    """Shared state of the nodes. No call waits; results go to the `Receiver`.
 
     Bounds: one batch in flight per shard.
     """

@@ -59,7 +59,7 @@ CHECK_PERIOD_S = 0.5
 
 
 class ClusterPublisher(Protocol):
-    """What the cluster uses of the node's publisher."""
+    """The part of the node's publisher that the cluster uses."""
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the outcome concerns."""

@@ -128,7 +128,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection without waiting."""
-        self._raw._close()  # type: ignore[no-untyped-call]
+        self._raw._close()  # type: ignore[no-untyped-call]  # redis-py has no type for it
 
 
 def pack(commands: Iterable[Sequence[Argument]]) -> bytes:
@@ -189,12 +189,12 @@ async def open_connection(address: Address, access: Access, timeout_s: float) ->
     )
     try:
         async with asyncio.timeout(timeout_s):
-            await raw.connect()  # type: ignore[no-untyped-call]
+            await raw.connect()  # type: ignore[no-untyped-call]  # redis-py has no type for it
     except (exceptions.RedisError, TimeoutError, UnicodeError) as error:
-        raw._close()  # type: ignore[no-untyped-call]
+        raw._close()  # type: ignore[no-untyped-call]  # redis-py has no type for it
         raise _explained(error, str(address)) from error
     except BaseException:
-        raw._close()  # type: ignore[no-untyped-call]
+        raw._close()  # type: ignore[no-untyped-call]  # redis-py has no type for it
         raise
     return Connection(raw, address, timeout_s)
 

@@ -144,7 +144,7 @@ class SharedDirectory(Directory[C]):
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
         return times
 
-    # What `SharedShard` asks for (`cluster.shared.Presence`).
+    # Methods of `cluster.shared.Presence`.
 
     def part(self, user_id: str) -> tuple[bytes, bytes]:
         """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
@@ -159,7 +159,7 @@ class SharedDirectory(Directory[C]):
         return encode_sessions(tuple(sessions)), encode_rooms(tuple(rooms))
 
     def contributing(self) -> Iterable[str]:
-        """Return the users to whom this node contributes."""
+        """Return the users that this node has sessions of."""
         return [
             user_id
             for user_id, user in self._by_id.items()

@@ -50,7 +50,7 @@ class Finder(Protocol):
 
 
 class StoreUrl(NamedTuple):
-    """What the URL of a store says."""
+    """Parts of the URL of a store."""
 
     kind: str
     """`single`, `sentinel` or `cluster`."""

@@ -258,7 +258,7 @@ class Link:
         """Ask the store to accept a batch."""
         self.know(floor)
         registered = self._registration
-        lost: Action = lambda: self.receiver.unknown(self.index, batch.serial)  # noqa: E731
+        lost: Action = lambda: self.receiver.unknown(self.index, batch.serial)  # noqa: E731, it is used twice below
         if registered is None or not self._is_attached:
             self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
             return

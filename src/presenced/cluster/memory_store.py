@@ -279,7 +279,7 @@ class MemoryShard:
 
     def _set_head(self, undo: list[Callable[[], None]], head: Head) -> Head:
         if head != self.head:
-            undo.append(lambda before=self.head: setattr(self, "head", before))  # type: ignore[misc]
+            undo.append(lambda before=self.head: setattr(self, "head", before))  # type: ignore[misc]  # the default binds it now
             self.head = head
         return head
 

@@ -78,7 +78,7 @@ class Presence(Protocol):
         """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
 
     def contributing(self) -> Iterable[str]:
-        """Return the users to whom this node contributes."""
+        """Return the users that this node has sessions of."""
 
     def shown_users(self) -> Iterable[str]:
         """Return the users who are not shown as offline."""
@@ -439,7 +439,7 @@ class SharedShard:
             del self._parts[user_id]
 
     def _check_all(self, when: When) -> None:
-        """Check every user, after a load. Users who are shown and of whom the store knows nothing are among them."""
+        """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
         for user_id in {*self.records, *self._parts, *self._presence.contributing(), *self._presence.shown_users()}:
             self._check(user_id, when, compares=True)

@@ -42,7 +42,7 @@ class Room:
 class RoomView:
     """One watched room. Pages of a snapshot become visible with the last page.
 
-    A server that has just started does not know yet who returns. Members of before whom it does not name are
+    A server that has just started does not know yet who returns. Earlier members that it does not name are
     *unconfirmed*: they stay until they return, leave, or the server has settled.
     """
 

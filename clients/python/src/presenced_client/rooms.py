@@ -48,7 +48,7 @@ class Rooms:
 
     @property
     def are_confirmed(self) -> bool:
-        """Whether no room has members of before whom a server that has just started has not named."""
+        """Whether no room has unconfirmed members."""
         return all(view.is_confirmed for view in self._views.values())
 
     def resync(self, settles: bool) -> None:

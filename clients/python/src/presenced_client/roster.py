@@ -212,7 +212,7 @@ class Roster:
 
 
 def _is_never_seen(user: UserPresence) -> bool:
-    """Return whether this is the answer about a user whom the server does not know, or hides."""
+    """Return whether the server does not know this user, or hides them."""
     return user.status == "offline" and not user.since
 
 

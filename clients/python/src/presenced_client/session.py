@@ -303,7 +303,7 @@ class Session:
             self.roster.settles_until, self._has_settled = settles_until, settles_until is None
 
     def _settled(self) -> None:
-        """The server knows who has returned: users and members of before whom it has not sent are gone."""
+        """The server knows who has returned: earlier users and members that it has not sent are gone."""
         self._has_settled = False
         self.roster.settled()
         self.roster.forget(self._rooms.settled())
