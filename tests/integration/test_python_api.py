@@ -67,7 +67,16 @@ async def test_a_query_returns_what_the_http_api_returns(tmp_path: Path) -> None
             running.announce(7)
             await compare(running, api)
         running.disconnect("bo")
+        async with asyncio.timeout(PATIENCE):
+            while not await has_stored_the_end(running, "bo"):
+                await asyncio.sleep(0.001)
         await compare(running, api)
+
+
+async def has_stored_the_end(running: PresenceServer, user_id: str) -> bool:
+    """Return whether the database has the end of the user's sessions and of their time online."""
+    sessions, changes = await running.past_sessions(user_id), await running.history(user_id)
+    return all(session.closed_at for session in sessions.items) and changes.items[0].status == "offline"
 
 
 async def compare(running: PresenceServer, api: ApiClient) -> None:
