@@ -18,3 +18,8 @@ settings.load_profile("repeatable")
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Every asynchronous test runs on both loops."""
     return request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file, so that not one worker runs it alone in the end."""
+    items.sort(key=lambda item: "simulation" not in item.path.parts)

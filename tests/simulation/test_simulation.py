@@ -1,4 +1,4 @@
-"""Clients on a bad network for two minutes, with fixed seeds. `make simulate` tries others."""
+"""Clients on a bad network for a minute, with fixed seeds. `make simulate` tries others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.simulation.world import World
 
 from presenced_client.presence import UserPresence
 
-SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "120"))
+SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "60"))
 
 
 @pytest.mark.slow
