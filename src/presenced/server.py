@@ -196,9 +196,7 @@ class PresenceServer(PresenceOperations):
             parts.followers.stop()
             if parts.cluster is not None:
                 parts.cluster.leave()
-            for pause in parts.node.drain():
-                await asyncio.sleep(pause)
-            await parts.listener.stop()
+            await _close_connections(parts)
             if parts.cluster is not None:
                 await parts.cluster.stop()
             if parts.storage is not None:
@@ -290,6 +288,17 @@ class PresenceServer(PresenceOperations):
         return self._parts
 
 
+async def _close_connections(parts: _Running) -> None:
+    """Close all connections in waves. In a cluster, their sessions are saved first, for the other nodes."""
+    for pause in parts.node.drain():
+        if parts.cluster is not None:
+            await parts.cluster.flush()
+        await asyncio.sleep(pause)
+    await parts.listener.stop()
+    if parts.cluster is not None:
+        await parts.cluster.flush()
+
+
 async def _abandon(parts: _Running | None, storage: WorkerClient | None, writers: WriterPool | None) -> None:
     """Stop what has started, because the server cannot start."""
     if parts is not None:
@@ -305,8 +314,9 @@ async def _abandon(parts: _Running | None, storage: WorkerClient | None, writers
 def cluster_parts() -> dict[str, Any]:
     """Return the parts of `build_node` that differ in a cluster. Only this imports the package, for a cluster alone."""
     from presenced.cluster.directory import SharedDirectory
+    from presenced.cluster.names import SharedNames
 
-    return {"directory_class": SharedDirectory}
+    return {"directory_class": SharedDirectory, "names_class": SharedNames}
 
 
 def make_cluster(settings: Settings, node: Node, service: PresenceService, clock: Clock) -> ClusterNode:

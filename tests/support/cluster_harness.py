@@ -11,6 +11,7 @@ from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures
 from presenced.cluster.memory import MemoryHub
+from presenced.cluster.names import SharedNames
 from presenced.delivery.connection import Connection
 from presenced.testing import FakeClock
 
@@ -21,7 +22,9 @@ class ClusterNode(NodeHarness):
     """One node of a cluster."""
 
     def __init__(self, name: str, hub: MemoryHub, clock: FakeClock, **settings: Any) -> None:
-        super().__init__(clock=clock, parts={"directory_class": SharedDirectory}, **settings)
+        super().__init__(
+            clock=clock, parts={"directory_class": SharedDirectory, "names_class": SharedNames}, **settings
+        )
         self.name = name
         self.backend = hub.backend(name)
         self.cluster = Cluster(
@@ -32,7 +35,10 @@ class ClusterNode(NodeHarness):
             backend=self.backend,
             directory=cast("SharedDirectory[Connection]", self.node.directory),
             publisher=self.node.publisher,
+            names=cast("SharedNames", self.node.encoder.names),
             figures=Figures,
+            resume_window=self.node.settings.resume_window,
+            log_age=self.node.settings.log_age,
         )
         self.node.peers = self.cluster
         self.cluster.on_kick = self.service.disconnect_here

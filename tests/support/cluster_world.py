@@ -221,6 +221,9 @@ class NaivePresence:
         for session in decode_sessions(sessions):
             of_user[slot] = session.active
 
+    def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
+        pass
+
     def record(self, user_id: str, now: Instant) -> UserRecord:
         active = [
             *self.others.get(user_id, {}).values(),
@@ -409,7 +412,7 @@ class Node:
 
     def _remove(self, store: Store, member: Member) -> None:
         self.world.trace(self.name, "removes", member.name)
-        self.shard.remove(member)
+        self.shard.remove(member, Cause.TIMEOUT, self.when.now)
         for _ in range(3 if self.world.rng.random() < 0.2 else 50):  # some stall midway, and go on at a later step
             if self.shard.is_removed(member):
                 store.remove(self, member)

@@ -292,7 +292,6 @@ class Gatekeeper:
         self._admitted[connection] = _Admitted(result, now)
         self._listener.admitted(connection, request, result, now)
         if connection in self._admitted:  # the node may have refused it
-            connection.session.token_id = result.token_id
             self._await_end(connection)
 
     def _verified_newer(self, connection: Connection, renewed: Renewed, result: AuthResult, now: Instant) -> None:

@@ -23,10 +23,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from msgspec import msgpack
+from msgspec.structs import replace
 
+from presenced.cluster import messages
 from presenced.cluster.backend import (
     MAX_SLOTS,
     Applicant,
@@ -42,11 +45,17 @@ from presenced.cluster.backend import (
     StoredUser,
 )
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.members import HEARTBEATS_PER_LEASE, Do, Figures, Members
+from presenced.cluster.handover import Handover
+from presenced.cluster.marks import MARK_PERIOD_S, Mark, Marks, decode_mark, encode_mark
+from presenced.cluster.members import HEARTBEATS_PER_LEASE, Do, Figures, Members, figures_of
+from presenced.cluster.messages import AskSession, GiveSession
+from presenced.cluster.names import SharedNames
 from presenced.cluster.sharding import shard_of
 from presenced.cluster.shared import SharedShard, When
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Outcome
+from presenced.presence.model import Cause
+from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.logs import logger
@@ -88,6 +97,8 @@ class Cluster:
         name: Name of the node, for people.
         lease_s: Setting `cluster_lease`.
         figures: Returns what the node reports about itself.
+        resume_window: Setting.
+        log_age: Setting.
     """
 
     def __init__(
@@ -100,7 +111,10 @@ class Cluster:
         backend: Backend,
         directory: SharedDirectory[Connection],
         publisher: ClusterPublisher,
+        names: SharedNames,
         figures: Callable[[], Figures],
+        resume_window: float,
+        log_age: float,
     ) -> None:
         self._name = name
         self._lease_s = lease_s
@@ -110,6 +124,12 @@ class Cluster:
         self._directory = directory
         self._publisher = publisher
         self._figures = figures
+        self._names = names
+        self._marks = names.marks = Marks(log_age)
+        self._marked = Mark("", -1, ())  # this node's last mark
+        self._marked_at = -inf
+        self._known: set[str] = set()  # incarnations of the nodes that have seen a mark of this one
+        self._leaves_in = 0.0
         self.on_kick: Callable[[str], object] = lambda _: None
         """Called with a user whose connections another node's application has closed."""
         self.on_ready: Callable[[], None] = lambda: None
@@ -118,9 +138,18 @@ class Cluster:
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
-        self._incarnation = ""
         self.rejection = ""
         """Why the node cannot join; empty if it can."""
+        self._handover = Handover(
+            clock=clock,
+            timer=timer,
+            backend=backend,
+            directory=directory,
+            names=names,
+            members=lambda: self._shards[0].members.members,
+            is_silent=lambda slot: self._shards[0].members.is_silent(slot),
+            resume_window=resume_window,
+        )
         directory.agreement = self
 
     def start(self) -> None:
@@ -129,11 +158,13 @@ class Cluster:
         self._backend.start(Applicant(self._name, slot), self)
         self._beat()
         self._check()
+        self._mark()
 
     def stop(self) -> None:
         """Cancel all timers."""
-        for action in (self._beat, self._check, self._commit_pending, self._go_local):
+        for action in (self._beat, self._check, self._mark, self._commit_pending, self._go_local):
             self._timer.cancel(action)
+        self._handover.stop()
 
     @property
     def is_ready(self) -> bool:
@@ -159,10 +190,35 @@ class Cluster:
         """The registered nodes."""
         return self._shards[0].members.members
 
-    def leave(self) -> None:
-        """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
-        self._state = State.LEAVING
+    @property
+    def others(self) -> int:
+        """Number of other nodes that take connections."""
+        return sum(node.state is State.READY and node.slot != self._directory.slot for node in self.nodes)
+
+    def leave(self, leaves_in: float) -> None:
+        """Say that this node stops, and commit nothing more.
+
+        The sessions that have lost their connections are saved. The caller saves each of the others before it closes
+        the connection (`save_session`).
+
+        Args:
+            leaves_in: Seconds for which the node's users may return to other nodes.
+        """
+        self._state, self._leaves_in = State.LEAVING, leaves_in
         self._beat()
+        for session in self._directory.users.sessions.values():
+            if session.connection is None:
+                self.save_session(session)
+
+    # Sessions that move between nodes.
+
+    def fetch_session(self, session_id: str, position: str, user_id: str, done: Callable[[], None]) -> bool:
+        """Adopt a session of another node (`Handover.fetch`). Return False if there is nothing to wait for."""
+        return not self.is_local and self._handover.fetch(session_id, position, user_id, done)
+
+    def save_session(self, session: Session[Connection]) -> None:
+        """Save a session for other nodes, because this one stops."""
+        self._handover.save(session)
 
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user, and return the number of these connections."""
@@ -181,11 +237,15 @@ class Cluster:
         self._shards[index].rules.touched(user_id, now)
         self._wake(index)
 
-    def rooms_changed(self, user_id: str) -> None:
-        """A session of the user has joined or left a room."""
+    def contribution_changed(self, user_id: str) -> None:
+        """What this node contributes to the user has changed, and nothing that others see here."""
         index = shard_of(user_id, len(self._shards))
-        self._shards[index].rules.rooms_changed(user_id)
+        self._shards[index].rules.contribution_changed(user_id)
         self._wake(index)
+
+    def came_back(self, user_id: str, tag: bytes) -> None:
+        """A session has come from another node."""
+        self._shards[shard_of(user_id, len(self._shards))].rules.came_back(user_id, tag)
 
     # Reports of the backend.
 
@@ -196,7 +256,9 @@ class Cluster:
         this.members.incarnation = registration.incarnation
         this.generation = registration.generation
         this.must_verify = True
-        self._incarnation = self._incarnation or registration.incarnation
+        if not shard:
+            self._names.registered(registration)
+            self._directory.slot = registration.slot
         self._load(shard)
 
     def rejected(self, reason: str) -> None:
@@ -223,6 +285,8 @@ class Cluster:
                 this.rules.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
+            elif entry.kind is Kind.MARK and entry.incarnation != self._shards[0].members.incarnation:
+                self._marks.add(decode_mark(entry.body), now.monotonic)
             elif entry.kind is Kind.KICK and entry.incarnation != this.members.incarnation:
                 self.on_kick(entry.body.decode())
         applied = this.rules.applied
@@ -279,11 +343,19 @@ class Cluster:
                     "node %s is dead: its users are taken out", duty.member.name, extra={"event": "cluster_removes"}
                 )
                 this.is_removing = True
-                this.rules.remove(duty.member)
+                cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
+                this.rules.remove(duty.member, cause, self._clock.now())
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
         """Another node sent a message to this one."""
+        match messages.decode(message):
+            case AskSession() as ask:
+                self._handover.asked(slot, ask)
+            case GiveSession() as given:
+                self._handover.given(given)
+            case None:
+                pass
 
     # Internal.
 
@@ -359,10 +431,27 @@ class Cluster:
 
     def _beat(self) -> None:
         """Show the other nodes that this one is alive."""
-        figures = msgpack.encode(self._figures())
+        figures = msgpack.encode(replace(self._figures(), leaves_in=self._leaves_in))
         for index in range(len(self._shards)):
             self._backend.heartbeat(index, self._state, figures)
         self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
+
+    def _mark(self) -> None:
+        """Log where this node is in its journal, if it has moved, another node has joined, or the last mark is old."""
+        now = self._clock.monotonic()
+        self._timer.set(self._mark, now + MARK_PERIOD_S)
+        if not self.is_ready or self.is_local or self._state is State.LEAVING:
+            return
+        position, known = self._directory.users.journal.position, {node.incarnation for node in self.nodes}
+        is_due = now - self._marked_at >= self._marks.gap_s or not known <= self._known
+        if position == self._marked.position and self._names.home == self._marked.home and not is_due:
+            return
+        applied = tuple(shard.rules.applied.n for shard in self._shards if shard.rules.applied is not None)
+        mark = Mark(self._names.home, position, applied)
+        if self._shards[0].rules.control(Kind.MARK, encode_mark(mark)):
+            self._marked, self._marked_at, self._known = mark, now, known
+            self._marks.add(mark, now)
+            self._wake(0)
 
     def _check(self) -> None:
         for index in range(len(self._shards)):

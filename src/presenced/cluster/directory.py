@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from presenced.cluster.backend import MAX_SLOTS
 from presenced.cluster.records import (
     TAG_BYTES,
     Choices,
@@ -61,8 +62,12 @@ class Agreement(Protocol):
     def touched(self, user_id: str, now: Instant) -> None:
         """Something about the user has changed on this node."""
 
-    def rooms_changed(self, user_id: str) -> None:
-        """A session of the user has joined or left a room."""
+    def contribution_changed(self, user_id: str) -> None:
+        """What this node contributes to the user has changed, and nothing that others see: a room, or a session that
+        went to another node."""
+
+    def came_back(self, user_id: str, tag: bytes) -> None:
+        """A session has come from another node, which may have stopped and does not drop it any more."""
 
 
 class _Cause(NamedTuple):
@@ -102,6 +107,8 @@ class SharedDirectory(Directory[C]):
         super().__init__(grace, limits, journal, self.versions)
         self.agreement: Agreement | None = None
         """Set before the first event."""
+        self.slot = 0
+        """This node's number."""
         self._outcomes: list[Outcome[C]] = []
         self._causes: dict[str, _Cause] = {}
         self._stamps: dict[str, _Stamps] = {}
@@ -134,7 +141,48 @@ class SharedDirectory(Directory[C]):
     def rooms_changed(self, user_id: str) -> None:
         """Note that a session of the user has joined or left a room: other nodes must learn it."""
         if self.agreement is not None:
-            self.agreement.rooms_changed(user_id)
+            self.agreement.contribution_changed(user_id)
+
+    def open_connections(self, user_id: str) -> int:
+        """Return the number of the user's connections on all nodes. Those lost elsewhere count during their grace."""
+        user = self._by_id.get(user_id)
+        return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
+
+    def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
+        if not session.session_id and self.agreement is not None:
+            self.agreement.came_back(user.user_id, b"")
+        outcome = super()._attach(user, session, now)
+        # Nodes that open connections of one user in the same millisecond give them different ids.
+        user.last_id_ms += (self.slot - user.last_id_ms) % MAX_SLOTS
+        return replace(outcome, connection_id=f"{user.user_id}-{user.last_id_ms}")
+
+    # Sessions that move to another node, or come from one.
+
+    def adopt_session(self, session: Session[C]) -> None:
+        """Add a session that another node has given away, so that its client can resume it until `forget_at`."""
+        assert self.agreement is not None
+        user = self.users.get_or_add(session.user_id)
+        user.sessions.append(session)
+        user.named += 1
+        self.users.sessions[session.session_id] = session
+        self._forget_surplus(user)
+        self._schedule(user)
+        self.agreement.came_back(user.user_id, tag_of(session.session_id))
+
+    def give_away(self, session: Session[C], until: float) -> None:
+        """Hand a session over to another node, and keep contributing it until that node does, or until `until`."""
+        user = self._by_id[session.user_id]
+        del self.users.sessions[session.session_id]
+        if session.connection is None:
+            if session.grace_ends is not None:
+                session.grace_ends = session.forget_at = until
+            else:
+                self._forget_session(user, session)  # it was not contributed any more
+        else:
+            user.detach(session, until, until)
+            self.users.connected_users -= not user.connected
+        self._schedule(user)
+        self._remember_or_evict(user)
 
     def joined(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms: the time that the first of the user's sessions there has."""
@@ -177,7 +225,8 @@ class SharedDirectory(Directory[C]):
             if not sessions:
                 return
             user = self.users.get_or_add(user_id)
-        for session in [session for session in user.sessions if session.slot == slot]:
+        before = [session for session in user.sessions if session.slot == slot]
+        for session in before:
             user.sessions.remove(session)
             user.named -= bool(session.session_id)
         given: dict[bytes, dict[str, MemberData]] = {}
@@ -187,6 +236,12 @@ class SharedDirectory(Directory[C]):
             session = Session[C](user_id, None, tag.hex(), device, None, active, slot=slot, rooms=given.get(tag))
             user.sessions.append(session)
             user.named += bool(tag)
+        self._drop_moved(user, slot, sum(not session.session_id for session in before))
+
+    def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
+        """Note why the user is about to look different, if that comes from another node's end."""
+        if user_id in self._by_id:
+            self._causes.setdefault(user_id, _Cause(cause, now.epoch_ms))
 
     def record(self, user_id: str, now: Instant) -> UserRecord:
         """Return the record as the rule makes it out of all contributions and of what was decided here."""
@@ -248,6 +303,25 @@ class SharedDirectory(Directory[C]):
             self._finish(user, change, change.cause)
 
     # Internal.
+
+    def _drop_moved(self, user: User[C], slot: int, classic_before: int) -> None:
+        """Drop sessions of this node that are on the node `slot` now. Nobody notices, because that one counts.
+
+        A new classic connection there counts as the return of the one that was lost last here.
+        """
+        lost = user.detached()
+        if not lost:
+            return
+        there = [session.session_id for session in user.sessions if session.slot == slot]
+        moved = [s for s in lost if s.session_id and tag_of(s.session_id).hex() in there]
+        returned = there.count("") - classic_before
+        if returned > 0:
+            moved += [s for s in lost if not s.session_id][-returned:]
+        for session in moved:
+            self._forget_session(user, session)
+        if moved:
+            self._schedule(user)
+            self.rooms_changed(user.user_id)
 
     def _make(self, user: User[C], record: UserRecord, version: int, now: Instant) -> Change:
         """Make what a record says visible: log and return a change."""

@@ -9,6 +9,7 @@ from typing import cast
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures
+from presenced.cluster.names import SharedNames
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import ConfigError
@@ -27,8 +28,9 @@ except ImportError as error:
 class ClusterNode:
     """A node's part in the cluster, from its start to its stop."""
 
-    def __init__(self, cluster: Cluster, backend: RedisBackend) -> None:
+    def __init__(self, cluster: Cluster, backend: RedisBackend, node: Node) -> None:
         self.cluster = cluster
+        self._node = node
         self._backend = backend
         self._ready = asyncio.Event()
         cluster.on_ready = self._ready.set
@@ -45,7 +47,11 @@ class ClusterNode:
 
     def leave(self) -> None:
         """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
-        self.cluster.leave()
+        self.cluster.leave(self._node.return_spread + self._node.settings.grace_lost)
+
+    async def flush(self) -> None:
+        """Wait until the sessions that were saved are in the store, or cannot be."""
+        await self._backend.flush()
 
     async def stop(self) -> None:
         """Disconnect from the backend."""
@@ -73,11 +79,14 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         backend=backend,
         directory=cast("SharedDirectory[Connection]", node.directory),
         publisher=node.publisher,
+        names=cast("SharedNames", node.encoder.names),
         figures=figures,
+        resume_window=settings.resume_window,
+        log_age=settings.log_age,
     )
     node.peers = cluster
     cluster.on_kick = service.disconnect_here
-    return ClusterNode(cluster, backend)
+    return ClusterNode(cluster, backend, node)
 
 
 def _backend(settings: Settings) -> RedisBackend:

@@ -10,92 +10,97 @@ and up to which number it had applied each shard.
 A client that comes from A with position 900 or more has everything up to (51, 17). B's newest own mark that is not
 above that in any shard is at 340, so B sends what came after 340. At most half a second of changes is sent again, which
 clients drop by version. Nothing is missed.
+
+Entries without a change have numbers, too. So a node also logs a mark when another one joins: the newcomer has loaded
+up to a number that is above the marks of before.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from operator import attrgetter
-from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
 MARK_PERIOD_S = 0.5
 """Seconds between two marks of a node, if its position has moved."""
 
-_TEXT = re.compile(r"([0-9a-f]+)-([0-9]{2})([0-9a-z]+)\.([0-9]{1,19})")
+MAX_MARK_GAP_S = 30.0
+"""Maximum number of seconds between two marks of a node, if they are kept for four times as long."""
+
 _position = attrgetter("position")
 
 
 class Mark(Struct, frozen=True, array_like=True):
     """Position of a node, and what it had applied then."""
 
-    slot: int
-    incarnation: str
+    home: str
+    """Name of the node (`cluster.names`)."""
     position: int
     applied: tuple[int, ...]
-    """Number of the newest item applied, by shard."""
+    """Number of the newest entry applied, by shard."""
 
 
-class Place(NamedTuple):
-    """A position of some node."""
-
-    epoch: str
-    slot: int
-    incarnation: str
-    position: int
-
-    def __str__(self) -> str:
-        return f"{self.epoch}-{self.slot:02}{self.incarnation}.{self.position}"
+_decoder = msgpack.Decoder(Mark)
 
 
-def parse_place(text: str) -> Place | None:
-    """Return the place that `str` has made this text of; None if it is none."""
-    if (match := _TEXT.fullmatch(text)) is None:
-        return None
-    epoch, slot, incarnation, position = match.groups()
-    return Place(epoch, int(slot), incarnation, int(position))
+def encode_mark(mark: Mark) -> bytes:
+    """Return a mark as bytes."""
+    return msgpack.encode(mark)
+
+
+def decode_mark(data: bytes) -> Mark:
+    """Return the mark in these bytes.
+
+    Raises:
+        msgspec.ValidationError: They are not a mark.
+    """
+    return _decoder.decode(data)
 
 
 class Marks:
     """The marks of all nodes that are recent enough to be useful.
 
-    Bounds: two marks per second and node, for `age_s`.
+    Bounds: some two marks per second and node, for `age_s`.
 
     Args:
         age_s: Seconds for which marks are kept (`log_age`).
     """
 
     def __init__(self, age_s: float) -> None:
+        self.gap_s = min(MAX_MARK_GAP_S, age_s / 4)
+        """Maximum number of seconds between two marks of a node."""
         self._age_s = age_s
-        self._of: dict[tuple[int, str], deque[Mark]] = {}
-        self._times: deque[tuple[float, tuple[int, str]]] = deque()
+        self._of: dict[str, deque[Mark]] = {}
+        self._times: deque[tuple[float, str]] = deque()
 
     def add(self, mark: Mark, now: float) -> None:
-        """Add a mark of a node, also of this one. Its marks come in the order of their positions."""
-        key = mark.slot, mark.incarnation
-        self._of.setdefault(key, deque()).append(mark)
-        self._times.append((now, key))
-        while self._times and self._times[0][0] < now - self._age_s:
+        """Add a mark of a node, also of this one, at `now` (monotonic seconds). Its marks come in order."""
+        self._of.setdefault(mark.home, deque()).append(mark)
+        self._times.append((now, mark.home))
+        while self._times[0][0] < now - self._age_s:
             _, oldest = self._times.popleft()
             self._of[oldest].popleft()
             if not self._of[oldest]:
                 del self._of[oldest]
 
-    def translate(self, place: Place, slot: int, incarnation: str) -> int | None:
-        """Return the position on the node `slot` after which everything is missing at `place`.
+    def translate(self, home: str, position: int, to: str) -> int | None:
+        """Return the position on the node `to` after which everything is missing at `position` of the node `home`.
 
         Returns:
             None if the marks do not reach back far enough, or nothing is known of one of the nodes.
         """
-        theirs, mine = self._of.get((place.slot, place.incarnation)), self._of.get((slot, incarnation))
-        if not theirs or not mine:
+        theirs, ours = self._of.get(home), self._of.get(to)
+        if not theirs or not ours:
             return None
-        index = bisect_right(theirs, place.position, key=_position)
+        index = bisect_right(theirs, position, key=_position)
         if not index:
             return None
         applied = theirs[index - 1].applied
-        found = [mark.position for mark in mine if all(a <= b for a, b in zip(mark.applied, applied, strict=True))]
-        return found[-1] if found else None
+
+        def is_beyond(mark: Mark) -> bool:
+            return any(own > other for own, other in zip(mark.applied, applied, strict=True))
+
+        found = bisect_left(ours, True, key=is_beyond)  # all numbers of a node rise, so those beyond come last
+        return ours[found - 1].position if found else None

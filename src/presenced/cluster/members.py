@@ -19,7 +19,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, msgpack
 
 from presenced.cluster.backend import Member, State
 
@@ -42,7 +42,10 @@ class Figures(Struct, frozen=True, array_like=True):
     stores: bool = False
     """Whether it has a working database, so that it may be a designated writer."""
     leaves_in: float = 0.0
-    """Seconds for which a leaving node's users may return to other nodes."""
+    """Seconds for which a leaving node's users may return to other nodes; 0 for a node that does not leave."""
+
+
+_decoder = msgpack.Decoder(Figures)
 
 
 class Do(Enum):
@@ -98,12 +101,8 @@ class Members:
         self._looked_at = None
         self._signs.clear()
 
-    def observe(self, members: Iterable[Member], grace_s: float = 0.0) -> list[Duty]:
-        """Take the registered nodes, as read just now, and return what this node has to do.
-
-        Args:
-            grace_s: Seconds that are added to the lease of a leaving node, whose users may return.
-        """
+    def observe(self, members: Iterable[Member]) -> list[Duty]:
+        """Take the registered nodes, as read just now, and return what this node has to do."""
         self.members = tuple(members)
         self._signs = {slot: sign for slot, sign in self._signs.items() if any(m.slot == slot for m in self.members)}
         duties = []
@@ -113,7 +112,7 @@ class Members:
                 continue
             if member.state is State.DEAD and member.remover == self.incarnation:
                 duties.append(Duty(Do.REMOVE, member))
-            elif self._is_silent(member, grace_s) and (member.state is not State.DEAD or member.remover not in alive):
+            elif self._is_dead(member) and (member.state is not State.DEAD or member.remover not in alive):
                 duties.append(Duty(Do.DECLARE_DEAD, member))
         return duties
 
@@ -121,13 +120,32 @@ class Members:
         """Return the slots of the nodes that are registered: also of one that is dead, until it has been removed."""
         return {member.slot for member in self.members}
 
-    def _is_silent(self, member: Member, grace_s: float) -> bool:
+    def is_silent(self, slot: int) -> bool:
+        """Return whether two heartbeats of a node are late, so that it may be dead."""
+        sign = self._signs.get(slot)
+        return sign is not None and self.contact - sign.seen_at > 2 * self._lease_s / HEARTBEATS_PER_LEASE
+
+    def _is_dead(self, member: Member) -> bool:
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
             self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact)
             return False
-        wait = self._lease_s + (grace_s if member.state is State.LEAVING else 0.0)
-        return self.contact - sign.seen_at >= wait
+        return self.contact - sign.seen_at >= self._wait(member)
+
+    def _wait(self, member: Member) -> float:
+        """Return the seconds of silence after which a node is declared dead.
+
+        One that stops has said for how long its users may return. It does not come back, but it may still be stopping.
+        """
+        return figures_of(member).leaves_in if member.state is State.LEAVING else self._lease_s
+
+
+def figures_of(member: Member) -> Figures:
+    """Return what a node reports about itself; the defaults if it is of a release with other figures."""
+    try:
+        return _decoder.decode(member.figures) if member.figures else Figures()
+    except ValidationError:
+        return Figures()
 
 
 def writer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:

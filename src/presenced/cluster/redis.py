@@ -150,6 +150,10 @@ class RedisBackend:
         """Read the records of some users."""
         self._shards[shard].read(user_ids, answered)
 
+    async def flush(self) -> None:
+        """Wait until all values are in the store, or cannot be. It takes at most some seconds."""
+        await self._messages.flush()
+
     async def stop(self) -> None:
         """Stop reporting, and disconnect."""
         for task in self._tasks:

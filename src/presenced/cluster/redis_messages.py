@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from presenced.cluster.backend import StoredKey
@@ -31,6 +32,7 @@ READ_MESSAGES = 100
 BLOCK_MS = 1000
 CALL_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 3.0
+FLUSH_TIMEOUT_S = 2.0
 RETRY_S = 0.25
 """Seconds between attempts to connect."""
 
@@ -66,6 +68,13 @@ class RedisMessages:
         """Take a value."""
         name = self._name(key)
         self._call(name, ("GETDEL", name), answered)
+
+    async def flush(self) -> None:
+        """Wait until no call waits, at most `FLUSH_TIMEOUT_S`."""
+        done = asyncio.Event()
+        self._call(b"", ("PING",), lambda _: done.set())  # calls are answered in their order
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), FLUSH_TIMEOUT_S)
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what has to run all the time."""

@@ -42,10 +42,20 @@ from presenced.cluster.backend import (
     Member,
     Part,
     Proposal,
+    State,
     StoredUser,
 )
-from presenced.cluster.records import UserRecord, decode_record, encode_record
-from presenced.presence.model import SEEN_OFFLINE, Status, View
+from presenced.cluster.records import (
+    SharedSession,
+    UserRecord,
+    decode_record,
+    decode_rooms,
+    decode_sessions,
+    encode_record,
+    encode_rooms,
+    encode_sessions,
+)
+from presenced.presence.model import SEEN_OFFLINE, Cause, Status, View
 from presenced.runtime.instant import Instant
 
 SETTLE_S = 2.0
@@ -54,6 +64,10 @@ SETTLE_S = 2.0
 
 MAX_CONTROLS = 1_000
 """Maximum number of waiting entries that are not about users' records."""
+
+MAX_CAME_BACK = 100_000
+"""Maximum number of users whose sessions from other nodes are waiting to be committed. At the bound, what a stopped
+node has left of a session ends with the node's other sessions."""
 
 
 class When(NamedTuple):
@@ -85,6 +99,9 @@ class Presence(Protocol):
 
     def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
         """Another node contributes this to the user from now on. Nothing becomes visible."""
+
+    def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
+        """Note why the user is about to look different, if that comes from another node's end."""
 
     def record(self, user_id: str, now: Instant) -> UserRecord:
         """Return the record as the rule makes it out of all contributions and of what was decided here."""
@@ -136,6 +153,7 @@ class SharedShard:
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
         self._in_flight: Batch | None = None
         self._controls: list[tuple[Kind, bytes]] = []
+        self._came_back: dict[str, list[bytes]] = {}  # tags of sessions that were on other nodes before
         self.removing: Member | None = None
         """Dead node whose contributions this node takes out of the records."""
         self._to_remove: OrderedDict[str, None] = OrderedDict()  # its users who have not been proposed yet
@@ -170,9 +188,15 @@ class SharedShard:
         if self.is_local:
             self._show_locally(user_id, now)
 
-    def rooms_changed(self, user_id: str) -> None:
-        """A session of the user on this node has joined or left a room. Here, that is visible already."""
+    def contribution_changed(self, user_id: str) -> None:
+        """What this node contributes to the user has changed, and nothing that others see here."""
         self._dirty[user_id] = None
+
+    def came_back(self, user_id: str, tag: bytes) -> None:
+        """A session has come here from another node. If that one has stopped, this node takes the session out of the
+        contribution that is left."""
+        if len(self._came_back) < MAX_CAME_BACK:
+            self._came_back.setdefault(user_id, []).append(tag)
 
     def control(self, kind: Kind, body: bytes) -> bool:
         """Log something that concerns all nodes, after what is in flight. Return False if too much waits already."""
@@ -187,12 +211,14 @@ class SharedShard:
         """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`."""
         if self._in_flight is not None or self.is_local or not self.is_loaded:
             return None
+        members = tuple(members)
         alive = {member.slot for member in members}
+        stopped = {member.slot for member in members if member.state in (State.LEAVING, State.DEAD)}
         self._expire(alive, when)
         if self._controls:
             kind, body = self._controls.pop(0)
             return self._send(Batch(0, (), kind, body))
-        if proposals := self._proposals(alive, when) or self._removals(when):
+        if proposals := self._proposals(alive, stopped, when) or self._removals(when):
             return self._send(Batch(0, tuple(proposals)))
         return None
 
@@ -202,6 +228,9 @@ class SharedShard:
         if batch is not None and result.serial == batch.serial:
             self._in_flight = None
             refused = set(result.refused)
+            for proposal in batch.proposals:
+                if proposal.user_id not in refused:
+                    self._came_back.pop(proposal.user_id, None)
             self._propose_again([proposal for proposal in batch.proposals if proposal.user_id in refused])
             self._removed_at = result.n
         self.floor = max(self.floor, result.n)
@@ -297,12 +326,17 @@ class SharedShard:
 
     # Dead nodes.
 
-    def remove(self, member: Member) -> None:
-        """Take the contributions of a dead node out of the records. `is_removed` says when that is done."""
+    def remove(self, member: Member, cause: Cause, now: Instant) -> None:
+        """Take the contributions of a dead node out of the records. `is_removed` says when that is done.
+
+        Args:
+            cause: Why its users leave.
+        """
         self.removing = member
         self._to_remove = OrderedDict.fromkeys(self._contributed_by(member.slot))
         for user_id in self._to_remove:
             self._presence.contributed(user_id, member.slot, b"", b"")
+            self._presence.expect(user_id, cause, now)
 
     def is_removed(self, member: Member) -> bool:
         """Whether no contribution of this node is left, so that the store may forget it."""
@@ -332,7 +366,7 @@ class SharedShard:
         self._in_flight = batch._replace(serial=self._serial)
         return self._in_flight
 
-    def _proposals(self, alive: set[int], when: When) -> list[Proposal]:
+    def _proposals(self, alive: set[int], stopped: set[int], when: When) -> list[Proposal]:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
         proposals: list[Proposal] = []
         waiting: dict[str, None] = {}
@@ -346,11 +380,28 @@ class SharedShard:
                 # offline, even if its own contribution has just ended.
                 waiting[user_id] = None
                 continue
-            differs = self._differs(stored, wanted) or mine != self._stored_part(user_id)
+            left = self._left_behind(user_id, stopped)
+            differs = self._differs(stored, wanted) or mine != self._stored_part(user_id) or left
             if differs or wanted.view != self._presence.shown(user_id).view or user_id in self._unsettled:
-                proposals.append(self._proposal(user_id, stored, wanted, Part(self.slot, *mine)))
+                proposals.append(self._proposal(user_id, stored, wanted, Part(self.slot, *mine), *left))
+            else:
+                self._came_back.pop(user_id, None)
         self._dirty.update(waiting)
         return proposals
+
+    def _left_behind(self, user_id: str, stopped: set[int]) -> list[Part]:
+        """Return what stopped nodes contribute to the user, without the sessions that have come here."""
+        tags, parts = list(self._came_back.get(user_id, ())), list[Part]()
+        for slot, (sessions, rooms) in self._parts.get(user_id, {}).items() if tags else ():
+            if slot not in stopped:
+                continue
+            kept = list(decode_sessions(sessions))
+            before, tags = len(kept), _take_out(tags, kept)
+            if len(kept) < before:
+                there = {session.tag for session in kept}
+                members = tuple(member for member in decode_rooms(rooms) if member.tag in there)
+                parts.append(Part(slot, encode_sessions(tuple(kept)), encode_rooms(members)))
+        return parts
 
     def _removals(self, when: When) -> list[Proposal]:
         """Propose the records without the contributions of the node that is being removed."""
@@ -363,13 +414,13 @@ class SharedShard:
                 proposals.append(self._proposal(user_id, self.records.get(user_id), wanted, part))
         return proposals
 
-    def _proposal(self, user_id: str, stored: Stored | None, wanted: UserRecord, part: Part) -> Proposal:
+    def _proposal(self, user_id: str, stored: Stored | None, wanted: UserRecord, *parts: Part) -> Proposal:
         shown = self._presence.shown(user_id)
         is_visible = wanted.view != (stored.record.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
         # What was shown may be newer than the record, if the store has lost writes: then a new version is needed, too.
         is_visible = is_visible or shown.version > (stored.version if stored else 0)
         data = encode_record(wanted)
-        return Proposal(user_id, stored.n if stored else 0, data, wanted.is_kept, is_visible, (part,))
+        return Proposal(user_id, stored.n if stored else 0, data, wanted.is_kept, is_visible, parts)
 
     def _wanted(self, user_id: str, when: When) -> UserRecord:
         record = self._presence.record(user_id, when.now)
@@ -501,6 +552,18 @@ def _is_full(proposals: Sequence[Proposal]) -> bool:
         for one in proposals
     )
     return len(proposals) >= MAX_ITEMS or size >= MAX_BATCH_BYTES // 2
+
+
+def _take_out(tags: Iterable[bytes], sessions: list[SharedSession]) -> list[bytes]:
+    """Take one session of each tag out of the list, and return the tags that it does not have."""
+    missing = []
+    for tag in tags:
+        found = next((session for session in sessions if session.tag == tag), None)
+        if found is None:
+            missing.append(tag)
+        else:
+            sessions.remove(found)
+    return missing
 
 
 def _changed(before: tuple[bytes, bytes], part: Part) -> tuple[bytes, bytes]:

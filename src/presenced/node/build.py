@@ -34,6 +34,7 @@ from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.base import ClientProtocol, ProtocolParts, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
+from presenced.protocols.names import Names
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
@@ -57,6 +58,7 @@ def build_node(
     more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
     directory_class: Callable[[Grace, Limits, Journal], Directory[Connection]] = Directory,
+    names_class: Callable[[str, Journal], Names] = Names,
 ) -> Node:
     """Return a node that has not been started.
 
@@ -69,6 +71,7 @@ def build_node(
         more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
         feed_parts: Parts that modules add to the feed of presenced.v1.
         directory_class: Makes the directory; in a cluster, one that several nodes share.
+        names_class: Makes the names of positions and sessions; in a cluster, those that all nodes understand.
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
@@ -137,8 +140,8 @@ def build_node(
         publisher=publisher,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
-    epoch = epoch or secrets.token_hex(4)
-    encoder = V1Encoder(directory.users, rooms, epoch, settings.show_causes, settings.snapshot_page)
+    names = names_class(epoch or secrets.token_hex(4), journal)
+    encoder = V1Encoder(directory.users, rooms, names, settings.show_causes, settings.snapshot_page)
     # The first protocol is the one that the server prefers if a client offers several.
     v1 = V1Protocol(parts, encoder, feed_parts)
     protocols = Protocols([v1, ClassicProtocol(parts), *(make(parts) for make in more_protocols)])

@@ -8,9 +8,9 @@ loop's thread: there is no task, queue or coroutine per connection or per messag
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.grants import visibility_of
@@ -21,17 +21,19 @@ from presenced.delivery.connection import Connection
 from presenced.errors import BadParameter, BadUserId, Close, Problem
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
+from presenced.node.arrivals import Arrival
 from presenced.node.connections import Connections, unheard_age
 from presenced.node.event_log import EventLog
 from presenced.node.heartbeat import Heartbeat
 from presenced.node.journal_followers import JournalFollowers
 from presenced.node.publisher import NodePublisher
-from presenced.node.shutdown import close_in_waves
+from presenced.node.shutdown import MAX_DRAIN_S, close_in_waves, return_spread
 from presenced.node.stats import Stats, statistics
 from presenced.presence.directory import Directory
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
-from presenced.protocols.base import Admitted, ConnectRequest, Protocols
+from presenced.presence.session import Session
+from presenced.protocols.base import Admitted, ConnectRequest, Protocols, Resumption
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -44,6 +46,24 @@ class Peers(Protocol):
 
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user, and return their number as far as it is known."""
+
+    def fetch_session(self, session_id: str, position: str, user_id: str, done: Callable[[], None]) -> bool:
+        """Get a session of the user from another node, into the directory.
+
+        Args:
+            position: Last position that its client has received; empty if none.
+            done: Called when it is there, or cannot be had.
+
+        Returns:
+            False if there is nothing to wait for; then `done` is not called.
+        """
+
+    def save_session(self, session: Session[Connection]) -> None:
+        """Save a session for the other nodes, because this node is about to stop."""
+
+    @property
+    def others(self) -> int:
+        """Number of other nodes that take connections."""
 
     @property
     def warning(self) -> str:
@@ -80,6 +100,7 @@ class Node:
     """None if this node is alone."""
 
     def __post_init__(self) -> None:
+        self._arriving: set[Connection] = set()  # connections that wait for their sessions from other nodes
         if self.gatekeeper is not None:
             self.gatekeeper.listen(self)
 
@@ -139,6 +160,7 @@ class Node:
         """
         if self.gatekeeper is not None:
             self.gatekeeper.closed(connection)
+        self._arriving.discard(connection)
         if not self.connections.remove(connection):
             return
         now = self.clock.now()
@@ -170,7 +192,8 @@ class Node:
     def admitted(self, connection: Connection, request: ConnectRequest, principal: Principal, now: Instant) -> None:
         """Admit a connection whose client has authenticated."""
         visibility = visibility_of(self.settings, principal)
-        self._enter(connection, request, Admitted(principal.user_id, visibility, principal.display), now)
+        user = Admitted(principal.user_id, visibility, principal.display, principal.token_id)
+        self._enter(connection, request, user, now)
 
     def refused(
         self, connection: Connection, close: Close, reason: str, now: Instant, *, is_guess: bool = False
@@ -191,14 +214,42 @@ class Node:
             connection.protocol.visibility_changed(connection, visibility, now)
 
     def _enter(self, connection: Connection, request: ConnectRequest, user: Admitted, now: Instant) -> None:
-        """Adopt a connection, unless its parameters are invalid or its user has too many connections."""
+        """Admit a connection with valid parameters, after its session has come from another node if that has it."""
         protocol = connection.protocol
         try:
             parameters = protocol.connect(request)
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return
-        others = self.directory.users.connected(user.user_id) - protocol.replaces(user.user_id, parameters)
+        wanted = protocol.resumption(parameters) if self.peers is not None else None
+        if wanted is None or not self._fetch(connection, user, parameters, wanted):
+            self._admit(connection, user, parameters, now)
+
+    def _fetch(self, connection: Connection, user: Admitted, parameters: Any, wanted: Resumption) -> bool:
+        """Have a connection wait for its session, and return True, if another node may have it."""
+        assert self.peers is not None, "the caller has checked"
+
+        def done() -> None:
+            if connection in self._arriving:  # otherwise it has closed meanwhile
+                self._arriving.discard(connection)
+                connection.protocol = protocol
+                self._admit(connection, user, parameters, self.clock.now())
+
+        if not self.peers.fetch_session(*wanted, user.user_id, done):
+            return False
+        protocol = connection.protocol
+        connection.protocol = Arrival(protocol)
+        self._arriving.add(connection)
+        connection.accept()
+        return True
+
+    def _admit(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
+        """Adopt a connection, unless its user has too many connections, or the server has begun to stop."""
+        protocol = connection.protocol
+        if self.draining:
+            connection.close(Close.GOING_AWAY, "the server is stopping")
+            return
+        others = self.directory.open_connections(user.user_id) - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return
@@ -207,6 +258,7 @@ class Node:
         self.metrics.opened.inc()
         self.log.connected(user.user_id)
         protocol.opened(connection, user, parameters, now)
+        connection.session.token_id = user.token_id
 
     # Answers for transports.
 
@@ -249,7 +301,19 @@ class Node:
             next one.
         """
         self.publisher.is_silent = True
-        return close_in_waves(list(self.connections.by_serial.values()), self.connections.pace.best)
+        save = self.peers.save_session if self.peers is not None else None
+        return close_in_waves(list(self.connections.by_serial.values()), self._return_pace, save)
+
+    @property
+    def return_spread(self) -> float:
+        """Seconds after which all clients have returned to the other nodes, or to the next server, if this one stops
+        now."""
+        return MAX_DRAIN_S + return_spread(len(self.connections), self._return_pace)
+
+    @property
+    def _return_pace(self) -> float:
+        """Connections per second that the other nodes together, or the next server, are known to accept."""
+        return self.connections.pace.best * max(1, self.peers.others if self.peers is not None else 1)
 
     def stop(self) -> None:
         """Cancel all timers."""

@@ -41,7 +41,7 @@ from presenced.runtime.instant import Instant
 from presenced.storage.answers import LastSeen, StoredSeen
 from presenced.worker.calls import StorageCalls
 
-_CURSOR = re.compile(r"[0-9a-z]{1,40}-[0-9]{1,19}")
+_CURSOR = re.compile(r"[0-9a-z]{1,40}-([0-9a-z]{1,40}\.)?[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,11 +397,12 @@ class PresenceService:
 
     def position_text(self, position: int) -> str:
         """Return the opaque string by which clients name a position: the cursor."""
-        return self._node.encoder.position_text(position)
+        return self._node.encoder.names.position(position)
 
     def parse_cursor(self, text: str) -> int | None:
         """Return the position of a cursor; None if this server has not issued it since its start."""
-        return self._node.encoder.position_number(text)
+        cursor = self._node.encoder.names.cursor(text)
+        return cursor.position if cursor is not None and not cursor.snapshot else None
 
     def position_of(self, cursor: str) -> int:
         """Return the position of a cursor from which changes are to follow; the current position if it is empty.

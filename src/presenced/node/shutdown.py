@@ -9,10 +9,12 @@ classic protocol has no such message, so classic clients are spread only by the 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from presenced.delivery.connection import Connection
 from presenced.errors import Close
+from presenced.presence.session import Session
 
 MAX_DRAIN_S = 2.0
 """Maximum number of seconds over which the closing of all connections is spread."""
@@ -31,13 +33,16 @@ MIN_SPREAD_S = 1.0
 """Minimum number of seconds over which the reconnects of 100 or more clients are spread, even at a high rate."""
 
 
-def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[float]:
+def close_in_waves(
+    connections: Sequence[Connection], pace: float, save: Callable[[Session[Any]], None] | None = None
+) -> Iterator[float]:
     """Close all connections (1001), one wave per iteration.
 
     Each client of presenced.v1 receives a delay before it reconnects (`return_times`).
 
     Args:
         pace: Connections per second that a server like this one is known to accept.
+        save: Saves the session of each connection first, for the other nodes of a cluster.
 
     Yields:
         Seconds to wait before the next iteration.
@@ -46,6 +51,8 @@ def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[f
     times = return_times(len(connections), pace)
     for wave in range(waves):
         for connection, wait in zip(connections[wave::waves], times[wave::waves], strict=True):
+            if save is not None:
+                save(connection.session)
             connection.protocol.goodbye(connection, wait)
             connection.close(Close.GOING_AWAY, "the server is stopping")
         if wave < waves - 1:
@@ -58,6 +65,11 @@ def return_times(count: int, pace: float) -> list[float]:
     Together they span the time that accepting the clients takes. Each client has a slot, and a random place in the
     first half of it. So two delays differ by at least half a slot, because a client's clock may be coarse.
     """
-    spread = max(count / pace, min(count * MAX_RETURN_GAP_S, MIN_SPREAD_S))
+    spread = return_spread(count, pace)
     slots = random.sample(range(count), count)
     return [round(FIRST_RETURN_S + (slot + random.uniform(0, 0.5)) * spread / count, 6) for slot in slots]  # noqa: S311  # no secret
+
+
+def return_spread(count: int, pace: float) -> float:
+    """Return the seconds over which the reconnects of so many clients are spread."""
+    return max(count / pace, min(count * MAX_RETURN_GAP_S, MIN_SPREAD_S))

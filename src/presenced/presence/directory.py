@@ -136,6 +136,10 @@ class Directory(Generic[C]):
 
     # Connections.
 
+    def open_connections(self, user_id: str) -> int:
+        """Return the number of open connections of the user, as far as it is known."""
+        return self.users.connected(user_id)
+
     def open(
         self,
         user_id: str,
@@ -237,10 +241,8 @@ class Directory(Generic[C]):
         user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
         if max(grace, window) <= 0:
             self._forget_session(user, session)
-        elif len(detached := user.detached()) > MAX_DETACHED:
-            # Sessions beyond their grace period first, because their end is not visible.
-            surplus = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
-            self._forget_session(user, surplus)
+        else:
+            self._forget_surplus(user)
         if not user.connected:
             self.users.connected_users -= 1
         self._schedule(user)
@@ -484,6 +486,13 @@ class Directory(Generic[C]):
         self.users.sessions.pop(session.session_id, None)
         if user.held is not None:
             user.held.activities.pop(session, None)
+
+    def _forget_surplus(self, user: User[C]) -> None:
+        """Forget a session without a connection if there are too many."""
+        if len(detached := user.detached()) > MAX_DETACHED:
+            # Sessions beyond their grace period first, because their end is not visible.
+            surplus = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
+            self._forget_session(user, surplus)
 
     def _forget_detached(self, user: User[C]) -> None:
         for session in user.detached():

@@ -8,7 +8,8 @@ and an argument of `node.build.build_node`. The life of one connection:
     ---------                ----                                   --------
     handshake  ----------->  find(path, subprotocol)
                              authenticate (auth.gatekeeper)         user_id(request), token_in(message)
-                             check limits                           connect(request), replaces(...)
+                             get the session from another node      connect(request), resumption(...)
+                             check limits                           replaces(...)
                              adopt the connection  -------------->  opened(...): directory, first message, feed
     message    ------------------------------------------------->   received(...)
     drained    ------------------------------------------------->   drained(...)
@@ -55,6 +56,14 @@ class ConnectRequest(NamedTuple):
     """Token of the client; empty if it sent none with the handshake."""
 
 
+class Resumption(NamedTuple):
+    """Request to continue a session."""
+
+    session_id: str
+    position: str
+    """Last position that the client has received; empty if none."""
+
+
 class Admitted(NamedTuple):
     """A user that the node has admitted."""
 
@@ -63,6 +72,8 @@ class Admitted(NamedTuple):
     """Users and rooms that the user may see."""
     display: Display | None = None
     """Display data of the token; None if it does not mention any."""
+    token_id: str = ""
+    """Id of the token; empty without authentication."""
 
 
 class Publisher(Protocol):
@@ -134,6 +145,10 @@ class ClientProtocol(ABC):
     def replaces(self, user_id: str, parameters: Any) -> bool:
         """Return whether a connection with these parameters takes the place of another open one of the user."""
         return False
+
+    def resumption(self, parameters: Any) -> Resumption | None:
+        """Return which session the client wants to continue, if any. In a cluster, another node may have it."""
+        return None
 
     def token_in(self, message: str | bytes) -> str:
         """Return the token in a message of a client that authenticates; empty if there is none."""

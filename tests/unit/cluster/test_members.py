@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import msgpack
+
 from presenced.cluster.backend import Member, State
-from presenced.cluster.members import Do, Figures, Members, writer_of
+from presenced.cluster.members import Do, Figures, Members, figures_of, writer_of
 
 LEASE_S = 15.0
 
@@ -20,10 +22,10 @@ class Observer:
         self.members.incarnation = "inc0"
         self.now = 100.0
 
-    def look(self, *others: Member, after: float = 1.0, grace_s: float = 0.0) -> list[tuple[str, int]]:
+    def look(self, *others: Member, after: float = 1.0) -> list[tuple[str, int]]:
         self.now += after
         self.members.look(self.now)
-        duties = self.members.observe([member(0), *others], grace_s)
+        duties = self.members.observe([member(0), *others])
         return [(duty.do.value, duty.member.slot) for duty in duties]
 
 
@@ -74,11 +76,26 @@ def test_a_dead_node_whose_remover_is_gone_is_taken_over() -> None:
     assert found[-1] == [(Do.DECLARE_DEAD.value, 1)]
 
 
-def test_users_of_a_leaving_node_have_more_time() -> None:
+def test_users_of_a_leaving_node_have_the_time_that_it_says() -> None:
     observer = Observer()
-    leaving = member(1, state=State.LEAVING)
-    assert [observer.look(leaving, grace_s=20.0) for _ in range(35)] == [[]] * 35
-    assert observer.look(leaving, grace_s=20.0) == [(Do.DECLARE_DEAD.value, 1)]
+    leaving = member(1, state=State.LEAVING)._replace(figures=msgpack.encode(Figures(leaves_in=20.0)))
+    assert [observer.look(leaving) for _ in range(20)] == [[]] * 20
+    assert observer.look(leaving) == [(Do.DECLARE_DEAD.value, 1)]
+
+
+def test_figures_of_another_release_are_read_as_far_as_they_are_known() -> None:
+    assert figures_of(member(1)._replace(figures=msgpack.encode(["9.0", 3, 2, 0, True, 0.0, "new"]))).connections == 3
+    assert figures_of(member(1)._replace(figures=b"\xff")) == Figures()
+
+
+def test_a_node_whose_heartbeats_are_late_is_silent() -> None:
+    observer = Observer()
+    for _ in range(7):
+        observer.look(member(1))
+    assert not observer.members.is_silent(1)
+    observer.look(member(1))
+    assert observer.members.is_silent(1)
+    assert not observer.members.is_silent(2), "unknown"
 
 
 def test_the_designated_writer_changes_only_if_it_goes() -> None:

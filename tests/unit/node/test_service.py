@@ -141,7 +141,7 @@ def test_a_cursor_is_valid_only_since_the_start_of_this_server(harness: Explaini
     cursor = service.position_text(service.position)
     assert service.parse_cursor(cursor) == service.position
     assert service.changes_since(service.position, 10) == []
-    for bad in ("", "1", "other-1", service.position_text(service.position + 1), cursor + "x"):
+    for bad in ("", "1", "other-1", service.position_text(service.position + 1), cursor + "x", cursor + "-2"):
         assert service.parse_cursor(bad) is None
     assert PresenceService(ExplainingHarness().node).parse_cursor(cursor) is None
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Set
 from msgspec import Raw
 
 from presenced.delivery.connection import Connection
-from presenced.presence.journal import Cursor
 from presenced.presence.model import Change, Status
 from presenced.presence.rooms import Mode, Room, RoomMember, Rooms
 from presenced.presence.users import Users
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.protocols.ids import wire_user_id
+from presenced.protocols.names import Names
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
 
@@ -29,18 +29,19 @@ class V1Encoder:
     Bounds: `MAX_RECORDS`.
 
     Args:
-        epoch: Name of this start of the server, with which its positions begin; letters and digits.
         shows_causes: Whether records say why a user changed.
         page_size: Maximum number of users or members in one page of a snapshot.
     """
 
-    def __init__(self, users: Users[Connection], rooms: Rooms, epoch: str, shows_causes: bool, page_size: int) -> None:
+    def __init__(
+        self, users: Users[Connection], rooms: Rooms, names: Names, shows_causes: bool, page_size: int
+    ) -> None:
         self.users = users
         self.rooms = rooms
-        self.epoch = epoch
+        self.names = names
         self.page_size = page_size
         self._shows_causes = shows_causes
-        self.with_causes = self if shows_causes else V1Encoder(users, rooms, epoch, True, page_size)
+        self.with_causes = self if shows_causes else V1Encoder(users, rooms, names, True, page_size)
         """The encoder for clients that may know why users changed."""
         # Ordered dictionaries, because a plain one looks for its first entry past all deleted ones: 1.2 us per change.
         self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
@@ -50,28 +51,6 @@ class V1Encoder:
     def for_visibility(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder for clients with this visibility."""
         return self.with_causes if visibility.causes else self
-
-    def position_text(self, position: int, snapshot: int = 0) -> str:
-        """Return a position as clients receive it.
-
-        Args:
-            snapshot: Number of the session's snapshot that ends there; 0 at the end of changes.
-        """
-        return f"{self.epoch}-{position}-{snapshot}" if snapshot else f"{self.epoch}-{position}"
-
-    def position_number(self, text: str) -> int | None:
-        """Return the position in a text without a snapshot; None if this server has not issued it since its start."""
-        cursor = self.cursor(text)
-        return cursor.position if cursor is not None and not cursor.snapshot else None
-
-    def cursor(self, text: str) -> Cursor | None:
-        """Return the cursor in a text from a client; None if this server has not issued it since its start."""
-        epoch, *numbers = text.split("-")
-        if epoch != self.epoch or not all(n.isascii() and n.isdigit() and len(n) < 20 for n in numbers):
-            return None
-        if not 1 <= len(numbers) <= 2 or int(numbers[0]) > self.users.journal.position:
-            return None
-        return Cursor(*map(int, numbers))
 
     def record(self, change: Change) -> Raw:
         """Return the visible state of a user after `change`, encoded once for all who receive it at about this time."""
@@ -99,9 +78,9 @@ class V1Encoder:
         """Return PRESENCE_CHANGES.
 
         Args:
-            snapshot: As for `position_text`.
+            snapshot: As for `Names.position`.
         """
-        return codec.encode(PresenceChanges(self.position_text(position, snapshot), records))
+        return codec.encode(PresenceChanges(self.names.position(position, snapshot), records))
 
     def changes_of(self, position: int, changes: Iterable[Change]) -> bytes:
         """Return PRESENCE_CHANGES with the last change of some users, perhaps none."""

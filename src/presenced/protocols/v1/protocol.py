@@ -19,7 +19,6 @@ A request is parsed once, checked by its handler, and answered with ACK or ERROR
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -33,7 +32,7 @@ from presenced.presence.directory import Outcome
 from presenced.presence.model import OwnState
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection, Subscription
 from presenced.presence.visibility import Visibility
-from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts
+from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts, Resumption
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1 import codec
@@ -111,6 +110,10 @@ class V1Protocol(ClientProtocol):
         """Return the parameters of the URL, parsed."""
         return parse_connect_query(request.query)
 
+    def resumption(self, parameters: ConnectParameters) -> Resumption | None:
+        """Return the session that the URL names."""
+        return Resumption(parameters.session_id, parameters.position) if parameters.session_id else None
+
     def replaces(self, user_id: str, parameters: ConnectParameters) -> bool:
         """Return whether the session that the client names has an open connection."""
         session = self._parts.directory.users.sessions.get(parameters.session_id)
@@ -150,7 +153,10 @@ class V1Protocol(ClientProtocol):
         )
         if outcome is None:
             self._parts.metrics.sessions.labels("new").inc()
-            session_id, subscription = secrets.token_urlsafe(16), Subscription(Selection(parameters.everyone))
+            session_id, subscription = (
+                self.feed.encoder.names.new_session(),
+                Subscription(Selection(parameters.everyone)),
+            )
             outcome = self._parts.directory.open(
                 user.user_id,
                 connection,
@@ -165,7 +171,7 @@ class V1Protocol(ClientProtocol):
             return outcome, None
         # A client that can name its session has read an earlier CONNECTION_ESTABLISHED, so it counts as heard.
         connection.opened_at = -inf
-        cursor = self.feed.encoder.cursor(parameters.position)
+        cursor = self.feed.encoder.names.cursor(parameters.position)
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
             cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
@@ -191,7 +197,7 @@ class V1Protocol(ClientProtocol):
                 connection_id=connection.connection_id,
                 session_id=session.session_id,
                 resumed=resumed,
-                epoch=self.feed.encoder.epoch,
+                epoch=self.feed.encoder.names.epoch,
                 server_time=now.epoch_ms,
                 heartbeat_interval=settings.heartbeat_interval,
                 resume_window=settings.resume_window,

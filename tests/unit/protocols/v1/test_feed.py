@@ -292,7 +292,7 @@ def test_a_snapshot_uses_no_position_of_the_journal(harness: NodeHarness) -> Non
         harness.send(ada, "UNWATCH", users=["bob"])
     assert harness.node.directory.users.journal.position == before
     texts = [message["position"] for message in ada.messages if "position" in message]
-    cursors = [cursor for text in texts if (cursor := harness.node.encoder.cursor(text))]
+    cursors = [cursor for text in texts if (cursor := harness.node.encoder.names.cursor(text))]
     assert len(cursors) > 3
     assert cursors == sorted(set(cursors)), "each snapshot ends at a cursor of its own"
 
@@ -303,7 +303,7 @@ def test_a_snapshot_uses_no_position_of_the_journal(harness: NodeHarness) -> Non
 def test_a_position_of_another_server_or_of_the_future_is_invalid(bad: str) -> None:
     encoder = NodeHarness().node.encoder
     encoder.users.journal.position = 17
-    assert encoder.cursor(f"{encoder.epoch}-17") == (17, 0)
-    assert encoder.cursor(f"{encoder.epoch}-17-2") == (17, 2)
-    assert encoder.position_number(f"{encoder.epoch}-17-2") is None, "it is only a session's"
-    assert encoder.cursor(bad.format(epoch=encoder.epoch)) is None
+    names = encoder.names
+    assert names.cursor(f"{names.epoch}-17") == (17, 0)
+    assert names.cursor(f"{names.epoch}-17-2") == (17, 2)
+    assert names.cursor(bad.format(epoch=names.epoch)) is None

@@ -1,0 +1,224 @@
+"""Hand-over of sessions: a client that reconnects to another node continues there, with only what it has missed.
+
+The node B to which the client comes looks for the session, and takes it from the node A that has it:
+
+    client              B                                   A
+    session=...  --->   which node contributes it?
+                        AskSession  ------------------->    takes the session out, and closes its old connection
+                        adopts it   <-------------------    GiveSession
+    ESTABLISHED  <---   opens it, commits its sessions
+                        reads its own item                  reads B's item: drops its own copy
+
+A keeps the session as one in its grace period for `HOLD_S`, so that nobody notices the move. If A is stopping, it has
+saved the session in the store, where only one node can take it. If A is dead, or silent for `ASK_TIMEOUT_S`, B opens a
+new session, and the client subscribes again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from presenced.cluster.backend import Backend, Member, State, StoredKey
+from presenced.cluster.directory import SharedDirectory, tag_of
+from presenced.cluster.messages import AskSession, GiveSession, SavedSession, decode_session, encode
+from presenced.cluster.names import SharedNames, slot_of
+from presenced.delivery.connection import Connection
+from presenced.errors import Close
+from presenced.presence.journal import Cursor
+from presenced.presence.session import Session
+from presenced.runtime.clock import Clock, Timer
+
+ASK_TIMEOUT_S = 0.3
+"""Seconds to wait for another node's answer. The client waits for its first message meanwhile."""
+
+HOLD_S = 5.0
+"""Seconds for which a node still contributes a session that it gave away, unless it sees it elsewhere before."""
+
+MAX_ASKED = 1_000
+"""Maximum number of sessions that are asked for at a time. At the bound, clients get new sessions."""
+
+SESSION = "session"
+"""Kind of the values in the store."""
+
+
+class _Asked(NamedTuple):
+    ends: float
+    """Monotonic time up to which the answer counts."""
+    session_id: str
+    position: str
+    user_id: str
+    done: Callable[[], None]
+
+
+class Handover:
+    """The sessions that this node takes and gives.
+
+    Bounds: `MAX_ASKED`.
+
+    Args:
+        members: Returns the registered nodes.
+        is_silent: Returns whether the node in a slot may be dead, because its heartbeats are late.
+        resume_window: Seconds for which a session can be resumed.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        timer: Timer,
+        backend: Backend,
+        directory: SharedDirectory[Connection],
+        names: SharedNames,
+        members: Callable[[], tuple[Member, ...]],
+        is_silent: Callable[[int], bool],
+        resume_window: float,
+    ) -> None:
+        self._clock = clock
+        self._timer = timer
+        self._backend = backend
+        self._directory = directory
+        self._names = names
+        self._members = members
+        self._is_silent = is_silent
+        self._resume_window = resume_window
+        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by number, and so by their ends
+        self._number = 0
+
+    def stop(self) -> None:
+        """Forget what was asked."""
+        self._timer.cancel(self._time_out)
+        self._asked.clear()
+
+    # Taking.
+
+    def fetch(self, session_id: str, position: str, user_id: str, done: Callable[[], None]) -> bool:
+        """Look for a session on other nodes, and adopt it.
+
+        Args:
+            position: Last position that its client has received.
+            done: Called when the session is here, or cannot be had.
+
+        Returns:
+            False if there is nothing to wait for.
+        """
+        if session_id in self._directory.users.sessions or len(self._asked) >= MAX_ASKED:
+            return False
+        slot = self._slot_of(session_id, user_id)
+        if slot < 0:
+            return False
+        self._number += 1
+        number = self._number
+        self._asked[number] = _Asked(self._clock.monotonic() + ASK_TIMEOUT_S, session_id, position, user_id, done)
+        if len(self._asked) == 1:
+            self._timer.set(self._time_out, self._asked[number].ends)
+        if self._has_to_be_asked(slot):
+            self._backend.send(slot, encode(AskSession(number, user_id, digest_of(session_id))))
+        else:
+            self._backend.take(
+                StoredKey(SESSION, digest_of(session_id)),
+                lambda value: self._take(number, decode_session(value) if value is not None else None),
+            )
+        return True
+
+    def given(self, message: GiveSession) -> None:
+        """Another node has answered."""
+        self._take(message.number, message.session)
+
+    def _slot_of(self, session_id: str, user_id: str) -> int:
+        """Return the slot of the node that contributes a session, or else of the one where it opened; -1 if unknown."""
+        tag, user = tag_of(session_id).hex(), self._directory.users.user(user_id)
+        for session in user.sessions if user else ():
+            if session.slot >= 0 and session.session_id == tag:
+                return session.slot
+        home, dot, _ = session_id.partition(".")
+        return slot_of(home) if dot and home != self._names.home else -1
+
+    def _has_to_be_asked(self, slot: int) -> bool:
+        """Return whether the node in a slot can answer. If it stops, or has stopped, it has saved its sessions."""
+        ready = any(member.slot == slot and member.state is State.READY for member in self._members())
+        return ready and not self._is_silent(slot)
+
+    def _take(self, number: int, saved: SavedSession | None) -> None:
+        asked = self._asked.pop(number, None)
+        if asked is None:
+            return
+        if saved is not None and saved.user_id == asked.user_id:
+            self._adopt(asked, saved)
+        asked.done()
+
+    def _adopt(self, asked: _Asked, saved: SavedSession) -> None:
+        if asked.session_id in self._directory.users.sessions:
+            return  # another connection of the same client was faster
+        now = self._clock.now()
+        session = Session[Connection](
+            asked.user_id,
+            None,
+            asked.session_id,
+            saved.device,
+            saved.subscription,
+            saved.active,
+            saved.visibility,
+            rooms=saved.rooms,
+            snapshots=saved.snapshots,
+            forget_at=now.monotonic + self._resume_window,
+        )
+        if self._names.is_before(asked.position, saved.home, saved.whole_from):
+            session.whole_from = Cursor(self._directory.users.journal.position + 1)  # so that it gets another snapshot
+        self._directory.adopt_session(session)
+
+    def _time_out(self) -> None:
+        now = self._clock.monotonic()
+        while self._asked and (first := next(iter(self._asked.items())))[1].ends <= now:
+            self._take(first[0], None)
+        if self._asked:
+            self._timer.set(self._time_out, next(iter(self._asked.values())).ends)
+
+    # Giving.
+
+    def asked(self, slot: int, message: AskSession) -> None:
+        """Another node asks for a session: give it away, and close its connection."""
+        session = self._find(message.user_id, message.digest)
+        if session is None:
+            self._backend.send(slot, encode(GiveSession(message.number, None)))
+            return
+        self._backend.send(slot, encode(GiveSession(message.number, self._saved(session))))
+        connection = session.connection
+        now = self._clock.now()
+        self._directory.give_away(session, now.monotonic + HOLD_S)
+        if connection is not None:
+            connection.close(Close.REPLACED, "another connection resumed this session")
+
+    def save(self, session: Session[Any]) -> None:
+        """Save a session in the store, because this node stops."""
+        if session.session_id and session.subscription is not None:
+            key = StoredKey(SESSION, digest_of(session.session_id))
+            self._backend.put(key, encode(self._saved(session)), max(1.0, self._resume_window))
+
+    def _find(self, user_id: str, digest: str) -> Session[Connection] | None:
+        user = self._directory.users.user(user_id)
+        for session in user.sessions if user else ():
+            if session.slot < 0 and session.session_id and digest_of(session.session_id) == digest:
+                return session if session.session_id in self._directory.users.sessions else None
+        return None
+
+    def _saved(self, session: Session[Any]) -> SavedSession:
+        assert session.subscription is not None, "it has an id, so it is one of presenced.v1"
+        return SavedSession(
+            session.user_id,
+            self._names.home,
+            session.device,
+            session.active,
+            session.subscription,
+            session.visibility,
+            session.rooms,
+            session.snapshots,
+            session.whole_from,
+        )
+
+
+def digest_of(session_id: str) -> str:
+    """Return the name of a session in messages and in the store."""
+    return blake2b(session_id.encode(), digest_size=16).hexdigest()

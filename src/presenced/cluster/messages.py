@@ -1,0 +1,74 @@
+"""Messages between nodes, as MessagePack. Each is best effort: it may be lost, and nobody may rely on it."""
+
+from __future__ import annotations
+
+from msgspec import Struct, ValidationError, msgpack
+
+from presenced.presence.journal import Cursor
+from presenced.presence.session import MemberData
+from presenced.presence.subscriptions import Subscription
+from presenced.presence.visibility import Visibility
+from presenced.runtime.logs import logger
+
+
+class SavedSession(Struct, frozen=True, array_like=True):
+    """A session on its way from one node to another. Its id is a secret, which the taker knows from its client."""
+
+    user_id: str
+    home: str
+    """Node that had it (`cluster.names`)."""
+    device: str
+    active: bool
+    subscription: Subscription
+    visibility: Visibility
+    rooms: dict[str, MemberData] | None
+    snapshots: int
+    whole_from: Cursor
+    """As in `Session`; a position of the node that had it."""
+
+
+class AskSession(Struct, frozen=True, array_like=True, tag="ask"):
+    """Request for a session, which its node then gives up."""
+
+    number: int
+    """Number of the request, for the answer."""
+    user_id: str
+    digest: str
+    """Digest of the session's id."""
+
+
+class GiveSession(Struct, frozen=True, array_like=True, tag="give"):
+    """Answer to `AskSession`."""
+
+    number: int
+    session: SavedSession | None
+    """None if the node does not have it."""
+
+
+Message = AskSession | GiveSession
+
+_decoder = msgpack.Decoder(Message)
+_session_decoder = msgpack.Decoder(SavedSession)
+
+
+def encode(message: Message | SavedSession) -> bytes:
+    """Return a message, or a session that is saved, as bytes."""
+    return msgpack.encode(message)
+
+
+def decode(data: bytes) -> Message | None:
+    """Return the message in these bytes; None if it is of another release."""
+    try:
+        return _decoder.decode(data)
+    except ValidationError as error:
+        logger.debug("message of another node: %s", error)
+        return None
+
+
+def decode_session(data: bytes) -> SavedSession | None:
+    """Return the session in these bytes; None if it was saved by another release."""
+    try:
+        return _session_decoder.decode(data)
+    except ValidationError as error:
+        logger.debug("session of another node: %s", error)
+        return None

@@ -1,0 +1,96 @@
+"""Names of positions and sessions that all nodes of a cluster understand.
+
+    position    <epoch>-<node>.<number>[-<snapshot>]    epoch of the cluster, node that sent it, position in its journal
+    session     <node>.<random>                         node where it opened: the one to ask first
+
+A node is named by its slot, in two digits, and its incarnation. Positions of other nodes are translated
+(`cluster.marks`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from presenced.cluster.backend import Registration
+from presenced.cluster.marks import Marks
+from presenced.presence.journal import Cursor, Journal
+from presenced.protocols.names import Names
+
+_HOME = re.compile(r"([0-9]{2})([0-9a-z]+)")
+
+
+def home_of(slot: int, incarnation: str) -> str:
+    """Return the name of a node."""
+    return f"{slot:02}{incarnation}"
+
+
+def slot_of(home: str) -> int:
+    """Return the slot of a node; -1 if this names none."""
+    return int(home[:2]) if _HOME.fullmatch(home) else -1
+
+
+class SharedNames(Names):
+    """Names of the positions and sessions of a node in a cluster.
+
+    Bounds: those of `Marks`.
+    """
+
+    def __init__(self, epoch: str, journal: Journal) -> None:
+        super().__init__(epoch, journal)
+        self.home = ""
+        """This node's own name; empty before it has registered."""
+        self.marks: Marks | None = None
+        """Marks of all nodes; None before the cluster has set them."""
+
+    def registered(self, registration: Registration) -> None:
+        """Take the names that the registration in shard 0 gives."""
+        self.epoch = registration.epoch
+        self.home = home_of(registration.slot, registration.incarnation)
+
+    def position(self, position: int, snapshot: int = 0) -> str:
+        """Return the name of a position of this node."""
+        text = f"{self.epoch}-{self.home}.{position}"
+        return f"{text}-{snapshot}" if snapshot else text
+
+    def cursor(self, text: str) -> Cursor | None:
+        """Return the cursor with this name, translated if another node has issued it; None if that is not possible."""
+        parts = self.parts(text)
+        if parts is None:
+            return None
+        home, numbers = parts
+        if home == self.home:
+            return self._cursor(numbers)
+        theirs = _number(numbers[0])
+        if self.marks is None or theirs is None:
+            return None
+        position = self.marks.translate(home, theirs, self.home)
+        return None if position is None else Cursor(position)
+
+    def new_session(self) -> str:
+        """Return the id of a new session."""
+        return f"{self.home}.{super().new_session()}"
+
+    def parts(self, text: str) -> tuple[str, list[str]] | None:
+        """Return the node that has issued this position, and its numbers as text; None if it is of another cluster."""
+        epoch, *rest = text.split("-")
+        if epoch != self.epoch or not 1 <= len(rest) <= 2:
+            return None
+        home, dot, number = rest[0].partition(".")
+        return (home, [number, *rest[1:]]) if dot else None
+
+    def is_before(self, text: str, home: str, whole_from: Cursor) -> bool:
+        """Return whether a client at the position `text` lacks a part of the last snapshot from the node `home`.
+
+        Args:
+            whole_from: End of that snapshot.
+        """
+        if whole_from == Cursor(0):
+            return False
+        parts = self.parts(text)
+        if parts is None or parts[0] != home or None in (numbers := [_number(one) for one in parts[1]]):
+            return True
+        return Cursor(*(number or 0 for number in numbers)) < whole_from
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -1,0 +1,238 @@
+"""A client that reconnects to another node continues its session there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.cluster_harness import ClusterHarness, ClusterNode
+from tests.support.fakes import FakeConnection
+from tests.support.node_harness import position, statuses, types
+
+from presenced.errors import Close
+from presenced.presence.model import Ending
+
+
+def session_of(client: FakeConnection) -> str:
+    """Return the session in the client's first message."""
+    return str(client.messages[0]["sessionId"])
+
+
+def resume(cluster: ClusterHarness, name: str, client: FakeConnection, user_id: str = "watcher") -> FakeConnection:
+    """Connect to a node with the session and the position of a client, and wait."""
+    query = f"userId={user_id}&session={session_of(client)}&position={position(client)}"
+    resumed = cluster.nodes[name].open(query)
+    cluster.run()
+    return resumed
+
+
+def established(client: FakeConnection) -> dict[str, Any]:
+    """Return the first message of a client."""
+    assert client.messages, "nothing came"
+    return client.messages[0]
+
+
+def stop(node: ClusterNode, leaves_in: float = 5.0) -> None:
+    """Stop a node as SIGTERM does."""
+    node.cluster.leave(leaves_in)
+    for _ in node.node.drain():
+        pass
+    node.cluster.stop()
+    node.node.timer.stop()
+
+
+def test_a_session_resumes_on_another_node_with_only_what_was_missed() -> None:
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada", "bob", "eve")
+    cluster.nodes["a"].connect("ada")
+    cluster.run(1.0)
+    cluster.nodes["a"].end(client, Ending.LOST)
+    cluster.nodes["a"].connect("bob")
+    cluster.run(1.0)
+    moved = resume(cluster, "b", client)
+    assert (established(moved)["resumed"], established(moved)["sessionId"]) == (True, session_of(client))
+    assert established(moved)["epoch"] == client.messages[0]["epoch"]
+    assert statuses(moved.messages) == [("bob", "online")]
+    cluster.nodes["a"].connect("eve")
+    cluster.run()
+    assert statuses(moved.messages)[1:] == [("eve", "online")]
+
+
+def test_a_session_moves_back_and_forth() -> None:
+    cluster = ClusterHarness("abc")
+    client = cluster.nodes["a"].watch("ada")
+    for turn, name in enumerate("bcab"):
+        cluster.nodes["c"].connect(f"visitor-{turn}")
+        cluster.run(1.0)
+        moved = resume(cluster, name, client)
+        assert established(moved)["resumed"] is True
+        assert client.closed_with is not None
+        assert client.closed_with[0] is Close.REPLACED
+        moved.messages.append({**client.messages[-1], "type": "remembered"})  # what the client has received before
+        client = moved
+    found = [node.node.directory.users.sessions.get(session_of(client)) for node in cluster.nodes.values()]
+    assert [session is not None for session in found] == [False, True, False]
+
+
+def test_nobody_notices_that_a_session_moves() -> None:
+    cluster = ClusterHarness("abc", grace_lost=2)
+    watcher = cluster.nodes["c"].watch("ada")
+    ada = cluster.nodes["a"].enter("userId=ada&device=web")
+    cluster.nodes["a"].send(ada, "JOIN", id=1, room="lobby", data={"seat": 1})
+    cluster.run(1.0)
+    joined_ms = cluster.nodes["c"].node.rooms.get("lobby").members["ada"].joined_ms  # type: ignore[union-attr]
+    cluster.nodes["c"].new_messages(watcher)
+    moved = resume(cluster, "b", ada, "ada")
+    cluster.run(10, step=0.05)
+    assert established(moved)["resumed"] is True
+    assert statuses(cluster.nodes["c"].new_messages(watcher)) == []
+    assert cluster.nodes["a"].service.sessions_of("ada") != [], "as a session of the other node"
+    assert all(session.slot >= 0 for session in cluster.nodes["a"].service.sessions_of("ada"))
+    member = cluster.nodes["c"].node.rooms.get("lobby").members["ada"]  # type: ignore[union-attr]
+    assert (member.data, member.joined_ms) == (b'{"seat":1}', joined_ms)
+    cluster.nodes["b"].end(moved)
+    cluster.run()
+    assert statuses(cluster.nodes["c"].new_messages(watcher)) == [("ada", "offline")]
+
+
+def test_a_client_that_lacks_a_part_of_its_snapshot_receives_another_one() -> None:
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada")
+    before = position(client)
+    cluster.nodes["a"].send(client, "WATCH", id=2, users=["bob"])
+    cluster.run(1.0)
+    query = f"userId=watcher&session={session_of(client)}&position={before}"
+    moved = cluster.nodes["b"].open(query)
+    cluster.run()
+    assert established(moved)["resumed"] is False
+    assert sorted(statuses(moved.messages)) == [("ada", "offline"), ("bob", "offline")], "the subscriptions are kept"
+
+
+def test_a_client_of_a_dead_node_gets_a_new_session_soon() -> None:
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada")
+    cluster.run(1.0)
+    cluster.nodes["a"].kill()
+    moved = resume(cluster, "b", client)
+    assert moved.messages == []
+    cluster.run(0.3)
+    assert established(moved)["resumed"] is False
+    assert session_of(moved) != session_of(client)
+
+
+def test_the_session_of_another_user_cannot_be_resumed_on_another_node() -> None:
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada")
+    cluster.run(1.0)
+    other = resume(cluster, "b", client, "mallory")
+    assert (established(other)["resumed"], client.closed_with) == (False, None)
+
+
+def test_a_client_that_sends_before_its_session_has_come_is_closed() -> None:
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada")
+    cluster.run(1.0)
+    moved = cluster.nodes["b"].open(f"userId=watcher&session={session_of(client)}")
+    assert moved.accepted
+    cluster.nodes["b"].node.received(moved, '{"type":"PING","id":1}')
+    assert moved.closed_with == (Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
+    cluster.run(1.0)
+    assert moved.messages == []
+    again = resume(cluster, "b", client)
+    assert established(again)["resumed"] is True, "the session came, and waits for its client"
+
+
+def test_a_user_with_the_maximum_number_of_connections_on_all_nodes_is_refused() -> None:
+    cluster = ClusterHarness(user_connections=2)
+    first = cluster.nodes["a"].enter("userId=ada")
+    cluster.nodes["b"].enter("userId=ada")
+    cluster.run()
+    third = cluster.nodes["a"].open("userId=ada")
+    assert third.closed_with is not None
+    assert third.closed_with[0] is Close.TOO_MANY_CONNECTIONS
+    cluster.nodes["a"].end(first)
+    cluster.run()
+    assert cluster.nodes["b"].open("userId=ada").closed_with is None
+
+
+def test_connections_of_one_moment_have_different_ids_on_all_nodes() -> None:
+    cluster = ClusterHarness("abcd")
+    clients = [node.enter("userId=ada") for node in cluster.nodes.values() for _ in range(3)]
+    assert len({client.messages[0]["connectionId"] for client in clients}) == 12
+
+
+def test_users_of_a_stopping_node_who_return_elsewhere_never_flicker() -> None:
+    cluster = ClusterHarness("abc")
+    watcher = cluster.nodes["c"].watch("ada", "bob")
+    ada = cluster.nodes["a"].enter("userId=ada")
+    bob = cluster.nodes["a"].connect("bob")
+    cluster.run(1.0)
+    cluster.nodes["c"].new_messages(watcher)
+    stop(cluster.nodes["a"])
+    assert types(ada.messages)[-1] == "GOING_AWAY"
+    assert bob.closed_with is not None
+    cluster.run(0.5)
+    moved = resume(cluster, "b", ada, "ada")
+    assert established(moved)["resumed"] is True
+    returned = cluster.nodes["b"].connect("bob")
+    cluster.run(1.0)
+    assert statuses(cluster.nodes["c"].new_messages(watcher)) == []
+    for client in (moved, returned):
+        cluster.nodes["b"].end(client)
+    cluster.run()
+    left = statuses(cluster.nodes["c"].new_messages(watcher))
+    assert sorted(left) == [("ada", "offline"), ("bob", "offline")], "the stopped node has nothing left of them"
+
+
+def test_users_of_a_stopping_node_who_do_not_return_leave_with_cause_drain() -> None:
+    cluster = ClusterHarness("ab", show_causes=True)
+    watcher = cluster.nodes["b"].watch("ada")
+    cluster.nodes["a"].enter("userId=ada")
+    cluster.run(1.0)
+    cluster.nodes["b"].new_messages(watcher)
+    stop(cluster.nodes["a"], leaves_in=5.0)
+    cluster.run(4.5, step=0.01)
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
+    cluster.run(4, step=0.01)
+    [message] = cluster.nodes["b"].new_messages(watcher)
+    assert [(user["status"], user["cause"]) for user in message["users"]] == [("offline", "drain")]
+
+
+def test_a_classic_user_who_reconnects_to_another_node_is_there_once() -> None:
+    cluster = ClusterHarness(grace_lost=20)
+    watcher = cluster.nodes["b"].watch("ada")
+    ada = cluster.nodes["a"].connect("ada")
+    cluster.run()
+    cluster.nodes["a"].end(ada, Ending.LOST)
+    cluster.run(1.0)
+    again = cluster.nodes["b"].connect("ada")
+    cluster.run()
+    cluster.nodes["b"].new_messages(watcher)
+    assert len(cluster.nodes["b"].service.sessions_of("ada")) == 1
+    cluster.nodes["b"].end(again)
+    cluster.run()
+    assert statuses(cluster.nodes["b"].new_messages(watcher)) == [("ada", "offline")], "no grace period is left"
+
+
+def test_a_backend_continues_after_a_cursor_of_another_node() -> None:
+    cluster = ClusterHarness()
+    a, b = (cluster.nodes[name].service for name in "ab")
+    cluster.nodes["a"].connect("ada")
+    cluster.run(1.0)
+    cursor = a.position_text(a.position)
+    cluster.nodes["a"].connect("bob")
+    cluster.run(1.0)
+    after = b.position_of(cursor)
+    changes = b.changes_since(after, 10)
+    assert changes is not None
+    assert [change.user_id for change in changes] == ["bob"]
+
+
+def test_a_stopped_cluster_part_forgets_what_it_asked_for() -> None:
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada")
+    cluster.run(1.0)
+    cluster.nodes["a"].kill()
+    waiting = cluster.nodes["b"].open(f"userId=watcher&session={session_of(client)}")
+    cluster.nodes["b"].cluster.stop()
+    cluster.run(1.0)
+    assert waiting.messages == []
