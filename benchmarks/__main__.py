@@ -28,6 +28,7 @@ from benchmarks import (
     large_tables,
     latency,
     plot,
+    several_nodes,
     slow_watchers,
     start_stop,
     storage,
@@ -56,6 +57,7 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "storage": storage.run,
     "faults": faults.run,
     "large_tables": large_tables.run,
+    "several_nodes": several_nodes.run,
     "friends": friends.run,
     "busy_pages": busy_pages.run,
 }
