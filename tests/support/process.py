@@ -77,6 +77,11 @@ class ServerProcess:
         self._reader.join()
         self._process = None
 
+    def wait(self) -> None:
+        """Wait until the server has ended by itself."""
+        assert self._process is not None, "it was started"
+        self._process.wait(START_TIMEOUT)
+
     def signal(self, number: int) -> None:
         """Send a signal to the server."""
         os.kill(self.pid, number)
