@@ -442,7 +442,8 @@ class Cluster:
         self._timer.set(self._mark, now + MARK_PERIOD_S)
         if not self.is_ready or self.is_local or self._state is State.LEAVING:
             return
-        position, known = self._directory.users.journal.position, {node.incarnation for node in self.nodes}
+        position = self._directory.users.journal.position
+        known = {node.incarnation for node in self.nodes if node.state is State.READY}
         is_due = now - self._marked_at >= self._marks.gap_s or not known <= self._known
         if position == self._marked.position and self._names.home == self._marked.home and not is_due:
             return
