@@ -303,12 +303,21 @@ class Node:
         """Whether the session is active, of the users connected here."""
         self.presence = world.presence(world, name)
         self.shard = SharedShard(self.presence, LEASE_S)
-        self.presence.agreement = self.shard
+        self.presence.agreement = self
         self.members = Members(LEASE_S)
         self.generation = 0
         self.run_id: int | None = None
         self.unreachable_since: float | None = None
         self.heartbeat_at = -99.0
+
+    def touched(self, user_id: str, now: Instant) -> None:
+        self.shard.touched(user_id, now)
+
+    def contribution_changed(self, user_id: str) -> None:
+        self.shard.contribution_changed(user_id)
+
+    def came_back(self, user_id: str, tag: bytes) -> None:
+        self.shard.came_back(user_id, tag, self.members.contact)
 
     @property
     def when(self) -> When:

@@ -54,6 +54,7 @@ from presenced.cluster.sharding import shard_of
 from presenced.cluster.shared import SharedShard, When
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Outcome
+from presenced.presence.journal import Cursor
 from presenced.presence.model import Cause
 from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
@@ -65,6 +66,10 @@ LOCAL_AFTER_S = 1.0
 
 CHECK_PERIOD_S = 0.5
 """Seconds between two looks at what only time changes: unsettled users and retained contributions."""
+
+
+UNKNOWN_PAUSE_S = 0.05
+"""Seconds from a commit whose reply was lost to the next one."""
 
 
 class ClusterPublisher(Protocol):
@@ -212,7 +217,9 @@ class Cluster:
 
     # Sessions that move between nodes.
 
-    def fetch_session(self, session_id: str, position: str, user_id: str, done: Callable[[], None]) -> bool:
+    def fetch_session(
+        self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
+    ) -> bool:
         """Adopt a session of another node (`Handover.fetch`). Return False if there is nothing to wait for."""
         return not self.is_local and self._handover.fetch(session_id, position, user_id, done)
 
@@ -245,7 +252,8 @@ class Cluster:
 
     def came_back(self, user_id: str, tag: bytes) -> None:
         """A session has come from another node."""
-        self._shards[shard_of(user_id, len(self._shards))].rules.came_back(user_id, tag)
+        shard = self._shards[shard_of(user_id, len(self._shards))]
+        shard.rules.came_back(user_id, tag, shard.members.contact)
 
     # Reports of the backend.
 
@@ -307,7 +315,9 @@ class Cluster:
 
     def unknown(self, shard: int, serial: int) -> None:
         """The reply to a batch was lost."""
-        self._shards[shard].rules.unknown()
+        this = self._shards[shard]
+        this.rules.unknown()
+        this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
         self._wake(shard)
 
     def fenced(self, shard: int) -> None:
@@ -451,7 +461,8 @@ class Cluster:
         mark = Mark(self._names.home, position, applied)
         if self._shards[0].rules.control(Kind.MARK, encode_mark(mark)):
             self._marked, self._marked_at, self._known = mark, now, known
-            self._marks.add(mark, now)
+            changed_at = tuple(shard.rules.changed_at for shard in self._shards)
+            self._marks.add(replace(mark, applied=changed_at), now)
             self._wake(0)
 
     def _check(self) -> None:

@@ -40,6 +40,9 @@ HOLD_S = 5.0
 MAX_ASKED = 1_000
 """Maximum number of sessions that are asked for at a time. At the bound, clients get new sessions."""
 
+FROM_THE_BEGINNING = Cursor(-1)
+"""Cursor of a client that must receive all that it subscribes to."""
+
 SESSION = "session"
 """Kind of the values in the store."""
 
@@ -50,7 +53,7 @@ class _Asked(NamedTuple):
     session_id: str
     position: str
     user_id: str
-    done: Callable[[], None]
+    done: Callable[[Cursor | None], None]
 
 
 class Handover:
@@ -94,12 +97,13 @@ class Handover:
 
     # Taking.
 
-    def fetch(self, session_id: str, position: str, user_id: str, done: Callable[[], None]) -> bool:
+    def fetch(self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]) -> bool:
         """Look for a session on other nodes, and adopt it.
 
         Args:
             position: Last position that its client has received.
-            done: Called when the session is here, or cannot be had.
+            done: Called when the session is here, with the cursor from which its client continues, or with None if it
+                cannot be had.
 
         Returns:
             False if there is nothing to wait for.
@@ -145,29 +149,35 @@ class Handover:
         asked = self._asked.pop(number, None)
         if asked is None:
             return
-        if saved is not None and saved.user_id == asked.user_id:
-            self._adopt(asked, saved)
-        asked.done()
+        if saved is None or saved.user_id != asked.user_id:
+            asked.done(None)
+            return
+        if asked.session_id not in self._directory.users.sessions:  # otherwise another connection was faster
+            self._adopt(asked.session_id, saved)
+        asked.done(self._cursor(asked.position, saved))
 
-    def _adopt(self, asked: _Asked, saved: SavedSession) -> None:
-        if asked.session_id in self._directory.users.sessions:
-            return  # another connection of the same client was faster
-        now = self._clock.now()
+    def _adopt(self, session_id: str, saved: SavedSession) -> None:
         session = Session[Connection](
-            asked.user_id,
+            saved.user_id,
             None,
-            asked.session_id,
+            session_id,
             saved.device,
             saved.subscription,
             saved.active,
             saved.visibility,
             rooms=saved.rooms,
             snapshots=saved.snapshots,
-            forget_at=now.monotonic + self._resume_window,
+            whole_from=FROM_THE_BEGINNING,
+            forget_at=self._clock.monotonic() + self._resume_window,
         )
-        if self._names.is_before(asked.position, saved.home, saved.whole_from):
-            session.whole_from = Cursor(self._directory.users.journal.position + 1)  # so that it gets another snapshot
         self._directory.adopt_session(session)
+
+    def _cursor(self, position: str, saved: SavedSession) -> Cursor:
+        """Return from where a client continues. One that lacks a part of a snapshot, or whose last change is older than
+        the marks, receives all that it subscribes to."""
+        if self._names.is_before(position, saved.home, saved.whole_from):
+            return FROM_THE_BEGINNING
+        return self._names.cursor(position) or FROM_THE_BEGINNING
 
     def _time_out(self) -> None:
         now = self._clock.monotonic()

@@ -11,8 +11,9 @@ A client that comes from A with position 900 or more has everything up to (51, 1
 above that in any shard is at 340, so B sends what came after 340. At most half a second of changes is sent again, which
 clients drop by version. Nothing is missed.
 
-Entries without a change have numbers, too. So a node also logs a mark when another one joins: the newcomer has loaded
-up to a number that is above the marks of before.
+Entries without a change have numbers, too, such as the marks themselves. So a node keeps its own marks with the numbers
+of the last change before them, which are all that it may have sent. A node also logs a mark when another one joins,
+because the newcomer has loaded up to a number above earlier marks.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Mark(Struct, frozen=True, array_like=True):
     """Name of the node (`cluster.names`)."""
     position: int
     applied: tuple[int, ...]
-    """Number of the newest entry applied, by shard."""
+    """Number of the newest entry applied, by shard; in a node's own marks, of the newest one with a change."""
 
 
 _decoder = msgpack.Decoder(Mark)

@@ -66,8 +66,12 @@ MAX_CONTROLS = 1_000
 """Maximum number of waiting entries that are not about users' records."""
 
 MAX_CAME_BACK = 100_000
-"""Maximum number of users whose sessions from other nodes are waiting to be committed. At the bound, what a stopped
-node has left of a session ends with the node's other sessions."""
+"""Maximum number of users with sessions that came from other nodes within `CAME_BACK_S`. At the bound, the oldest are
+forgotten: what a stopped node has left of them ends with the node's other sessions."""
+
+CAME_BACK_S = 3.0
+"""Seconds of contact for which a session counts as having come from another node. Within that time, this node knows
+whether the other one has stopped."""
 
 
 class When(NamedTuple):
@@ -127,6 +131,14 @@ class Stored(NamedTuple):
     record: UserRecord
 
 
+class _Returned(NamedTuple):
+    """Sessions of a user that came from other nodes."""
+
+    tags: tuple[bytes, ...]
+    contact: float
+    """Contact time at which the last one came."""
+
+
 class SharedShard:
     """One shard on one node.
 
@@ -143,6 +155,8 @@ class SharedShard:
         """Highest number seen or shown. The store continues above it."""
         self.applied: EntryKey | None = None
         """Entry applied last; None before everything was loaded."""
+        self.changed_at = 0
+        """Number of the entry that changed something last, or of the last load."""
         self.is_local = True
         """Whether the store is out of reach, and this node shows its own changes at once."""
         # What the store has.
@@ -153,7 +167,10 @@ class SharedShard:
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
         self._in_flight: Batch | None = None
         self._controls: list[tuple[Kind, bytes]] = []
-        self._came_back: dict[str, list[bytes]] = {}  # tags of sessions that were on other nodes before
+        self._came_back: OrderedDict[str, _Returned] = (
+            OrderedDict()
+        )  # users with sessions that were on other nodes before
+        self._stopped: set[int] = set()  # slots of nodes that have stopped
         self.removing: Member | None = None
         """Dead node whose contributions this node takes out of the records."""
         self._to_remove: OrderedDict[str, None] = OrderedDict()  # its users who have not been proposed yet
@@ -192,11 +209,15 @@ class SharedShard:
         """What this node contributes to the user has changed, and nothing that others see here."""
         self._dirty[user_id] = None
 
-    def came_back(self, user_id: str, tag: bytes) -> None:
-        """A session has come here from another node. If that one has stopped, this node takes the session out of the
-        contribution that is left."""
-        if len(self._came_back) < MAX_CAME_BACK:
-            self._came_back.setdefault(user_id, []).append(tag)
+    def came_back(self, user_id: str, tag: bytes, contact: float) -> None:
+        """A session has come here from another node, at this contact time.
+
+        If that one has stopped, this node takes the session out of the contribution that is left.
+        """
+        before = self._came_back.pop(user_id, None)
+        self._came_back[user_id] = _Returned((*(before.tags if before else ()), tag), contact)
+        if len(self._came_back) > MAX_CAME_BACK:
+            self._came_back.popitem(last=False)
 
     def control(self, kind: Kind, body: bytes) -> bool:
         """Log something that concerns all nodes, after what is in flight. Return False if too much waits already."""
@@ -215,6 +236,9 @@ class SharedShard:
         alive = {member.slot for member in members}
         stopped = {member.slot for member in members if member.state in (State.LEAVING, State.DEAD)}
         self._expire(alive, when)
+        if stopped - self._stopped:
+            self._dirty.update(dict.fromkeys(self._came_back))
+        self._stopped = stopped
         if self._controls:
             kind, body = self._controls.pop(0)
             return self._send(Batch(0, (), kind, body))
@@ -229,7 +253,7 @@ class SharedShard:
             self._in_flight = None
             refused = set(result.refused)
             for proposal in batch.proposals:
-                if proposal.user_id not in refused:
+                if len(proposal.parts) > 1 and proposal.user_id not in refused:
                     self._came_back.pop(proposal.user_id, None)
             self._propose_again([proposal for proposal in batch.proposals if proposal.user_id in refused])
             self._removed_at = result.n
@@ -252,6 +276,8 @@ class SharedShard:
             self._apply(item, when)
         if entry.kind is Kind.REMOVED:
             self.removed(int(entry.body.split()[0]), when)
+        if entry.items or entry.kind is Kind.REMOVED:
+            self.changed_at = entry.n
         self.applied = entry.key
         self.floor = max(self.floor, entry.n)
         if 0 <= self._check_at <= entry.n:
@@ -295,6 +321,7 @@ class SharedShard:
             if user_id in records:
                 self._set_record(user_id, records[user_id], when)
         self.applied = last or EntryKey(0, -1, "", 0)
+        self.changed_at = max(n, self.applied.n)
         self.floor = max(self.floor, n)
         self._check_at = n
         if self.applied.n >= n:
@@ -380,18 +407,17 @@ class SharedShard:
                 # offline, even if its own contribution has just ended.
                 waiting[user_id] = None
                 continue
-            left = self._left_behind(user_id, stopped)
+            left = self._left_behind(user_id, stopped) if stopped else []
             differs = self._differs(stored, wanted) or mine != self._stored_part(user_id) or left
             if differs or wanted.view != self._presence.shown(user_id).view or user_id in self._unsettled:
                 proposals.append(self._proposal(user_id, stored, wanted, Part(self.slot, *mine), *left))
-            else:
-                self._came_back.pop(user_id, None)
         self._dirty.update(waiting)
         return proposals
 
     def _left_behind(self, user_id: str, stopped: set[int]) -> list[Part]:
         """Return what stopped nodes contribute to the user, without the sessions that have come here."""
-        tags, parts = list(self._came_back.get(user_id, ())), list[Part]()
+        returned, parts = self._came_back.get(user_id), list[Part]()
+        tags = list(returned.tags) if returned else []
         for slot, (sessions, rooms) in self._parts.get(user_id, {}).items() if tags else ():
             if slot not in stopped:
                 continue
@@ -527,6 +553,8 @@ class SharedShard:
 
     def _expire(self, alive: set[int], when: When) -> None:
         """Settle users, and drop retained contributions, once their time is over."""
+        while self._came_back and when.contact - next(iter(self._came_back.values())).contact > CAME_BACK_S:
+            self._came_back.popitem(last=False)
         for user_id in self._unsettled:
             if self._may_settle(user_id, alive, when):
                 self._dirty[user_id] = None

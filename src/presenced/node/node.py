@@ -30,6 +30,7 @@ from presenced.node.publisher import NodePublisher
 from presenced.node.shutdown import MAX_DRAIN_S, close_in_waves, return_spread
 from presenced.node.stats import Stats, statistics
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Cursor
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
 from presenced.presence.session import Session
@@ -47,12 +48,15 @@ class Peers(Protocol):
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user, and return their number as far as it is known."""
 
-    def fetch_session(self, session_id: str, position: str, user_id: str, done: Callable[[], None]) -> bool:
+    def fetch_session(
+        self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
+    ) -> bool:
         """Get a session of the user from another node, into the directory.
 
         Args:
             position: Last position that its client has received; empty if none.
-            done: Called when it is there, or cannot be had.
+            done: Called when it is there, with the cursor from which its client continues, or with None if it cannot
+                be had.
 
         Returns:
             False if there is nothing to wait for; then `done` is not called.
@@ -228,16 +232,17 @@ class Node:
     def _fetch(self, connection: Connection, user: Admitted, parameters: Any, wanted: Resumption) -> bool:
         """Have a connection wait for its session, and return True, if another node may have it."""
         assert self.peers is not None, "the caller has checked"
+        protocol = connection.protocol
 
-        def done() -> None:
+        def done(cursor: Cursor | None) -> None:
             if connection in self._arriving:  # otherwise it has closed meanwhile
                 self._arriving.discard(connection)
                 connection.protocol = protocol
-                self._admit(connection, user, parameters, self.clock.now())
+                continued = parameters if cursor is None else protocol.continued_from(parameters, cursor)
+                self._admit(connection, user, continued, self.clock.now())
 
         if not self.peers.fetch_session(*wanted, user.user_id, done):
             return False
-        protocol = connection.protocol
         connection.protocol = Arrival(protocol)
         self._arriving.add(connection)
         connection.accept()

@@ -33,6 +33,7 @@ from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Feed
 from presenced.presence.directory import Directory, Outcome
+from presenced.presence.journal import Cursor
 from presenced.presence.model import Display, OwnState
 from presenced.presence.rooms import Rooms
 from presenced.presence.visibility import EVERYTHING, Visibility
@@ -149,6 +150,10 @@ class ClientProtocol(ABC):
     def resumption(self, parameters: Any) -> Resumption | None:
         """Return which session the client wants to continue, if any. In a cluster, another node may have it."""
         return None
+
+    def continued_from(self, parameters: Any, cursor: Cursor) -> Any:
+        """Return the parameters with the cursor of this node from which the client's session continues."""
+        return parameters
 
     def token_in(self, message: str | bytes) -> str:
         """Return the token in a message of a client that authenticates; empty if there is none."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from presenced.errors import BadParameter
 from presenced.net.query import parameter
+from presenced.presence.journal import Cursor
 from presenced.presence.model import Choice, Status
 from presenced.presence.status import AUTO, choice_of, is_nothing
 from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT
@@ -45,6 +46,8 @@ class ConnectParameters(NamedTuple):
     """Whether the person is active at this device; None if not given."""
     choice: Choice | None = None
     """The user's choice as the client remembers it, for a server that does not know it; None if there is none."""
+    cursor: Cursor | None = None
+    """Cursor that takes the place of `position`, for a session from another node."""
 
 
 def parse_connect_query(query: bytes) -> ConnectParameters:

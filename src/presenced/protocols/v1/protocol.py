@@ -29,6 +29,7 @@ from presenced.config.settings import WEBSOCKET_PATH
 from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
 from presenced.presence.directory import Outcome
+from presenced.presence.journal import Cursor
 from presenced.presence.model import OwnState
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection, Subscription
 from presenced.presence.visibility import Visibility
@@ -114,6 +115,10 @@ class V1Protocol(ClientProtocol):
         """Return the session that the URL names."""
         return Resumption(parameters.session_id, parameters.position) if parameters.session_id else None
 
+    def continued_from(self, parameters: ConnectParameters, cursor: Cursor) -> ConnectParameters:
+        """Return the parameters with this cursor instead of the position in the URL."""
+        return parameters._replace(cursor=cursor)
+
     def replaces(self, user_id: str, parameters: ConnectParameters) -> bool:
         """Return whether the session that the client names has an open connection."""
         session = self._parts.directory.users.sessions.get(parameters.session_id)
@@ -171,7 +176,7 @@ class V1Protocol(ClientProtocol):
             return outcome, None
         # A client that can name its session has read an earlier CONNECTION_ESTABLISHED, so it counts as heard.
         connection.opened_at = -inf
-        cursor = self.feed.encoder.names.cursor(parameters.position)
+        cursor = parameters.cursor or self.feed.encoder.names.cursor(parameters.position)
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
             cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
