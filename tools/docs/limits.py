@@ -679,6 +679,24 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "the oldest are dropped",
                 ),
                 Limit(
+                    "sessions that other nodes are asked for at a time",
+                    _number("cluster.handover.MAX_ASKED"),
+                    "",
+                    "further clients get new sessions",
+                ),
+                Limit(
+                    "seconds to wait for a session of another node",
+                    _number("cluster.handover.ASK_TIMEOUT_S"),
+                    "",
+                    "the client gets a new session",
+                ),
+                Limit(
+                    "users with sessions that have just come from other nodes",
+                    _number("cluster.shared.MAX_CAME_BACK"),
+                    "",
+                    "what a stopped node has left of the oldest ends with its other sessions",
+                ),
+                Limit(
                     "items in the log",
                     _number("cluster.backend.LOG_ITEMS"),
                     "",

@@ -143,11 +143,6 @@ class SharedDirectory(Directory[C]):
         if self.agreement is not None:
             self.agreement.contribution_changed(user_id)
 
-    def open_connections(self, user_id: str) -> int:
-        """Return the number of the user's connections on all nodes. Those lost elsewhere count during their grace."""
-        user = self._by_id.get(user_id)
-        return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
-
     def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not session.session_id and self.agreement is not None:
             self.agreement.came_back(user.user_id, b"")

@@ -254,7 +254,7 @@ class Node:
         if self.draining:
             connection.close(Close.GOING_AWAY, "the server is stopping")
             return
-        others = self.directory.open_connections(user.user_id) - protocol.replaces(user.user_id, parameters)
+        others = self.directory.users.on_all_nodes(user.user_id) - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return

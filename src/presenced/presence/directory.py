@@ -136,10 +136,6 @@ class Directory(Generic[C]):
 
     # Connections.
 
-    def open_connections(self, user_id: str) -> int:
-        """Return the number of open connections of the user, as far as it is known."""
-        return self.users.connected(user_id)
-
     def open(
         self,
         user_id: str,

@@ -110,6 +110,12 @@ class Users(Generic[C]):
         """Return the number of open connections of the user."""
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
+    def on_all_nodes(self, user_id: str) -> int:
+        """Return the number of the user's connections on all nodes of a cluster. Lost ones elsewhere count for their
+        grace."""
+        user = self.by_id.get(user_id)
+        return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
+
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which others should see the user, with the data that was set last."""
         user = self.by_id.get(user_id)

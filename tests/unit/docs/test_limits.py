@@ -36,6 +36,7 @@ INTERNAL = {
     "cluster.backend.MAX_BATCH_BYTES",
     "cluster.backend.MAX_ITEMS",
     "cluster.redis_shard.MAX_READ_USERS",
+    "cluster.marks.MAX_MARK_GAP_S",
     # Lengths of texts in errors.
     "config.sources.MAX_SHOWN",
     "cli.main.MAX_COMMENT_COLUMN",
