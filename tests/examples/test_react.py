@@ -6,12 +6,14 @@ import functools
 import http.server
 import re
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocket, expect
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
@@ -115,10 +117,23 @@ def page(browser: Browser, site: str, server: ServerProcess) -> Iterator[Page]:
     page = browser.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("websocket", print_frames)
     page.goto(f"{site}?url={server.websocket_url}")
     yield page
     page.close()
     assert not errors
+
+
+def print_frames(socket: WebSocket) -> None:
+    """Print what a WebSocket of the page receives, to explain a failure."""
+
+    def note(what: str, text: object = "") -> None:
+        sys.stdout.write(f"{time.monotonic():.3f} {what} {text}\n")
+
+    note("opened", socket.url)
+    socket.on("framereceived", lambda text: note("received", text))
+    socket.on("socketerror", lambda text: note("failed", text))
+    socket.on("close", lambda _: note("closed"))
 
 
 def opened(server: ServerProcess) -> int:
@@ -197,7 +212,7 @@ def test_the_hook_for_the_classic_protocol_opens_one_connection_in_strict_mode(
     server.start()
     with connect(f"{server.websocket_url}?userId=grace", proxy=None) as grace:
         assert '"CONNECTION_ESTABLISHED"' in str(grace.recv())
-        assert '"userId":"bo"' in str(grace.recv(30)), "the page has returned"
+        assert '"type":"USER_ONLINE","userId":"bo"' in str(grace.recv(30)), "the page has returned"
     with connect(f"{server.websocket_url}?userId=ada", proxy=None):
         expect(page.locator("#online")).to_have_text("ada")
     page.get_by_role("button", name="nothing").click()
