@@ -42,8 +42,8 @@ LEAVERS = 10
 """Number of users of each protocol who leave during the gap."""
 
 CONNECTS_PER_SECOND = 250.0
-SETTLING_S = 15
-"""Less than the default, so that the test ends sooner. Clients that double their waits return within twice the gap."""
+SETTLING_S = 30
+"""Nearly the default: clients that double their waits return the later, the longer the gap was."""
 
 LONGEST_STOP_S = 14.0
 
