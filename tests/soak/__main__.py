@@ -6,6 +6,7 @@
 | property | 25 % | rules against naive models, with more examples than `make test` |
 | fuzz | 30 % | broken requests and frames, with new seeds until the time is over |
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
+| deploy | a minute more | three nodes of a cluster are replaced under 2,000 clients, once |
 | runtimes | seconds more | the built npm package in Node.js, Bun and Deno, which are fetched |
 | image | some minutes more | the container image is built and started, once |
 | native | some minutes more | the client for React Native, with React Native itself, once |
@@ -67,6 +68,7 @@ def parts(seed: int, minutes: float) -> list[Part]:
             {"PRESENCED_FUZZ_SECONDS": f"{fuzz_seconds:g}", "PRESENCED_FUZZ_SEED": str(seed)},
         ),
         Part("kills", [*pytest, "-s", "tests/integration/test_worker_kills.py"], {"PRESENCED_KILLS": str(kills)}),
+        Part("deploy", [*pytest, "-s", "tests/cluster/test_deploy.py"], {"PRESENCED_CLUSTER_CROWD": "2000"}),
         Part("runtimes", ["sh", "-c", RUNTIMES], {"PRESENCED_RUNTIMES": "node bun deno"}),
         Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
         Part("native", ["npm", "--prefix", "clients/js/native", "run", "soak"], {}),
