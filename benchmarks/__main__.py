@@ -24,6 +24,7 @@ from benchmarks import (
     fan_out,
     faults,
     friends,
+    ghosts,
     idle_memory,
     large_tables,
     latency,
@@ -58,6 +59,7 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "faults": faults.run,
     "large_tables": large_tables.run,
     "several_nodes": several_nodes.run,
+    "ghosts": ghosts.run,
     "friends": friends.run,
     "busy_pages": busy_pages.run,
 }

@@ -85,14 +85,19 @@ def start(name: str, port: int, options: Sequence[str] = (), cores: Set[int] = S
 
 
 def spawn(
-    command: Sequence[str], cores: Set[int], environ: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
+    command: Sequence[str],
+    cores: Set[int],
+    environ: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that ends with this one. Its output is discarded, and its errors are shown.
+    """Start a program that ends with this one. Its output is discarded by default, and its errors are shown.
 
     Args:
         cores: Cores to run on.
         environ: Variables to add to the environment.
         stdin: Standard input of the program, as for `Popen`.
+        stdout: Standard output, too.
     """
     BUILD.mkdir(exist_ok=True)
     inherited = {variable: value for variable, value in os.environ.items() if not variable.startswith("PRESENCED_")}
@@ -101,7 +106,7 @@ def spawn(
         cwd=BUILD,  # a directory without presenced.toml
         env=inherited | dict(environ or {}),
         stdin=stdin,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         preexec_fn=partial(_pin_and_bind, cores),
     )
 

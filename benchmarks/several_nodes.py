@@ -155,6 +155,7 @@ def changes(seconds: float, redis: Redis | None, nodes: int) -> Changes:
         port, server = servers[0]
         load = stack.enter_context(Load(port, server.pid, WATCHERS, v1=True))
         load.open(WATCHERS)
+        load.rest()  # with a store, the watchers hear of each other later
         load.open_actors()
         pids = [process.pid for _, process in servers] + ([redis.pid] if redis else [])
         before, began = [cpu_seconds(pid) for pid in pids], time.monotonic()
