@@ -195,6 +195,10 @@ class Cluster:
         """The registered nodes."""
         return self._shards[0].members.members
 
+    def name_of(self, slot: int) -> str:
+        """Return the name of the node in a slot; its number if it is not registered any more."""
+        return next((node.name for node in self.nodes if node.slot == slot), str(slot))
+
     @property
     def others(self) -> int:
         """Number of other nodes that take connections."""

@@ -65,6 +65,9 @@ class Peers(Protocol):
     def save_session(self, session: Session[Connection]) -> None:
         """Save a session for the other nodes, because this node is about to stop."""
 
+    def name_of(self, slot: int) -> str:
+        """Return the name of the node with this number."""
+
     @property
     def others(self) -> int:
         """Number of other nodes that take connections."""

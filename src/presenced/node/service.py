@@ -300,6 +300,10 @@ class PresenceService:
         user = self._directory.users.user(user_id)
         return [session for session in user.sessions if session.is_present] if user else []
 
+    def node_of(self, session: Session[Connection]) -> str:
+        """Return the name of the node that has a session; empty for this one."""
+        return self._node.peers.name_of(session.slot) if self._node.peers is not None and session.slot >= 0 else ""
+
     def explain(self, user_id: str, viewer: str | None = None, now: Instant | None = None) -> Explanation:
         """Explain the status of a user, as seen by everyone who may see the user, or by the user `viewer`."""
         node = self._node

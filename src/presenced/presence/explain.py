@@ -111,6 +111,8 @@ class Liveness(Struct, frozen=True):
 
     connections: int = 0
     """Number of open connections."""
+    elsewhere: int = 0
+    """Number of sessions on other nodes of the cluster, if there is no connection here."""
     quiet: float | None = None
     """Seconds since the newest input on any connection; None without a connection."""
     grace_left: float | None = None
@@ -244,7 +246,9 @@ def _decision(user: User[Any], now: Instant) -> Decision:
 def _liveness(user: User[Any], now: Instant) -> Liveness:
     if user.connected:
         quiet = min(now.monotonic - s.connection.heard_at for s in user.sessions if s.connection is not None)
-        return Liveness(user.connected, quiet)
+        return Liveness(user.connected, quiet=quiet)
+    if elsewhere := sum(session.slot >= 0 for session in user.sessions):
+        return Liveness(elsewhere=elsewhere)
     if ends := [s.grace_ends for s in user.detached() if s.grace_ends is not None]:
         return Liveness(grace_left=max(ends) - now.monotonic)
     last = user.last_change
@@ -265,7 +269,9 @@ def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -
         pinged_in=_round(ahead.pinged_in) if ahead else None,
         times_out_in=_round(ahead.times_out_in) if ahead and ahead.times_out_in is not None else None,
         waited_for=None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
-        resumable=None if connection or not session.session_id else _round(session.forget_at - now.monotonic),
+        resumable=None
+        if connection or not session.session_id or session.slot >= 0
+        else _round(session.forget_at - now.monotonic),
         rooms=tuple(session.rooms or ()),
     )
 

@@ -123,6 +123,7 @@ def session(user_id: UserId, record: LiveSession) -> UserSession:
         heard_at=_time_or_none(record.heard_at),
         grace_ends_in=record.grace_ends_in,
         rooms=record.rooms,
+        node=record.node,
     )
 
 

@@ -177,7 +177,7 @@ class PresenceOperations:
         operations, checked = self._operations(), self._user(user_id)
         now = operations.clock.now()
         return [
-            from_records.session(wire_user_id(checked), live_session(session, now))
+            from_records.session(wire_user_id(checked), live_session(session, now, operations.service.node_of(session)))
             for session in operations.service.sessions_of(checked)
         ]
 

@@ -122,7 +122,8 @@ class UserSession:
     protocol: Literal["classic", "presenced.v1"]
     """Protocol that the client speaks."""
     connected: bool
-    """Whether the session has a connection; False: it is in its grace period."""
+    """Whether the session has a connection; False: it is in its grace period. On another node, that counts as
+    connected."""
     active: bool
     """Whether the person is active; False: idle."""
     connection_id: str
@@ -137,6 +138,8 @@ class UserSession:
     """Seconds for which the session keeps the user online; None while it has a connection."""
     rooms: tuple[str, ...]
     """Rooms that the session has joined."""
+    node: str
+    """Name of the node that has the session, in a cluster; empty for this one."""
 
 
 # Rooms.

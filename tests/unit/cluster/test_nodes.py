@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.cluster_harness import ClusterHarness
 from tests.support.node_harness import statuses
 
+from presenced.http.api.explain import live_session, sentence
 from presenced.presence.model import Ending
 
 
@@ -152,3 +153,17 @@ def test_a_backend_closes_the_connections_of_a_user_on_all_nodes() -> None:
     assert here.closed_with
     assert there.closed_with
     assert cluster.statuses("ada") == dict.fromkeys("abc", "offline")
+
+
+def test_sessions_of_other_nodes_are_listed_with_the_name_of_their_node() -> None:
+    cluster = ClusterHarness()
+    cluster.nodes["a"].enter("userId=ada&device=web")
+    here = cluster.nodes["b"].enter("userId=ada&device=phone")
+    cluster.run()
+    b = cluster.nodes["b"]
+    found = [live_session(one, b.clock.now(), b.service.node_of(one)) for one in b.service.sessions_of("ada")]
+    assert sorted((one.device, one.connected, one.node) for one in found) == [("phone", True, ""), ("web", True, "a")]
+    assert "1 connection is open" in sentence(b.service.explain("ada"))
+    b.end(here)
+    cluster.run()
+    assert "1 session is on another node" in sentence(b.service.explain("ada"))

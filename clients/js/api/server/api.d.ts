@@ -190,6 +190,7 @@ export interface LastSeenOf {
 /** A session that is connected or in its grace period. */
 export interface LiveSession {
     readonly protocol: "classic" | "presenced.v1";
+    /** Whether it has a connection. On another node, one in its grace period counts as connected. */
     readonly connected: boolean;
     /** Whether the person is active; false: idle. */
     readonly active: boolean;
@@ -203,6 +204,11 @@ export interface LiveSession {
     /** Seconds for which the session keeps the user online; omitted while it has a connection. */
     readonly graceEndsIn?: number;
     readonly rooms?: readonly string[];
+    /**
+     * Name of the node that has the session, in a cluster; omitted if it is the one that responds. Only that node knows
+     * the connection.
+     */
+    readonly node?: string;
 }
 /** Current sessions of a user. */
 export interface LiveSessions {
@@ -404,6 +410,7 @@ export interface SessionList {
 /** A session that is connected or in its grace period, with its user. */
 export interface SessionOfUser {
     readonly protocol: "classic" | "presenced.v1";
+    /** Whether it has a connection. On another node, one in its grace period counts as connected. */
     readonly connected: boolean;
     /** Whether the person is active; false: idle. */
     readonly active: boolean;
@@ -417,6 +424,11 @@ export interface SessionOfUser {
     /** Seconds for which the session keeps the user online; omitted while it has a connection. */
     readonly graceEndsIn?: number;
     readonly rooms?: readonly string[];
+    /**
+     * Name of the node that has the session, in a cluster; omitted if it is the one that responds. Only that node knows
+     * the connection.
+     */
+    readonly node?: string;
     readonly userId: UserId;
 }
 /** A ticket. */

@@ -43,7 +43,9 @@ async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessio
     Sessions that have a connection, or are in their grace period.
     """
     found = api.service.sessions_of(call.user_id)
-    return LiveSessions(wire_user_id(call.user_id), [live_session(session, call.now) for session in found])
+    return LiveSessions(
+        wire_user_id(call.user_id), [live_session(session, call.now, api.service.node_of(session)) for session in found]
+    )
 
 
 @Endpoint("GET", "/sessions", scope="admin", example_query="limit=100")
@@ -73,17 +75,25 @@ def session_list(service: PresenceService, page: SessionListPage, now: Instant) 
     """Return one page of all current sessions."""
     found, following = service.sessions(page.after, page.limit)
     sessions = [
-        SessionOfUser(user_id=wire_user_id(session.user_id), **asdict(live_session(session, now))) for session in found
+        SessionOfUser(
+            user_id=wire_user_id(session.user_id),
+            **asdict(live_session(session, now, service.node_of(session))),
+        )
+        for session in found
     ]
     return SessionList(sessions, following)
 
 
-def live_session(session: Session[Connection], now: Instant) -> LiveSession:
-    """Return a session that has a connection or is in its grace period."""
+def live_session(session: Session[Connection], now: Instant, node: str) -> LiveSession:
+    """Return a session that has a connection or is in its grace period.
+
+    Args:
+        node: Name of the node that has it; empty for this one.
+    """
     connection = session.connection
     return LiveSession(
         "presenced.v1" if session.session_id else "classic",
-        connection is not None,
+        connection is not None or session.slot >= 0,
         session.active,
         connection.connection_id if connection else "",
         session.device,
@@ -91,6 +101,7 @@ def live_session(session: Session[Connection], now: Instant) -> LiveSession:
         now.epoch_ms - int((now.monotonic - connection.heard_at) * 1000) if connection else 0,
         round(session.grace_ends - now.monotonic, 3) if session.grace_ends is not None else None,
         tuple(session.rooms or ()),
+        node,
     )
 
 
@@ -226,6 +237,9 @@ def _liveness(liveness: Liveness) -> str:
     if liveness.quiet is not None:
         are = "1 connection is" if liveness.connections == 1 else f"{liveness.connections} connections are"
         return f"{are} open, last heard {_span(liveness.quiet)} ago"
+    if liveness.elsewhere:
+        count = liveness.elsewhere
+        return "1 session is on another node" if count == 1 else f"{count} sessions are on other nodes"
     if liveness.grace_left is not None:
         return f"no connection is open, and the grace period of a lost one lasts {_span(liveness.grace_left)} more"
     if liveness.left is not None:

@@ -126,6 +126,7 @@ class LiveSession(SparseRecord, frozen=True):
 
     protocol: Literal["classic", "presenced.v1"]
     connected: bool
+    """Whether it has a connection. On another node, one in its grace period counts as connected."""
     active: bool
     """Whether the person is active; false: idle."""
     connection_id: str = ""
@@ -138,6 +139,9 @@ class LiveSession(SparseRecord, frozen=True):
     grace_ends_in: float | None = None
     """Seconds for which the session keeps the user online; omitted while it has a connection."""
     rooms: tuple[str, ...] = ()
+    node: str = ""
+    """Name of the node that has the session, in a cluster; omitted if it is the one that responds. Only that node knows
+    the connection."""
 
 
 class LiveSessions(ApiRecord, frozen=True):
