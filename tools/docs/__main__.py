@@ -45,5 +45,6 @@ def documents() -> dict[str, str]:
 
 if __name__ == "__main__":
     for path, text in documents().items():
-        (ROOT / path).write_text(text, "utf-8")
-        print(path)
+        if (ROOT / path).read_text("utf-8") != text:
+            (ROOT / path).write_text(text, "utf-8")
+            print(path)

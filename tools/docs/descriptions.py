@@ -15,11 +15,11 @@ from presenced.runtime.strict_json import EXTENSION
 def descriptions(*modules: ModuleType) -> dict[tuple[str, str], str]:
     """Return the text below each field in the source, by the name of the type and the field's name in JSON.
 
-    A record has the texts of its base, too, if the base is in the same module.
+    A record has the texts of its base, too, if the base is in one of the modules. Name the module of the base first.
     """
     found: dict[tuple[str, str], str] = {}
+    by_class: dict[str, dict[str, str]] = {}
     for module in modules:
-        by_class: dict[str, dict[str, str]] = {}
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 inherited = [by_class.get(base.id, {}) for base in node.bases if isinstance(base, ast.Name)]

@@ -21,6 +21,10 @@ function visit(path) {
     visit(join(dirname(path), `${name}.d.ts`));
 }
 
+if (!existsSync(DIST)) {
+  console.error(`there is no ${DIST}: run "npm run build" first`);
+  process.exit(1);
+}
 for (const entry of entries) visit(entry);
 const wanted = new Map([...files].map(([path, text]) => [join("api", relative(DIST, path)), text]));
 

@@ -16,7 +16,7 @@ from presenced.presence.model import Display
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED
 from presenced.presence.visibility import EVERYTHING, MAX_BLOCKED, Visibility
 from presenced.protocols.v1 import codec as v1
-from presenced.protocols.v1.messages import MAX_DISPLAY
+from presenced.protocols.v1.messages import MAX_DISPLAY, MAX_ROOM_NAME
 from presenced.runtime.strict_json import explained, without_extensions
 from presenced.runtime.text import refused_character
 
@@ -36,7 +36,8 @@ class Grants(Struct, frozen=True, forbid_unknown_fields=True):  # a misspelt `bl
     watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | UnsetType = UNSET
     """Ids of users, or `*` for everyone."""
     rooms: (
-        Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_ROOMS)] | UnsetType
+        Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]], Meta(max_length=MAX_ROOMS)]
+        | UnsetType
     ) = UNSET
     """Rooms that the user may join and watch; any room if omitted. null does not mean any room."""
     block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []

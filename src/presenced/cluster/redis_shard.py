@@ -65,7 +65,7 @@ MAX_READ_USERS = 1000
 """Maximum number of records in one command."""
 
 LOG_MARKS = 20
-"""Number of steps in which the log is trimmed (`commit.lua`)."""
+"""The log keeps the items of so many steps. After each step, `commit.lua` deletes those of the oldest one."""
 
 FENCED = b"FENCED"
 
@@ -95,6 +95,7 @@ class RedisShard:
         self._rejection = ""  # the last reason that the receiver knows
         self._nonce = _nonce()
         self._in_flight: Batch | None = None
+        # One batch, one heartbeat, and a few calls about each dead node are in the queue at a time.
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._queries: asyncio.Queue[tuple[Sequence[str], Answered]] = asyncio.Queue()
         self._backoff_s = FIRST_BACKOFF_S
@@ -110,7 +111,7 @@ class RedisShard:
         return self._backend.read_pause_s
 
     def know(self, n: int) -> None:
-        """Raise the floor."""
+        """Note a number that was seen or shown. The store gives numbers above all of them."""
         self.known = self.known.above(n)
 
     # The contract.
@@ -251,7 +252,7 @@ class RedisShard:
             _, layout, shards = reply
             self._reject(
                 f"the store has layout {layout.decode()} and {shards.decode()} shards, but this node expects "
-                f"layout {LAYOUT} and {self._backend.shards}: choose another cluster_name, or set cluster_shards"
+                f"layout {LAYOUT} and {self._backend.shards}: choose another cluster_name"
             )
         return False
 

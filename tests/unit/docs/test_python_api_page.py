@@ -36,7 +36,9 @@ def test_every_public_method_is_on_the_page_and_vice_versa() -> None:
 
 def test_every_exported_name_is_on_the_page_and_vice_versa() -> None:
     errors = exceptions()
-    assert {*RESULTS, *ENUMS, *errors, *ELSEWHERE} == set(presenced.__all__)
+    assert {*RESULTS, *ENUMS, *errors, *ELSEWHERE} == set(presenced.__all__), (
+        "add it to RESULTS in tools/docs/python_api.py"
+    )
     assert {*RESULTS, *ENUMS} <= set(HEADINGS)
     for name in (*errors, *ELSEWHERE):
         assert re.search(rf"`?\b{name}\b", PAGE) or name == "__version__", name
