@@ -11,6 +11,7 @@ from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures
 from presenced.cluster.memory import MemoryHub
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.delivery.connection import Connection
 from presenced.testing import FakeClock
@@ -39,6 +40,7 @@ class ClusterNode(NodeHarness):
             figures=Figures,
             resume_window=self.node.settings.resume_window,
             log_age=self.node.settings.log_age,
+            metrics=ClusterMetrics(self.node.metrics),
         )
         self.node.peers = self.cluster
         self.cluster.on_kick = self.service.disconnect_here

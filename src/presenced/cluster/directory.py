@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from msgspec.structs import replace
 
 from presenced.cluster.backend import MAX_SLOTS
+from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
     TAG_BYTES,
     Choices,
@@ -33,7 +34,6 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
-from presenced.cluster.shared import Shown
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -187,7 +187,7 @@ class SharedDirectory(Directory[C]):
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
         return times
 
-    # Methods of `cluster.shared.Presence`.
+    # Methods of `cluster.presence.Presence`.
 
     def part(self, user_id: str) -> tuple[bytes, bytes]:
         """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""

@@ -18,7 +18,14 @@ def test_fields_that_a_newer_release_appends_are_ignored() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xc1", b"nonsense", msgpack.encode(["unknown", 1]), msgpack.encode(["drain"]), msgpack.encode(["drain", 1])],
+    [
+        b"",
+        b"\xc1",
+        b"nonsense",
+        msgpack.encode(["unknown", 1]),
+        msgpack.encode(["drain"]),
+        msgpack.encode(["drain", 1]),
+    ],
 )
 def test_unknown_and_damaged_messages_are_ignored(data: bytes) -> None:
     assert decode(data) is None
