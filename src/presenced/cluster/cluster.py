@@ -94,8 +94,8 @@ class _Shard:
         self.next_commit = 0.0
         """Monotonic time before which nothing is committed."""
         self.is_removing = False
-        self.highest = 0
-        """Highest number that the store has given, as far as this node knows."""
+        self.behind = 0
+        """Numbers up to the highest one that the store had given when this node read last. They may jump."""
         self.read_all_at: float | None = None
         """Monotonic time at which this node last had read all of the log; None before."""
         self.committed_at = 0.0
@@ -228,7 +228,7 @@ class Cluster:
     @property
     def state(self) -> str:
         """State of this node, for operators."""
-        return "local" if self._was_ready and self.is_local else self._state.value
+        return "local" if self._state is State.READY and self.is_local else self._state.value
 
     @property
     def live_nodes(self) -> int:
@@ -238,7 +238,7 @@ class Cluster:
     @property
     def lag_items(self) -> int:
         """Numbers that the store has given and this node has not read."""
-        return sum(max(0, shard.highest - (one.n if (one := shard.rules.applied) else 0)) for shard in self._shards)
+        return sum(shard.behind for shard in self._shards)
 
     @property
     def lag_s(self) -> float:
@@ -348,7 +348,7 @@ class Cluster:
         """The next entries of the log."""
         this, now = self._shards[shard], self._clock.now()
         self._in_reach(shard, now)
-        this.highest = n
+        this.behind = n - entries[-1].n if entries else 0
         when = When(this.members.contact, now)
         for entry in entries:
             is_own = entry.incarnation == this.members.incarnation
@@ -357,7 +357,7 @@ class Cluster:
                 this.rules.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
-                self._metrics.removed_nodes.inc(is_own)
+                self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
             elif entry.kind is Kind.MARK and entry.incarnation != self._shards[0].members.incarnation:
                 self._marks.add(decode_mark(entry.body), now.monotonic)
             elif entry.kind is Kind.KICK and not is_own:
