@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.support.command import run
+from tests.support.raw import PATIENCE
 from tests.support.services import Redis, RedisClusterNode, RedisSentinel, free_port
 
 from presenced.cli.backend_doctor import lease_findings, network_findings
@@ -101,7 +104,10 @@ async def test_a_cluster_must_not_need_all_masters(tmp_path: Path) -> None:
     with ExitStack() as running:
         store = running.enter_context(RedisClusterNode())
         store.cli("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        store.cli("CONFIG", "SET", "appendonly", "yes")
+        deadline = time.monotonic() + PATIENCE
+        while "cluster_state:ok" not in store.cli("CLUSTER", "INFO"):
+            assert time.monotonic() < deadline, "the cluster is complete"
+            await asyncio.sleep(0.1)
         url = f"redis+cluster://127.0.0.1:{store.port}"
         store.cli("CONFIG", "SET", "cluster-require-full-coverage", "yes")
         [note] = [one for one in await doctor(tmp_path, url) if "coverage" in one]

@@ -91,6 +91,7 @@ async def test_operators_see_nodes_and_users(store: Redis, nodes: Nodes, tmp_pat
         ada.room("lobby"),
         visit(second, "ada"),
         client(second, "watcher") as watcher,
+        watcher.watch(["ada"]),
     ):
         await ada.set_status("busy", text="deploying")
         await until(watcher, lambda: watcher.user("ada").text == "deploying")
@@ -171,7 +172,7 @@ async def test_a_removed_node_is_gone_at_once(store: Redis, nodes: Nodes, tmp_pa
 
 
 async def test_a_node_that_is_removed_although_it_lives_joins_again(store: Redis, nodes: Nodes, tmp_path: Path) -> None:
-    first, second = nodes.start(node="a", cluster_lease=LONG_S), nodes.start(node="b", cluster_lease=LONG_S)
+    first, second = nodes.start(node="a"), nodes.start(node="b")
     async with client(second, "watcher") as watcher, watcher.watch(["ada"]), visit(first, "ada"):
         await until_status(watcher, "ada", "online")
         assert (await command(store, tmp_path, "remove", "a", "--yes"))[0] == 0

@@ -312,8 +312,8 @@ class SharedStore(Redis):
         (self.folder / "password").write_text(self.password)
         for old, new in (
             ("$$", "$"),
-            ("/run/secrets/store_password", f"{self.folder}/password"),
             ("/tmp/", f"{self.folder}/"),  # noqa: S108, the container's own
+            ("/run/secrets/store_password", f"{self.folder}/password"),
             ("valkey-server", find("redis-server")),
         ):
             assert old in script

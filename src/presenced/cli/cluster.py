@@ -73,7 +73,7 @@ def check(*, config: ConfigFile = None) -> None:
 
 
 @cluster.command
-def drain(node: Node, *, config: ConfigFile = None) -> None:
+def drain(node: Node, /, *, config: ConfigFile = None) -> None:
     """Let a node stop as after SIGTERM: its clients reconnect to the other nodes.
 
     A service manager may start it again.
@@ -100,6 +100,7 @@ def drain(node: Node, *, config: ConfigFile = None) -> None:
 @cluster.command
 def remove(
     node: Node,
+    /,
     *,
     yes: Annotated[bool, Parameter(help="Do not ask.")] = False,
     config: ConfigFile = None,
@@ -129,7 +130,7 @@ def remove(
 
 
 @cluster.command
-def where(user: Annotated[str, Parameter(metavar="USER", help="User id.")], *, config: ConfigFile = None) -> None:
+def where(user: Annotated[str, Parameter(metavar="USER", help="User id.")], /, *, config: ConfigFile = None) -> None:
     """Print what the store has about a user: the record, and the sessions and rooms on each node."""
     settings = _settings(config)
     try:
