@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.support.clients import CALM, client, until
 from tests.support.command import run
 from tests.support.process import ServerProcess
 from tests.support.raw import PATIENCE
-from tests.support.services import Redis, TlsRedis
+from tests.support.services import Redis, RedisClusterNode, TlsRedis, free_port
 
 from presenced.cluster.backend import Applicant, State
 from presenced.cluster.members import Figures, figures_of
@@ -184,15 +184,41 @@ async def test_a_node_that_is_removed_although_it_lives_joins_again(store: Redis
         await soon(is_back)
 
 
-async def test_commands_need_a_store(tmp_path: Path) -> None:
-    code, _, errors = await run("cluster", "nodes", cwd=tmp_path)
-    assert code == 2
-    assert "set backend" in errors
-    code, _, errors = await run(
-        "cluster", "nodes", cwd=tmp_path, environ={"PRESENCED_BACKEND": "redis://127.0.0.1:9/0"}
-    )
+async def test_commands_work_with_several_shards(tmp_path: Path) -> None:
+    """A Redis Cluster has eight, and a node has an incarnation of its own in each."""
+    with RedisClusterNode() as store, ExitStack() as running:
+        store.cli("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+
+        async def is_complete() -> bool:
+            return "cluster_state:ok" in store.cli("CLUSTER", "INFO")
+
+        await soon(is_complete)
+        url = f"redis+cluster://127.0.0.1:{store.port}"
+        settings = {**CALM, "backend": url, "cluster_lease": 15}
+        first, second = (running.enter_context(ServerProcess(node=name, **settings)) for name in "ab")
+        environ = {"PRESENCED_BACKEND": url}
+        users = [f"u{number}" for number in range(12)]
+        async with client(second, "watcher") as watcher, watcher.watch(users), AsyncExitStack() as connected:
+            for user in users:
+                await connected.enter_async_context(visit(first, user))
+            for user in users:
+                await until_status(watcher, user, "online")
+            code, said, _ = await run("cluster", "check", cwd=tmp_path, environ=environ)
+            assert (code, said) == (0, "2 nodes have the same users\n")
+            found = {(await run("cluster", "where", user, cwd=tmp_path, environ=environ))[1] for user in users[:3]}
+            assert all("shown as online" in one and "node a" in one for one in found)
+            first.kill()
+            code, said, _ = await run("cluster", "remove", "a", "--yes", cwd=tmp_path, environ=environ)
+            assert (code, said) == (0, "node a is removed\n")
+            for user in users:
+                await until_status(watcher, user, "offline")
+
+
+async def test_commands_need_a_store_that_responds(tmp_path: Path) -> None:
+    environ = {"PRESENCED_BACKEND": f"redis://127.0.0.1:{free_port()}/0"}
+    code, _, errors = await run("cluster", "nodes", cwd=tmp_path, environ=environ)
     assert code == 1
-    assert errors.startswith("presenced: the store does not respond: 127.0.0.1:9: ")
+    assert errors.startswith("presenced: the store does not respond: 127.0.0.1:")
     assert len(errors.splitlines()) == 1
 
 

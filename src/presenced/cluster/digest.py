@@ -16,11 +16,16 @@ from itertools import combinations
 from typing import NamedTuple
 from zlib import crc32
 
+from presenced.presence.model import Status
+
 CHECKPOINT_SHIFTS = (8, 12, 16)
 """Numbers are divided by 2 to the power of these. An entry in which a quotient changes is a checkpoint."""
 
 CHECKPOINTS = 2
 """Number of checkpoints that are remembered for each quotient."""
+
+# Part of the digest, so they never change, as long as nodes of several releases are compared.
+_CODES = {Status.ONLINE: 1, Status.AWAY: 2, Status.BUSY: 3, Status.INVISIBLE: 4, Status.OFFLINE: 5}
 
 Checkpoint = tuple[int, int]
 """Number of an entry, and the digest after it."""
@@ -45,11 +50,11 @@ class StateDigest:
         for found in self._checkpoints:
             found.clear()
 
-    def add(self, user_id: str, status: str, version: int) -> None:
+    def add(self, user_id: str, status: Status, version: int) -> None:
         """Add a record."""
         self.value += _hash(user_id, status, version)
 
-    def remove(self, user_id: str, status: str, version: int) -> None:
+    def remove(self, user_id: str, status: Status, version: int) -> None:
         """Remove a record that was added with the same values."""
         self.value -= _hash(user_id, status, version)
 
@@ -93,5 +98,6 @@ def compare(reports: Mapping[str, Iterable[Checkpoint]]) -> Comparison:
     return Comparison(frozenset(compared), differing)
 
 
-def _hash(user_id: str, status: str, version: int) -> int:
-    return crc32(f"{user_id}\0{status}\0{version}".encode())
+def _hash(user_id: str, status: Status, version: int) -> int:
+    # The second argument is the CRC of what came before. Two of them never lead to the same result for one user.
+    return crc32(user_id.encode(), (version << 3 | _CODES[status]) & 0xFFFFFFFF)

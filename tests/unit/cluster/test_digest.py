@@ -7,24 +7,25 @@ import random
 import pytest
 
 from presenced.cluster.digest import CHECKPOINT_SHIFTS, CHECKPOINTS, StateDigest, compare
+from presenced.presence.model import Status
 
 
 def test_the_digest_depends_on_the_records_and_not_on_the_way_there() -> None:
     one, other = StateDigest(), StateDigest()
-    one.add("ada", "online", 3)
-    one.add("bob", "away", 4)
-    other.add("bob", "online", 2)
-    other.add("ada", "online", 3)
-    other.remove("bob", "online", 2)
+    one.add("ada", Status.ONLINE, 3)
+    one.add("bob", Status.AWAY, 4)
+    other.add("bob", Status.ONLINE, 2)
+    other.add("ada", Status.ONLINE, 3)
+    other.remove("bob", Status.ONLINE, 2)
     assert one.value != other.value
-    other.add("bob", "away", 4)
+    other.add("bob", Status.AWAY, 4)
     assert one.value == other.value
 
 
-@pytest.mark.parametrize("change", [("ada", "away", 3), ("ada", "online", 4), ("eve", "online", 3)])
-def test_every_part_of_a_record_counts(change: tuple[str, str, int]) -> None:
+@pytest.mark.parametrize("change", [("ada", Status.AWAY, 3), ("ada", Status.ONLINE, 4), ("eve", Status.ONLINE, 3)])
+def test_every_part_of_a_record_counts(change: tuple[str, Status, int]) -> None:
     one, other = StateDigest(), StateDigest()
-    one.add("ada", "online", 3)
+    one.add("ada", Status.ONLINE, 3)
     other.add(*change)
     assert one.value != other.value
 
@@ -37,7 +38,7 @@ class Follower:
         self.applied = 0
 
     def apply(self, n: int) -> None:
-        self.digest.add(f"u{n}", "online", n)
+        self.digest.add(f"u{n}", Status.ONLINE, n)
         self.digest.applied(self.applied, n)
         self.applied = n
 
