@@ -205,8 +205,9 @@ async def test_commands_work_with_several_shards(tmp_path: Path) -> None:
                 await until_status(watcher, user, "online")
             code, said, _ = await run("cluster", "check", cwd=tmp_path, environ=environ)
             assert (code, said) == (0, "2 nodes have the same users\n")
-            found = {(await run("cluster", "where", user, cwd=tmp_path, environ=environ))[1] for user in users[:3]}
-            assert all("shown as online" in one and "node a" in one for one in found)
+            _, said, _ = await run("cluster", "where", users[0], cwd=tmp_path, environ=environ)
+            assert "shown as online" in said
+            assert "node a" in said
             first.kill()
             code, said, _ = await run("cluster", "remove", "a", "--yes", cwd=tmp_path, environ=environ)
             assert (code, said) == (0, "node a is removed\n")

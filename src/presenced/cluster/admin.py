@@ -17,6 +17,7 @@ from presenced.cluster.messages import Message
 from presenced.cluster.records import SharedMember, SharedSession, decode_rooms, decode_sessions
 from presenced.cluster.redis_format import Keys, decode_members, decode_user, inbox_key
 from presenced.cluster.redis_messages import MAX_INBOX
+from presenced.cluster.redis_shard import FENCED
 from presenced.cluster.scripts import DECLARE_DEAD
 from presenced.cluster.sharding import shard_of
 from presenced.config.settings import Settings
@@ -26,7 +27,7 @@ TIMEOUT_S = 3.0
 """Seconds until a command gives up waiting for a reply of the store."""
 
 ATTEMPTS = 5
-"""Number of attempts to declare a node dead. Each fails if the node's heartbeat comes at the same moment."""
+"""Number of attempts to declare a node dead. One fails if the node's heartbeat comes at the same moment."""
 
 
 class Contribution(NamedTuple):
@@ -93,7 +94,7 @@ class Admin:
         """Declare a node dead in all shards, on behalf of a live node, which then takes its users out.
 
         Returns:
-            The live node in shard 0; None if there is none, and nothing was done.
+            The live node in shard 0; None if a shard has none.
 
         Raises:
             BackendError: Also if heartbeats have prevented it.
@@ -110,18 +111,22 @@ class Admin:
 
     async def _declare_dead(self, shard: int, slot: int, remover: Member) -> None:
         keys = self._keys(shard)
+        [flat] = await self._calls(keys.nodes, [("HGETALL", keys.nodes)])
         for _ in range(ATTEMPTS):
-            [flat] = await self._calls(keys.nodes, [("HGETALL", keys.nodes)])
             target = _at(slot, decode_members(flat))
             if target is None or target.state is State.DEAD:
                 return
             who = (remover.slot, remover.incarnation, target.slot, target.incarnation, target.heartbeat)
             connection = await self._connection(keys.nodes)
             try:
-                await connection.script(DECLARE_DEAD, [keys.nodes], who)
+                flat = await connection.script(DECLARE_DEAD, [keys.nodes], who)
             except StoreLost as error:
                 raise _silent(error) from error
-        raise BackendError(f"the node in slot {slot} cannot be declared dead, because it is alive: try again")
+            if flat == FENCED:
+                raise BackendError(f"node {remover.name}, which should remove it, is gone: try again")
+        raise BackendError(
+            f"the node in slot {slot} was not declared dead, because its heartbeats interfered: try again"
+        )
 
     async def _read_shards(self, default: int) -> None:
         key = self._keys(0).head
