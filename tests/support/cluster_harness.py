@@ -62,9 +62,9 @@ class ClusterNode(NodeHarness):
 class ClusterHarness:
     """A store, and nodes that share it."""
 
-    def __init__(self, names: str = "ab", **settings: Any) -> None:
+    def __init__(self, names: str = "ab", shards: int = 1, **settings: Any) -> None:
         self.clock = FakeClock()
-        self.hub = MemoryHub(self.clock)
+        self.hub = MemoryHub(self.clock, shards=shards)
         self._settings = settings
         self.nodes = {name: self.start(name) for name in names}
         self.run(0.1)

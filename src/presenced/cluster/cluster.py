@@ -474,6 +474,7 @@ class Cluster:
     def _publish(self) -> None:
         now = self._clock.now()
         self._directory.versions.newest = max(shard.rules.floor for shard in self._shards)
+        self._directory.versions.shown_up_to = tuple(shard.rules.shown_up_to for shard in self._shards)
         for outcome in self._directory.take_outcomes():
             self._publisher.apply(outcome, now)
 

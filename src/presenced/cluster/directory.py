@@ -34,6 +34,7 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
+from presenced.cluster.sharding import shard_of
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -50,7 +51,7 @@ from presenced.presence.session import Grace, MemberData, Session
 from presenced.presence.status import Claim
 from presenced.presence.user import User
 from presenced.presence.users import Limits
-from presenced.presence.versions import VersionCounter
+from presenced.presence.versions import VersionCounter, VersionOf
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
@@ -92,7 +93,19 @@ class _Stamps:
 
 
 class SharedVersions(VersionCounter):
-    """Highest number that this node has seen or shown in any shard. Versions themselves come from the store."""
+    """Numbers of the shards. Versions themselves come from the store.
+
+    `newest` is the highest number that this node has seen or shown in any shard.
+    """
+
+    shown_up_to: tuple[int, ...] = (0,)
+    """Number up to which all changes have been shown, by shard. Higher ones that this node knows may still be unread,
+    and belong to any user."""
+
+    def of_unknown(self) -> VersionOf:
+        """Return the number up to which the shard of a user has been shown."""
+        numbers = self.shown_up_to
+        return lambda user_id: numbers[shard_of(user_id, len(numbers))]
 
 
 class SharedDirectory(Directory[C]):

@@ -114,6 +114,8 @@ class SharedShard:
         """This node's number; -1 before it has registered."""
         self.floor = 0
         """Highest number seen or shown. The store continues above it."""
+        self.shown_up_to = 0
+        """Number up to which everything was applied. No later change has a version that is not above it."""
         self.applied: EntryKey | None = None
         """Entry applied last; None before everything was loaded."""
         self.changed_at = 0
@@ -252,6 +254,7 @@ class SharedShard:
             self.changed_at = entry.n
         self.applied = entry.key
         self.floor = max(self.floor, entry.n)
+        self.shown_up_to = max(self.shown_up_to, entry.n)
         if 0 <= self._check_at <= entry.n:
             self._check_all(when)
         if self.is_loaded:  # otherwise the records may be ahead of the log
@@ -260,6 +263,7 @@ class SharedShard:
     def read_up_to(self, n: int, when: When) -> None:
         """The log has been read to its end, and the store has given numbers up to `n`."""
         self.floor = max(self.floor, n)
+        self.shown_up_to = max(self.shown_up_to, n)
         if self._check_at >= 0:
             self._check_all(when)
 

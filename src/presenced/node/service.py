@@ -394,10 +394,9 @@ class PresenceService:
         """Position of the newest event."""
         return self._directory.users.journal.position
 
-    @property
-    def newest_version(self) -> int:
-        """Newest version that any user has. The records of unknown users carry it (`presence.versions`)."""
-        return self._directory.users.versions.newest
+    def unknown_version(self, user_id: str) -> int:
+        """Return the version in the record of a user without known presence (`presence.versions`)."""
+        return self._directory.users.versions.of_unknown()(user_id)
 
     def position_text(self, position: int) -> str:
         """Return the opaque string by which clients name a position: the cursor."""
