@@ -11,6 +11,7 @@ from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures
 from presenced.cluster.memory import MemoryHub
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.delivery.connection import Connection
 from presenced.testing import FakeClock
@@ -39,6 +40,7 @@ class ClusterNode(NodeHarness):
             figures=Figures,
             resume_window=self.node.settings.resume_window,
             log_age=self.node.settings.log_age,
+            metrics=ClusterMetrics(self.node.metrics),
         )
         self.node.peers = self.cluster
         self.cluster.on_kick = self.service.disconnect_here
@@ -60,9 +62,9 @@ class ClusterNode(NodeHarness):
 class ClusterHarness:
     """A store, and nodes that share it."""
 
-    def __init__(self, names: str = "ab", **settings: Any) -> None:
+    def __init__(self, names: str = "ab", shards: int = 1, **settings: Any) -> None:
         self.clock = FakeClock()
-        self.hub = MemoryHub(self.clock)
+        self.hub = MemoryHub(self.clock, shards=shards)
         self._settings = settings
         self.nodes = {name: self.start(name) for name in names}
         self.run(0.1)

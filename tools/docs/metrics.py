@@ -8,6 +8,7 @@ from prometheus_client import Metric
 from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.auth.tickets import Tickets
+from presenced.cluster.metrics import STATES, ClusterMetrics
 from presenced.config.settings import Settings
 from presenced.errors import Close, Fault
 from presenced.node.build import build_node
@@ -73,6 +74,23 @@ GROUPS = {
         "presenced_webhooks_seconds",
         "presenced_webhooks_request_duration_seconds",
     ),
+    "Several nodes": (
+        "presenced_cluster_state",
+        "presenced_cluster_nodes",
+        "presenced_cluster_records",
+        "presenced_cluster_items",
+        "presenced_cluster_commit_seconds",
+        "presenced_cluster_batch_items",
+        "presenced_cluster_refused",
+        "presenced_cluster_store_rtt_seconds",
+        "presenced_cluster_lag_seconds",
+        "presenced_cluster_lag_items",
+        "presenced_cluster_unsettled",
+        "presenced_cluster_retained_contributions",
+        "presenced_cluster_reloads",
+        "presenced_cluster_fenced",
+        "presenced_cluster_removed_nodes",
+    ),
     "Process": (
         "presenced_loop_lag_seconds",
         "presenced_gc_paused_seconds",
@@ -92,6 +110,7 @@ INTRODUCTIONS = {
     "Storage": "The gauges exist if a [database](../explanation/storage.md) is configured. In the names, a fact is one "
     "record.",
     "Webhooks": "These metrics exist if a database is configured.",
+    "Several nodes": "These metrics exist with [several nodes](../how-to/operate/several-nodes.md#monitor).",
     "Process": "`presenced_writers` exists if the setting `writers` is not 0.",
 }
 
@@ -135,6 +154,13 @@ REFUSED = (
 """Close codes with which the server refuses connections before it admits them."""
 
 
+class _Alone:
+    """Node without others, for the gauges."""
+
+    state = "ready"
+    live_nodes, lag_items, lag_s, unsettled, retained, records = 1, 0, 0.0, 0, 0, 0
+
+
 def families() -> Iterable[Metric]:
     """Return every metric of a server."""
     clock, metrics = FakeClock(), Metrics()
@@ -147,6 +173,7 @@ def families() -> Iterable[Metric]:
         authenticator=Tickets(),
         storage_worker=make_worker_client(Settings(database="sqlite"), clock, metrics),
     )
+    ClusterMetrics(metrics).watch(_Alone())
     return metrics.registry.collect()
 
 
@@ -218,6 +245,32 @@ def _labels() -> list[tuple[str, list[str]]]:
         (
             "`name` of `presenced_requests_refused_total`",
             [f"name of an [error](codes.md#errors-of-presencedv1): {_codes(fault.name for fault in Fault)}"],
+        ),
+        (
+            "`state` of `presenced_cluster_state`",
+            [
+                f"1 for one of {_codes(STATES)}, 0 for the others",
+                "`local`: the store is out of reach, and the node shows only what happens on it",
+            ],
+        ),
+        (
+            "`from` of `presenced_cluster_items_total`",
+            ["node that made the change: `own` for this one, or `other`"],
+        ),
+        (
+            "`reason` of `presenced_cluster_refused_total`",
+            [
+                "`conflict`: another node has changed the user at the same moment",
+                "`unknown`: the reply was lost, or the memory of the store is full",
+                "`fenced`: this node was declared dead",
+            ],
+        ),
+        (
+            "`reason` of `presenced_cluster_reloads_total`",
+            [
+                "`registered`: the node has joined, or joined again",
+                "`log`: the log of the store did not continue where the node was",
+            ],
         ),
         (
             "`route` and `status` of `presenced_api_answers_total`",

@@ -48,7 +48,8 @@ from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.handover import Handover
 from presenced.cluster.marks import MARK_PERIOD_S, Mark, Marks, decode_mark, encode_mark
 from presenced.cluster.members import HEARTBEATS_PER_LEASE, Do, Figures, Members, figures_of
-from presenced.cluster.messages import AskSession, GiveSession
+from presenced.cluster.messages import AskSession, Drain, GiveSession
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.cluster.sharding import shard_of
 from presenced.cluster.shared import SharedShard, When
@@ -93,6 +94,12 @@ class _Shard:
         self.next_commit = 0.0
         """Monotonic time before which nothing is committed."""
         self.is_removing = False
+        self.behind = 0
+        """Numbers up to the highest one that the store had given when this node read last. They may jump."""
+        self.read_all_at: float | None = None
+        """Monotonic time at which this node last had read all of the log; None before."""
+        self.committed_at = 0.0
+        """Monotonic time of the commit in flight."""
 
 
 class Cluster:
@@ -120,8 +127,9 @@ class Cluster:
         figures: Callable[[], Figures],
         resume_window: float,
         log_age: float,
+        metrics: ClusterMetrics,
     ) -> None:
-        self._name = name
+        self.name = name
         self._lease_s = lease_s
         self._clock = clock
         self._timer = timer
@@ -135,10 +143,13 @@ class Cluster:
         self._marked_at = -inf
         self._known: set[str] = set()  # incarnations of the nodes that have seen a mark of this one
         self._leaves_in = 0.0
+        self._metrics = metrics
         self.on_kick: Callable[[str], object] = lambda _: None
         """Called with a user whose connections another node's application has closed."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when the node has become able to take connections."""
+        self.on_drain: Callable[[], object] = lambda: None
+        """Called when an operator asks this node to stop."""
         self._shards = [_Shard(directory, lease_s) for _ in range(backend.shards)]
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
@@ -155,12 +166,15 @@ class Cluster:
             is_silent=lambda slot: self._shards[0].members.is_silent(slot),
             resume_window=resume_window,
         )
+        self._began = clock.monotonic()
+        self._started_ms = clock.now().epoch_ms
         directory.agreement = self
+        metrics.watch(self)
 
     def start(self) -> None:
         """Connect to the store, and join the other nodes. The node takes connections once `is_ready`."""
         slot = random.randrange(MAX_SLOTS)  # noqa: S311, not a secret: any free slot will do
-        self._backend.start(Applicant(self._name, slot), self)
+        self._backend.start(Applicant(self.name, slot), self)
         self._beat()
         self._check()
         self._mark()
@@ -191,6 +205,11 @@ class Cluster:
         return f"the store has been out of reach for {away:.0f} s, so this node shows only what happens on it"
 
     @property
+    def not_ready(self) -> str:
+        """Why this node takes no connections; empty if it does."""
+        return "" if self._was_ready else "the node is loading what the other nodes know"
+
+    @property
     def nodes(self) -> Sequence[Member]:
         """The registered nodes."""
         return self._shards[0].members.members
@@ -203,6 +222,44 @@ class Cluster:
     def others(self) -> int:
         """Number of other nodes that take connections."""
         return sum(node.state is State.READY and node.slot != self._directory.slot for node in self.nodes)
+
+    # Figures (`cluster.metrics.Measured`).
+
+    @property
+    def state(self) -> str:
+        """State of this node, for operators."""
+        return "local" if self._state is State.READY and self.is_local else self._state.value
+
+    @property
+    def live_nodes(self) -> int:
+        """Number of registered nodes that are not dead, this one included."""
+        return max(1, sum(member.state is not State.DEAD for member in self.nodes))
+
+    @property
+    def lag_items(self) -> int:
+        """Numbers that the store has given and this node has not read."""
+        return sum(shard.behind for shard in self._shards)
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds since this node had read all of the log. A node that reads does so at least once a second."""
+        now = self._clock.monotonic()
+        return max(now - (self._began if (at := shard.read_all_at) is None else at) for shard in self._shards)
+
+    @property
+    def unsettled(self) -> int:
+        """Users whose record, contributions and shown status do not fit together."""
+        return sum(shard.rules.unsettled for shard in self._shards)
+
+    @property
+    def retained(self) -> int:
+        """Contributions that the store has lost, and that this node still counts."""
+        return sum(shard.rules.retained for shard in self._shards)
+
+    @property
+    def records(self) -> int:
+        """User records that this node holds."""
+        return sum(len(shard.rules.records) for shard in self._shards)
 
     def leave(self, leaves_in: float) -> None:
         """Say that this node stops, and commit nothing more.
@@ -271,7 +328,7 @@ class Cluster:
         if not shard:
             self._names.registered(registration)
             self._directory.slot = registration.slot
-        self._load(shard)
+        self._load(shard, "registered")
 
     def rejected(self, reason: str) -> None:
         """The node cannot register."""
@@ -291,15 +348,19 @@ class Cluster:
         """The next entries of the log."""
         this, now = self._shards[shard], self._clock.now()
         self._in_reach(shard, now)
+        this.behind = n - entries[-1].n if entries else 0
         when = When(this.members.contact, now)
         for entry in entries:
+            is_own = entry.incarnation == this.members.incarnation
+            (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
             if this.rules.applied is None or entry.n > this.rules.applied.n:
                 this.rules.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
+                self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
             elif entry.kind is Kind.MARK and entry.incarnation != self._shards[0].members.incarnation:
                 self._marks.add(decode_mark(entry.body), now.monotonic)
-            elif entry.kind is Kind.KICK and entry.incarnation != this.members.incarnation:
+            elif entry.kind is Kind.KICK and not is_own:
                 self.on_kick(entry.body.decode())
         applied = this.rules.applied
         if (applied is not None and applied.n >= n) or not entries:
@@ -310,16 +371,20 @@ class Cluster:
     def interrupted(self, shard: int) -> None:
         """The log does not continue where this node is."""
         self._shards[shard].must_verify = True
-        self._load(shard)
+        self._load(shard, "log")
 
     def committed(self, shard: int, result: Committed) -> None:
         """The store has processed a batch."""
-        self._shards[shard].rules.committed(result)
+        this = self._shards[shard]
+        self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
+        self._metrics.refused("conflict", len(result.refused))
+        this.rules.committed(result)
         self._wake(shard)
 
     def unknown(self, shard: int, serial: int) -> None:
         """The reply to a batch was lost."""
         this = self._shards[shard]
+        self._metrics.refused("unknown", this.rules.in_flight)
         this.rules.unknown()
         this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
         self._wake(shard)
@@ -327,6 +392,8 @@ class Cluster:
     def fenced(self, shard: int) -> None:
         """This incarnation may no longer write. The backend registers the node again."""
         logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
+        self._metrics.fenced.inc()
+        self._metrics.refused("fenced", self._shards[shard].rules.in_flight)
         self._shards[shard].rules.unknown()
         self._shards[shard].must_verify = True
 
@@ -362,13 +429,16 @@ class Cluster:
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
-        """Another node sent a message to this one."""
+        """Another node, or an operator, sent a message to this one."""
         match messages.decode(message):
             case AskSession() as ask:
                 self._handover.asked(slot, ask)
             case GiveSession() as given:
                 self._handover.given(given)
-            case None:
+            case Drain(incarnation) if incarnation == self._shards[0].members.incarnation:
+                logger.warning("an operator asks this node to stop", extra={"event": "cluster_drain"})
+                self.on_drain()
+            case _:
                 pass
 
     # Internal.
@@ -376,7 +446,8 @@ class Cluster:
     def _when(self, shard: int) -> When:
         return When(self._shards[shard].members.contact, self._clock.now())
 
-    def _load(self, shard: int) -> None:
+    def _load(self, shard: int, reason: str) -> None:
+        self._metrics.reloading(reason)
         self._shards[shard].rules.begin_load()
         self._backend.load(shard)
 
@@ -387,6 +458,7 @@ class Cluster:
 
     def _has_read_all(self, shard: int, n: int, when: When) -> None:
         this = self._shards[shard]
+        this.read_all_at = when.now.monotonic
         this.rules.read_up_to(n, when)
         if this.rules.is_local:
             this.rules.reconnected()
@@ -402,6 +474,7 @@ class Cluster:
     def _publish(self) -> None:
         now = self._clock.now()
         self._directory.versions.newest = max(shard.rules.floor for shard in self._shards)
+        self._directory.versions.shown_up_to = tuple(shard.rules.shown_up_to for shard in self._shards)
         for outcome in self._directory.take_outcomes():
             self._publisher.apply(outcome, now)
 
@@ -427,6 +500,8 @@ class Cluster:
         batch = shard.rules.due(shard.members.members, self._when(index))
         if batch is not None:
             shard.next_commit = now + self._backend.commit_pause_s
+            shard.committed_at = now
+            self._metrics.batch_items.observe(len(batch.proposals))
             self._backend.commit(index, batch, shard.rules.floor)
         elif (member := shard.rules.removing) is not None and shard.rules.is_removed(member):
             self._backend.remove(index, member)
@@ -445,9 +520,12 @@ class Cluster:
 
     def _beat(self) -> None:
         """Show the other nodes that this one is alive."""
-        figures = msgpack.encode(replace(self._figures(), leaves_in=self._leaves_in))
-        for index in range(len(self._shards)):
-            self._backend.heartbeat(index, self._state, figures)
+        figures = replace(
+            self._figures(), leaves_in=self._leaves_in, since_ms=self._started_ms, lag_s=round(self.lag_s, 1)
+        )
+        for index, shard in enumerate(self._shards):
+            own = replace(figures, unsettled=shard.rules.unsettled, digests=shard.rules.digests())
+            self._backend.heartbeat(index, self._state, msgpack.encode(own))
         self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
 
     def _mark(self) -> None:

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from msgspec.structs import replace
 
 from presenced.cluster.backend import MAX_SLOTS
+from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
     TAG_BYTES,
     Choices,
@@ -33,7 +34,7 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
-from presenced.cluster.shared import Shown
+from presenced.cluster.sharding import shard_of
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -50,7 +51,7 @@ from presenced.presence.session import Grace, MemberData, Session
 from presenced.presence.status import Claim
 from presenced.presence.user import User
 from presenced.presence.users import Limits
-from presenced.presence.versions import VersionCounter
+from presenced.presence.versions import VersionCounter, VersionOf
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
@@ -92,7 +93,19 @@ class _Stamps:
 
 
 class SharedVersions(VersionCounter):
-    """Highest number that this node has seen or shown in any shard. Versions themselves come from the store."""
+    """Numbers of the shards. Versions themselves come from the store.
+
+    `newest` is the highest number that this node has seen or shown in any shard.
+    """
+
+    shown_up_to: tuple[int, ...] = (0,)
+    """Number up to which all changes have been shown, by shard. Higher ones that this node knows may still be unread,
+    and belong to any user."""
+
+    def of_unknown(self) -> VersionOf:
+        """Return the number up to which the shard of a user has been shown."""
+        numbers = self.shown_up_to
+        return lambda user_id: numbers[shard_of(user_id, len(numbers))]
 
 
 class SharedDirectory(Directory[C]):
@@ -187,7 +200,7 @@ class SharedDirectory(Directory[C]):
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
         return times
 
-    # Methods of `cluster.shared.Presence`.
+    # Methods of `cluster.presence.Presence`.
 
     def part(self, user_id: str) -> tuple[bytes, bytes]:
         """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from typing import cast
 
+from presenced.cluster import NO_LIBRARY
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
@@ -22,7 +26,7 @@ try:
     from presenced.cluster.discovery import parse_url
     from presenced.cluster.redis import RedisBackend
 except ImportError as error:
-    raise ConfigError("backend needs the package redis: pip install 'presenced[redis]'") from error
+    raise ConfigError(NO_LIBRARY) from error
 
 
 class ClusterNode:
@@ -65,7 +69,8 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     Raises:
         ConfigError: The URL of the backend is invalid.
     """
-    backend = _backend(settings)
+    metrics = ClusterMetrics(node.metrics)
+    backend = _backend(settings, metrics)
 
     def figures() -> Figures:
         users = node.directory.users.connected_users
@@ -83,12 +88,25 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         figures=figures,
         resume_window=settings.resume_window,
         log_age=settings.log_age,
+        metrics=metrics,
     )
     node.peers = cluster
     cluster.on_kick = service.disconnect_here
+    cluster.on_drain = _terminate
     return ClusterNode(cluster, backend, node)
 
 
-def _backend(settings: Settings) -> RedisBackend:
+def _backend(settings: Settings, metrics: ClusterMetrics) -> RedisBackend:
     url = parse_url(settings.backend, settings.backend_password.get_secret_value())
-    return RedisBackend(url.finder(), url.access, cluster_name=settings.cluster_name, shards=url.default_shards)
+    return RedisBackend(
+        url.finder(),
+        url.access,
+        cluster_name=settings.cluster_name,
+        shards=url.default_shards,
+        on_round_trip=metrics.store_rtt_seconds.observe,
+    )
+
+
+def _terminate() -> None:
+    """Stop this process as a service manager does."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -41,15 +41,24 @@ class RedisBackend:
     Args:
         cluster_name: Beginning of all keys.
         log_items: Approximate number of items that the log keeps.
+        on_round_trip: Called about once a second with the seconds that a call to a shard has taken.
     """
 
     def __init__(
-        self, finder: Finder, access: Access, *, cluster_name: str, shards: int, log_items: int = LOG_ITEMS
+        self,
+        finder: Finder,
+        access: Access,
+        *,
+        cluster_name: str,
+        shards: int,
+        log_items: int = LOG_ITEMS,
+        on_round_trip: Callable[[float], object] = lambda _: None,
     ) -> None:
         assert 1 <= shards <= MAX_SHARDS, "the settings are checked before"
         self.cluster_name = cluster_name
         self.shards = shards
         self.log_items = log_items
+        self.on_round_trip = on_round_trip
         self.nodes = 1
         """Number of registered nodes."""
         self.slot = -1
@@ -87,8 +96,13 @@ class RedisBackend:
                             ("XREAD", "COUNT", 1, "STREAMS", keys.log, "$"),
                             ("EVAL", _PROBE, 1, keys.head + probe),
                             ("EVALSHA", hashlib.sha1(_PROBE, usedforsecurity=False).hexdigest(), 1, keys.head + probe),
-                            ("XTRIM", keys.head + probe, "MAXLEN", 0),
                             ("TIME",),
+                            # What scripts do to other keys. The last command deletes the key, whatever fails before it.
+                            ("HSET", keys.head + probe, "field", b""),
+                            ("HDEL", keys.head + probe, "field"),
+                            ("XADD", keys.head + probe, "1-1", "field", b""),
+                            ("XTRIM", keys.head + probe, "MAXLEN", 0),
+                            ("UNLINK", keys.head + probe),
                         ]
                     )
                 finally:

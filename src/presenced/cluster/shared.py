@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -45,6 +45,8 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.digest import Checkpoint, StateDigest
+from presenced.cluster.presence import Presence
 from presenced.cluster.records import (
     SharedSession,
     UserRecord,
@@ -55,7 +57,7 @@ from presenced.cluster.records import (
     encode_rooms,
     encode_sessions,
 )
-from presenced.presence.model import SEEN_OFFLINE, Cause, Status, View
+from presenced.presence.model import SEEN_OFFLINE, Cause, Status
 from presenced.runtime.instant import Instant
 
 SETTLE_S = 2.0
@@ -80,47 +82,6 @@ class When(NamedTuple):
     contact: float
     """Contact time in seconds."""
     now: Instant
-
-
-class Shown(NamedTuple):
-    """What watchers of this node saw last of a user."""
-
-    version: int
-    view: View
-
-
-class Presence(Protocol):
-    """The rule of presence, and what watchers see: the directory of this node."""
-
-    def part(self, user_id: str) -> tuple[bytes, bytes]:
-        """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
-
-    def contributing(self) -> Iterable[str]:
-        """Return the users that this node has sessions of."""
-
-    def shown_users(self) -> Iterable[str]:
-        """Return the users who are not shown as offline."""
-
-    def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
-        """Another node contributes this to the user from now on. Nothing becomes visible."""
-
-    def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
-        """Note why the user is about to look different, if that comes from another node's end."""
-
-    def record(self, user_id: str, now: Instant) -> UserRecord:
-        """Return the record as the rule makes it out of all contributions and of what was decided here."""
-
-    def shown(self, user_id: str) -> Shown:
-        """Return what watchers saw last."""
-
-    def accept(self, user_id: str, record: UserRecord, version: int, now: Instant) -> None:
-        """Show the user as in the record, with this version, and adopt what it says was chosen, claimed, announced."""
-
-    def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
-        """Adopt what was chosen, claimed and announced, and show nothing: the user is unsettled."""
-
-    def show_locally(self, user_id: str, version: int, now: Instant) -> None:
-        """Show the user by the rule, without the store."""
 
 
 class Stored(NamedTuple):
@@ -153,6 +114,8 @@ class SharedShard:
         """This node's number; -1 before it has registered."""
         self.floor = 0
         """Highest number seen or shown. The store continues above it."""
+        self.shown_up_to = 0
+        """Number up to which everything was applied. No later change has a version that is not above it."""
         self.applied: EntryKey | None = None
         """Entry applied last; None before everything was loaded."""
         self.changed_at = 0
@@ -161,6 +124,7 @@ class SharedShard:
         """Whether the store is out of reach, and this node shows its own changes at once."""
         # What the store has.
         self.records: dict[str, Stored] = {}
+        self._digest = StateDigest()  # of the records
         self._parts: dict[str, dict[int, tuple[bytes, bytes]]] = {}  # user -> slot -> sessions, rooms; own ones too
         # What this node wants to change.
         self._serial = 0
@@ -196,6 +160,15 @@ class SharedShard:
     def retained(self) -> int:
         """Number of contributions that the store has lost, and that this node still counts."""
         return len(self._retained)
+
+    @property
+    def in_flight(self) -> int:
+        """Number of users in the batch in flight."""
+        return len(self._in_flight.proposals) if self._in_flight is not None else 0
+
+    def digests(self) -> tuple[Checkpoint, ...]:
+        """Return digests of the records, which all nodes have after the same entries; none while not all is loaded."""
+        return self._digest.report(self.applied.n) if self.applied is not None and self.is_loaded else ()
 
     # Events of this node.
 
@@ -272,6 +245,7 @@ class SharedShard:
 
     def apply(self, entry: Entry, when: When) -> None:
         """Apply the next entry of the log."""
+        before = self.applied.n if self.applied else 0
         for item in entry.items:
             self._apply(item, when)
         if entry.kind is Kind.REMOVED:
@@ -280,12 +254,16 @@ class SharedShard:
             self.changed_at = entry.n
         self.applied = entry.key
         self.floor = max(self.floor, entry.n)
+        self.shown_up_to = max(self.shown_up_to, entry.n)
         if 0 <= self._check_at <= entry.n:
             self._check_all(when)
+        if self.is_loaded:  # otherwise the records may be ahead of the log
+            self._digest.applied(before, entry.n)
 
     def read_up_to(self, n: int, when: When) -> None:
         """The log has been read to its end, and the store has given numbers up to `n`."""
         self.floor = max(self.floor, n)
+        self.shown_up_to = max(self.shown_up_to, n)
         if self._check_at >= 0:
             self._check_all(when)
 
@@ -317,6 +295,7 @@ class SharedShard:
         for user_id in before.keys() | parts.keys():
             self._reload_parts(user_id, before.get(user_id, {}), when)
         known, self.records = self.records, {}
+        self._digest.clear()
         for user_id in known.keys() | records.keys():
             if user_id in records:
                 self._set_record(user_id, records[user_id], when)
@@ -487,8 +466,11 @@ class SharedShard:
             self._presence.contributed(user_id, part.slot, *value)
 
     def _set_record(self, user_id: str, stored: Stored, when: When, is_kept: bool = True) -> None:
+        if (before := self.records.get(user_id)) is not None:
+            self._digest.remove(user_id, before.record.view.status, before.version)
         if is_kept:
             self.records[user_id] = stored
+            self._digest.add(user_id, stored.record.view.status, stored.version)
         else:
             self.records.pop(user_id, None)
         shown = self._presence.shown(user_id)

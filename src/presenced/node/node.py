@@ -45,6 +45,9 @@ from presenced.storage.write_behind import WriteBehind
 class Peers(Protocol):
     """The other nodes of a cluster."""
 
+    name: str
+    """Name of this node."""
+
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user, and return their number as far as it is known."""
 
@@ -75,6 +78,18 @@ class Peers(Protocol):
     @property
     def warning(self) -> str:
         """Why other nodes' users may be out of date; empty if they are not."""
+
+    @property
+    def not_ready(self) -> str:
+        """Why this node takes no connections; empty if it does."""
+
+    @property
+    def live_nodes(self) -> int:
+        """Number of registered nodes that are not dead, this one included."""
+
+    @property
+    def lag_s(self) -> float:
+        """Age in seconds of what this node knows of the others."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

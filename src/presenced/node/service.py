@@ -394,10 +394,9 @@ class PresenceService:
         """Position of the newest event."""
         return self._directory.users.journal.position
 
-    @property
-    def newest_version(self) -> int:
-        """Newest version that any user has. The records of unknown users carry it (`presence.versions`)."""
-        return self._directory.users.versions.newest
+    def unknown_version(self, user_id: str) -> int:
+        """Return the version in the record of a user without known presence (`presence.versions`)."""
+        return self._directory.users.versions.of_unknown()(user_id)
 
     def position_text(self, position: int) -> str:
         """Return the opaque string by which clients name a position: the cursor."""
@@ -460,9 +459,19 @@ class PresenceService:
         reasons = []
         if self._node.draining:
             reasons.append("the server is stopping")
+        if self._node.peers is not None and self._node.peers.not_ready:
+            reasons.append(self._node.peers.not_ready)
         if len(self._node.connections) >= self._node.max_connections:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
+
+    def cluster(self) -> tuple[str, int, float] | None:
+        """Return the name of this node, the number of nodes, and the age in seconds of what it knows of the others.
+
+        None if this server is alone.
+        """
+        peers = self._node.peers
+        return (peers.name, peers.live_nodes, peers.lag_s) if peers is not None else None
 
     def warnings(self) -> list[str]:
         """Return warnings for an operator about a server that works."""

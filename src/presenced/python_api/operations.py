@@ -204,7 +204,7 @@ class PresenceOperations:
         service = self._operations().service
         found = service.explain(self._user(user_id), self._viewer(viewer))
         positions = [service.position_text(change.position) for change in found.changes]
-        return from_records.explanation(explained(found, service.newest_version), positions)
+        return from_records.explanation(explained(found, service.unknown_version(found.user_id)), positions)
 
     # Commands.
 

@@ -144,6 +144,34 @@ def test_versions_are_the_same_on_all_nodes() -> None:
     assert len(set(versions[0].values())) == 5
 
 
+def test_a_user_who_was_unknown_comes_with_a_higher_version_in_every_shard() -> None:
+    """Otherwise clients would take the news for old ones."""
+    cluster = ClusterHarness(shards=4)
+    for number in range(20):
+        cluster.nodes["a"].connect(f"early{number}")
+    cluster.run()
+    users = [f"late{number}" for number in range(20)]
+    watcher = cluster.nodes["b"].watch()
+    [snapshot] = [
+        message
+        for message in cluster.nodes["b"].send(watcher, "WATCH", id=2, users=users)
+        if message["type"] == "PRESENCE_SNAPSHOT"
+    ]
+    before = {record["userId"]: record["version"] for record in snapshot["users"]}
+    assert before.keys() == set(users)
+    assert len(set(before.values())) > 1, "the shards have numbers of their own"
+    for user in users:
+        cluster.nodes["a"].connect(user)
+    cluster.run(1, step=0.005)
+    after = {
+        record["userId"]: record["version"]
+        for message in cluster.nodes["b"].new_messages(watcher)
+        for record in message.get("users", ())
+    }
+    assert after.keys() == set(users)
+    assert [user for user in users if after[user] <= before[user]] == []
+
+
 def test_a_backend_closes_the_connections_of_a_user_on_all_nodes() -> None:
     cluster = ClusterHarness("abc")
     here, there = cluster.nodes["a"].connect("ada"), cluster.nodes["b"].connect("ada")

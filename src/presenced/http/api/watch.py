@@ -117,7 +117,7 @@ class _View:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._uncached(change))
             elif not self._everyone:
-                records.append(self._encoder.unknown(user_id, self._service.newest_version))
+                records.append(self._encoder.unknown(user_id, self._service.unknown_version(user_id)))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 

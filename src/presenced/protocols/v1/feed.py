@@ -157,8 +157,8 @@ class V1Feed:
         portions += [self._missed_of(part, connection, position) for part in self._parts.values()]
         # By user: one who is in two rooms, or subscribed to by name as well, occurs more than once.
         by_user = {change.user_id: change for change in changes}
-        newest = self._users.versions.newest  # read now, because the portions are encoded later
-        gone = [self.encoder.unknown(user_id, newest) for user_id in unknown]
+        version = self._users.versions.of_unknown()  # read now, because the portions are encoded later
+        gone = [self.encoder.unknown(user_id, version(user_id)) for user_id in unknown]
         cursors = _cursor(connection, max(0, position)), _cursor(connection, reached)
         portions.append(self._news_of_users(connection, *cursors, list(by_user.values()), gone))
         return Missed(chain(*portions), reached)

@@ -38,7 +38,7 @@ class Snapshot:
 
     def __init__(self, encoder: V1Encoder, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
         self.position = encoder.users.journal.position
-        self._newest = encoder.users.versions.newest  # read now, because pages are encoded later
+        self._version = encoder.users.versions.of_unknown()  # read now, because pages are encoded later
         self._encoder = encoder
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
@@ -56,7 +56,7 @@ class Snapshot:
         if self._records is None:
             self._records = [self._record(change) for change in self._changes]
         rest = Snapshot(self._encoder, self._kind, [self._changes[index] for index in visible])
-        rest.position, rest._newest = self.position, self._newest
+        rest.position, rest._version = self.position, self._version
         rest._records = [self._records[index] for index in visible]
         return rest
 
@@ -74,7 +74,7 @@ class Snapshot:
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
-            return self._encoder.unknown(change, self._newest)
+            return self._encoder.unknown(change, self._version(change))
         return self._encoder.record(change)
 
 
