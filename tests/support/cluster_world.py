@@ -29,8 +29,9 @@ from presenced.cluster.backend import (
 )
 from presenced.cluster.directory import Agreement, SharedDirectory
 from presenced.cluster.members import Do, Members
+from presenced.cluster.presence import Shown
 from presenced.cluster.records import SharedSession, UserRecord, decode_sessions, encode_sessions
-from presenced.cluster.shared import SharedShard, Shown, When
+from presenced.cluster.shared import SharedShard, When
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Ending, Status, View
@@ -185,7 +186,7 @@ class Store:
 
 
 class NaivePresence:
-    """The simplest rule of presence: online if a session is active, away if none is (`cluster.shared.Presence`)."""
+    """The simplest rule of presence: online if a session is active, away if none is (`cluster.presence.Presence`)."""
 
     def __init__(self, world: World, name: str) -> None:
         self._world = world

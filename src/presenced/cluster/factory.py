@@ -7,7 +7,9 @@ import socket
 from typing import cast
 
 from presenced.cluster.cluster import Cluster
+from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.members import Figures
 from presenced.cluster.names import SharedNames
 from presenced.config.settings import Settings
@@ -71,6 +73,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         users = node.directory.users.connected_users
         return Figures(__version__, len(node.connections), users)
 
+    publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
         name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
         lease_s=settings.cluster_lease,
@@ -78,14 +81,14 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         timer=node.timer,
         backend=backend,
         directory=cast("SharedDirectory[Connection]", node.directory),
-        publisher=node.publisher,
+        publisher=publisher,
         names=cast("SharedNames", node.encoder.names),
         figures=figures,
         resume_window=settings.resume_window,
         log_age=settings.log_age,
     )
     node.peers = cluster
-    cluster.on_kick = service.disconnect_here
+    ClusterCommands(cluster, backend, publisher, node, service)
     return ClusterNode(cluster, backend, node)
 
 
