@@ -42,8 +42,8 @@ MAX_LOST_STREAMS_OF_USER = 20
 """Maximum number of lost streams of one user, so that no user can evict the streams of others. At the bound the stream
 lost first is evicted."""
 
-SEPARATOR = "."
-"""Separator between cursor and secret in an event id."""
+SEPARATOR = "~"
+"""Separator between cursor and secret in an event id. No cursor has it; those of a cluster have full stops."""
 
 
 class Opening(NamedTuple):
