@@ -123,7 +123,7 @@ async def test_a_resuming_stream_sees_no_more_than_its_ticket_allows() -> None:
         await api.announce("eve")
         given = await ticket(api, presence={"watch": ["bo"]})
         last = await opened(page, f"/watch?users=bo&token={given}")
-        async with page.events(f"/watch?everyone=true&token={given}", last_event_id=f".{last[-22:]}") as events:
+        async with page.events(f"/watch?everyone=true&token={given}", last_event_id=f"~{last[-22:]}") as events:
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
