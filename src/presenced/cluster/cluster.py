@@ -420,7 +420,11 @@ class Cluster:
         if this.must_verify:
             this.must_verify = False
             this.rules.verify()
-        if self.is_ready and not self._was_ready:
+        self.check_ready()
+
+    def check_ready(self) -> None:
+        """Take connections from now on, if everything was loaded."""
+        if self.is_ready and not self.is_local and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
             self.on_ready()

@@ -56,6 +56,7 @@ class ClusterCommands:
                 clock=node.clock,
                 log=lambda user_id, body: cluster.control(Kind.REVOKE, user_id, body),
                 on_session=self._revoke_session_here,
+                on_loaded=cluster.check_ready,
             )
             cluster.handlers[Kind.REVOKE] = revocations.apply
             cluster.on_loaded = revocations.read

@@ -52,6 +52,7 @@ class SharedRevocations:
     Args:
         log: Function that logs an entry of kind REVOKE, for a user and with this body. It returns False if it cannot.
         on_session: Function that revokes the token of a session of this node: user and tag of the session.
+        on_loaded: Function called when `is_loaded` has become true.
     """
 
     def __init__(
@@ -62,20 +63,25 @@ class SharedRevocations:
         clock: Clock,
         log: Callable[[str, bytes], bool],
         on_session: Callable[[str, bytes], None],
+        on_loaded: Callable[[], None],
     ) -> None:
         self._backend = backend
         self._gatekeeper = gatekeeper
         self._clock = clock
         self._log = log
         self._on_session = on_session
-        self._is_reading = self._is_syncing = False
-        self._must_read = False  # once more, after the read that is under way
+        self._on_loaded = on_loaded
+        self._is_reading = self._is_syncing = self._has_read = False
+        self._must_read = False  # the last read was begun too early, or has failed
         self._must_sync = False  # the store, or other nodes, may lack revocations of this node
         self._writing: Counter[str] = Counter()  # number of writes under way, by the user concerned
         self._unconfirmed: set[str] = set()  # users of writes that have failed, until the next sync
-        self._read_at = clock.monotonic()
-        self.is_loaded = False
-        """Whether the revocations were read, so that the node may take connections."""
+        self._read_at = 0.0
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether all that were asked for were read, so that the node may take connections."""
+        return self._has_read and not self._is_reading and not self._must_read
 
     def is_pending(self, user_id: str) -> bool:
         """Return whether a revocation of the user's tokens by this node is not in the store yet."""
@@ -119,29 +125,33 @@ class SharedRevocations:
 
     def read(self) -> None:
         """Read the revocations of all nodes, and write those that the store lacks."""
-        if self._is_reading:
-            self._must_read = True
-            return
-        self._is_reading, self._must_read = True, False
-        self._read_at = self._clock.monotonic()
-        self._backend.read_revoked(self._read)
+        self._must_read = True
+        if not self._is_reading:
+            self._is_reading, self._must_read = True, False
+            self._read_at = self._clock.monotonic()
+            self._backend.read_revoked(self._read)
 
     def check(self) -> None:
         """Continue what the store has not answered. It is called at least once a second while the store is in reach."""
-        period = SYNC_PERIOD_S if self._must_sync or not self.is_loaded else READ_PERIOD_S
-        if not self._is_reading and not self._is_syncing and self._clock.monotonic() - self._read_at >= period:
+        must_read = self._must_read or self._must_sync
+        if not (self._has_read or must_read) or self._is_reading or self._is_syncing:
+            return
+        if self._clock.monotonic() - self._read_at >= (SYNC_PERIOD_S if must_read else READ_PERIOD_S):
             self.read()
 
     def _read(self, found: Sequence[StoredRevocation] | None) -> None:
         self._is_reading = False
         if found is None:
+            self._must_read = True
             return
         now = self._now
         self._gatekeeper.restore([one for one in found if one.until > now])
-        self.is_loaded = True
+        self._has_read = True
         self._write_missing({(one.kind, one.subject): one.at for one in found})
         if self._must_read:
             self.read()
+        else:
+            self._on_loaded()
 
     def _write_missing(self, stored: dict[tuple[str, str], float]) -> None:
         known = self._gatekeeper.revocations.all(self._now)

@@ -115,6 +115,27 @@ def test_a_node_takes_no_connections_before_it_knows_the_revocations() -> None:
     assert len(late.node.gatekeeper.revocations) == 1
 
 
+def test_a_node_reads_the_revocations_again_if_there_was_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = protected("a")
+    cluster.nodes["a"].service.revoke("ada")
+    cluster.run()
+    late = cluster.start("b")
+    answers: list[Any] = []
+    read = late.backend.read_revoked
+    with monkeypatch.context() as patched:
+        patched.setattr(late.backend, "read_revoked", answers.append)
+        cluster.run(0.1)
+        [answered] = answers
+        answered(None)
+        cluster.run(0.1)
+        assert not late.cluster.is_ready
+    assert late.backend.read_revoked == read
+    cluster.run(2, step=0.01)
+    assert late.cluster.is_ready
+    assert late.node.gatekeeper is not None
+    assert len(late.node.gatekeeper.revocations) == 1
+
+
 def test_a_revocation_without_the_store_holds_here_and_reaches_the_others_when_it_returns() -> None:
     cluster = protected("abc")
     here, there = enter(cluster, "a"), enter(cluster, "b")
