@@ -107,11 +107,16 @@ def test_a_node_takes_no_connections_before_it_knows_the_revocations() -> None:
     cluster.nodes["a"].service.revoke("ada")
     cluster.run()
     cluster.hub.delay = 0.02
-    late = cluster.start("b")
+    late, began = cluster.start("b"), cluster.clock.monotonic()
     assert late.node.gatekeeper is not None
+    ready: list[float] = []
+    late.cluster.on_ready = lambda: ready.append(cluster.clock.monotonic() - began)
     while not late.cluster.is_ready:
         assert len(late.node.gatekeeper.revocations) == 0
         cluster.run(0.001)
+    cluster.run(0.1)
+    assert ready
+    assert ready[0] < 0.6, "soon after it knows them"
     assert len(late.node.gatekeeper.revocations) == 1
 
 
