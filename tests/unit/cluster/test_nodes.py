@@ -178,7 +178,10 @@ def test_a_decision_replaces_one_of_a_node_whose_clock_is_ahead() -> None:
         cluster.clock.step_wall_clock(-5)
         cluster.nodes["ba"[name == "b"]].service.set_status("ada", None)
         cluster.run()
+        ada = cluster.nodes[name].connect("ada")  # so that this node decides about the user again
+        cluster.run()
         assert cluster.statuses("ada") == {"a": "online", "b": "online"}
+        cluster.nodes[name].end(ada)
         cluster.nodes[name].service.announce("ada", online=False)
         cluster.run()
         assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
