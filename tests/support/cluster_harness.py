@@ -7,8 +7,11 @@ from typing import Any, cast
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import NodeHarness
 
+from presenced.auth.tickets import Tickets
 from presenced.cluster.cluster import Cluster
+from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.members import Figures
 from presenced.cluster.memory import MemoryHub
 from presenced.cluster.metrics import ClusterMetrics
@@ -23,11 +26,16 @@ class ClusterNode(NodeHarness):
     """One node of a cluster."""
 
     def __init__(self, name: str, hub: MemoryHub, clock: FakeClock, **settings: Any) -> None:
+        authenticator = Tickets(settings.get("api_keys", ())) if settings.get("auth") == "ticket" else None
         super().__init__(
-            clock=clock, parts={"directory_class": SharedDirectory, "names_class": SharedNames}, **settings
+            authenticator,
+            clock=clock,
+            parts={"directory_class": SharedDirectory, "names_class": SharedNames},
+            **settings,
         )
         self.name = name
         self.backend = hub.backend(name)
+        publisher = ErasingPublisher(self.node.publisher, self.service.erase_past)
         self.cluster = Cluster(
             name=name,
             lease_s=LEASE_S,
@@ -35,7 +43,7 @@ class ClusterNode(NodeHarness):
             timer=self.node.timer,
             backend=self.backend,
             directory=cast("SharedDirectory[Connection]", self.node.directory),
-            publisher=self.node.publisher,
+            publisher=publisher,
             names=cast("SharedNames", self.node.encoder.names),
             figures=Figures,
             resume_window=self.node.settings.resume_window,
@@ -43,7 +51,7 @@ class ClusterNode(NodeHarness):
             metrics=ClusterMetrics(self.node.metrics),
         )
         self.node.peers = self.cluster
-        self.cluster.on_kick = self.service.disconnect_here
+        ClusterCommands(self.cluster, self.backend, publisher, self.node, self.service)
         self.cluster.start()
 
     def kill(self) -> None:
@@ -78,6 +86,12 @@ class ClusterHarness:
         end = self.clock.monotonic() + seconds
         while self.clock.monotonic() < end:
             self.clock.advance(min(step, end - self.clock.monotonic()))
+
+    def restart(self, name: str) -> ClusterNode:
+        """Start a node in place of another one, or a further one."""
+        self.nodes[name] = self.start(name)
+        self.run(3, step=0.05)
+        return self.nodes[name]
 
     def statuses(self, user_id: str) -> dict[str, Any]:
         """Return the status of a user on each node."""

@@ -144,12 +144,24 @@ class Cluster:
         self._known: set[str] = set()  # incarnations of the nodes that have seen a mark of this one
         self._leaves_in = 0.0
         self._metrics = metrics
-        self.on_kick: Callable[[str], object] = lambda _: None
-        """Called with a user whose connections another node's application has closed."""
-        self.on_ready: Callable[[], None] = lambda: None
-        """Called when the node has become able to take connections."""
         self.on_drain: Callable[[], object] = lambda: None
         """Called when an operator asks this node to stop."""
+        self.handlers: dict[Kind, Callable[[bytes, bool], object]] = {}
+        """What this node does about entries of the log, by their kind. It gets the body, and whether this node is the
+        author."""
+        self.on_loaded: Callable[[], None] = lambda: None
+        """Called when a shard was loaded."""
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called when something was read or turned out to need no commit, at least once a second, and when the store
+        has been out of reach for a while."""
+        self.may_be_ready: Callable[[], bool] = lambda: True
+        """Returns whether the node may take connections once everything was loaded."""
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when the node has become able to take connections."""
+        self.on_in_reach: Callable[[], None] = lambda: None
+        """Called when the store is in reach again."""
+        self.in_reach_since = -inf
+        """Monotonic time since when the store is in reach, if it is."""
         self._shards = [_Shard(directory, lease_s) for _ in range(backend.shards)]
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
@@ -188,7 +200,12 @@ class Cluster:
     @property
     def is_ready(self) -> bool:
         """Whether everything was loaded, so that the node may take connections."""
-        return all(shard.rules.is_loaded for shard in self._shards)
+        return all(shard.rules.is_loaded for shard in self._shards) and self.may_be_ready()
+
+    @property
+    def is_in_reach(self) -> bool:
+        """Whether no part of the store is out of reach, as far as this node knows."""
+        return all(shard.lost_at is None for shard in self._shards)
 
     @property
     def is_local(self) -> bool:
@@ -288,14 +305,18 @@ class Cluster:
         """Save a session for other nodes, because this one stops."""
         self._handover.save(session)
 
-    def kick(self, user_id: str) -> int:
-        """Have all other nodes close the connections of a user, and return the number of these connections."""
+    # For `cluster.commands`.
+
+    def control(self, kind: Kind, user_id: str, body: bytes) -> bool:
+        """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already."""
         index = shard_of(user_id, len(self._shards))
-        user = self._directory.users.user(user_id)
-        elsewhere = sum(session.slot >= 0 for session in user.sessions) if user is not None else 0
-        if elsewhere and self._shards[index].rules.control(Kind.KICK, user_id.encode()):
-            self._wake(index)
-        return elsewhere
+        is_accepted = self._shards[index].rules.control(kind, body)
+        self._wake(index)
+        return is_accepted
+
+    def rules_of(self, user_id: str) -> SharedShard:
+        """Return what this node knows of the shard of a user (read-only)."""
+        return self._shards[shard_of(user_id, len(self._shards))].rules
 
     # Events of this node.
 
@@ -343,6 +364,7 @@ class Cluster:
         """All pages of a load were sent."""
         self._shards[shard].rules.loaded(last, n, self._when(shard))
         self._publish()
+        self.on_loaded()
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
         """The next entries of the log."""
@@ -358,14 +380,15 @@ class Cluster:
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
                 self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
-            elif entry.kind is Kind.MARK and entry.incarnation != self._shards[0].members.incarnation:
+            elif entry.kind is Kind.MARK and not is_own:
                 self._marks.add(decode_mark(entry.body), now.monotonic)
-            elif entry.kind is Kind.KICK and not is_own:
-                self.on_kick(entry.body.decode())
+            elif entry.kind in self.handlers:
+                self.handlers[entry.kind](entry.body, is_own)
         applied = this.rules.applied
         if (applied is not None and applied.n >= n) or not entries:
             self._has_read_all(shard, n, when)
         self._publish()
+        self.on_progress()
         self._wake(shard)
 
     def interrupted(self, shard: int) -> None:
@@ -453,8 +476,12 @@ class Cluster:
 
     def _in_reach(self, shard: int, now: Instant) -> None:
         this = self._shards[shard]
-        this.lost_at = None
         this.members.look(now.monotonic)
+        if this.lost_at is not None:
+            this.lost_at = None
+            if self.is_in_reach:
+                self.in_reach_since = now.monotonic
+                self.on_in_reach()
 
     def _has_read_all(self, shard: int, n: int, when: When) -> None:
         this = self._shards[shard]
@@ -465,7 +492,11 @@ class Cluster:
         if this.must_verify:
             this.must_verify = False
             this.rules.verify()
-        if self.is_ready and not self._was_ready:
+        self.check_ready()
+
+    def check_ready(self) -> None:
+        """Take connections from now on, if everything was loaded."""
+        if self.is_ready and not self.is_local and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
             self.on_ready()
@@ -505,6 +536,7 @@ class Cluster:
             self._backend.commit(index, batch, shard.rules.floor)
         elif (member := shard.rules.removing) is not None and shard.rules.is_removed(member):
             self._backend.remove(index, member)
+        self.on_progress()
 
     def _go_local(self) -> None:
         now = self._clock.now()
@@ -517,6 +549,7 @@ class Cluster:
             logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
             shard.rules.disconnected(now)
         self._publish()
+        self.on_progress()
 
     def _beat(self) -> None:
         """Show the other nodes that this one is alive."""

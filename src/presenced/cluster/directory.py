@@ -35,7 +35,7 @@ from presenced.cluster.records import (
     merged,
 )
 from presenced.cluster.sharding import shard_of
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import NOTHING, Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
     AS_DETECTED,
@@ -191,6 +191,25 @@ class SharedDirectory(Directory[C]):
             self.users.connected_users -= not user.connected
         self._schedule(user)
         self._remember_or_evict(user)
+
+    def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
+        """Erase the display data that the user's tokens have set, on all nodes: with a time, unlike on a single node.
+
+        Otherwise it would return from another node, which does not know that it was erased.
+        """
+        self.users.displays.pop(user_id)
+        user = self._by_id.get(user_id)
+        if user is None or user.display == NO_DISPLAY:
+            return NOTHING
+        user.display = Display(b"", now.epoch_ms / 1000)
+        return self._settle(user, Cause.DISPLAY, now)
+
+    def display_erased(self, user_id: str, epoch_ms: int) -> None:
+        """Another node has erased the display data. Its record says so if the user is present."""
+        self.users.displays.pop(user_id)
+        user = self._by_id.get(user_id)
+        if user is not None and user.display.issued < epoch_ms / 1000:
+            user.display = Display(b"", epoch_ms / 1000)
 
     def joined(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms: the time that the first of the user's sessions there has."""
@@ -376,15 +395,17 @@ class SharedDirectory(Directory[C]):
         if is_plain and user.user_id not in self._stamps:
             return
         stamps = self._stamps.setdefault(user.user_id, _Stamps())
+        # A decision is newer than what it replaces, even if the clock of the node that made that one is ahead.
         if user.chosen != stamps.chosen:
-            stamps.chosen, stamps.chosen_ms = user.chosen, now.epoch_ms
+            stamps.chosen, stamps.chosen_ms = user.chosen, max(now.epoch_ms, stamps.chosen_ms + 1)
         if user.timed != stamps.timed:
-            stamps.timed, stamps.timed_ms = user.timed, now.epoch_ms
+            stamps.timed, stamps.timed_ms = user.timed, max(now.epoch_ms, stamps.timed_ms + 1)
         if user.announced != stamps.announced:
-            stamps.announced, stamps.announced_ms = user.announced, now.epoch_ms
+            stamps.announced, stamps.announced_ms = user.announced, max(now.epoch_ms, stamps.announced_ms + 1)
         if user.claims != stamps.claims:
-            left = {claim.source for claim in stamps.claims} - {claim.source for claim in user.claims}
-            stamps.cleared.update(dict.fromkeys(left, now.epoch_ms))
+            before, after = {claim.source: claim.set_ms for claim in stamps.claims}, {c.source for c in user.claims}
+            left = {source: max(now.epoch_ms, set_ms + 1) for source, set_ms in before.items() if source not in after}
+            stamps.cleared.update(left)
             stamps.claims = user.claims
 
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:

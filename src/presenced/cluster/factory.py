@@ -10,7 +10,9 @@ from typing import cast
 
 from presenced.cluster import NO_LIBRARY
 from presenced.cluster.cluster import Cluster
+from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.members import Figures
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
@@ -76,6 +78,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         users = node.directory.users.connected_users
         return Figures(__version__, len(node.connections), users)
 
+    publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
         name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
         lease_s=settings.cluster_lease,
@@ -83,7 +86,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         timer=node.timer,
         backend=backend,
         directory=cast("SharedDirectory[Connection]", node.directory),
-        publisher=node.publisher,
+        publisher=publisher,
         names=cast("SharedNames", node.encoder.names),
         figures=figures,
         resume_window=settings.resume_window,
@@ -91,8 +94,8 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         metrics=metrics,
     )
     node.peers = cluster
-    cluster.on_kick = service.disconnect_here
     cluster.on_drain = _terminate
+    ClusterCommands(cluster, backend, publisher, node, service)
     return ClusterNode(cluster, backend, node)
 
 

@@ -1,7 +1,7 @@
 """Shared state of the nodes in Redis or Valkey.
 
     RedisBackend ─┬─ RedisShard ... ── RedisReader      one of them for each shard: register, commit, load, read the log
-                  └─ RedisMessages                      messages between nodes, sessions and tickets
+                  └─ RedisMessages ── RedisRevoked      messages between nodes, sessions and tickets; revoked tokens
                          │
                   connection ── discovery                 connections of redis-py; where the master of a key is
 
@@ -30,7 +30,9 @@ from presenced.cluster.connection import Access, Address, Connection, StoreLost,
 from presenced.cluster.discovery import Finder, parse_url
 from presenced.cluster.redis_format import MAX_SHARDS
 from presenced.cluster.redis_messages import RedisMessages
+from presenced.cluster.redis_revoked import RedisRevoked
 from presenced.cluster.redis_shard import READ_TIMEOUT_S, RedisShard
+from presenced.storage.records import StoredRevocation
 
 _PROBE = b"#!lua\nredis.call('UNLINK', KEYS[1]) return redis.call('HGETALL', KEYS[1])"
 
@@ -72,6 +74,7 @@ class RedisBackend:
         self._access = access
         self._shards = [RedisShard(self, index) for index in range(shards)]
         self._messages = RedisMessages(self)
+        self._revoked = RedisRevoked(cluster_name, self._messages)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def check(self) -> None:
@@ -156,9 +159,22 @@ class RedisBackend:
         """Leave a value for another node."""
         self._messages.put(key, value, seconds)
 
-    def take(self, key: StoredKey, answered: Callable[[bytes | None], None]) -> None:
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Take a value."""
-        self._messages.take(key, answered)
+        self._messages.take(key, answered, lost)
+
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+        """Remember revoked users and tokens."""
+        self._revoked.add(revoked, now, answered)
+
+    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+        """Read all revoked users and tokens."""
+        self._revoked.read(answered)
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
         """Read the records of some users."""
@@ -192,6 +208,7 @@ class RedisBackend:
     def lost(self) -> None:
         """Find the servers again, because a connection was lost."""
         self._finder.lost()
+        self._messages.connect_again()
 
     def set_slot(self, slot: int) -> None:
         """Use the slot that shard 0 has given, in the other shards as well."""

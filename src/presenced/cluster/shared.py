@@ -46,6 +46,7 @@ from presenced.cluster.backend import (
     StoredUser,
 )
 from presenced.cluster.digest import Checkpoint, StateDigest
+from presenced.cluster.outbox import Outbox
 from presenced.cluster.presence import Presence
 from presenced.cluster.records import (
     SharedSession,
@@ -63,9 +64,6 @@ from presenced.runtime.instant import Instant
 SETTLE_S = 2.0
 """Seconds of contact in which a live node proposes again what the store has lost."""
 
-
-MAX_CONTROLS = 1_000
-"""Maximum number of waiting entries that are not about users' records."""
 
 MAX_CAME_BACK = 100_000
 """Maximum number of users with sessions that came from other nodes within `CAME_BACK_S`. At the bound, the oldest are
@@ -127,10 +125,8 @@ class SharedShard:
         self._digest = StateDigest()  # of the records
         self._parts: dict[str, dict[int, tuple[bytes, bytes]]] = {}  # user -> slot -> sessions, rooms; own ones too
         # What this node wants to change.
-        self._serial = 0
+        self._outbox = Outbox()
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
-        self._in_flight: Batch | None = None
-        self._controls: list[tuple[Kind, bytes]] = []
         self._came_back: OrderedDict[str, _Returned] = (
             OrderedDict()
         )  # users with sessions that were on other nodes before
@@ -164,7 +160,8 @@ class SharedShard:
     @property
     def in_flight(self) -> int:
         """Number of users in the batch in flight."""
-        return len(self._in_flight.proposals) if self._in_flight is not None else 0
+        batch = self._outbox.in_flight
+        return len(batch.proposals) if batch is not None else 0
 
     def digests(self) -> tuple[Checkpoint, ...]:
         """Return digests of the records, which all nodes have after the same entries; none while not all is loaded."""
@@ -194,16 +191,23 @@ class SharedShard:
 
     def control(self, kind: Kind, body: bytes) -> bool:
         """Log something that concerns all nodes, after what is in flight. Return False if too much waits already."""
-        if len(self._controls) >= MAX_CONTROLS:
-            return False
-        self._controls.append((kind, body))
-        return True
+        return self._outbox.control(kind, body)
+
+    def pending(self, user_ids: Iterable[str]) -> set[str]:
+        """Return those of some users about whom something that was decided here has not been read back yet.
+
+        They are all users while control entries of this node are on their way, except marks.
+        """
+        kinds, sent = self._outbox.unread()
+        if kinds - {Kind.ITEMS, Kind.MARK}:
+            return set(user_ids)
+        return {user_id for user_id in user_ids if user_id in sent or user_id in self._dirty}
 
     # Proposing.
 
     def due(self, members: Iterable[Member], when: When) -> Batch | None:
         """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`."""
-        if self._in_flight is not None or self.is_local or not self.is_loaded:
+        if self._outbox.in_flight is not None or self.is_local or not self.is_loaded:
             return None
         members = tuple(members)
         alive = {member.slot for member in members}
@@ -212,34 +216,25 @@ class SharedShard:
         if stopped - self._stopped:
             self._dirty.update(dict.fromkeys(self._came_back))
         self._stopped = stopped
-        if self._controls:
-            kind, body = self._controls.pop(0)
-            return self._send(Batch(0, (), kind, body))
-        if proposals := self._proposals(alive, stopped, when) or self._removals(when):
-            return self._send(Batch(0, tuple(proposals)))
-        return None
+        if (batch := self._outbox.send_control()) is not None:
+            return batch
+        proposals = self._proposals(alive, stopped, when) or self._removals(when)
+        return self._outbox.send(tuple(proposals)) if proposals else None
 
     def committed(self, result: Committed) -> None:
         """The store has processed the batch in flight."""
-        batch = self._in_flight
-        if batch is not None and result.serial == batch.serial:
-            self._in_flight = None
-            refused = set(result.refused)
-            for proposal in batch.proposals:
-                if len(proposal.parts) > 1 and proposal.user_id not in refused:
+        answer = self._outbox.committed(result, self.applied.n if self.applied is not None else 0)
+        if answer is not None:
+            for proposal in answer.accepted:
+                if len(proposal.parts) > 1:
                     self._came_back.pop(proposal.user_id, None)
-            self._propose_again([proposal for proposal in batch.proposals if proposal.user_id in refused])
+            self._propose_again(answer.refused)
             self._removed_at = result.n
         self.floor = max(self.floor, result.n)
 
     def unknown(self) -> None:
         """Nothing is known of the batch in flight: compare everything in it again."""
-        batch, self._in_flight = self._in_flight, None
-        if batch is None:
-            return
-        self._propose_again(batch.proposals)
-        if batch.kind is not Kind.ITEMS:
-            self._controls.insert(0, (batch.kind, batch.body))  # all kinds may be repeated
+        self._propose_again(self._outbox.lost())
 
     # Reading.
 
@@ -252,7 +247,7 @@ class SharedShard:
             self.removed(int(entry.body.split()[0]), when)
         if entry.items or entry.kind is Kind.REMOVED:
             self.changed_at = entry.n
-        self.applied = entry.key
+        self._applied_up_to(entry.key)
         self.floor = max(self.floor, entry.n)
         self.shown_up_to = max(self.shown_up_to, entry.n)
         if 0 <= self._check_at <= entry.n:
@@ -299,11 +294,11 @@ class SharedShard:
         for user_id in known.keys() | records.keys():
             if user_id in records:
                 self._set_record(user_id, records[user_id], when)
-        self.applied = last or EntryKey(0, -1, "", 0)
-        self.changed_at = max(n, self.applied.n)
+        self._applied_up_to(last or EntryKey(0, -1, "", 0))
+        self.changed_at = max(n, last.n if last else 0)
         self.floor = max(self.floor, n)
         self._check_at = n
-        if self.applied.n >= n:
+        if self.applied is not None and self.applied.n >= n:
             self._check_all(when)
 
     def verify(self) -> None:
@@ -346,7 +341,7 @@ class SharedShard:
 
     def is_removed(self, member: Member) -> bool:
         """Whether no contribution of this node is left, so that the store may forget it."""
-        is_proposed = self.removing == member and self._in_flight is None and not self._to_remove
+        is_proposed = self.removing == member and self._outbox.in_flight is None and not self._to_remove
         return is_proposed and self.applied is not None and self.applied.n >= self._removed_at
 
     def removed(self, slot: int, when: When) -> None:
@@ -366,11 +361,6 @@ class SharedShard:
         for proposal in proposals:
             is_own = proposal.parts[0].slot == self.slot
             (self._dirty if is_own else self._to_remove)[proposal.user_id] = None
-
-    def _send(self, batch: Batch) -> Batch:
-        self._serial += 1
-        self._in_flight = batch._replace(serial=self._serial)
-        return self._in_flight
 
     def _proposals(self, alive: set[int], stopped: set[int], when: When) -> list[Proposal]:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
@@ -443,6 +433,10 @@ class SharedShard:
         return [user_id for user_id, parts in self._parts.items() if slot in parts]
 
     # Parts of reading.
+
+    def _applied_up_to(self, key: EntryKey) -> None:
+        self.applied = key
+        self._outbox.read_up_to(key.n)
 
     def _apply(self, item: Item, when: When) -> None:
         stored = self.records.get(item.user_id)

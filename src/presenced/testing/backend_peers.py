@@ -19,6 +19,7 @@ from presenced.cluster.backend import (
     Part,
     Proposal,
     Registration,
+    StoredKey,
     StoredUser,
 )
 
@@ -276,6 +277,17 @@ class Peer:
             return bool(read) and read[-1].n >= n
 
         await self.recorder.until(has_read, f"{self.name} reads {n}")
+
+    async def backend_answers(self) -> None:
+        """Wait until the store answers calls about values again. Their connections are others than those of shards."""
+        deadline = time.monotonic() + PATIENCE_S
+        answers: list[bool] = []
+        while True not in answers:
+            assert time.monotonic() < deadline, f"{self.name}: no answer"
+            before = len(answers)
+            key = StoredKey("none", "none")
+            self.backend.take(key, lambda _: answers.append(True), lambda: answers.append(False))
+            await self.recorder.until(lambda: len(answers) > before, "an answer")  # noqa: B023, awaited here
 
     async def happens(self, event: str, count: int = 1) -> None:
         """Wait until something was reported so many times."""

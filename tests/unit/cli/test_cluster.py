@@ -13,7 +13,8 @@ WITHOUT_REDIS = "import sys; sys.modules['redis'] = None; from presenced.cli.mai
 
 @pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["cluster", "nodes"], ["doctor"]], ids=" ".join)
 def test_without_the_client_library_the_error_says_how_to_install_it(arguments: list[str]) -> None:
-    environ = {**os.environ, "PRESENCED_BACKEND": "redis://127.0.0.1:9/0", "PRESENCED_CONFIG": os.devnull}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PRESENCED_")}
+    environ |= {"PRESENCED_BACKEND": "redis://127.0.0.1:9/0", "PRESENCED_CONFIG": os.devnull}
     command = [sys.executable, "-c", WITHOUT_REDIS, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, check=False)
     assert done.returncode == (1 if arguments == ["doctor"] else 2)

@@ -6,7 +6,7 @@ from tests.support.cluster_harness import ClusterHarness
 from tests.support.node_harness import statuses
 
 from presenced.http.api.explain import live_session, sentence
-from presenced.presence.model import Ending
+from presenced.presence.model import Choice, Ending, Status
 
 
 def test_a_user_who_connects_to_one_node_is_online_on_all() -> None:
@@ -195,3 +195,21 @@ def test_sessions_of_other_nodes_are_listed_with_the_name_of_their_node() -> Non
     b.end(here)
     cluster.run()
     assert "1 session is on another node" in sentence(b.service.explain("ada"))
+
+
+def test_a_decision_replaces_one_of_a_node_whose_clock_is_ahead() -> None:
+    cluster = ClusterHarness()
+    for name in "ab":
+        cluster.nodes[name].service.announce("ada", online=True)
+        cluster.nodes[name].service.set_status("ada", Choice(Status.BUSY))
+        cluster.run()
+        cluster.clock.step_wall_clock(-5)
+        cluster.nodes["ba"[name == "b"]].service.set_status("ada", None)
+        cluster.run()
+        ada = cluster.nodes[name].connect("ada")  # so that this node decides about the user again
+        cluster.run()
+        assert cluster.statuses("ada") == {"a": "online", "b": "online"}
+        cluster.nodes[name].end(ada)
+        cluster.nodes[name].service.announce("ada", online=False)
+        cluster.run()
+        assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
