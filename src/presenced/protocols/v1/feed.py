@@ -175,10 +175,9 @@ class V1Feed:
         parts = [iter([self._self(connection)])]
         position = self._users.journal.position
         may_be_older = session.snapshots == 0 and not full.rooms
-        snapshot = snapshots.make(full.everyone, full.users, session.visibility, may_be_older)
-        if snapshot is not None:  # it may be empty
+        for snapshot in snapshots.make(full.everyone, full.users, session.visibility, may_be_older):
             parts.append(snapshot.portions(connection))
-            position = snapshot.position
+            position = min(position, snapshot.position)
         parts += [snapshots.room(name, connection) for name in sorted(full.rooms)]
         parts += [self._missed_of(part, connection, None) for part in self._parts.values()]
         return self._confirmed(connection, parts, position)
@@ -190,8 +189,7 @@ class V1Feed:
         """
         position, snapshots = self._users.journal.position, self._snapshots_for(connection)
         parts = [snapshots.room(name, connection) for name in sorted(rooms)]
-        if (snapshot := snapshots.make(everyone, users, connection.session.visibility)) is not None:
-            parts.append(snapshot.portions(connection))
+        parts += [one.portions(connection) for one in snapshots.make(everyone, users, connection.session.visibility)]
         if self.keeps_up(connection):
             return self._confirmed(connection, parts, position)
         self._count_snapshot(connection, position)
