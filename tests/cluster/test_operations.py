@@ -124,20 +124,25 @@ async def test_check_finds_a_node_that_differs(store: Redis, nodes: Nodes, tmp_p
     server = nodes.start(node="a")
     recorder = Recorder()
     liar = open_backend(store.url("0"), "", cluster_name="presenced", shards=1)
-    async with visit(server, "ada"):
-        liar.start(Applicant("liar", 9), recorder)
-        await recorder.until(lambda: recorder.registrations)
 
-        async def lies() -> bool:
-            liar.heartbeat(0, State.LOADING, b"")  # `members` follows, with the digests of the other node
+    async def lie() -> None:
+        """Report digests that differ from those of the other node, with heartbeats that keep the node alive."""
+        while True:
             found = [figures_of(one).digests for one in recorder.nodes.values() if one.name == "a"]
             digests = tuple((n, value ^ 1) for n, value in found[0]) if found else ()
             liar.heartbeat(0, State.READY, msgpack.encode(Figures(digests=digests)))
-            code, said = await command(store, tmp_path, "check")
-            return code == 1 and "nodes have different users in shard 0" in said and "liar (slot " in said
+            await asyncio.sleep(0.1)
 
-        await soon(lies)
+    async with visit(server, "ada"):
+        liar.start(Applicant("liar", 9), recorder)
+        await recorder.until(lambda: recorder.registrations)
+        lying = asyncio.create_task(lie())
+        code, said = await command(store, tmp_path, "check")
+        lying.cancel()
     await liar.stop()
+    assert code == 1
+    assert "nodes have different users in shard 0" in said
+    assert "liar (slot " in said
 
 
 async def test_a_drained_node_stops_and_its_users_stay_online_elsewhere(
