@@ -86,6 +86,10 @@ class Outbox:
         while self._unread and self._unread[0][0] <= n:
             self._unread.popleft()
 
+    def read_all(self) -> None:
+        """The log was read to its end. Batches that were not in it are lost."""
+        self._unread.clear()
+
     def unread(self) -> tuple[set[Kind], set[str]]:
         """Return kinds of entries, and users, of which something has not been read back."""
         batches = [batch for _, batch in self._unread]

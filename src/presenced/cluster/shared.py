@@ -259,6 +259,7 @@ class SharedShard:
         """The log has been read to its end, and the store has given numbers up to `n`."""
         self.floor = max(self.floor, n)
         self.shown_up_to = max(self.shown_up_to, n)
+        self._outbox.read_up_to(n)
         if self._check_at >= 0:
             self._check_all(when)
 
@@ -303,6 +304,7 @@ class SharedShard:
 
     def verify(self) -> None:
         """The store may have lost writes: find what this node has contributed, and the store no longer has."""
+        self._outbox.read_all()
         for user_id in {*self._presence.contributing(), *self._contributed_by(self.slot)}:
             mine = self._presence.part(user_id)
             if mine != self._stored_part(user_id) or (mine != (b"", b"") and user_id not in self.records):
@@ -366,8 +368,13 @@ class SharedShard:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
         proposals: list[Proposal] = []
         waiting: dict[str, None] = {}
+        _, unread = self._outbox.unread()
         while self._dirty and not _is_full(proposals):
             user_id, _ = self._dirty.popitem(last=False)
+            if user_id in unread:
+                # The store has more than this node knows. A user who has left since would seem to need no change.
+                waiting[user_id] = None
+                continue
             stored = self.records.get(user_id)
             wanted, mine = self._wanted(user_id, when), self._presence.part(user_id)
             has_settled = user_id not in self._unsettled or self._may_settle(user_id, alive, when)
@@ -494,6 +501,7 @@ class SharedShard:
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
+        self._outbox.read_all()
         for user_id in {*self.records, *self._parts, *self._presence.contributing(), *self._presence.shown_users()}:
             self._check(user_id, when, compares=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.cluster_harness import ClusterHarness
 from tests.support.node_harness import statuses
 
@@ -195,6 +197,23 @@ def test_sessions_of_other_nodes_are_listed_with_the_name_of_their_node() -> Non
     b.end(here)
     cluster.run()
     assert "1 session is on another node" in sentence(b.service.explain("ada"))
+
+
+def test_a_user_who_leaves_before_a_node_has_read_that_the_user_came_is_offline() -> None:
+    """The store has accepted that the user came, and its answer overtakes the entry of the log."""
+    cluster = ClusterHarness()
+    a = cluster.nodes["a"]
+    entries, held = a.cluster.entries, list[Any]()
+    a.cluster.entries = lambda *report: held.append(report)  # type: ignore[method-assign]  # the reader is slow
+    ada = a.connect("ada")
+    cluster.run()
+    a.end(ada)
+    cluster.run()
+    a.cluster.entries = entries  # type: ignore[method-assign]
+    for report in held:
+        entries(*report)
+    cluster.run(1)
+    assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
 
 
 def test_a_decision_replaces_one_of_a_node_whose_clock_is_ahead() -> None:
