@@ -108,7 +108,7 @@ class PresenceApi:
         return await self.request("GET", "/online", {"viewer": viewer, "after": after or None, "limit": limit})
 
     async def get_counts(self, *, viewer: UserId | None = None) -> Json:
-        """Return the numbers of users by status."""
+        """Return the numbers of users online, and of rooms."""
         return await self.request("GET", "/counts", {"viewer": viewer})
 
     async def list_rooms(self, *, after: str = "", limit: int | None = None) -> Json:
