@@ -42,6 +42,7 @@ class ClusterNode(NodeHarness):
         )
         self.node.peers = self.cluster
         self.cluster.on_kick = self.service.disconnect_here
+        self.cluster.on_certainty = self.node.certainty_changed
         self.cluster.start()
 
     def kill(self) -> None:

@@ -86,6 +86,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     )
     node.peers = cluster
     cluster.on_kick = service.disconnect_here
+    cluster.on_certainty = node.certainty_changed
     return ClusterNode(cluster, backend, node)
 
 
