@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from tests.cluster.conftest import Nodes
 from tests.cluster.test_nodes import follow, visit
 from tests.support.clients import client, until
+from tests.support.raw import PATIENCE
 from tests.support.services import Redis, free_port
 
 COMMAND = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+@asynccontextmanager
+async def events(url: str) -> AsyncIterator[AsyncIterator[str]]:
+    """Open an event stream, and yield its lines."""
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        http.stream("GET", url) as response,
+    ):
+        yield response.aiter_lines()
+
+
+async def anext_of(lines: AsyncIterator[str], kind: str) -> str:
+    """Return the field of an event with the same name as its kind."""
+    async with asyncio.timeout(PATIENCE):
+        while await anext(lines) != f"event: {kind}":
+            pass
+        return str(json.loads((await anext(lines)).removeprefix("data: "))[kind])
 
 
 async def test_store_killed_local_service_goes_on_and_all_is_right_when_it_returns(store: Redis, nodes: Nodes) -> None:
@@ -40,6 +63,38 @@ async def test_store_killed_local_service_goes_on_and_all_is_right_when_it_retur
                 await until(there, lambda: there.user("carl").online)
             await until(there, lambda: there.user("carl").status == "offline")
             assert there.user("ada").online
+
+
+async def test_clients_of_a_node_without_the_store_know_it_until_it_is_back(store: Redis, nodes: Nodes) -> None:
+    first, second = nodes.start(), nodes.start()
+    async with (
+        client(first, "w1") as here,
+        here.watch(["ada", "bob"]),
+        visit(first, "ada"),
+        events(f"{first.url}api/v1/watch?users=bob") as stream,
+    ):
+        async with visit(second, "bob"):
+            await until(here, lambda: here.user("ada").online and here.user("bob").online)
+            store.kill()
+            await until(here, lambda: here.connection.stale)
+            assert await anext_of(stream, "certainty") == "stale"
+            assert here.user("bob").online
+            async with client(first, "w2") as late, late.watch(["ada", "bob", "nobody"]):
+                assert late.connection.stale
+                assert {name: late.user(name).certain for name in ("ada", "bob", "nobody")} == {
+                    "ada": True,
+                    "bob": False,
+                    "nobody": False,
+                }
+                store.start()
+                await until(here, lambda: not here.connection.stale)
+                await until(late, lambda: not late.connection.stale)
+                for watcher in (here, late):
+                    assert watcher.user("bob").online
+                    assert watcher.user("bob").certain
+                assert await anext_of(stream, "certainty") == "live"
+        await until(here, lambda: here.user("bob").status == "offline")
+        assert here.user("bob").certain
 
 
 async def test_store_frozen_then_thawed_shows_nobody_offline(store: Redis, nodes: Nodes) -> None:

@@ -76,6 +76,8 @@ test.each([
   ],
   [{ type: "ERROR", message: "too many rooms" }, "too many rooms"],
   [{ type: "GOING_AWAY", retryAfter: 2 }, "reconnect in 2 s"],
+  [{ type: "CERTAINTY", certainty: "stale", since: 5 }, "users of other servers may be out of date"],
+  [{ type: "CERTAINTY", certainty: "live" }, "all users are current again"],
   [{ type: "NEW_THING" }, ""],
 ])("%j is described", (message, text) => {
   expect(described(message)).toBe(text);

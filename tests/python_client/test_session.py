@@ -591,3 +591,36 @@ def test_nothing_is_forgotten_while_a_connection_opens_that_would_resume() -> No
     session.tick(131)
     assert session.user("ada").status == "unknown"
     assert "position" not in session.parameters(0)
+
+
+STALE = {"type": "CERTAINTY", "certainty": "stale", "since": 5}
+LIVE = {"type": "CERTAINTY", "certainty": "live"}
+
+
+def test_a_server_without_its_store_makes_the_connection_stale_until_it_is_certain_again() -> None:
+    session = session_that_watches("ada")
+    session.received(snapshot(record("ada", 5)), 0)
+    session.received(changes(), 0)
+    assert not session.is_stale
+    assert session.received(STALE, 1) == [], "users stay as they were"
+    assert (session.is_stale, session.is_caught_up, session.user("ada").certain) == (True, True, True)
+    [change] = session.received(changes(record("ada", 6, "offline", certainty="stale")), 1)
+    assert not change.current.certain
+    [change] = session.received(LIVE, 2)
+    assert (change.current.status, change.current.version, change.current.certain) == ("offline", 6, True)
+    assert not session.is_stale
+
+
+def test_each_connection_begins_with_the_certainty_of_its_first_message() -> None:
+    session = session_that_watches("ada")
+    session.received(snapshot(record("ada", 5)), 0)
+    session.received(changes(record("ada", 6, "offline", certainty="stale")), 0)
+    session.lost(1)
+    session.received(established(resumed=True, staleSince=5), 2)
+    session.received(changes(), 2)
+    assert (session.is_stale, session.user("ada").certain) == (True, False)
+    session.lost(3)
+    session.received(established(resumed=True), 4)
+    session.received(changes(), 4)
+    accept(session, 4)
+    assert (session.is_stale, session.user("ada").certain) == (False, True)

@@ -129,6 +129,7 @@ class ConversationClient:
             **({EVERYONE: counts["everyone"]} if "everyone" in counts else {}),
         }.items():
             assert session.counts[key] == online
+        assert session.roster.is_outdated is line.get("stale", False)
         if "self" in line:
             assert session.own == Self.from_message(line["self"])
 

@@ -2,7 +2,8 @@
 
 | part | share of the time | what it repeats |
 |---|---|---|
-| simulation | 35 % | clients on a bad network, with seeds from `--seed` on |
+| simulation | 25 % | clients on a bad network, with seeds from `--seed` on |
+| nodes | 10 % | several nodes with a store that fails, with seeds from `--seed` on |
 | property | 25 % | rules against naive models, with more examples than `make test` |
 | fuzz | 30 % | broken requests and frames, with new seeds until the time is over |
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
@@ -54,9 +55,11 @@ def parts(seed: int, minutes: float) -> list[Part]:
     fuzz_seconds = 0.30 * minutes * 60 / FUZZ_TESTS
     kills = max(3, round(0.10 * minutes * KILLS_PER_MINUTE))
     factor = max(1.0, 0.25 * minutes * EXAMPLES_PER_MINUTE)
-    simulate = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--minutes", f"{0.35 * minutes:g}"]
+    simulate = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--minutes", f"{0.25 * minutes:g}"]
+    nodes = [sys.executable, "-m", "tests.simulation.nodes", "--seed", str(seed), "--minutes", f"{0.10 * minutes:g}"]
     return [
         Part("simulation", simulate, {}),
+        Part("nodes", nodes, {}),
         Part(
             "property",
             [*pytest, "tests/property", "tests/features", f"--hypothesis-seed={seed}"],

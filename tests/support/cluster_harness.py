@@ -52,6 +52,7 @@ class ClusterNode(NodeHarness):
         )
         self.node.peers = self.cluster
         ClusterCommands(self.cluster, self.backend, publisher, self.node, self.service)
+        self.cluster.on_certainty = self.node.certainty_changed
         self.cluster.start()
 
     def kill(self) -> None:

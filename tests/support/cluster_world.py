@@ -295,7 +295,10 @@ class DirectoryPresence(SharedDirectory[str]):
 
 
 class Node:
-    """One node: the pure parts, and what drives them in one step."""
+    """One node: the pure parts, and what drives them in one step. Certainty is not part of these worlds."""
+
+    stale_since_ms = 0
+    turns = 0
 
     def __init__(self, name: str, world: World) -> None:
         self.world = world
@@ -317,6 +320,9 @@ class Node:
 
     def contribution_changed(self, user_id: str) -> None:
         self.shard.contribution_changed(user_id)
+
+    def is_out_of_reach(self, user_id: str) -> bool:
+        return False
 
     def came_back(self, user_id: str, tag: bytes) -> None:
         self.shard.came_back(user_id, tag, self.members.contact)

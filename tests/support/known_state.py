@@ -121,6 +121,7 @@ class KnownState:
             "rooms": {name: self._room(name) for name in sorted(self._subscription.rooms) if name in replica.modes},
             "counts": self._counts(),
             "self": {key: value for key, value in replica.own.items() if key != "type"},
+            "stale": replica.stale,
         }
         return {name: part for name, part in parts.items() if part or name in ("users", "rooms")}
 

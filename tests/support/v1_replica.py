@@ -23,6 +23,8 @@ class V1Replica:
         self.session_id = ""
         self.position = ""
         self.resumed = False
+        self.stale = False
+        """Whether the server has lost the store that it shares with other servers."""
 
     def seen(self, user_id: str) -> dict[str, Any]:
         """Return the last record of a user."""
@@ -42,6 +44,9 @@ class V1Replica:
                 self.session_id, self.resumed = message["sessionId"], message["resumed"]
                 if not self.resumed:
                     self.records, self.rooms = {}, {}
+                self._set_stale("staleSince" in message)
+            case "CERTAINTY":
+                self._set_stale(message["certainty"] == "stale")
             case "SELF":
                 self.own = message
             case "PRESENCE_COUNT":
@@ -54,6 +59,12 @@ class V1Replica:
                 users = [record["userId"] for record in message["users"]]
                 assert len(users) == len(set(users)), f"each user once: {message}"
                 self._see(message["users"], message["type"] == "PRESENCE_SNAPSHOT")
+
+    def _set_stale(self, stale: bool) -> None:
+        self.stale = stale
+        if not stale:
+            for user_id, record in self.records.items():
+                self.records[user_id] = {key: value for key, value in record.items() if key != "certainty"}
 
     def _see(self, records: list[dict[str, Any]], is_snapshot: bool = False) -> None:
         for record in records:

@@ -6,12 +6,14 @@ are part of the specification, like the lines `expect`, which the same command a
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from msgspec import json
+from tests.support.cluster_harness import ClusterNode
 from tests.support.fakes import FakeConnection
 from tests.support.known_state import HEARD, Line, with_expectations
 from tests.support.node_harness import NodeHarness
@@ -19,11 +21,13 @@ from tests.support.node_harness import NodeHarness
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
+from presenced.cluster.memory import MemoryHub
 from presenced.errors import BadToken
 from presenced.node.service import PresenceService
 from presenced.presence.model import Custom, Status
 from presenced.presence.status import Claim, choice_of
 from presenced.runtime.instant import Instant
+from presenced.testing import FakeClock
 from presenced.transports.websocket.endings import client_ending
 
 FOLDER = Path(__file__).parents[2] / "spec/vectors"
@@ -50,12 +54,42 @@ class VectorAuthenticator(Authenticator):
         return with_grants(principal, found["presence"]) if "presence" in found else principal
 
 
+class TwoServers:
+    """A cluster of the server of the conversation and another one, which have found each other."""
+
+    def __init__(self, epoch_ms: int, settings: dict[str, Any]) -> None:
+        seconds = 1.0
+        clock = FakeClock(epoch_ms=epoch_ms - int(seconds * 1000))
+        self._hub = MemoryHub(clock)
+        state = random.getstate()
+        random.seed(0)  # nodes propose random slots, which are in the ids of connections
+        self.first = ClusterNode("first", self._hub, clock, **settings)
+        self._second = ClusterNode("second", self._hub, clock, **settings)
+        random.setstate(state)
+        clock.advance(seconds)
+        self._elsewhere: dict[str, FakeConnection] = {}
+
+    def do(self, action: str, user_id: str) -> None:
+        """Do something with the other server, or with the store."""
+        match action:
+            case "connect elsewhere":
+                self._elsewhere[user_id] = self._second.connect(user_id)
+            case "close elsewhere":
+                self._second.end(self._elsewhere.pop(user_id))
+            case "lose the store":
+                self._hub.cut("first")
+            case "reach the store":
+                self._hub.heal("first")
+
+
 class Replay:
     """One conversation: takes the actions of clients, and yields the messages that they receive."""
 
     def __init__(self, head: Line) -> None:
         guard = VectorAuthenticator(head["tokens"], head["epochMs"]) if "tokens" in head else None
-        self._harness = NodeHarness(guard, **head.get("settings", {}))
+        settings = head.get("settings", {})
+        self._servers = TwoServers(head["epochMs"], settings) if head.get("servers") == 2 else None
+        self._harness = self._servers.first if self._servers else NodeHarness(guard, **settings)
         self._application = PresenceService(self._harness.node)
         assert self._harness.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
         self._started = self._harness.clock.monotonic()
@@ -100,6 +134,9 @@ class Replay:
                 self._clients[name].answers = False
             case "claim" | "claim no longer" | "choose for" | "announce" | "disconnect":
                 self._do_as_a_backend(line)
+            case "connect elsewhere" | "close elsewhere" | "lose the store" | "reach the store":
+                assert self._servers is not None, "this needs two servers"
+                self._servers.do(line["do"], line.get("userId", ""))
             case "wait":
                 pass
             case other:

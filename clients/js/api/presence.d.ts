@@ -24,7 +24,10 @@ export interface Presence {
     /** Kinds of connected devices. */
     readonly devices: readonly string[];
     readonly version: number;
-    /** False if the server has lost a store that it depends on: the rest is then the last known state. */
+    /**
+     * False if the user may have changed unnoticed, because the server has lost the store that it shares with other
+     * servers. The rest is then the last known state.
+     */
     readonly certain: boolean;
 }
 /** Everyone visible to this user who is not offline, by id as text. */

@@ -7,7 +7,10 @@ export interface Connection {
    * `failed`: the server refused in a way that trying again cannot fix; `error` says what to do.
    */
   readonly state: "idle" | "connecting" | "open" | "waiting" | "closed" | "failed";
-  /** Whether what is shown may be old: not open, not caught up, or the server has just restarted. */
+  /**
+   * Whether what is shown may be old: not open, not caught up, or the server has just restarted, or has lost the store
+   * that it shares with other servers.
+   */
   readonly stale: boolean;
   readonly error: PresenceError | null;
   /** When this state began, in epoch milliseconds on this machine's clock. */

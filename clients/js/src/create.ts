@@ -51,6 +51,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const detectsActivity = options.activity !== false && (host.onInput !== webHost.onInput || "window" in globalThis);
   const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
   let clockOffset = 0;
+  /** Whether the server has lost the store that it shares with other servers. */
+  let isOutdated = false;
   let users = 0;
   let cancelRelease: (() => void) | undefined;
   let cancelForget: (() => void) | undefined;
@@ -97,10 +99,12 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       host.save(storageKey(), null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
+      setOutdated(!!message.staleSince);
     },
     received(message) {
       if ("id" in message || message.type === "ERROR") outbox.answered(message as unknown as Message);
       session.received(message);
+      if (message.type === "CERTAINTY") setOutdated(message.certainty === "stale");
       messages.notify(message as unknown as Message);
     },
     lost(wasOpen) {
@@ -133,8 +137,13 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
 
   const progress = () => {
     everyone.flush(); // whoever learns that the client is up to date may read it at once
-    connector.setCurrent(caughtUp.get() && !settling.get());
+    connector.setCurrent(caughtUp.get() && !settling.get() && !isOutdated);
     if (caughtUp.get()) ready?.resolve();
+  };
+  const setOutdated = (isStale: boolean) => {
+    isOutdated = isStale;
+    if (!isStale) roster.assure();
+    progress();
   };
   caughtUp.subscribe(progress);
   settling.subscribe(progress);

@@ -129,6 +129,11 @@ export function createRoster(isMember: (key: string) => boolean) {
     },
     /** Whether the server has sent every user who is shown as online. */
     isConfirmed: () => ![...unconfirmed].some((key) => users.get(key).status !== "offline"),
+    /** The server is certain again, and so are all users. */
+    assure() {
+      for (const [key, record] of hidden) hidden.set(key, { ...record, certainty: "" });
+      publish([...users.known.values()].filter(({ certain }) => !certain).map((user) => ({ ...user, certain: true })));
+    },
     /** The server knows who has returned, or has sent everything: all others are offline. */
     settled() {
       isSettling = false;

@@ -74,8 +74,8 @@ export interface UserRecord {
   /** Why the state changed, for clients that may know it. */
   readonly cause?: Cause;
   /**
-   * `stale` if the server has lost a store that it depends on. The rest is then the last known state. This version
-   * never sends it.
+   * `stale` if the user may have changed unnoticed, because the server has lost the store that it shares with other
+   * servers. The rest is the last known state. It holds until a newer record, or until the server is certain again.
    */
   readonly certainty?: "stale";
 }
@@ -123,6 +123,8 @@ export interface ConnectionEstablished {
    */
   readonly settling: number;
   readonly limits: Limits;
+  /** Time since when the server has been stale, as in CERTAINTY; omitted if it is not. */
+  readonly staleSince?: number;
   /**
    * Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
    * sends a field or request of a later version only if the server lists its feature.
@@ -159,6 +161,18 @@ export interface PresenceCount {
   /** Number of users who are not shown as offline. */
   readonly online: number;
   readonly room?: string;
+}
+
+/** The server has lost the store that it shares with other servers, or has caught up with it again. */
+export interface Certainty {
+  readonly type: "CERTAINTY";
+  /**
+   * `stale`: users of other servers may change unnoticed from now on. `live`: all users are current again, including
+   * those whose last record is marked as stale.
+   */
+  readonly certainty: "live" | "stale";
+  /** With `stale`: time at which the server lost the store. */
+  readonly since?: number;
 }
 
 /** One page of the members of a room. All pages show the same moment. */
@@ -338,6 +352,7 @@ export type ServerMessage =
   | PresenceSnapshot
   | PresenceChanges
   | PresenceCount
+  | Certainty
   | RoomSnapshot
   | RoomChanges
   | SelfMessage

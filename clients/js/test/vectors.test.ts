@@ -47,13 +47,13 @@ function tokenOf(steps: readonly Step[], step: Step): string | undefined {
   return message?.type === "AUTH" ? String(message.token) : undefined;
 }
 
-function check(client: PresenceClient, { at, users = {}, rooms = {}, counts = {}, self = {} }: Step): void {
+function check(client: PresenceClient, { at, users = {}, rooms = {}, counts = {}, self = {}, stale }: Step): void {
   const where = `at ${at}`;
-  for (const [id, { version, userId: _, certainty: __, ...record }] of Object.entries(users)) {
+  for (const [id, { version, userId: _, certainty, ...record }] of Object.entries(users)) {
     const user = client.user(id).get();
     expect(String(user.userId), where).toBe(id);
     if (version === undefined) expect([id, user.status], where).toEqual([id, record.status]);
-    else expect(user, `${id} ${where}`).toMatchObject({ ...EMPTY, ...record });
+    else expect(user, `${id} ${where}`).toMatchObject({ ...EMPTY, ...record, certain: certainty !== "stale" });
     expect(user.online, where).toBe(record.status !== "offline");
   }
   for (const [name, { mode, count, members }] of Object.entries(rooms)) {
@@ -68,6 +68,7 @@ function check(client: PresenceClient, { at, users = {}, rooms = {}, counts = {}
   for (const [room, count] of Object.entries(counts.rooms ?? {})) {
     expect([room, client.count({ room }).get()], where).toEqual([room, count]);
   }
+  if (stale) expect(client.connection.get().stale, where).toBe(true);
   const { claimed: _, choice: __, ...own } = self;
   expect(client.self.get(), where).toMatchObject({ ...EMPTY, ...own });
 }

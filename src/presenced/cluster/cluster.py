@@ -83,14 +83,16 @@ class ClusterPublisher(Protocol):
 class _Shard:
     """One shard, with everything about it that is not a rule."""
 
-    def __init__(self, directory: SharedDirectory[Connection], lease_s: float) -> None:
-        self.rules = SharedShard(directory, lease_s)
+    def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
+        self.rules = SharedShard(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
         self.members = Members(lease_s)
         self.generation = -1
         self.lost_at: float | None = None
         """Monotonic time since when the store is out of reach; None if it is in reach."""
         self.must_verify = False
         """Whether the store may have lost what this node wrote."""
+        self.stale_since_ms = 0
+        """Epoch milliseconds since when other nodes' users may have changed unnoticed; 0 if they may not."""
         self.next_commit = 0.0
         """Monotonic time before which nothing is committed."""
         self.is_removing = False
@@ -162,7 +164,13 @@ class Cluster:
         """Called when the store is in reach again."""
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
-        self._shards = [_Shard(directory, lease_s) for _ in range(backend.shards)]
+        self.on_certainty: Callable[[], None] = lambda: None
+        """Called when `stale_since_ms` has become 0, or is 0 no more."""
+        self.stale_since_ms = 0
+        """Epoch milliseconds since when the users of some shard may have changed unnoticed; 0 if none may have."""
+        self.turns = 0
+        """Number of calls of `on_certainty`."""
+        self._shards = [_Shard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
@@ -211,6 +219,12 @@ class Cluster:
     def is_local(self) -> bool:
         """Whether some shard is out of reach, so that other nodes' users may be out of date."""
         return any(shard.rules.is_local for shard in self._shards)
+
+    def is_out_of_reach(self, user_id: str) -> bool:
+        """Whether the shard of this user is out of reach, or what happened meanwhile is not yet read."""
+        if not self.stale_since_ms:
+            return False
+        return self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
 
     @property
     def warning(self) -> str:
@@ -388,6 +402,7 @@ class Cluster:
         if (applied is not None and applied.n >= n) or not entries:
             self._has_read_all(shard, n, when)
         self._publish()
+        self._report_certainty()  # after what happened meanwhile
         self.on_progress()
         self._wake(shard)
 
@@ -402,7 +417,8 @@ class Cluster:
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
         this.rules.committed(result)
-        self._wake(shard)
+        if not result.refused:  # otherwise it would be refused again, until the newer item is read
+            self._wake(shard)
 
     def unknown(self, shard: int, serial: int) -> None:
         """The reply to a batch was lost."""
@@ -426,6 +442,7 @@ class Cluster:
         this.must_verify = this.must_verify or generation != this.generation or this.lost_at is not None
         this.generation = generation
         self._in_reach(shard, self._clock.now())
+        self._timer.set(self._beat, self._clock.monotonic())  # before the others take this node for dead
 
     def disconnected(self, shard: int) -> None:
         """A call to the store failed."""
@@ -489,8 +506,11 @@ class Cluster:
         this.rules.read_up_to(n, when)
         if this.rules.is_local:
             this.rules.reconnected()
+        if this.rules.is_loaded:
+            this.stale_since_ms = 0
         if this.must_verify:
             this.must_verify = False
+            this.is_removing = False  # what has been taken out may be lost, or the dead node itself: begin again
             this.rules.verify()
         self.check_ready()
 
@@ -522,9 +542,12 @@ class Cluster:
             return
         for index in pending:
             self._commit(index)
+        self._publish()  # contributions may have expired
 
     def _commit(self, index: int) -> None:
         shard, now = self._shards[index], self._clock.monotonic()
+        if shard.lost_at is not None:
+            return  # a commit would fail at once, and be tried again at once, until the node is local
         if now < shard.next_commit:
             self._wake(index)
             return
@@ -548,8 +571,22 @@ class Cluster:
                 continue
             logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
             shard.rules.disconnected(now)
+            shard.stale_since_ms = now.epoch_ms - int((now.monotonic - shard.lost_at) * 1000)
+        self._report_certainty()  # before what happens on this node alone
         self._publish()
         self.on_progress()
+
+    def _report_certainty(self) -> None:
+        """Report the first shard that is stale, and the last one that no longer is.
+
+        Clients do not know shards. So a node is stale while any of its shards is, and records say which users it does
+        not know (`SharedDirectory.is_stale`).
+        """
+        was_stale = self.stale_since_ms > 0
+        self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
+        if was_stale != (self.stale_since_ms > 0):
+            self.turns += 1
+            self.on_certainty()
 
     def _beat(self) -> None:
         """Show the other nodes that this one is alive."""

@@ -53,6 +53,7 @@ from presenced.presence.user import User
 from presenced.presence.users import Limits
 from presenced.presence.versions import VersionCounter, VersionOf
 from presenced.runtime.instant import Instant
+from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
 
@@ -69,6 +70,17 @@ class Agreement(Protocol):
 
     def came_back(self, user_id: str, tag: bytes) -> None:
         """A session has come from another node, which may have stopped and does not drop it any more."""
+
+    @property
+    def stale_since_ms(self) -> int:
+        """Epoch milliseconds since when a part of the store is out of reach, and not yet read again; 0 if none is."""
+
+    @property
+    def turns(self) -> int:
+        """Number of times that `stale_since_ms` has become 0, or was 0 no more."""
+
+    def is_out_of_reach(self, user_id: str) -> bool:
+        """Return whether the part of the store with this user is out of reach, or not yet read again."""
 
 
 class _Cause(NamedTuple):
@@ -111,13 +123,15 @@ class SharedVersions(VersionCounter):
 class SharedDirectory(Directory[C]):
     """The users of all nodes, as this node sees them.
 
-    Bounds: as for `Directory`. What was decided about a user is remembered while the user is.
+    Bounds: as for `Directory`. What was decided about a user is remembered while the user is, and for up to
+    `max_choices` evicted users until the nodes agree on it.
     """
 
     def __init__(self, grace: Grace, limits: Limits, journal: Journal) -> None:
         self.versions = SharedVersions()
         """Highest number of any shard."""
         super().__init__(grace, limits, journal, self.versions)
+        self.certainty = self
         self.agreement: Agreement | None = None
         """Set before the first event."""
         self.slot = 0
@@ -125,8 +139,32 @@ class SharedDirectory(Directory[C]):
         self._outcomes: list[Outcome[C]] = []
         self._causes: dict[str, _Cause] = {}
         self._stamps: dict[str, _Stamps] = {}
+        self._evicted: BoundedMap[str, _Stamps] = BoundedMap(limits.max_choices)
+        """What was decided here about users who were evicted before the nodes agreed on it: something was cleared."""
         self._made: Change | None = None  # change that `show_locally` has made for the event that is being settled
         self._settled: str = ""  # user whose event is being settled
+
+    @property
+    def stale_since_ms(self) -> int:
+        """Epoch milliseconds since when some users may have changed without this node knowing; 0 if none may have."""
+        return self.agreement.stale_since_ms if self.agreement is not None else 0
+
+    @property
+    def turns(self) -> int:
+        """Number of times that this node became stale, or current again."""
+        return self.agreement.turns if self.agreement is not None else 0
+
+    def is_stale(self, user_id: str, status: Status) -> bool:
+        """Return whether a user who is shown with this status may have changed without this node knowing.
+
+        A user of this node may not: a session here keeps the user present. A user who is shown as offline always may,
+        because an invisible user with a session here must look like any other.
+        """
+        if self.agreement is None or not self.agreement.is_out_of_reach(user_id):
+            return False
+        user = self._by_id.get(user_id)
+        is_here = user is not None and any(session.slot < 0 and session.is_present for session in user.sessions)
+        return status is Status.OFFLINE or not is_here
 
     def take_outcomes(self) -> list[Outcome[C]]:
         """Return what has become visible since the last call, in order."""
@@ -148,7 +186,7 @@ class SharedDirectory(Directory[C]):
         self._settled, self._made = user.user_id, None
         self.agreement.touched(user.user_id, now)
         self._settled, change = "", self._made
-        self._remember_or_evict(user)
+        self._remember_or_evict(user, is_agreed=False)
         return Outcome(user.user_id, change, own_change)
 
     def rooms_changed(self, user_id: str) -> None:
@@ -246,7 +284,7 @@ class SharedDirectory(Directory[C]):
         return [change.user_id for change in self.users.snapshot()]
 
     def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
-        """Another node contributes this to the user from now on. Nothing becomes visible."""
+        """Another node contributes this to the user from now on. Nothing becomes visible, except in rooms."""
         user = self._by_id.get(user_id)
         if user is None:
             if not sessions:
@@ -264,6 +302,9 @@ class SharedDirectory(Directory[C]):
             user.sessions.append(session)
             user.named += bool(tag)
         self._drop_moved(user, slot, sum(not session.session_id for session in before))
+        if [session.rooms for session in before if session.rooms] != list(given.values()):
+            # Members come from contributions. If the record stays the same, nothing else makes the rooms right.
+            self._outcomes.append(Outcome(user_id, None, None))
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
         """Note why the user is about to look different, if that comes from another node's end."""
@@ -274,7 +315,8 @@ class SharedDirectory(Directory[C]):
         """Return the record as the rule makes it out of all contributions and of what was decided here."""
         user = self._by_id.get(user_id)
         if user is None:
-            return UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
+            record = UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
+            return _with_stamps(record, self._evicted.get(user_id))
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
         view, _ = user.look(cause)
         shown, last = user.shown, user.last_change
@@ -296,6 +338,7 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None:
             if not record.is_kept:
+                self._evicted.pop(user_id)
                 return  # unknown, and shown as offline already
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
@@ -374,7 +417,7 @@ class SharedDirectory(Directory[C]):
         self._outcomes.append(Outcome(user.user_id, change, own_change))
         self._remember_or_evict(user)
 
-    def _remember_or_evict(self, user: User[C]) -> None:
+    def _remember_or_evict(self, user: User[C], is_agreed: bool = True) -> None:
         users = self.users
         if user.is_present:
             users.with_choice.pop(user.user_id)
@@ -385,12 +428,15 @@ class SharedDirectory(Directory[C]):
         users.evict_if_unneeded(user)
         if user.user_id not in self._by_id:
             self._causes.pop(user.user_id, None)
-            self._stamps.pop(user.user_id, None)
+            stamps = self._stamps.pop(user.user_id, None)
+            if stamps is not None and not is_agreed:
+                self._evicted.set(user.user_id, stamps)
 
     # Stamped fields.
 
     def _stamp(self, user: User[C], now: Instant) -> None:
         """Note when this node decided something about the user: any difference to what was agreed on."""
+        self._recall(user.user_id)
         is_plain = user.chosen == AS_DETECTED and user.timed is None and not user.claims and not user.announced
         if is_plain and user.user_id not in self._stamps:
             return
@@ -408,34 +454,19 @@ class SharedDirectory(Directory[C]):
             stamps.cleared.update(left)
             stamps.claims = user.claims
 
+    def _recall(self, user_id: str) -> None:
+        if (stamps := self._evicted.pop(user_id)) is not None:
+            self._stamps.setdefault(user_id, stamps)
+
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
-        stamps, display = self._stamps.get(user.user_id), user.display
+        display = user.display
         if display != NO_DISPLAY:
             record = replace(record, display=display.data, display_issued=display.issued)
-        if stamps is None:
-            return record
-        timed = stamps.timed
-        chosen = Choices(
-            stamps.chosen.status,
-            stamps.chosen.custom,
-            stamps.chosen_ms,
-            timed.status if timed else None,
-            timed.custom if timed else None,
-            stamps.timed_ms,
-        )
-        set_now = {claim.source for claim in stamps.claims}
-        cleared = [SharedClaim(source, at) for source, at in stamps.cleared.items() if source not in set_now]
-        claims = [SharedClaim(c.source, c.set_ms, c.status, c.custom, c.priority) for c in stamps.claims]
-        return replace(
-            record,
-            chosen=chosen,
-            claims=(*cleared, *claims),
-            announced=stamps.announced,
-            announced_stamp_ms=stamps.announced_ms,
-        )
+        return _with_stamps(record, self._stamps.get(user.user_id))
 
     def _adopt(self, user: User[C], record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of a record, except those that this node has set later."""
+        self._recall(user.user_id)
         mine = self._with_stamped_fields(record_of(user), user)
         if mine.stamped == record.stamped:
             return
@@ -465,6 +496,31 @@ class SharedDirectory(Directory[C]):
 def tag_of(session_id: str) -> bytes:
     """Return the name of a session in the store: a digest, because its id is a secret."""
     return blake2b(session_id.encode(), digest_size=TAG_BYTES).digest() if session_id else b""
+
+
+def _with_stamps(record: UserRecord, stamps: _Stamps | None) -> UserRecord:
+    """Return a record with the decisions in `stamps`."""
+    if stamps is None:
+        return record
+    timed = stamps.timed
+    chosen = Choices(
+        stamps.chosen.status,
+        stamps.chosen.custom,
+        stamps.chosen_ms,
+        timed.status if timed else None,
+        timed.custom if timed else None,
+        stamps.timed_ms,
+    )
+    set_now = {claim.source for claim in stamps.claims}
+    cleared = [SharedClaim(source, at) for source, at in stamps.cleared.items() if source not in set_now]
+    claims = [SharedClaim(c.source, c.set_ms, c.status, c.custom, c.priority) for c in stamps.claims]
+    return replace(
+        record,
+        chosen=chosen,
+        claims=(*cleared, *claims),
+        announced=stamps.announced,
+        announced_stamp_ms=stamps.announced_ms,
+    )
 
 
 def record_of(user: User[C]) -> UserRecord:

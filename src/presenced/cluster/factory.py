@@ -96,6 +96,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     node.peers = cluster
     cluster.on_drain = _terminate
     ClusterCommands(cluster, backend, publisher, node, service)
+    cluster.on_certainty = node.certainty_changed
     return ClusterNode(cluster, backend, node)
 
 

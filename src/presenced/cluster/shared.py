@@ -25,7 +25,7 @@ Bounds: users as for the directory; one batch in flight; retained contributions 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -103,11 +103,13 @@ class SharedShard:
 
     Args:
         lease_s: Seconds of contact without a heartbeat after which a node is declared dead.
+        has: Returns whether a user is in this shard, because `presence` knows those of all shards.
     """
 
-    def __init__(self, presence: Presence, lease_s: float) -> None:
+    def __init__(self, presence: Presence, lease_s: float, has: Callable[[str], bool] = lambda _: True) -> None:
         self._presence = presence
         self._lease_s = lease_s
+        self._has = has
         self.slot = -1
         """This node's number; -1 before it has registered."""
         self.floor = 0
@@ -127,9 +129,7 @@ class SharedShard:
         # What this node wants to change.
         self._outbox = Outbox()
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
-        self._came_back: OrderedDict[str, _Returned] = (
-            OrderedDict()
-        )  # users with sessions that were on other nodes before
+        self._came_back: OrderedDict[str, _Returned] = OrderedDict()  # users with sessions of other nodes, which moved
         self._stopped: set[int] = set()  # slots of nodes that have stopped
         self.removing: Member | None = None
         """Dead node whose contributions this node takes out of the records."""
@@ -229,7 +229,7 @@ class SharedShard:
                 if len(proposal.parts) > 1:
                     self._came_back.pop(proposal.user_id, None)
             self._propose_again(answer.refused)
-            self._removed_at = result.n
+            self._removed_at = result.n if answer.accepted else self._removed_at
         self.floor = max(self.floor, result.n)
 
     def unknown(self) -> None:
@@ -305,7 +305,7 @@ class SharedShard:
     def verify(self) -> None:
         """The store may have lost writes: find what this node has contributed, and the store no longer has."""
         self._outbox.read_all()
-        for user_id in {*self._presence.contributing(), *self._contributed_by(self.slot)}:
+        for user_id in {*filter(self._has, self._presence.contributing()), *self._contributed_by(self.slot)}:
             mine = self._presence.part(user_id)
             if mine != self._stored_part(user_id) or (mine != (b"", b"") and user_id not in self.records):
                 self._dirty[user_id] = None
@@ -335,7 +335,7 @@ class SharedShard:
         Args:
             cause: Why its users leave.
         """
-        self.removing = member
+        self.removing, self._removed_at = member, 0
         self._to_remove = OrderedDict.fromkeys(self._contributed_by(member.slot))
         for user_id in self._to_remove:
             self._presence.contributed(user_id, member.slot, b"", b"")
@@ -502,7 +502,8 @@ class SharedShard:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
         self._outbox.read_all()
-        for user_id in {*self.records, *self._parts, *self._presence.contributing(), *self._presence.shown_users()}:
+        here = {*self._presence.contributing(), *self._presence.shown_users()}
+        for user_id in {*self.records, *self._parts, *filter(self._has, here)}:
             self._check(user_id, when, compares=True)
 
     def _check(self, user_id: str, when: When, compares: bool = False) -> None:
@@ -524,7 +525,7 @@ class SharedShard:
             self._mark_unsettled(user_id, when.contact)
         if record is not None and record.rests_on_retained:
             # If its author dies before the contribution ends, nobody else would correct this record.
-            self._mark_unsettled(user_id, when.contact + self._lease_s)
+            self._unsettled[user_id] = when.contact + self._lease_s  # also if it does not fit
 
     def _mark_unsettled(self, user_id: str, since: float) -> None:
         self._unsettled.setdefault(user_id, since)

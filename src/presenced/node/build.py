@@ -35,6 +35,7 @@ from presenced.presence.users import Limits
 from presenced.protocols.base import ClientProtocol, ProtocolParts, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
 from presenced.protocols.names import Names
+from presenced.protocols.v1.certainty import MarkingEncoder
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
@@ -141,7 +142,8 @@ def build_node(
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
     names = names_class(epoch or secrets.token_hex(4), journal)
-    encoder = V1Encoder(directory.users, rooms, names, settings.show_causes, settings.snapshot_page)
+    shown = directory.users, rooms, names, settings.show_causes, settings.snapshot_page
+    encoder = V1Encoder(*shown) if directory.certainty is None else MarkingEncoder(*shown, directory.certainty)
     # The first protocol is the one that the server prefers if a client offers several.
     v1 = V1Protocol(parts, encoder, feed_parts)
     protocols = Protocols([v1, ClassicProtocol(parts), *(make(parts) for make in more_protocols)])

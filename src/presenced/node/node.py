@@ -318,6 +318,12 @@ class Node:
         protocol.opened(connection, user, parameters, now)
         connection.session.token_id = user.token_id
 
+    def certainty_changed(self) -> None:
+        """Notify clients that the store of the cluster is out of reach, or has been read again."""
+        for protocol in self.protocols.all:
+            protocol.certainty_changed()
+        self.followers.changed()
+
     # Answers for transports.
 
     @property

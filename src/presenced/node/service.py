@@ -367,12 +367,12 @@ class PresenceService:
         The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
         to a token that names no user.
         """
-        node = self._node
+        node, users, certainty = self._node, self._directory.users, self._directory.certainty
         if viewer is None:
-            return ViewerScope("", [EVERYTHING], self._directory.users, node.rooms, with_causes=True)
+            return ViewerScope("", [EVERYTHING], users, node.rooms, with_causes=True, certainty=certainty)
         sessions = self.sessions_of(viewer)
         parts = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
-        return ViewerScope(viewer, parts, self._directory.users, node.rooms, node.settings.show_causes)
+        return ViewerScope(viewer, parts, users, node.rooms, node.settings.show_causes, certainty)
 
     # Stored data.
 
@@ -488,6 +488,18 @@ class PresenceService:
             CapacityError: The maximum number of followers is reached.
         """
         return self._node.followers.add(wake)
+
+    @property
+    def stale_since_ms(self) -> int:
+        """Epoch milliseconds since when some users may have changed unnoticed; 0 if none may have."""
+        certainty = self._directory.certainty
+        return certainty.stale_since_ms if certainty is not None else 0
+
+    @property
+    def certainty_turns(self) -> int:
+        """Number of times that `stale_since_ms` has become 0, or was 0 no more."""
+        certainty = self._directory.certainty
+        return certainty.turns if certainty is not None else 0
 
     def encoder_for(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder of user records for a viewer.

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from heapq import nsmallest
 
 from presenced.delivery.connection import Connection
+from presenced.presence.certainty import Certainty
 from presenced.presence.model import Change, Status
 from presenced.presence.rooms import Mode, Room, RoomMember, Rooms
 from presenced.presence.users import Users
 from presenced.presence.visibility import Visibility
+from presenced.protocols.v1 import codec as v1
+from presenced.protocols.v1.certainty import STALE
+from presenced.protocols.v1.messages import UserRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,24 @@ class ViewerScope:
     Args:
         viewer: User id; empty for a backend, which sees everything.
         parts: Visibility of each session; at least one.
+        certainty: Certainty of a node in a cluster; None for a single node.
     """
 
     def __init__(
-        self, viewer: str, parts: Sequence[Visibility], users: Users[Connection], rooms: Rooms, with_causes: bool
+        self,
+        viewer: str,
+        parts: Sequence[Visibility],
+        users: Users[Connection],
+        rooms: Rooms,
+        with_causes: bool,
+        certainty: Certainty | None = None,
     ) -> None:
         self._viewer = viewer
         self._parts = parts
         self._users = users
         self._rooms = rooms
-        self.with_causes = with_causes or any(part.causes for part in parts)
-        """Whether the viewer may see why users changed."""
+        self._certainty = certainty
+        self._with_causes = with_causes or any(part.causes for part in parts)  # whether the viewer may see them
         self.blocked = _blocked_by_all(parts)
         """Users that all sessions block."""
 
@@ -64,6 +75,15 @@ class ViewerScope:
         """
         changes = self._users.changes_of(user_ids)
         return [change if change is not None and self.sees(change.user_id) else None for change in changes]
+
+    def record(self, user_id: str, change: Change | None) -> UserRecord:
+        """Return a user after the last change, as `seen` returns it, as a record."""
+        status, mark = change.status if change is not None else Status.OFFLINE, ""
+        if self._certainty is not None and self._certainty.is_stale(user_id, status):
+            mark = STALE
+        if change is None:
+            return v1.unknown_user(user_id, self._users.versions.of_unknown()(user_id), mark)
+        return v1.user_record(change, self._with_causes, mark)
 
     def room(self, name: str) -> Room | None:
         """Return a room (read-only); None if it has no members or the viewer may not enter it."""

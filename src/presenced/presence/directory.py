@@ -25,6 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
+from presenced.presence.certainty import Certainty
 from presenced.presence.held_requests import HeldRequests
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -111,6 +112,8 @@ class Directory(Generic[C]):
     def __init__(self, grace: Grace, limits: Limits, journal: Journal, versions: VersionClock | None = None) -> None:
         self.users: Users[C] = Users(limits, journal, versions or VersionCounter())
         """Read access to all users."""
+        self.certainty: Certainty | None = None
+        """Which users may have changed elsewhere; None for a single node, which decides everything itself."""
         self.since_start: SinceStart | None = None
         """Decisions made since the start; None once everything is restored."""
         self._grace = grace

@@ -16,6 +16,7 @@ and an argument of `node.build.build_node`. The life of one connection:
                              the user's own state changed  ------>  self_changed(...)
                              a newer token allows other things  ->  visibility_changed(...)
                              the token is about to expire  ------>  token_expires(...)
+                             the store is lost, or is back  ----->  certainty_changed()
     end        ----------->  forget the connection  ------------->  closed(...)
                              stop  ------------------------------>  goodbye(...)
 """
@@ -179,6 +180,12 @@ class ClientProtocol(ABC):
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
+
+    def certainty_changed(self) -> None:
+        """Notify all clients that other users may now have changed unnoticed, or no longer (`presence.certainty`).
+
+        No-op for a protocol without such a message.
+        """
 
     def drained(self, connection: Connection) -> None:
         """Handle a slow client that has read everything."""

@@ -28,6 +28,7 @@ from presenced.http.api.responses import (
 )
 from presenced.presence.model import Cause, Status
 from presenced.protocols.ids import UserId
+from presenced.protocols.v1.certainty import STALE
 from presenced.protocols.v1.messages import UserRecord
 from presenced.python_api.results import (
     HistoryChange,
@@ -68,6 +69,7 @@ def presence(record: UserRecord) -> Presence:
         devices=record.devices,
         display=_decoded(record.display),
         cause=Cause(record.cause) if record.cause else None,
+        certain=record.certainty != STALE,
     )
 
 

@@ -112,7 +112,7 @@ class PresenceOperations:
         """
         service = self._operations().service
         scope = service.scope_of(self._viewer(viewer))
-        return [from_records.presence(record) for record in user_records(service, scope, self._users(user_ids))]
+        return [from_records.presence(record) for record in user_records(scope, self._users(user_ids))]
 
     def online(self, *, viewer: UserId | None = None, limit: int = MAX_PAGE, after: Next = None) -> Page[Presence]:
         """Return one page of the users who are online, which means shown as anything but offline.
@@ -204,7 +204,7 @@ class PresenceOperations:
         service = self._operations().service
         found = service.explain(self._user(user_id), self._viewer(viewer))
         positions = [service.position_text(change.position) for change in found.changes]
-        return from_records.explanation(explained(found, service.unknown_version(found.user_id)), positions)
+        return from_records.explanation(explained(found, service.scope_of(None)), positions)
 
     # Commands.
 

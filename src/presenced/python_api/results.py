@@ -62,6 +62,9 @@ class Presence:
     """Display data from the user's token, such as a name."""
     cause: Cause | None
     """Why the presence is as it is; None if the viewer may not know it, or if nothing is known about the user."""
+    certain: bool = True
+    """False if the user may have changed unnoticed, because this server has lost the store that it shares with other
+    servers. The rest is then the last known state."""
 
     @property
     def is_online(self) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.cluster_harness import ClusterHarness
+from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.node_harness import statuses
 
+from presenced.cluster.memory import MemoryHub
+from presenced.cluster.sharding import shard_of
 from presenced.http.api.explain import live_session, sentence
 from presenced.presence.model import Choice, Ending, Status
+from presenced.presence.status import Claim, choice_of
 
 
 def test_a_user_who_connects_to_one_node_is_online_on_all() -> None:
@@ -232,3 +235,36 @@ def test_a_decision_replaces_one_of_a_node_whose_clock_is_ahead() -> None:
         cluster.nodes[name].service.announce("ada", online=False)
         cluster.run()
         assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
+
+
+def test_each_user_stays_in_one_shard_when_the_store_loses_everything() -> None:
+    cluster = ClusterHarness("")
+    hub = MemoryHub(cluster.clock, shards=3)
+    nodes = [ClusterNode(name, hub, cluster.clock) for name in "ab"]
+    cluster.run(1, step=0.05)
+    users = [f"u{number}" for number in range(12)]
+    for number, user in enumerate(users):
+        nodes[number % 2].connect(user)
+    cluster.run()
+    hub.flush()
+    hub.fail_over()
+    cluster.run(40, step=0.05)
+    found = {user: [index for index, shard in enumerate(hub.shards) if user in shard.users] for user in users}
+    assert found == {user: [shard_of(user, 3)] for user in users}
+
+
+def test_what_is_cleared_for_an_absent_user_is_cleared_on_all_nodes() -> None:
+    cluster = ClusterHarness("abc")
+    first, second = cluster.nodes["a"].service, cluster.nodes["b"].service
+    first.set_claim("ada", Claim("calendar", Status.BUSY))
+    first.set_status("bob", choice_of("busy"))
+    cluster.run()
+    assert second.clear_claim("ada", "calendar")
+    second.set_status("bob", None)
+    cluster.run()
+    assert [node.service.claims_of("ada") for node in cluster.nodes.values()] == [(), (), ()]
+    assert not any(user in shard.users for shard in cluster.hub.shards for user in ("ada", "bob"))
+    cluster.nodes["a"].connect("bob")
+    cluster.nodes["c"].connect("ada")
+    cluster.run()
+    assert cluster.statuses("ada") == cluster.statuses("bob") == dict.fromkeys("abc", "online")

@@ -14,7 +14,7 @@ export interface Labels {
     more: string;
     /** Text of the banner while there is no connection. */
     stale: string;
-    /** Text of the banner while the connection is open, but the state may be old, as after a restart of the server. */
+    /** Text of the banner while the connection is open, but the state may be old: `connection.stale` says when. */
     settling: string;
     /** Text of the banner when the client has given up. */
     failed: string;

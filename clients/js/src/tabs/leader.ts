@@ -23,7 +23,7 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
   /** Followers whose end this tab waits for. */
   const watched = new Set<string>();
   let real: Socket | undefined;
-  let established: ConnectionEstablished | undefined;
+  let established: (ConnectionEstablished & { staleSince?: number }) | undefined;
   let establishedAt = 0;
   let heardAt = 0;
 
@@ -66,6 +66,8 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
     establishedAt = heardAt;
     sum.opened((text) => real?.send(text), limits, tab.isActive, asked.split("~")[0] === sessionId, continues);
     post({ kind: "leads", by: id, ...(resumed ? { resumed: `${sessionId} ${position}` } : {}) });
+    const certainty = first.staleSince ? "stale" : "live";
+    post({ kind: "text", by: id, text: JSON.stringify({ type: "CERTAINTY", certainty }) }); // some get no first message
     tab.begin(continues ? JSON.stringify({ ...first, sessionId: asked }) : welcome(first));
   };
 
@@ -80,6 +82,7 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
         const message = JSON.parse(text) as Message;
         if (message.type === "CONNECTION_ESTABLISHED") opened(message as never, asked, position);
         else sum.received(message, text);
+        if (established && message.type === "CERTAINTY") established.staleSince = message.since as number;
       };
       real = openSocket(host, url, tab.protocols, tab.open, received, (code, reason) => {
         lost();

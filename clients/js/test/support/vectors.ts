@@ -21,6 +21,7 @@ export interface Step {
   readonly rooms?: Readonly<Record<string, ExpectedRoom>>;
   readonly counts?: { readonly everyone?: number; readonly rooms?: Readonly<Record<string, number>> };
   readonly self?: Readonly<Record<string, unknown>>;
+  readonly stale?: boolean;
 }
 
 interface ExpectedRoom {

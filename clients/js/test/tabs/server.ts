@@ -94,6 +94,8 @@ export class Server {
   /** Members of each room. */
   members = ["bo"];
   settling = 0;
+  /** Since when the store is lost; 0 if it is not. */
+  staleSince = 0;
   readonly sockets: ServerSocket[] = [];
   readonly sessions = new Map<string, ServerSession>();
   /** Statuses and versions of other users. */
@@ -159,6 +161,7 @@ export class Server {
       resumeWindow: 120,
       settling: this.settling,
       limits: this.limits,
+      ...(this.staleSince ? { staleSince: this.staleSince } : {}),
     });
     socket.receive(this.self);
     if (!resumed) this.#snapshot(session, session.everyone, session.users);
@@ -166,6 +169,13 @@ export class Server {
       (session.everyone || session.users.has(user)) && version > Number(position?.slice(1));
     const missed = resumed ? [...this.users].filter(isMissed).map(([user]) => user) : [];
     this.#changes(session, missed);
+  }
+
+  /** Lose the store at this time, or find it with 0. */
+  doubt(since: number): void {
+    this.staleSince = since;
+    const message = since ? { certainty: "stale", since } : { certainty: "live" };
+    for (const socket of this.open) socket.receive({ type: "CERTAINTY", ...message });
   }
 
   /** Start anew without users and members, and lose all connections. */

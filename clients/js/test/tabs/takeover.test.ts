@@ -301,3 +301,37 @@ describe("signing out", () => {
     expect(other.server.open).toEqual([]);
   });
 });
+
+describe("a server that has lost its store", () => {
+  const stale = () => tabs.map(({ client }) => client.connection.get().stale);
+
+  test("is stale in all tabs, also in one that opens later", async () => {
+    browser.server.doubt(5);
+    await browser.advance(10);
+    expect(stale()).toEqual([true, true, true]);
+    const late = browser.open();
+    late.read("bo");
+    await browser.advance(10);
+    expect(late.client.connection.get()).toMatchObject({ state: "open", stale: true });
+    browser.server.doubt(0);
+    await browser.advance(10);
+    expect([...stale(), late.client.connection.get().stale]).toEqual([false, false, false, false]);
+    const last = browser.open();
+    last.read("bo");
+    await browser.advance(10);
+    expect(last.client.connection.get()).toMatchObject({ state: "open", stale: false });
+  });
+
+  test.each([
+    [0, 5, true],
+    [5, 0, false],
+  ])("while nobody leads: from %s to %s", async (before, after, expected) => {
+    browser.server.doubt(before);
+    await browser.advance(10);
+    tabs[0].crash();
+    browser.server.staleSince = after;
+    await browser.advance(10);
+    expect(tabs[2].states).toEqual(["open"]); // it got no first message
+    expect(stale().slice(1)).toEqual([expected, expected]);
+  });
+});

@@ -18,7 +18,8 @@ class Connection:
     state: State
     """`waiting`: before the next attempt. `closed`: left, or without a token. `failed`: refused for good."""
     stale: bool
-    """Whether what is shown may be old: not open, not caught up, or the server has just started."""
+    """Whether what is shown may be old: not open, not caught up, or the server has just started, or has lost the store
+    that it shares with other servers."""
     error: PresenceError | None
     """Why the last connection ended; None while it is open."""
     since: int

@@ -52,7 +52,8 @@ class UserPresence:
     version: int = 0
     """Version of the record; 0 if the client derived it, for example from a snapshot that omits the user."""
     certain: bool = True
-    """False if the server has lost a store that it depends on. The rest is then the last known state."""
+    """False if the user may have changed unnoticed, because the server has lost the store that it shares with other
+    servers. The rest is then the last known state."""
 
     @property
     def online(self) -> bool:

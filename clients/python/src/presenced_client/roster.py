@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from presenced_client.presence import Change, UserPresence
@@ -30,6 +31,8 @@ class Roster:
         """Whether a user without a record is offline, because a complete snapshot omits them."""
         self.settles_until: float | None = None
         """Monotonic time until which the server may not know users who will return; None if it knows all."""
+        self.is_outdated = False
+        """Whether the server has lost the store that it shares with other servers."""
         self._covers = covers
         self._named = named
         self._is_member = is_member
@@ -106,6 +109,18 @@ class Roster:
         if is_last:
             pages, self._everyone = self._everyone, None
             self._replace(pages)
+
+    def set_outdated(self, is_outdated: bool) -> None:
+        """The server has lost the store that it shares with others, or is certain again, and so are all users."""
+        self.is_outdated = is_outdated
+        if is_outdated:
+            return
+        for key, user in self._hidden.items():
+            self._hidden[key] = replace(user, certain=True)
+        for key, user in self.users.items():
+            if not user.certain:
+                self._note(key)
+                self.users[key] = replace(user, certain=True)
 
     @property
     def are_confirmed(self) -> bool:

@@ -56,9 +56,7 @@ class Session:
         self.requested = RequestedState()
         self.limits = Limits()
         self.own: Self | None = None
-        self.session_id = ""
-        self.position = ""
-        self.epoch = ""
+        self.session_id = self.position = self.epoch = ""
         self.outcome: Outcome = ""
         """How the last connection continued; empty before the first one."""
         self.is_established = False
@@ -116,8 +114,8 @@ class Session:
 
     @property
     def is_stale(self) -> bool:
-        """Whether what is shown may be old: not connected, not caught up, or the server has just started."""
-        return not self.is_caught_up or self.roster.settles_until is not None
+        """Whether what is shown may be old: not caught up, or the server has just started or lost its store."""
+        return not self.is_caught_up or self.roster.settles_until is not None or self.roster.is_outdated
 
     @property
     def is_caught_up(self) -> bool:
@@ -261,13 +259,13 @@ class Session:
         self.is_established, self._is_dirty, self.retry_after = True, True, None
         self._refusals.connected()
         self._settle(now + message["settling"] if message["settling"] else None, resumed)
+        self.roster.set_outdated("staleSince" in message)
         if is_same:
             self._requests.resend()
         else:
             self.position = ""
             self._requests.drop()
-            self.requested = RequestedState()
-            self._refusals = Refusals()
+            self.requested, self._refusals = RequestedState(), Refusals()
         self.requested.is_idle = self._idle_in_url
         self._drop_withdrawn()
 
@@ -290,6 +288,8 @@ class Session:
                     self.counts[key] = message["online"]
             case "ROOM_SNAPSHOT" | "ROOM_CHANGES":
                 self._room(message)
+            case "CERTAINTY":
+                self.roster.set_outdated(message["certainty"] == "stale")
 
     def _settle(self, settles_until: float | None, resumed: bool) -> None:
         if not resumed:

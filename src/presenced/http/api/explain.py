@@ -27,12 +27,12 @@ from presenced.http.api.responses import (
     display_of,
 )
 from presenced.node.service import PresenceService
+from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, ViewerExplained
 from presenced.presence.model import Cause, Choice, Status, View
 from presenced.presence.session import Session
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1 import codec as v1
-from presenced.protocols.v1.messages import Chosen, UserRecord
+from presenced.protocols.v1.messages import Chosen
 from presenced.runtime.instant import Instant
 
 
@@ -65,7 +65,7 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
     The truth, including that of invisible users. `why` is a sentence.
     """
     found = api.service.explain(call.user_id, checked_viewer(api, call.query.viewer), call.now)
-    return explained(found, api.service.unknown_version(found.user_id))
+    return explained(found, api.service.scope_of(None))
 
 
 # Responses, for the Python interface, too.
@@ -105,16 +105,16 @@ def live_session(session: Session[Connection], now: Instant, node: str) -> LiveS
     )
 
 
-def explained(found: Explanation, unknown_version: int) -> Explained:
+def explained(found: Explanation, scope: ViewerScope) -> Explained:
     """Return an explanation as a response.
 
     Args:
-        unknown_version: Version for a user without known presence.
+        scope: What a backend sees.
     """
     return Explained(
         wire_user_id(found.user_id),
         sentence(found),
-        _shown(found, unknown_version),
+        scope.record(found.user_id, found.shown),
         _looks(found.true),
         [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,
@@ -126,12 +126,6 @@ def explained(found: Explanation, unknown_version: int) -> Explained:
         _seeing(found.viewer) if found.viewer else None,
         [change_record(change, change.cause) for change in found.changes],
     )
-
-
-def _shown(found: Explanation, unknown_version: int) -> UserRecord:
-    if found.shown:
-        return v1.user_record(found.shown, with_cause=True)
-    return v1.unknown_user(found.user_id, unknown_version)
 
 
 def _looks(view: View) -> Looks:

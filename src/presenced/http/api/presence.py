@@ -25,7 +25,6 @@ from presenced.node.service import PresenceService
 from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
 
 
@@ -47,7 +46,7 @@ async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
     """
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
-    return Found(user_records(api.service, scope, wanted), errors)
+    return Found(user_records(scope, wanted), errors)
 
 
 @Endpoint("GET", "/rooms/{room}", scope="read", conditional=True)
@@ -97,18 +96,13 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
 
 def user_record(service: PresenceService, user_id: str, viewer: str | None = None) -> UserRecord:
     """Return a user as a viewer sees them, or without restrictions if there is no viewer."""
-    (record,) = user_records(service, service.scope_of(viewer), [user_id])
+    (record,) = user_records(service.scope_of(viewer), [user_id])
     return record
 
 
-def user_records(service: PresenceService, scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
+def user_records(scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
     """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
-    return [
-        v1.user_record(change, scope.with_causes)
-        if change
-        else v1.unknown_user(user_id, service.unknown_version(user_id))
-        for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)
-    ]
+    return [scope.record(user_id, change) for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)]
 
 
 def online_page(service: PresenceService, viewer: str | None, page: OnlinePage) -> Online:
@@ -116,7 +110,7 @@ def online_page(service: PresenceService, viewer: str | None, page: OnlinePage) 
     scope, limit = service.scope_of(viewer), page.limit
     position = service.position_text(service.position)
     found = service.online(page.after, limit + 1)
-    users = [v1.user_record(change, scope.with_causes) for _, change in found[:limit] if scope.sees(change.user_id)]
+    users = [scope.record(change.user_id, change) for _, change in found[:limit] if scope.sees(change.user_id)]
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)
 
 
@@ -127,7 +121,7 @@ def room_reply(scope: ViewerScope, name: str, page: RoomPage) -> RoomReply:
         RoomMember(
             wire_user_id(member.user_id),
             member.joined_ms,
-            v1.user_record(change, scope.with_causes),
+            scope.record(member.user_id, change),
             Raw(member.data) if member.data else None,
         )
         for member, change in found.members

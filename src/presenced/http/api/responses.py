@@ -230,6 +230,16 @@ class WatchEvent(ApiRecord, frozen=True):
     """Another part of the snapshot, or of the changes, follows."""
 
 
+class WatchCertainty(SparseRecord, frozen=True):
+    """Data of the event `certainty` of `/watch`. A stream without one is live."""
+
+    certainty: Literal["stale", "live"]
+    """`stale`: users of other servers may change unnoticed from now on. `live`: all users are current again, including
+    those whose last record is marked as stale."""
+    since: int = 0
+    """With `stale`: when the server lost the store that it shares with other servers."""
+
+
 # Results of commands.
 
 

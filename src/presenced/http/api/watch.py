@@ -30,6 +30,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from msgspec import Raw
@@ -44,15 +45,15 @@ from presenced.errors import BadToken, BadUserId, Problem
 from presenced.http import sse
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.requests import Nothing, Watching
-from presenced.http.api.responses import WatchEvent
+from presenced.http.api.responses import WatchCertainty, WatchEvent
 from presenced.http.auth import bearer_of
 from presenced.http.errors import ProblemError, unavailable
 from presenced.http.waiting import WaitingRequest
+from presenced.node.service import PresenceService
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
 from presenced.presence.subscriptions import Selection
 from presenced.presence.visibility import EVERYTHING
-from presenced.protocols.v1 import codec as v1
 from presenced.runtime.instant import Instant
 
 T = TypeVar("T")
@@ -99,7 +100,6 @@ class _View:
             )
         self._everyone = query.everyone
         visibility = visibility_of(api.settings, principal) if principal else EVERYTHING
-        self._with_causes = visibility.causes or api.settings.show_causes
         self._encoder = api.service.encoder_for(visibility)
         self.record = self._encoder.record
         """Function that encodes a change."""
@@ -108,7 +108,10 @@ class _View:
         self._blocked = visibility.blocked
 
     def snapshot(self) -> Iterator[list[Raw]]:
-        """Return the pages of a snapshot. It contains visible users who are not offline, or all requested users."""
+        """Return the pages of a snapshot. It contains visible users who are not offline, or all requested users.
+
+        Their records are not cached, because they would evict the newest changes from the cache.
+        """
         if self._visible.everyone:
             yield from self._all()
             return
@@ -118,7 +121,7 @@ class _View:
         for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
             if change and user_id in visible:
                 if change.status is not Status.OFFLINE or not self._everyone:
-                    records.append(self._uncached(change))
+                    records.append(self._encoder.uncached(change))
             elif not self._everyone:
                 records.append(self._encoder.unknown(user_id, self._service.unknown_version(user_id)))
         for start in range(0, max(len(records), 1), PAGE):
@@ -132,11 +135,7 @@ class _View:
             after = found[-1][0]
             seen = [change for _, change in found if change.user_id not in self._blocked]
             for start in range(0, len(seen), PAGE):
-                yield [self._uncached(change) for change in seen[start : start + PAGE]]
-
-    def _uncached(self, change: Change) -> Raw:
-        """Return the same as `record`. A snapshot would otherwise evict the newest changes from the shared cache."""
-        return v1.record(change, self._with_causes)
+                yield [self._encoder.uncached(change) for change in seen[start : start + PAGE]]
 
     def event_id(self, position: int) -> str:
         """Return the id of an event that leaves the client at `position`."""
@@ -169,7 +168,9 @@ async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
 
     Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
     response shows only the users that that user may see. Events are one or several `snapshot`, the last with `"more":
-    false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
+    false`, then `changes`, each user once with their last state. If the server loses the store that it shares with
+    others, the event `certainty` has `{"certainty": "stale", "since": TIME}`, and `{"certainty": "live"}` when it is
+    current again, which ends the marks of all records. `Last-Event-ID` continues a lost stream. With it, a
     ticket reopens the stream that it opened first, for an hour after each loss (docs/explanation/security-model.md).
     """
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
@@ -269,29 +270,60 @@ def _replace(waiting: WaitingRequest) -> None:
     waiting.leave()
 
 
+class _CertaintyEvents:
+    """Events of one stream about the certainty of the server. A stream begins as live."""
+
+    def __init__(self, service: PresenceService) -> None:
+        self._service = service
+        self._turns = -1 if service.stale_since_ms else service.certainty_turns
+
+    def if_stale(self) -> Iterator[bytes]:
+        """Return an event if the server is stale, and the stream has not said so."""
+        if since_ms := self._service.stale_since_ms:
+            yield from self._unless_said(WatchCertainty("stale", since_ms))
+
+    def if_live(self) -> Iterator[bytes]:
+        """Return an event if the server is current, and the stream has not said so."""
+        if not self._service.stale_since_ms:
+            yield from self._unless_said(WatchCertainty("live"))
+
+    def _unless_said(self, certainty: WatchCertainty) -> Iterator[bytes]:
+        if self._turns != self._service.certainty_turns:
+            self._turns = self._service.certainty_turns
+            yield sse.event("certainty", certainty)
+
+
 async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int | None) -> AsyncGenerator[bytes, None]:
     yield sse.retry_field(view.suffix)
-    silent = 0.0
+    silent, certainty = 0.0, _CertaintyEvents(api.service)
     while not waiting.gone and view.is_allowed(api.clock.now()):
         latest = None if position is None else api.latest_changes.since(position)
-        if latest is None:
+        if position is None or latest != {}:
             position = api.service.position
-            last: list[Raw] = []
-            for page in view.snapshot():
-                if last:
-                    yield sse.event("snapshot", WatchEvent(last, more=True))
-                last = page
-            yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
-        elif latest:
-            position, changes = api.service.position, view.visible(latest)
-            for start in range(0, len(changes), PAGE):
-                page = [view.record(change) for change in changes[start : start + PAGE]]
-                more = start + PAGE < len(changes)
-                yield sse.event("changes", WatchEvent(page, more), "" if more else view.event_id(position))
-                silent = 0.0
+        # That the server is current follows what happened meanwhile.
+        for part in chain(certainty.if_stale(), _events(view, latest, position), certainty.if_live()):
+            yield part
+            silent = 0.0
         await asyncio.sleep(PAUSE_S - api.clock.monotonic() % PAUSE_S)
         if not await waiting.wait(CHECK_S):
             silent += CHECK_S
             if silent >= sse.HEARTBEAT_S:
                 silent = 0.0
                 yield sse.COMMENT
+
+
+def _events(view: _View, latest: Mapping[str, Change] | None, position: int) -> Iterator[bytes]:
+    """Return the events that bring a stream to a position: a snapshot if `latest` is None, otherwise these changes."""
+    if latest is None:
+        last: list[Raw] = []
+        for page in view.snapshot():
+            if last:
+                yield sse.event("snapshot", WatchEvent(last, more=True))
+            last = page
+        yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
+        return
+    changes = view.visible(latest)
+    for start in range(0, len(changes), PAGE):
+        page = [view.record(change) for change in changes[start : start + PAGE]]
+        more = start + PAGE < len(changes)
+        yield sse.event("changes", WatchEvent(page, more), "" if more else view.event_id(position))

@@ -33,7 +33,7 @@ def encode(message: ServerMessageV1 | UserRecord | Member) -> bytes:
     return _encoder.encode(message)
 
 
-def user_record(change: Change, with_cause: bool) -> UserRecord:
+def user_record(change: Change, with_cause: bool, certainty: str = "") -> UserRecord:
     """Return the user as others see them after `change`."""
     custom = change.view.custom
     return UserRecord(
@@ -49,12 +49,13 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
         change.view.devices,
         Raw(change.view.display) if change.view.display else None,
         shown_cause(change) if with_cause else "",
+        certainty,
     )
 
 
-def record(change: Change, with_cause: bool) -> Raw:
+def record(change: Change, with_cause: bool, certainty: str = "") -> Raw:
     """Return the record of a user after `change` as JSON."""
-    return Raw(encode(user_record(change, with_cause)))
+    return Raw(encode(user_record(change, with_cause, certainty)))
 
 
 def member_record(member: RoomMember, presence: Raw) -> Raw:
@@ -63,14 +64,14 @@ def member_record(member: RoomMember, presence: Raw) -> Raw:
     return Raw(encode(Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
 
 
-def unknown_user(user_id: str, version: int) -> UserRecord:
+def unknown_user(user_id: str, version: int, certainty: str = "") -> UserRecord:
     """Return the record of a user without known presence, or who must not be seen: offline.
 
     Args:
         version: The newest number of the version clock. It is at least any version that a client knows of the user, and
             below the user's next one.
     """
-    return UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)
+    return UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version, certainty=certainty)
 
 
 def self_message(own: OwnState) -> bytes:

@@ -61,6 +61,10 @@ class V1Encoder:
                 self._records.popitem(last=False)
         return record
 
+    def uncached(self, change: Change) -> Raw:
+        """Return the same as `record`, and leave the cache as it is."""
+        return codec.record(change, self._shows_causes)
+
     def unknown(self, user_id: str, version: int) -> Raw:
         """Return the record of a user without known presence.
 

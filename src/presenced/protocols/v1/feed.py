@@ -19,11 +19,13 @@ from msgspec import Raw
 from presenced.delivery.batch import EMPTY, Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Missed, Portion
+from presenced.presence.certainty import Certainty
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Mode, RoomMember
 from presenced.presence.subscriptions import Selection, SubscriptionIndex
 from presenced.protocols.v1.batch import Content, EventBatch
+from presenced.protocols.v1.certainty import CertaintyNotices
 from presenced.protocols.v1.digests import Digests, subscription_of, visible_full
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart
@@ -39,12 +41,21 @@ class V1Feed:
     Args:
         schedule_digest: Function called when the next digest, due within `PERIOD_S` seconds, is no longer empty.
         parts: Parts that modules add to the feed.
+        certainty: Certainty of a node in a cluster; None for a single node.
     """
 
-    def __init__(self, encoder: V1Encoder, schedule_digest: Callable[[], None], parts: Sequence[FeedPart] = ()) -> None:
+    def __init__(
+        self,
+        encoder: V1Encoder,
+        schedule_digest: Callable[[], None],
+        parts: Sequence[FeedPart] = (),
+        certainty: Certainty | None = None,
+    ) -> None:
         self._schedule_digest = schedule_digest
         self._parts = {part.topic: part for part in parts}
         self.encoder = encoder
+        self.notices = CertaintyNotices(certainty) if certainty is not None else None
+        """What connections know about the certainty of the server; None for a single node."""
         self._users = encoder.users
         self._rooms = encoder.rooms
         self._snapshots = {one: Snapshots(one) for one in (encoder, encoder.with_causes)}
@@ -142,7 +153,7 @@ class V1Feed:
             # answer would reveal that they exist.
             if self._users.log.since(position, 1) is None:
                 unknown += subscription_of(connection).full.users - selection.users
-        portions: list[Iterator[Portion]] = [iter([self._self(connection)])]
+        portions: list[Iterator[Portion]] = [*self._notices_for(connection), iter([self._self(connection)])]
         for name in sorted(selection.rooms):
             # A client that blocks users receives the whole room. A blocked member may be the only reason why the room
             # was never empty, and the shorter answer would reveal that.
@@ -172,7 +183,7 @@ class V1Feed:
     def all(self, connection: Connection) -> Missed:
         """Return the user's own state, and snapshots of everything that a connection subscribes to."""
         full, session, snapshots = subscription_of(connection).full, connection.session, self._snapshots_for(connection)
-        parts = [iter([self._self(connection)])]
+        parts = [*self._notices_for(connection), iter([self._self(connection)])]
         position = self._users.journal.position
         may_be_older = session.snapshots == 0 and not full.rooms
         for snapshot in snapshots.make(full.everyone, full.users, session.visibility, may_be_older):
@@ -194,6 +205,15 @@ class V1Feed:
             return self._confirmed(connection, parts, position)
         self._count_snapshot(connection, position)
         return Missed(chain(*parts), position)
+
+    def certainty_changed(self) -> list[Portion]:
+        """Return the portions of CERTAINTY for the connections that keep up. Everything published has been sent."""
+        for snapshots in self._snapshots.values():
+            snapshots.forget()  # their records have the marks of before
+        return list(self.notices.news(self._up_to_date)) if self.notices is not None else []
+
+    def _notices_for(self, connection: Connection) -> list[Iterator[Portion]]:
+        return [] if self.notices is None else [self.notices.news((connection,))]
 
     def _snapshots_for(self, connection: Connection) -> Snapshots:
         return self._snapshots[self.encoder.for_visibility(connection.session.visibility)]

@@ -77,6 +77,8 @@ class EstablishedV1(
     """Seconds for which a server that has just started does not know yet which users will reconnect. Meanwhile a client
     that has reconnected continues to show the users that it knew to be online."""
     limits: LimitsV1
+    stale_since: int = 0
+    """Time since when the server has been stale, as in CERTAINTY; omitted if it is not."""
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
     sends a field or request of a later version only if the server lists its feature."""
@@ -124,8 +126,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     cause: SomeCause = ""
     """Why the state changed, for clients that may know it."""
     certainty: Annotated[str, _one_of(["stale"])] = ""
-    """`stale` if the server has lost a store that it depends on. The rest is then the last known state. This version
-    never sends it."""
+    """`stale` if the user may have changed unnoticed, because the server has lost the store that it shares with other
+    servers. The rest is the last known state. It holds until a newer record, or until the server is certain again."""
 
 
 class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
@@ -155,6 +157,16 @@ class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT",
     online: int
     """Number of users who are not shown as offline."""
     room: str = ""
+
+
+class Certainty(Struct, frozen=True, tag_field="type", tag="CERTAINTY", rename="camel", omit_defaults=True):
+    """The server has lost the store that it shares with other servers, or has caught up with it again."""
+
+    certainty: Literal["stale", "live"]
+    """`stale`: users of other servers may change unnoticed from now on. `live`: all users are current again, including
+    those whose last record is marked as stale."""
+    since: int = 0
+    """With `stale`: time at which the server lost the store."""
 
 
 class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -362,6 +374,7 @@ ServerMessageV1 = (
     | PresenceSnapshot
     | PresenceChanges
     | PresenceCount
+    | Certainty
     | RoomSnapshot
     | RoomChanges
     | Self

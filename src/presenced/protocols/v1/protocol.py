@@ -94,7 +94,7 @@ class V1Protocol(ClientProtocol):
     feed: V1Feed
 
     def __init__(self, parts: ProtocolParts, encoder: V1Encoder, feed_parts: Sequence[FeedPart] = ()) -> None:
-        self.feed = V1Feed(encoder, self._schedule_digest, feed_parts)
+        self.feed = V1Feed(encoder, self._schedule_digest, feed_parts, parts.directory.certainty)
         self._parts = parts
         self._settings = parts.settings
         self._settled_at = 0.0
@@ -208,6 +208,7 @@ class V1Protocol(ClientProtocol):
                 resume_window=settings.resume_window,
                 settling=max(0.0, round(self._settled_at - now.monotonic, 3)),
                 limits=limits,
+                stale_since=self.feed.notices.opened(connection) if self.feed.notices is not None else 0,
             )
         )
 
@@ -289,14 +290,22 @@ class V1Protocol(ClientProtocol):
         """Send AUTH_EXPIRING."""
         connection.send(codec.encode(AuthExpiring(int(expires_at * 1000))))
 
+    def certainty_changed(self) -> None:
+        """Send CERTAINTY. A client that is behind receives the newest one when it catches up."""
+        self._parts.broadcaster.flush()
+        position = self._parts.directory.users.journal.next_position()
+        self._parts.broadcaster.send(self.feed.certainty_changed(), position)
+
     def drained(self, connection: Connection) -> None:
         """Count unread requests from 0 again."""
         if (requests := self._requests.get(connection)) is not None:
             requests.unread = 0
 
     def closed(self, connection: Connection) -> None:
-        """Forget the requests of a connection."""
+        """Forget the requests of a connection, and what it knows."""
         self._requests.pop(connection, None)
+        if self.feed.notices is not None:
+            self.feed.notices.closed(connection)
 
     def goodbye(self, connection: Connection, retry_in: float) -> None:
         """Send GOING_AWAY, unless the client is behind and would not read it in time."""

@@ -126,6 +126,10 @@ class Snapshots:
         self._last = Snapshot(self._encoder, "everyone", users.snapshot())
         return self._last
 
+    def forget(self) -> None:
+        """Make the next snapshot anew."""
+        self._last = None
+
     def room(self, name: str, connection: Connection) -> Iterator[Portion]:
         """Return the pages of a room as portions."""
         for page, members in self._encoder.room_pages(name, connection.session.visibility.blocked):

@@ -69,6 +69,8 @@ export function describeMessage(before, message) {
     case "CONNECTION_ESTABLISHED":
       if (message.resumed) return ["resumed"];
       return [message.sessionId === before.sessionId ? "the same session" : "a new session"];
+    case "CERTAINTY":
+      return [message.certainty === "stale" ? "users of other servers may be out of date" : "all users are current again"];
     case "ERROR":
       return [[message.message]];
     case "GOING_AWAY":

@@ -1,0 +1,26 @@
+"""Whether what a node shows of users is current, or the last state known before it lost a store that it depends on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from presenced.presence.model import Status
+
+
+class Certainty(Protocol):
+    """What a node in a cluster knows about its own knowledge. A single node is always certain, and has none."""
+
+    @property
+    def stale_since_ms(self) -> int:
+        """Epoch milliseconds since when some users may have changed without this node knowing; 0 if none may have."""
+
+    @property
+    def turns(self) -> int:
+        """Number of times that the node became stale, or current again. A client has to know the last one."""
+
+    def is_stale(self, user_id: str, status: Status) -> bool:
+        """Return whether a user who is shown with this status may have changed without this node knowing.
+
+        A user who is shown as offline, or not known at all, gets the same answer whether or not the user has a session
+        on this node. Otherwise the answer would reveal invisible and hidden users.
+        """
