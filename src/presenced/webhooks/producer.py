@@ -148,11 +148,13 @@ class WebhookProducer:
         """
         subject = Subject("user", user_id)
         last_sent = (await _load_sent_states(connection, {subject})).get(subject)
-        if last_sent is None or last_sent.status != OFFLINE:
+        if last_sent is not None and last_sent.status != OFFLINE:
             return last_sent
+        # The erasure deletes undelivered events. If the user was erased before, there is no state, and one of these
+        # events is the only one from which receivers can learn that the user is offline.
         is_of_user = (webhooks.c.subject == user_id) & webhooks.c.kind.like("user.%")
-        undelivered = await connection.execute(select(webhooks.c.id).where(is_of_user).limit(1))
-        return last_sent if undelivered.first() else None
+        newest = (await connection.execute(select(func.max(webhooks.c.version)).where(is_of_user))).scalar()
+        return None if newest is None else last_sent or SentState(OFFLINE, newest)
 
     async def enqueue_erased(self, connection: AsyncConnection, user_id: str, last_sent: SentState) -> None:
         """Queue an event that an erased user is offline. Store no state of the user."""
