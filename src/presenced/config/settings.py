@@ -240,7 +240,8 @@ class StorageSettings(Section, title="Storage"):
     database_url: Secret = Field(
         SecretStr(""),
         description="URL of the database, in the format your application uses: postgresql://, mysql://, mariadb:// or "
-        "sqlite:///. It is a secret, because it may hold a password.",
+        "sqlite:///. It is a secret, because it may hold a password. Special characters in the user and the password "
+        "are percent-encoded: @ as %40, / as %2F.",
     )
     data_dir: Annotated[str, ValueName("DIRECTORY")] = Field(
         "presenced-data", min_length=1, max_length=4096, description="Directory of the file presenced.db."

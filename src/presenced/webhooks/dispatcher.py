@@ -60,7 +60,7 @@ class WebhookDispatcher:
         self._config = config
         self._now_ms = now_ms
         self._stats = WebhookStats()
-        self._outage = DatabaseOutage()
+        self._outage = DatabaseOutage(database.url)
         self._is_delivering = False
         self._deliveries = [
             EndpointDelivery(
