@@ -210,7 +210,7 @@ def _setting(name: str) -> str:
 
 
 _CODE = re.compile(
-    r"(?<!`)(?<!\w)(\*\.[\w.]*\w|\*|\w+://(?:[\w.*]*\w)?/?"
+    r"(?<!`)(?<!\w)(\*\.[\w.]*\w|\*|\w[\w+]*://(?:[\w.*:,/]*\w)?/?"
     r"|undefined|null|NaN|\[object Object\]|(?<=claim )(?:iss|aud)|(?<=besides )sub"
     rf"|{'|'.join(name for name in Settings.model_fields if '_' in name)})(?![\w`])"
 )
