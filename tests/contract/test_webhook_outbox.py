@@ -345,13 +345,15 @@ async def test_rooms_vacated_long_ago_are_forgotten(database: AsyncEngine) -> No
         assert set((await connection.execute(select(webhook_states.c.subject))).scalars()) == {"kept", "new"}
 
 
-async def erase(hooks: WebhookDispatcher, database: AsyncEngine, user_id: str) -> None:
+async def erase(hooks: WebhookDispatcher, database: AsyncEngine, user_id: str) -> int:
+    """Erase a user as the storage worker does. Return the number of rows."""
     store = Store(dialect=database.dialect.name, node="here", epoch="e1", started_ms=NOON, history_ms=0)
     async with database.begin() as connection:
-        state = await hooks.producer.sent_state(connection, user_id)
-        await store.erase(connection, user_id)
+        state = await hooks.producer.prepare_erasure(connection, user_id)
+        deleted = await store.erase(connection, user_id)
         if state is not None:
             await hooks.producer.enqueue_erased(connection, user_id, state)
+    return deleted
 
 
 @pytest.mark.parametrize(
@@ -383,7 +385,7 @@ async def test_repeated_erasures_keep_the_event_that_the_user_is_offline_until_i
     async with database.begin() as connection:
         await connection.execute(delete(webhooks))  # receivers have got that the user is busy
     for state in ("waiting", "waiting", "held", "dead"):
-        await erase(hooks, database, "ada")
+        assert await erase(hooks, database, "ada") == 0
         for url in (HERE, THERE):
             assert shape(await waiting(database, url)) == [("user.offline", "ada", 5)]
         async with database.begin() as connection:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support import command
 from tests.support.raw import PATIENCE
@@ -305,7 +305,7 @@ async def test_an_outage_of_the_database_is_logged_once_and_not_as_one_of_a_rece
 
     with Receiver() as receiver, Receiver() as other:
         async with sending(tmp_path, receiver.url, other.url) as (hooks, database):
-            event.listen(database.sync_engine, "handle_error", count)
+            listen(database.sync_engine, "handle_error", count)
             async with database.begin() as connection:
                 await connection.exec_driver_sql("ALTER TABLE presenced_webhooks RENAME TO away")
             hooks.wake()
