@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 from tests.cluster.conftest import Nodes
 from tests.cluster.test_nodes import follow, visit
+from tests.support import command
 from tests.support.clients import client, until
 from tests.support.raw import PATIENCE
 from tests.support.services import Redis, free_port
@@ -125,6 +127,23 @@ async def test_flushall_shows_nobody_offline(store: Redis, nodes: Nodes) -> None
                 await until(watcher, lambda: watcher.user("carl").online)
             following.cancel()
         assert [status for _, status in seen if status == "offline"] == []
+
+
+async def test_a_store_that_is_away_at_the_start_is_waited_for_and_both_are_logged(tmp_path: Path) -> None:
+    with Redis() as store:
+        store.kill()
+        environ = {"PRESENCED_BACKEND": store.url("0")}
+        process = await command.start("serve", "--port", "0", cwd=tmp_path, environ=environ)
+        try:
+            node = command.Command(process)
+            said = await node.say("\n")
+            assert f"waiting for the store: 127.0.0.1:{store.port}: " in said
+            await asyncio.to_thread(store.start)
+            assert "waiting" not in (await node.say("the store is in reach")).removeprefix(said)
+            await node.say("/ws-online-status")
+        finally:
+            process.kill()
+            await process.communicate()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.support.store_proxy import StoreProxy
 from presenced.cluster.backend import Applicant, Committed, Entry, Proposal, State
 from presenced.cluster.connection import Access, Address
 from presenced.cluster.discovery import SingleServer
-from presenced.cluster.redis import RedisBackend
+from presenced.cluster.redis import RedisBackend, open_backend
 from presenced.errors import BackendError
 from presenced.testing.backend_peers import Peer, Recorder
 from presenced.testing.backend_suite import items_reach_every_node_in_one_order
@@ -253,7 +253,15 @@ async def test_a_store_that_can_be_used_is_accepted(redis: Redis) -> None:
 
 
 async def test_a_store_that_does_not_respond_is_not_refused() -> None:
-    await Direct(free_port()).backend("a").check()
+    port = free_port()
+    assert f"127.0.0.1:{port}" in await Direct(port).backend("a").check()
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis+sentinel", "redis+cluster"])
+async def test_a_host_that_does_not_exist_is_named(kind: str) -> None:
+    url = f"{kind}://store.invalid:6379{'/mymaster' if kind == 'redis+sentinel' else ''}"
+    said = await open_backend(url, "", cluster_name="t", shards=1).check()
+    assert "store.invalid:6379: the host name can't be resolved" in said
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
@@ -264,7 +272,14 @@ async def test_an_eviction_policy_is_refused(redis: Redis, policy: str) -> None:
 
 async def test_a_wrong_password_is_refused(redis: Redis) -> None:
     redis.cli("ACL", "SETUSER", "app", "on", ">right", *PERMISSIONS)
-    assert "refuses the user or the password" in await refusal(redis.port, Access("app", "wrong"))
+    said = await refusal(redis.port, Access("app", "wrong"))
+    assert said.startswith(f"127.0.0.1:{redis.port}: the store refuses the user or the password")
+    redis.cli("CONFIG", "SET", "requirepass", "right")
+    try:
+        said = await refusal(redis.port)
+    finally:
+        redis.cli("-a", "right", "--no-auth-warning", "CONFIG", "SET", "requirepass", "")
+    assert said.startswith(f"127.0.0.1:{redis.port}: the store refuses the user or the password")
     redis.cli("ACL", "DELUSER", "app")
 
 

@@ -345,6 +345,17 @@ async def test_rooms_vacated_long_ago_are_forgotten(database: AsyncEngine) -> No
         assert set((await connection.execute(select(webhook_states.c.subject))).scalars()) == {"kept", "new"}
 
 
+async def erase(hooks: WebhookDispatcher, database: AsyncEngine, user_id: str) -> int:
+    """Erase a user as the storage worker does. Return the number of rows."""
+    store = Store(dialect=database.dialect.name, node="here", epoch="e1", started_ms=NOON, history_ms=0)
+    async with database.begin() as connection:
+        state = await hooks.producer.prepare_erasure(connection, user_id)
+        deleted = await store.erase(connection, user_id)
+        if state is not None:
+            await hooks.producer.enqueue_erased(connection, user_id, state)
+    return deleted
+
+
 @pytest.mark.parametrize(
     ("last", "is_delivered", "version"),
     [("online", True, 6), ("offline", False, 5), ("offline", True, None), (None, True, None)],
@@ -358,17 +369,33 @@ async def test_an_erased_user_is_reported_offline_once_and_nothing_else_stays(
     if is_delivered:
         async with database.begin() as connection:
             await connection.execute(delete(webhooks))
-    store = Store(dialect=database.dialect.name, node="here", epoch="e1", started_ms=NOON, history_ms=0)
-    async with database.begin() as connection:
-        state = await hooks.producer.sent_state(connection, "ada")
-        await store.erase(connection, "ada")
-        if state is not None:
-            await hooks.producer.enqueue_erased(connection, "ada", state)
+    await erase(hooks, database, "ada")
     assert shape(await waiting(database)) == ([("user.offline", "ada", version)] if version else [])
     await tell(hooks, database, change("ada", 7))
     assert shape(await waiting(database))[-1:] == [("user.online", "ada", 7)], (
         "a new session of the user is announced again"
     )
+
+
+async def test_repeated_erasures_keep_the_event_that_the_user_is_offline_until_it_is_delivered(
+    database: AsyncEngine,
+) -> None:
+    hooks = hooks_of(database)
+    await tell(hooks, database, change("ada", 4, "busy", text="private"))
+    async with database.begin() as connection:
+        await connection.execute(delete(webhooks))  # receivers have got that the user is busy
+    for state in ("waiting", "waiting", "held", "dead"):
+        assert await erase(hooks, database, "ada") == 0
+        for url in (HERE, THERE):
+            assert shape(await waiting(database, url)) == [("user.offline", "ada", 5)]
+        async with database.begin() as connection:
+            await connection.execute(update(webhooks).values(state=state))
+    await erase(hooks, database, "ada")
+    assert "private" not in json.dumps(await waiting(database))
+    async with database.begin() as connection:
+        await connection.execute(delete(webhooks))
+    await erase(hooks, database, "ada")
+    assert await waiting(database) == [], "receivers know it"
 
 
 async def test_user_ids_and_texts_of_any_kind_are_queued(database: AsyncEngine) -> None:

@@ -41,6 +41,25 @@ async def may_connect(running: PresenceServer, given: str) -> bool:
 
 
 @pytest.mark.parametrize(
+    ("settings", "address"),
+    [({}, ""), ({"keep_addresses": True}, "203.0.113.7"), ({"keep_addresses": True, "log_anonymous": True}, "")],
+    ids=["default", "kept", "anonymous"],
+)
+async def test_the_log_has_the_address_of_a_guess_if_addresses_are_kept(
+    settings: dict[str, Any], address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "presenced")
+    async with token_server(trusted_proxies="127.0.0.1", **settings) as running:
+        assert await refused(running, token("ada", seconds=-3600)) == 4401
+        assert await refused(running, "guessed") == 4401
+    expired, guess = (record for record in caplog.records if record.__dict__.get("event") == "refused")
+    assert (expired.__dict__["fields"]["address"], guess.__dict__["fields"]["address"]) == ("", address)
+    assert guess.getMessage().endswith(f"; from {address}") is bool(address)
+    assert "203.0.113.7" not in expired.getMessage()
+    assert ("203.0.113.7" in caplog.text) is bool(address)
+
+
+@pytest.mark.parametrize(
     ("bad", "query", "code"),
     [
         (token("ada", seconds=-3600), "", 4401),

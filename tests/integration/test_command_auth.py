@@ -62,6 +62,14 @@ def test_a_token_is_created_and_verified(tmp_path: Path) -> None:
         assert run(tmp_path, "verify-token", given=nonsense, **environ).returncode == 2
 
 
+def test_a_token_cannot_be_verified_without_a_key(tmp_path: Path) -> None:
+    refused = run(tmp_path, "verify-token", given="x")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "presenced: there is no key to verify tokens with: set auth to jwt, and jwt_key, jwt_key_file or jwt_jwks_url\n"
+    )
+
+
 def test_a_secret_from_a_file_signs_a_token_as_one_from_the_environment_does(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\n")
     environ = {"PRESENCED_AUTH": "jwt", "PRESENCED_JWT_KEY_FILE": "secret"}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support import command
 from tests.support.raw import PATIENCE
@@ -291,6 +292,32 @@ async def test_while_the_database_is_locked_nothing_is_lost(tmp_path: Path) -> N
             other.close()
             await tell(hooks, database, change("bo", 12, "away"))
             await until(lambda: len(receiver.versions("bo")) == 2)
+
+
+async def test_an_outage_of_the_database_is_logged_once_and_not_as_one_of_a_receiver(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = 0
+
+    def count(_: object) -> None:
+        nonlocal failures
+        failures += 1
+
+    with Receiver() as receiver, Receiver() as other:
+        async with sending(tmp_path, receiver.url, other.url) as (hooks, database):
+            listen(database.sync_engine, "handle_error", count)
+            async with database.begin() as connection:
+                await connection.exec_driver_sql("ALTER TABLE presenced_webhooks RENAME TO away")
+            hooks.wake()
+            await until(lambda: failures >= 10)
+            [line] = caplog.messages
+            assert line == "webhooks wait, because the database can't be used: no such table: presenced_webhooks"
+            async with database.begin() as connection:
+                await connection.exec_driver_sql("ALTER TABLE away RENAME TO presenced_webhooks")
+            await until(lambda: len(caplog.messages) > 1)
+            await tell(hooks, database, change("ada", 1))
+            await until(lambda: receiver.taken and other.taken)
+    assert caplog.messages[1:] == ["webhooks continue, because the database can be used again"]
 
 
 @pytest.mark.timeout(600)

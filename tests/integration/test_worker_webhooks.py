@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.api_client import api_client
 from tests.support.process import ServerProcess
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server
-from tests.support.stored import soon, well, worker_pid
+from tests.support.stored import drained, soon, well, worker_pid
 from tests.support.webhooks import SECRET, Receiver
 from websockets.asyncio.client import connect
 
@@ -97,6 +98,26 @@ async def test_after_a_kill_only_users_who_do_not_return_are_reported_offline(tm
                 await well(process)
             assert sorted(received(receiver)[:2]) == [("user.online", "leaver"), ("user.online", "stayer")]
             assert received(receiver)[2:3] == [("user.offline", "leaver")]
+
+
+async def test_a_user_who_is_erased_repeatedly_while_the_receiver_is_down_is_reported_offline(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        async with (
+            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,
+            api_client(running) as api,
+        ):
+            async with visit(running.url, "ada"):
+                await soon(lambda: received(receiver) == [("user.online", "ada")])
+                await soon(lambda: metric(running, "presenced_webhooks_delivered_total") == 1)
+                receiver.answer = lambda _: 503
+                os.kill(worker_pid(running), signal.SIGKILL)
+                await soon(lambda: metric(running, "presenced_storage_workers_lost_total") == 1)
+                assert (await api.ask("DELETE", "/users/ada")).status_code == 503
+            await drained(running)
+            counts = [(await api.delete("/users/ada"))["stored"] for _ in range(3)]
+            assert counts[1:] == [0, 0]
+            receiver.answer = lambda _: 204
+            await soon(lambda: ("user.offline", "ada") in received(receiver))
 
 
 async def test_receivers_know_returned_users_before_the_database_does(

@@ -61,7 +61,7 @@ class SessionOnANode(RuleBasedStateMachine):
         self.session = Session()
         self.shown: dict[str, UserPresence] = {}
         """State that a program shows by following the changes."""
-        self.stream = ChangeStream(frozenset(USERS), self.session.user)
+        self.stream = ChangeStream(frozenset(USERS), self.session.user, lambda: self.session.watches_everyone)
         self.connection: FakeConnection | None = None
         self.up: deque[dict[str, Any]] = deque()
         self.read = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+from presenced_client.changes import ChangeStream
 from presenced_client.desired_state import DesiredRoom
 from presenced_client.self import Choice
 from presenced_client.session import Session
@@ -16,6 +17,9 @@ LIMITS = {
     "requestsPerSecond": 10,
     "requestBurst": 50,
 }
+
+LONG_AFTER_S = 130.0
+"""Longer than the `resumeWindow` of `established`, so that everything known is forgotten."""
 
 
 def established(session_id: str = "one", **fields: Any) -> dict[str, Any]:
@@ -624,3 +628,29 @@ def test_each_connection_begins_with_the_certainty_of_its_first_message() -> Non
     session.received(changes(), 4)
     accept(session, 4)
     assert (session.is_stale, session.user("ada").certain) == (False, True)
+
+
+def test_a_reader_of_everyone_learns_who_arrived_while_the_server_was_away() -> None:
+    session = session_that_watches(everyone=True)
+    stream = ChangeStream(None, session.user, lambda: session.watches_everyone)
+
+    def receive(message: dict[str, Any], now: float) -> list[tuple[str, str, str]]:
+        stream.add(session.received(message, now))
+        taken = iter(stream.take, None)
+        return [(change.user, change.previous.status, change.current.status) for change in taken]
+
+    assert receive(snapshot(record("ada", 5), record("bob", 6), watch="everyone"), 0) == [], "first answers"
+    session.lost(1)
+    assert receive(established("another", epoch="f"), 2) == []
+    accept(session, 2)
+    returned = snapshot(record("ada", 1), record("carl", 2), watch="everyone")
+    assert receive(returned, 2) == [("carl", "offline", "online"), ("bob", "online", "offline")]
+    assert receive(changes(record("carl", 3, "offline")), 3) == [("carl", "online", "offline")]
+
+    session.lost(3)
+    stream.add(session.tick(4 + LONG_AFTER_S))
+    assert session.user("ada").status == "unknown"
+    assert receive(established("third", epoch="g"), 200) == []
+    accept(session, 200)
+    returned = snapshot(record("ada", 1), record("dora", 2), watch="everyone")
+    assert receive(returned, 200) == [("dora", "offline", "online")], "ada is as she was"

@@ -11,6 +11,7 @@ from tools.docs.markdown import bullets, table, wrapped
 from presenced.config.help import default_text, is_secret, sections, value_name
 from presenced.config.settings import Settings
 from presenced.config.sources import ENV_PREFIX, SECRET_FILES
+from presenced.config.types import without_password
 
 INTRODUCTIONS = {
     "Listening": "The address of the server. By default only programs on the same machine can connect.",
@@ -210,7 +211,7 @@ def _setting(name: str) -> str:
 
 
 _CODE = re.compile(
-    r"(?<!`)(?<!\w)(\*\.[\w.]*\w|\*|\w+://(?:[\w.*]*\w)?/?"
+    r"(?<!`)(?<!\w)(\*\.[\w.]*\w|\*|\w[\w+]*://(?:[\w.*:,/]*\w)?/?"
     r"|undefined|null|NaN|\[object Object\]|(?<=claim )(?:iss|aud)|(?<=besides )sub"
     rf"|{'|'.join(name for name in Settings.model_fields if '_' in name)})(?![\w`])"
 )
@@ -256,7 +257,12 @@ def _takes(name: str) -> str:
         return "List of URLs without a user name" if unit == "URLS" else "List"
     longest = max((item.max_length for item in field.metadata if isinstance(item, MaxLen)), default=0)
     if annotation is str:
-        kind = {"FILE": "File name", "DIRECTORY": "Directory name", "URL": "URL without a user name"}
+        without = (
+            "password"
+            if any(getattr(item, "func", None) is without_password for item in field.metadata)
+            else "user name"
+        )
+        kind = {"FILE": "File name", "DIRECTORY": "Directory name", "URL": f"URL without a {without}"}
         return f"{kind.get(unit, 'Text')}, at most {longest:,} characters"
     kind = {"SECONDS": "Seconds", "BYTES": "Bytes", "PER_SECOND": "Number per second", "BYTES_PER_SECOND": "Bytes"}
     return f"{kind.get(unit, 'Whole number')}, {_bounds(name)}"

@@ -67,7 +67,11 @@ def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
         ConfigError: A key cannot be read or used.
     """
     keys = configured_keys(settings)
-    if keys or not settings.jwt_jwks_url:
+    if not keys and not settings.jwt_jwks_url:
+        raise ConfigError(
+            "there is no key to verify tokens with: set auth to jwt, and jwt_key, jwt_key_file or jwt_jwks_url"
+        )
+    if keys:
         keys = restrict_algorithms(check_keys(keys), settings.jwt_algorithms)
     return JwtAuthenticator(keys, settings)
 

@@ -10,6 +10,7 @@ A call is never cancelled and continued: its reply would be read as the reply to
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -121,7 +122,7 @@ class Connection:
             raise
         except (exceptions.RedisError, TimeoutError) as error:
             self.close()
-            raise _explained(error, "") from error
+            raise _explained(error, self._address) from error
         except BaseException:
             self.close()
             raise
@@ -238,6 +239,8 @@ def _explained(error: Exception, address: str) -> Exception:
         while cause is not None:
             if isinstance(cause, ssl.SSLError):
                 return BackendError(f"{where}TLS fails: {cause.args[-1]}")
+            if isinstance(cause, socket.gaierror):
+                return StoreLost(f"{where}the host name can't be resolved: {cause.strerror}")
             cause = cause.__cause__ or cause.__context__
     if isinstance(error, exceptions.ResponseError) and "DB index" in str(error):
         return BackendError(f"{where}the store has no such database: {error}")

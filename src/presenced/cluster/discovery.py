@@ -162,7 +162,7 @@ class Sentinels:
         for answer in answers:
             if isinstance(answer, BackendError):
                 raise answer
-        raise StoreLost(f"no sentinel knows the master {self._master!r}")
+        raise StoreLost(f"no sentinel knows the master {self._master!r}{_listed(answers)}")
 
     async def _ask(self, sentinel: Address) -> Address | None:
         try:  # sentinels rarely have a password
@@ -210,11 +210,13 @@ class Cluster:
     async def _ask_first(self) -> list[tuple[int, int, Address]]:
         """Return what the first server says that responds, beginning with the last known masters."""
         refusal: BackendError | None = None
+        failures: list[StoreLost] = []
         for server in self._servers:
             try:
                 connection = await open_connection(server, self._access, ASK_TIMEOUT_S)
                 answer = await _call(connection, "CLUSTER", "SLOTS")
-            except StoreLost:
+            except StoreLost as error:
+                failures.append(error)
                 continue
             except BackendError as error:
                 refusal = error
@@ -223,7 +225,13 @@ class Cluster:
             for first, last, (host, port, *_), *_ in answer:
                 ranges.append((int(first), int(last), Address(host.decode() if host else server.host, int(port))))
             return ranges
-        raise refusal or StoreLost("no server of the cluster responds")
+        raise refusal or StoreLost(f"no server of the cluster responds{_listed(failures)}")
+
+
+def _listed(answers: Sequence[object]) -> str:
+    """Return why servers did not respond, for the end of a sentence."""
+    failures = [str(answer) for answer in answers if isinstance(answer, StoreLost)]
+    return f" ({'; '.join(failures)})" if failures else ""
 
 
 async def _call(connection: Connection, *command: str) -> Any:

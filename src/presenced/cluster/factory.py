@@ -22,6 +22,7 @@ from presenced.errors import ConfigError
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.clock import Clock
+from presenced.runtime.logs import logger
 from presenced.version import __version__
 
 try:
@@ -47,9 +48,13 @@ class ClusterNode:
         Raises:
             BackendError: The backend cannot be used as it is.
         """
-        await self._backend.check()
+        missing = await self._backend.check()
+        if missing:
+            logger.warning("waiting for the store: %s", missing, extra={"event": "cluster_waits"})
         self.cluster.start()
         await self._ready.wait()
+        if missing:
+            logger.warning("the store is in reach, and this node has joined", extra={"event": "cluster_joined"})
 
     def leave(self) -> None:
         """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""

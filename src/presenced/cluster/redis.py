@@ -77,8 +77,8 @@ class RedisBackend:
         self._revoked = RedisRevoked(cluster_name, self._messages)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def check(self) -> None:
-        """Check that the store can be used, if it responds.
+    async def check(self) -> str:
+        """Check that the store can be used, if it responds. Return why it does not respond; empty if it does.
 
         Raises:
             BackendError: It can't be: wrong password, TLS, version, eviction policy, or a permission that is missing.
@@ -115,8 +115,9 @@ class RedisBackend:
                     await connection.pipeline([("SET", probe, b"", "PX", 1000), ("GETDEL", probe)])
                 finally:
                     connection.close()
-            except StoreLost:
-                return
+            except StoreLost as error:
+                return str(error)
+        return ""
 
     # The contract.
 

@@ -240,7 +240,8 @@ class StorageSettings(Section, title="Storage"):
     database_url: Secret = Field(
         SecretStr(""),
         description="URL of the database, in the format your application uses: postgresql://, mysql://, mariadb:// or "
-        "sqlite:///. It is a secret, because it may hold a password.",
+        "sqlite:///. It is a secret, because it may hold a password. Special characters in the user and the password "
+        "are percent-encoded: @ as %40, / as %2F.",
     )
     data_dir: Annotated[str, ValueName("DIRECTORY")] = Field(
         "presenced-data", min_length=1, max_length=4096, description="Directory of the file presenced.db."
@@ -252,7 +253,10 @@ class StorageSettings(Section, title="Storage"):
         description="Name under which this server stores its rows, if several independent servers use one database. "
         "Empty: the host name and the port.",
     )
-    keep_addresses: bool = Field(False, description="Store the client addresses of sessions.")
+    keep_addresses: bool = Field(
+        False,
+        description="Store the client addresses of sessions, and log the addresses of clients that guess tokens.",
+    )
     history_age: Seconds = Field(
         2_592_000,
         ge=0,
@@ -485,7 +489,7 @@ class LoggingSettings(Section, title="Logging"):
         description="When text lines begin with the time (UTC). auto: unless they go to a terminal or the journal of "
         "systemd, which adds the time itself. JSON lines always have it.",
     )
-    log_anonymous: bool = Field(False, description="Log a dash in place of each user id.")
+    log_anonymous: bool = Field(False, description="Log a dash in place of each user id, and no client address.")
     log_burst: int = Field(
         100,
         ge=0,

@@ -155,7 +155,9 @@ def _in_file(file: Path | None, environ: Mapping[str, str], faults: list[str]) -
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_explain_toml(path, text, error)) from None
     for name, value in content.items():
-        if name in Settings.model_fields or name in SECRET_FILES:
+        if isinstance(value, dict):
+            faults.append(f"[{name}] in {path} is a table: all settings are at the top level, so remove the line")
+        elif name in Settings.model_fields or name in SECRET_FILES:
             yield _Given(name, value, str(path))
         else:
             faults.append(_unknown(name, f"in {path}"))

@@ -75,7 +75,7 @@ def build_node(
         names_class: Makes the names of positions and sessions; in a cluster, those that all nodes understand.
     """
     timer = Timer(clock)
-    log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
+    log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous, settings.keep_addresses)
     journal = Journal(settings.journal_size)
     directory = directory_class(Grace(settings.grace_going_away, settings.grace_lost), _limits(settings), journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)

@@ -48,14 +48,18 @@ class EventLog:
 
     Args:
         burst: Setting `log_burst`.
-        anonymous: Write a dash in place of each id.
+        anonymous: Write a dash in place of each id, and no address.
+        with_addresses: Write the addresses of clients that guess.
     """
 
-    def __init__(self, clock: Clock, timer: Timer, burst: int, anonymous: bool = False) -> None:
+    def __init__(
+        self, clock: Clock, timer: Timer, burst: int, anonymous: bool = False, with_addresses: bool = False
+    ) -> None:
         self._clock = clock
         self._timer = timer
         self._burst = burst
         self._anonymous = anonymous
+        self._with_addresses = with_addresses and not anonymous
         self._left = 0  # lines that may still be written in this second
         self._second_ends = float("-inf")  # monotonic
         self._suppressed: Counter[str] = Counter()
@@ -79,10 +83,20 @@ class EventLog:
         if self._takes("broadcast"):
             _log("broadcast", "📡 WS: Broadcast sent to %d users", receivers, users=receivers)
 
-    def refused(self, code: str, reason: str) -> None:
-        """Log that a WebSocket was refused."""
-        if self._takes("refused"):
-            _log("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
+    def refused(self, code: str, reason: str, guessed_at: str = "") -> None:
+        """Log that a WebSocket was refused.
+
+        Args:
+            guessed_at: Address of a client that may guess, so that an operator can block it; empty for other clients.
+        """
+        if not self._takes("refused"):
+            return
+        address = guessed_at if self._with_addresses else ""
+        fields = {"code": code, "reason": reason, "address": address}
+        if address:  # at the end, where no text from the client can pass for it
+            _log("refused", "⛔ WS: Refused, %s: %s; from %s", code, reason, address, **fields)
+        else:
+            _log("refused", "⛔ WS: Refused, %s: %s", code, reason, **fields)
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Log a request that was refused before it became a WebSocket, or because of its page or host.

@@ -257,7 +257,7 @@ class Node:
     ) -> None:
         """Close a connection that is not admitted."""
         self.metrics.refused.labels(close.name).inc()
-        self.log.refused(close.name, reason)
+        self.log.refused(close.name, reason, connection.address if is_guess else "")
         if is_guess:
             self.throttle.count_failure(connection.address, now.monotonic)
         connection.close(close, reason)

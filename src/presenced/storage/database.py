@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -66,6 +68,11 @@ def open_database(url: str) -> AsyncEngine:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise ConfigError("database_url is not a URL like postgresql://user:password@host:5432/database") from None
+    # An unencoded @ in the password moves the rest of it to the host, or to the name of the database.
+    if "@" in (parsed.host or "") or re.search("@.*/", parsed.database or ""):
+        raise ConfigError(
+            "database_url has an @ or / in its user or password: percent-encode them, @ as %40, / as %2F, % as %25"
+        )
     if parsed.drivername in ("mysql", "mariadb"):
         return _open_mysql(parsed)
     return _open_postgresql(parsed)
@@ -249,20 +256,21 @@ def is_corrupt(error: BaseException) -> bool:
     return "malformed" in text or "file is not a database" in text
 
 
-def reason(error: BaseException, url: str = "") -> str:
+def reason(error: BaseException, url: str | URL = "") -> str:
     """Return one line for operators about the error, without the password of the URL, and without the statement."""
+    server = make_url(url) if url and not str(url).startswith("sqlite") else None
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, OSError) and cause.strerror:
-        text = f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
+        # The resolver's error does not name the host.
+        about = server.host if server is not None and isinstance(cause, socket.gaierror) else cause.filename
+        text = f"{cause.strerror}: {about}" if about else cause.strerror
     else:
         text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
     text = " ".join(text.split())[:200] or type(cause).__name__
-    if url and not url.startswith("sqlite:"):
-        password = make_url(url).password
-        if password:
-            text = text.replace(password, "***")
+    if server is not None and server.password:
+        text = text.replace(server.password, "***")
     return text
 
 

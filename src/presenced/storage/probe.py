@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,5 +95,12 @@ def _is_new(file: Path) -> bool:
 
 def _try_folder(file: Path) -> None:
     nearest = next(path for path in (file, *file.parents) if path.exists())
-    if not os.access(nearest, os.W_OK) or (nearest != file and not (nearest.is_dir() and os.access(nearest, os.X_OK))):
-        raise StorageError(f"the database can't be used: nothing can be written at {nearest}")
+    try:
+        # Not `os.access`: root may write everywhere according to it, also in /proc and on some network file systems.
+        if nearest == file:
+            os.close(os.open(file, os.O_RDWR))
+        with tempfile.TemporaryFile(dir=file.parent if nearest == file else nearest):
+            pass
+    except OSError as error:
+        text = f"the database can't be used: nothing can be written at {nearest}: {error.strerror}"
+        raise StorageError(text) from None

@@ -27,9 +27,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from presenced.storage.database import reason
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
+from presenced.webhooks.outage import DatabaseOutage, is_of_database
 from presenced.webhooks.queue import EndpointQueue, QueuedEvent
 from presenced.webhooks.sender import GONE, EndpointSender, SendResult
 from presenced.webhooks.stats import WebhookStats
@@ -59,6 +59,7 @@ class EndpointDelivery:
         config: WebhookConfig,
         stats: WebhookStats,
         now_ms: Callable[[], int],
+        outage: DatabaseOutage,
     ) -> None:
         self.queue = queue
         self.display_url = sender.display_url
@@ -70,6 +71,8 @@ class EndpointDelivery:
         self._config = config
         self._stats = stats
         self._now_ms = now_ms
+        self._outage = outage
+        self._has_fault = False  # the last step failed because of a server fault, which is logged
         self._batch_size = config.batch_size
         self._failures = 0  # requests that failed in a row
         self._retry_ids: list[str] = []  # rows of the next request, if it repeats one that failed
@@ -91,8 +94,10 @@ class EndpointDelivery:
             while True:
                 try:
                     pause_s = await self._step()
+                    self._outage.works(self.queue.key)  # each step reads the queue
+                    self._has_fault = False
                 except Exception as error:  # other endpoints and the storage in this process must go on
-                    _logger.error("webhooks to %s: %s: %s", self.display_url, type(error).__name__, reason(error))
+                    self._report(error)
                     pause_s = self._config.first_retry_s
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
@@ -101,6 +106,14 @@ class EndpointDelivery:
                 self._wake_up.clear()
         finally:
             await self._sender.close()
+
+    def _report(self, error: Exception) -> None:
+        """Log why a step failed: once, although it is repeated until it succeeds."""
+        if is_of_database(error):
+            self._outage.failed(self.queue.key, error)
+        elif not self._has_fault:
+            self._has_fault = True
+            _logger.error("webhooks to %s wait because of a server fault", self.display_url, exc_info=error)
 
     async def _step(self) -> float:
         """Send one request, if there is something to send. Return the seconds to wait before the next step."""

@@ -21,19 +21,18 @@ a dead letter. The oldest waiting events become dead letters, and the oldest dea
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from presenced.storage.answers import DeadLetter, DeadLetters
-from presenced.storage.database import reason, writing
+from presenced.storage.database import writing
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.delivery import EndpointDelivery
+from presenced.webhooks.outage import DatabaseOutage, is_of_database
 from presenced.webhooks.producer import WebhookProducer
 from presenced.webhooks.queue import DEAD, HELD, WAITING, EndpointQueue
 from presenced.webhooks.sender import EndpointSender, endpoint_key
@@ -44,8 +43,6 @@ SWEEP_INTERVAL_S = 60.0
 
 MAX_DEAD_AGE_S = 30 * 86_400.0
 """Seconds after which a dead letter is deleted."""
-
-_logger = logging.getLogger("presenced")
 
 
 class WebhookDispatcher:
@@ -63,10 +60,16 @@ class WebhookDispatcher:
         self._config = config
         self._now_ms = now_ms
         self._stats = WebhookStats()
+        self._outage = DatabaseOutage(database.url)
         self._is_delivering = False
         self._deliveries = [
             EndpointDelivery(
-                EndpointQueue(database, endpoint_key(url)), EndpointSender(url, config), config, self._stats, now_ms
+                EndpointQueue(database, endpoint_key(url)),
+                EndpointSender(url, config),
+                config,
+                self._stats,
+                now_ms,
+                self._outage,
             )
             for url in config.urls
         ]
@@ -90,9 +93,12 @@ class WebhookDispatcher:
             while True:
                 try:
                     await self.sweep()
-                except (SQLAlchemyError, OSError) as error:
-                    _logger.error("webhooks cannot be counted: %s", reason(error))
+                except Exception as error:
+                    if not is_of_database(error):
+                        raise
+                    self._outage.failed("sweep", error)
                 else:
+                    self._outage.works("sweep")
                     if not self._is_delivering:  # not before the first count: rows held earlier must be known
                         self._is_delivering = True
                         for delivery in self._deliveries:

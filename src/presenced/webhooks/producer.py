@@ -141,18 +141,26 @@ class WebhookProducer:
             changed[subject] = SentState(NEVER_SENT[subject.kind].status, version)
         await self._store(connection, events, changed)
 
-    async def sent_state(self, connection: AsyncConnection, user_id: str) -> SentState | None:
+    async def prepare_erasure(self, connection: AsyncConnection, user_id: str) -> SentState | None:
         """Return the last state sent about a user who is about to be erased, to pass it to `enqueue_erased`.
 
-        None if no event is needed: nothing was sent about the user, or receivers have got that the user is offline.
+        None if no event is needed: nothing was sent about the user, or receivers have got that the user is offline. The
+        event of an earlier erasure is deleted, because the new one replaces it.
         """
         subject = Subject("user", user_id)
         last_sent = (await _load_sent_states(connection, {subject})).get(subject)
-        if last_sent is None or last_sent.status != OFFLINE:
+        if last_sent is not None and last_sent.status != OFFLINE:
             return last_sent
         is_of_user = (webhooks.c.subject == user_id) & webhooks.c.kind.like("user.%")
-        undelivered = await connection.execute(select(webhooks.c.id).where(is_of_user).limit(1))
-        return last_sent if undelivered.first() else None
+        newest = (await connection.execute(select(func.max(webhooks.c.version)).where(is_of_user))).scalar()
+        if newest is None:
+            return None
+        if last_sent is None:
+            # The user was erased before. Only this event lets receivers learn that the user is offline. It is deleted
+            # here, because it does not count as a row that the erasure has found.
+            await connection.execute(delete(webhooks).where(is_of_user))
+            return SentState(OFFLINE, newest)
+        return last_sent
 
     async def enqueue_erased(self, connection: AsyncConnection, user_id: str, last_sent: SentState) -> None:
         """Queue an event that an erased user is offline. Store no state of the user."""

@@ -293,7 +293,8 @@ class WorkerClient(asyncio.Protocol):
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
         except OSError as error:
             ours.close()
-            self._failing = f"the storage worker can't be started: {error.strerror}"
+            place = f": {error.filename}" if error.filename else ""
+            self._failing = f"the storage worker can't be started: {error.strerror}{place}"
             self._launch_later()
         finally:
             theirs.close()

@@ -397,7 +397,7 @@ class WorkerProgram:
         assert call.method is Method.ERASE, "other calls are not items"
         (user_id,) = call.arguments
         webhooks = self._webhooks
-        known = await webhooks.producer.sent_state(connection, user_id) if webhooks is not None else None
+        known = await webhooks.producer.prepare_erasure(connection, user_id) if webhooks is not None else None
         deleted = await self._store.erase(connection, user_id)
         if webhooks is not None and known is not None:
             await webhooks.producer.enqueue_erased(connection, user_id, known)

@@ -120,6 +120,8 @@ def test_the_doctor_does_not_create_a_database(tmp_path: Path) -> None:
     (broken,) = of_database(tmp_path / "file" / "kept")
     assert (broken.level, "nothing can be written at" in broken.what) == ("broken", True)
     assert "data_dir" in broken.fix
+    (broken,) = of_database(Path("/proc/presenced"))
+    assert (broken.level, "nothing can be written at /proc: " in broken.what) == ("broken", True), "not even by root"
 
 
 def test_the_doctor_writes_to_the_database_and_leaves_it_unchanged(tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ def test_every_error_is_reported_with_its_origin_and_the_expected_value(elsewher
     ]
 
 
+def test_a_table_in_the_settings_file_is_an_error_that_says_so(elsewhere: Path) -> None:
+    file = elsewhere / "f.toml"
+    file.write_text("[server]\nport = 3\n[auth]\n")
+    assert faults({}, {}, file) == [
+        f"[{name}] in {file} is a table: all settings are at the top level, so remove the line"
+        for name in ("server", "auth")
+    ]
+
+
 def test_a_name_that_resembles_no_setting_has_no_suggestion() -> None:
     assert faults({}, {"PRESENCED_XYZZY": "1"}) == [
         "unknown setting PRESENCED_XYZZY in the environment: `presenced config show` lists all settings"

@@ -35,6 +35,8 @@ ELSEWHERE: dict[str, set[str]] = {
     "cluster_removes": set(),
     "cluster_local": set(),
     "cluster_drain": set(),
+    "cluster_waits": set(),
+    "cluster_joined": set(),
     "summary": set(),
 }
 """Events with fields that this test does not produce. A summary has fields for the lines left out."""

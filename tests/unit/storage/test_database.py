@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ def test_an_invalid_url_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigError) as refused:
         open_database(url)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://ada:hid@den@db/app", "mysql://ada:p@hid/den@db:3306/app"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="percent-encode") as refused:
+        open_database(url)
+    assert "hid" not in str(refused.value)
+    assert "den" not in str(refused.value)
+
+
+def test_an_unknown_host_is_named() -> None:
+    error = socket.gaierror(-2, "Name or service not known")
+    assert reason(error, "postgresql://ada:pw@db.invalid/app") == "Name or service not known: db.invalid"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +82,20 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(WorkerClient, "_launch", launch)
     monkeypatch.setattr(client, "START_TIMEOUT_S", 0.0)
+
+
+async def test_a_program_that_cannot_be_executed_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.touch(mode=0o600)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(client, "START_TIMEOUT_S", 0.0)
+    storing = StoringNode()
+    worker = WorkerClient(setup=SETUP, clock=FakeClock(), metrics=storing.node.metrics)
+    await worker.start(storing.write_behind)
+    worker.abandon()
+    assert f"the storage worker can't be started: Permission denied: {program};" in caplog.text
 
 
 async def test_a_process_that_needs_long_to_run_does_not_make_the_server_start_without_its_data(

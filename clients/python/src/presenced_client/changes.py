@@ -11,18 +11,29 @@ class ChangeStream:
     """Changes that a reader has not read yet. A slow reader gets the last state of each user.
 
     A user that the reader does not know yet gives no change: the first answer is not one. A state that only became
-    `unknown` gives none, either; the next known state is compared with the last known one.
+    `unknown` gives none, either; the next known state is compared with the last known one. For a reader of everyone,
+    the last known state of any other user is offline, once everyone was known.
 
     Args:
         users: Keys of the users; None for everyone.
         known: Returns what is known of a user now.
+        knows_everyone: Returns whether everyone is known now.
     """
 
-    def __init__(self, users: frozenset[str] | None, known: Callable[[str], UserPresence]) -> None:
+    def __init__(
+        self,
+        users: frozenset[str] | None,
+        known: Callable[[str], UserPresence],
+        knows_everyone: Callable[[], bool],
+    ) -> None:
         self.users = users
         self._waiting: dict[str, None] = {}
         """Users who may have changed, the one who has waited longest first."""
         self._known = known
+        self._knows_everyone = knows_everyone
+        self._knew_everyone = knows_everyone()
+        """Whether the reader has known everyone, so that users who are not in `_seen` were offline. It stays true while
+        a restarted server sends everyone again: a user who arrived before that is a change."""
         self._seen: dict[str, UserPresence] = {}
         """Last state of each user that the reader knows."""
         for key in users or ():
@@ -34,9 +45,13 @@ class ChangeStream:
             key = change.user
             if self.users is not None and key not in self.users:
                 continue
-            if key not in self._seen and change.previous.status != "unknown":
-                self._seen[key] = change.previous
+            if key not in self._seen:
+                if change.previous.status != "unknown":
+                    self._seen[key] = change.previous
+                elif self.users is None and self._knew_everyone:
+                    self._seen[key] = UserPresence(key, "offline")
             self._waiting[key] = None
+        self._knew_everyone = self._knew_everyone or self._knows_everyone()  # the first snapshot is no change
 
     def take(self) -> Change | None:
         """Return the next change, with the state of now; None if there is none."""

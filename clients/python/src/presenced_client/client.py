@@ -147,7 +147,7 @@ class Presence:
         gives only differences.
         """
         keys = None if user_ids is None else frozenset(user_key(user_id) for user_id in user_ids)
-        stream = ChangeStream(keys, self.session.user)
+        stream = ChangeStream(keys, self.session.user, lambda: self.session.watches_everyone)
         self._connector.streams.add(stream)
         try:
             with self._reading(keys):

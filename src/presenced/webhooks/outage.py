@@ -1,0 +1,44 @@
+"""Log lines about an outage of the database, in which the events wait."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import URL
+
+from presenced.storage.database import is_driver_error, reason
+
+_logger = logging.getLogger("presenced")
+
+
+class DatabaseOutage:
+    """Logs the beginning and the end of an outage once, however many tasks notice it, and however often.
+
+    Bounds: one name for each task.
+
+    Args:
+        url: URL of the database.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._failing: set[str] = set()
+        """Names of the tasks whose last use of the database failed."""
+
+    def failed(self, task: str, error: Exception) -> None:
+        """Record that the database failed for a task."""
+        if not self._failing:
+            _logger.error("webhooks wait, because the database can't be used: %s", reason(error, self._url))
+        self._failing.add(task)
+
+    def works(self, task: str) -> None:
+        """Record that the database works for a task."""
+        if task in self._failing:
+            self._failing.discard(task)
+            if not self._failing:
+                _logger.warning("webhooks continue, because the database can be used again")
+
+
+def is_of_database(error: Exception) -> bool:
+    """Return whether the database failed. Failures of a receiver are no exceptions (`EndpointSender.send`)."""
+    return isinstance(error, OSError) or is_driver_error(error)
