@@ -607,7 +607,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
             [
                 Limit(
                     "records that wait for the database, of each kind",
-                    _number("storage.write_behind.MAX_WAITING"),
+                    _number("storage.collected.MAX_WAITING"),
                     "",
                     "changes that a newer one replaces are dropped, then the oldest records",
                 ),
@@ -664,7 +664,8 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "waiting entries of the log that are not about records",
                     _number("cluster.shared.MAX_CONTROLS"),
                     "",
-                    "further ones are dropped: a user who is disconnected on one node stays connected on the others",
+                    "further ones are dropped: a user who is disconnected on one node stays connected on the others, and "
+                    "rows that are stored while a user is being erased stay",
                 ),
                 Limit(
                     "calls about messages and tickets, waiting",

@@ -8,6 +8,8 @@ from prometheus_client import Metric
 from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.auth.tickets import Tickets
+from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.errors import Close, Fault
 from presenced.node.build import build_node
@@ -60,6 +62,10 @@ GROUPS = {
         "presenced_storage_facts_unusable",
         "presenced_storage_workers_lost",
     ),
+    "Several nodes": (
+        "presenced_cluster_designated_writer",
+        "presenced_cluster_history_gaps",
+    ),
     "Webhooks": (
         "presenced_webhooks_waiting",
         "presenced_webhooks_oldest_seconds",
@@ -91,7 +97,10 @@ INTRODUCTIONS = {
     "HTTP API": "Health checks, statistics and pages do not count.",
     "Storage": "The gauges exist if a [database](../explanation/storage.md) is configured. In the names, a fact is one "
     "record.",
-    "Webhooks": "These metrics exist if a database is configured.",
+    "Several nodes": "These metrics exist if a [backend](../how-to/operate/several-nodes.md) and a database are "
+    "configured.",
+    "Webhooks": "These metrics exist if a database is configured. With several nodes, only the node that delivers has "
+    "figures other than 0.",
     "Process": "`presenced_writers` exists if the setting `writers` is not 0.",
 }
 
@@ -146,6 +155,8 @@ def families() -> Iterable[Metric]:
         max_connections=1,
         authenticator=Tickets(),
         storage_worker=make_worker_client(Settings(database="sqlite"), clock, metrics),
+        directory_class=SharedDirectory,
+        storage_class=SharedWriteBehind,
     )
     return metrics.registry.collect()
 

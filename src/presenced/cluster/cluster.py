@@ -46,16 +46,25 @@ from presenced.cluster.backend import (
 )
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.handover import Handover
+from presenced.cluster.history import History, NoHistory
 from presenced.cluster.marks import MARK_PERIOD_S, Mark, Marks, decode_mark, encode_mark
-from presenced.cluster.members import HEARTBEATS_PER_LEASE, Do, Figures, Members, figures_of
+from presenced.cluster.members import (
+    HEARTBEATS_PER_LEASE,
+    Do,
+    Figures,
+    Members,
+    ender_of,
+    figures_of,
+    writer_of,
+)
 from presenced.cluster.messages import AskSession, GiveSession
 from presenced.cluster.names import SharedNames
 from presenced.cluster.sharding import shard_of
-from presenced.cluster.shared import SharedShard, When
+from presenced.cluster.shared import MAX_CONTROLS, SharedShard, When
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Cursor
-from presenced.presence.model import Cause
+from presenced.presence.model import Cause, Status
 from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -63,6 +72,9 @@ from presenced.runtime.logs import logger
 
 LOCAL_AFTER_S = 1.0
 """Seconds without the store after which a node shows its own changes at once."""
+
+ERASE_WITHIN_S = 5.0
+"""Seconds after which a user is erased although the user has not gone offline on all nodes."""
 
 CHECK_PERIOD_S = 0.5
 """Seconds between two looks at what only time changes: unsettled users and retained contributions."""
@@ -82,8 +94,8 @@ class ClusterPublisher(Protocol):
 class _Shard:
     """One shard, with everything about it that is not a rule."""
 
-    def __init__(self, directory: SharedDirectory[Connection], lease_s: float) -> None:
-        self.rules = SharedShard(directory, lease_s)
+    def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
+        self.rules = SharedShard(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
         self.members = Members(lease_s)
         self.generation = -1
         self.lost_at: float | None = None
@@ -93,6 +105,8 @@ class _Shard:
         self.next_commit = 0.0
         """Monotonic time before which nothing is committed."""
         self.is_removing = False
+        self.ends_for_absent = False
+        """Whether this node ends choices and claims of absent users."""
 
 
 class Cluster:
@@ -137,9 +151,17 @@ class Cluster:
         self._leaves_in = 0.0
         self.on_kick: Callable[[str], object] = lambda _: None
         """Called with a user whose connections another node's application has closed."""
+        self.on_erase: Callable[[str], object] = lambda _: None
+        """Called with a user whom an application has erased on any node."""
+        self.on_rejoined: Callable[[], None] = lambda: None
+        """Called when the node has registered again, because the others had declared it dead."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when the node has become able to take connections."""
-        self._shards = [_Shard(directory, lease_s) for _ in range(backend.shards)]
+        self.history: History = NoHistory()
+        self.finds_others = False
+        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
+        self._shards = [_Shard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
+        self._erasing: dict[str, float] = {}  # users whose erasure waits, and until when
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
@@ -219,6 +241,24 @@ class Cluster:
             if session.connection is None:
                 self.save_session(session)
 
+    def erase(self, user_id: str) -> None:
+        """Have all nodes and the database forget a user, as soon as the user's last changes are in the log.
+
+        Otherwise these changes would be stored after the user was deleted.
+        """
+        if len(self._erasing) < MAX_CONTROLS:
+            self._erasing[user_id] = self._clock.monotonic() + ERASE_WITHIN_S
+
+    def applied(self, shard: int) -> int:
+        """Return the number of the entry of the log that was applied last; 0 if there is none."""
+        applied = self._shards[shard].rules.applied
+        return applied.n if applied is not None else 0
+
+    def continue_above(self, number: int) -> None:
+        """Have the store give only numbers above this one, because the database has lower ones."""
+        for shard in self._shards:
+            shard.rules.floor = max(shard.rules.floor, number)
+
     # Sessions that move between nodes.
 
     def fetch_session(
@@ -259,18 +299,26 @@ class Cluster:
         shard = self._shards[shard_of(user_id, len(self._shards))]
         shard.rules.came_back(user_id, tag, shard.members.contact)
 
+    def ends_for_absent(self, user_id: str) -> bool:
+        """Return whether this node ends the choice and the claims of a user who has no session."""
+        return self._shards[shard_of(user_id, len(self._shards))].ends_for_absent
+
     # Reports of the backend.
 
     def registered(self, shard: int, registration: Registration) -> None:
         """The node has a slot and an incarnation. It loads the shard."""
         this = self._shards[shard]
         this.rules.registered(registration.slot)
+        has_rejoined = bool(this.members.incarnation)
         this.members.incarnation = registration.incarnation
         this.generation = registration.generation
         this.must_verify = True
         if not shard:
             self._names.registered(registration)
             self._directory.slot = registration.slot
+            if has_rejoined:
+                self.on_rejoined()
+        self.history.registered(shard, registration.epoch)
         self._load(shard)
 
     def rejected(self, reason: str) -> None:
@@ -285,6 +333,7 @@ class Cluster:
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
         """All pages of a load were sent."""
         self._shards[shard].rules.loaded(last, n, self._when(shard))
+        self.history.loaded(shard)
         self._publish()
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
@@ -294,6 +343,7 @@ class Cluster:
         when = When(this.members.contact, now)
         for entry in entries:
             if this.rules.applied is None or entry.n > this.rules.applied.n:
+                self.history.reads(shard, entry)
                 this.rules.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
@@ -305,6 +355,9 @@ class Cluster:
         if (applied is not None and applied.n >= n) or not entries:
             self._has_read_all(shard, n, when)
         self._publish()
+        for entry in entries:
+            if entry.kind is Kind.ERASE:
+                self.on_erase(entry.body.decode())  # after the user's last change was published
         self._wake(shard)
 
     def interrupted(self, shard: int) -> None:
@@ -359,6 +412,7 @@ class Cluster:
                 this.is_removing = True
                 cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
                 this.rules.remove(duty.member, cause, self._clock.now())
+        self._share_duties(shard)
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
@@ -372,6 +426,18 @@ class Cluster:
                 pass
 
     # Internal.
+
+    def _share_duties(self, shard: int) -> None:
+        this = self._shards[shard]
+        known = [(member, figures_of(member)) for member in this.members.members]
+        writer, ender = writer_of(shard, known), ender_of(shard, known)
+        own = this.members.incarnation
+        this.ends_for_absent = ender is not None and ender.incarnation == own
+        if not shard:
+            self.history.knows(known)
+        # While there is no designated writer, the last one goes on, and so does a node that stops.
+        if writer is not None and self._was_ready and self._state is not State.LEAVING:
+            self.history.designated(shard, writer.incarnation == own)
 
     def _when(self, shard: int) -> When:
         return When(self._shards[shard].members.contact, self._clock.now())
@@ -396,6 +462,10 @@ class Cluster:
         if self.is_ready and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
+            is_new = not any(shard.rules.records for shard in self._shards)
+            others = any(member.state is State.READY for member in self.nodes)
+            self.finds_others = others or not is_new
+            self.history.ready(is_new)
             self.on_ready()
             self._beat()
 
@@ -469,7 +539,17 @@ class Cluster:
             self._marks.add(replace(mark, applied=changed_at), now)
             self._wake(0)
 
+    def _log_erasures(self) -> None:
+        now = self._clock.monotonic()
+        for user_id, until in list(self._erasing.items()):
+            index = shard_of(user_id, len(self._shards))
+            rules = self._shards[index].rules
+            is_gone = user_id not in rules.records and self._directory.users.status(user_id) is Status.OFFLINE
+            if (is_gone or now >= until) and rules.control(Kind.ERASE, user_id.encode()):
+                del self._erasing[user_id]
+
     def _check(self) -> None:
+        self._log_erasures()
         for index in range(len(self._shards)):
             self._wake(index)
         self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)

@@ -47,13 +47,19 @@ from presenced.presence.model import (
     Status,
 )
 from presenced.presence.session import Grace, MemberData, Session
-from presenced.presence.status import Claim
+from presenced.presence.status import Claim, TimedChoice
 from presenced.presence.user import User
 from presenced.presence.users import Limits
 from presenced.presence.versions import VersionCounter
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
+
+RESTORED_MS = 1
+"""Stamp of a choice from the database: any decision of a node is newer."""
+
+OTHERS_END_S = 1.0
+"""Seconds after the end of a choice or claim in which the node that has to end it does so. Then any other node does."""
 
 
 class Agreement(Protocol):
@@ -68,6 +74,9 @@ class Agreement(Protocol):
 
     def came_back(self, user_id: str, tag: bytes) -> None:
         """A session has come from another node, which may have stopped and does not drop it any more."""
+
+    def ends_for_absent(self, user_id: str) -> bool:
+        """Return whether this node ends the choice and the claims of a user who has no session."""
 
 
 class _Cause(NamedTuple):
@@ -114,6 +123,9 @@ class SharedDirectory(Directory[C]):
         self._stamps: dict[str, _Stamps] = {}
         self._made: Change | None = None  # change that `show_locally` has made for the event that is being settled
         self._settled: str = ""  # user whose event is being settled
+        self._is_restoring = False
+        self.shown_locally: set[str] = set()
+        """Users whose last change was shown without the store, and has not been accepted yet."""
 
     def take_outcomes(self) -> list[Outcome[C]]:
         """Return what has become visible since the last call, in order."""
@@ -137,6 +149,26 @@ class SharedDirectory(Directory[C]):
         self._settled, change = "", self._made
         self._remember_or_evict(user)
         return Outcome(user.user_id, change, own_change)
+
+    def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
+        """End everything of one user that is due, unless another node does: then see later whether it has."""
+        assert self.agreement is not None
+        has_held = user.held is not None and user.held.deadline is not None
+        ends = [claim.ends for claim in user.claims] + ([user.timed_until] if user.timed else [])
+        if ends and not has_held and not any(session.slot < 0 for session in user.sessions):
+            last = min(ends) + OTHERS_END_S
+            if now.monotonic < last and (user.sessions or not self.agreement.ends_for_absent(user.user_id)):
+                self._deadlines.set(user.user_id, last)
+                return []
+        return super()._expire(user, now)
+
+    def restore_choices(self, user_id: str, stored: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
+        """Restore a choice from before the start. It is older than everything that any node decides."""
+        self._is_restoring = True
+        try:
+            return super().restore_choices(user_id, stored, now)
+        finally:
+            self._is_restoring = False
 
     def rooms_changed(self, user_id: str) -> None:
         """Note that a session of the user has joined or left a room: other nodes must learn it."""
@@ -243,15 +275,17 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None:
             return UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
+        active_ms = user.active_ms
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
         view, _ = user.look(cause)
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
-            history = UserRecord(view, last.since_ms, last.seen_ms, last.cause, last.was, last.was_version)
+            details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
+            history = UserRecord(view, *details, active_ms)
         else:
             since = last.since_ms if last and view.status is shown.status else at_ms
             seen = 0 if view.status in (Status.ONLINE, Status.BUSY) else user.seen_ms
-            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0)
+            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0, active_ms)
         return self._with_stamped_fields(history, user)
 
     def shown(self, user_id: str) -> Shown:
@@ -267,6 +301,7 @@ class SharedDirectory(Directory[C]):
                 return  # unknown, and shown as offline already
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
+        self.shown_locally.discard(user_id)
         change = None
         if record.view != user.shown:
             change = self._make(user, record, version, now)
@@ -292,6 +327,7 @@ class SharedDirectory(Directory[C]):
             return
         change = self._make(user, self.record(user_id, now), version, now)
         self._causes.pop(user_id, None)
+        self.shown_locally.add(user_id)
         if self._settled == user_id:
             self._made = change
         else:
@@ -352,6 +388,7 @@ class SharedDirectory(Directory[C]):
             self._remember(user)
         users.evict_if_unneeded(user)
         if user.user_id not in self._by_id:
+            self.shown_locally.discard(user.user_id)
             self._causes.pop(user.user_id, None)
             self._stamps.pop(user.user_id, None)
 
@@ -359,19 +396,20 @@ class SharedDirectory(Directory[C]):
 
     def _stamp(self, user: User[C], now: Instant) -> None:
         """Note when this node decided something about the user: any difference to what was agreed on."""
+        now_ms = RESTORED_MS if self._is_restoring else now.epoch_ms
         is_plain = user.chosen == AS_DETECTED and user.timed is None and not user.claims and not user.announced
         if is_plain and user.user_id not in self._stamps:
             return
         stamps = self._stamps.setdefault(user.user_id, _Stamps())
         if user.chosen != stamps.chosen:
-            stamps.chosen, stamps.chosen_ms = user.chosen, now.epoch_ms
+            stamps.chosen, stamps.chosen_ms = user.chosen, now_ms
         if user.timed != stamps.timed:
-            stamps.timed, stamps.timed_ms = user.timed, now.epoch_ms
+            stamps.timed, stamps.timed_ms = user.timed, now_ms
         if user.announced != stamps.announced:
-            stamps.announced, stamps.announced_ms = user.announced, now.epoch_ms
+            stamps.announced, stamps.announced_ms = user.announced, now_ms
         if user.claims != stamps.claims:
             left = {claim.source for claim in stamps.claims} - {claim.source for claim in user.claims}
-            stamps.cleared.update(dict.fromkeys(left, now.epoch_ms))
+            stamps.cleared.update(dict.fromkeys(left, now_ms))
             stamps.claims = user.claims
 
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
@@ -402,6 +440,7 @@ class SharedDirectory(Directory[C]):
 
     def _adopt(self, user: User[C], record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of a record, except those that this node has set later."""
+        user.active_ms = max(user.active_ms, record.active_ms)
         mine = self._with_stamped_fields(record_of(user), user)
         if mine.stamped == record.stamped:
             return

@@ -6,10 +6,12 @@ import asyncio
 import socket
 from typing import cast
 
+from presenced.cluster.backend import Backend
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures
 from presenced.cluster.names import SharedNames
+from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import ConfigError
@@ -66,10 +68,17 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         ConfigError: The URL of the backend is invalid.
     """
     backend = _backend(settings)
+    storage = node.storage if isinstance(node.storage, SharedWriteBehind) else None
 
     def figures() -> Figures:
-        users = node.directory.users.connected_users
-        return Figures(__version__, len(node.connections), users)
+        return Figures(
+            version=__version__,
+            connections=len(node.connections),
+            users=node.directory.users.connected_users,
+            stored_n=storage.stored_n if storage is not None else 0,
+            stores=storage is not None and storage.is_storing,
+            stored_as=storage.stored_as if storage is not None else "",
+        )
 
     cluster = Cluster(
         name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
@@ -86,7 +95,26 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     )
     node.peers = cluster
     cluster.on_kick = service.disconnect_here
+    cluster.on_erase = service.erase_here
+    if storage is not None:
+        join_history(cluster, backend, storage, node)
     return ClusterNode(cluster, backend, node)
+
+
+class _Log:
+    """The log of the cluster (`SharedLog`)."""
+
+    def __init__(self, cluster: Cluster, backend: Backend) -> None:
+        self.applied = cluster.applied
+        self.continue_above = cluster.continue_above
+        self.read_log = backend.read_log
+
+
+def join_history(cluster: Cluster, backend: Backend, storage: SharedWriteBehind, node: Node) -> None:
+    """Have the node store what the cluster reports."""
+    storage.join(_Log(cluster, backend), backend.shards)
+    cluster.history = storage
+    cluster.on_rejoined = lambda: storage.reopen_later(lambda: node.connections.by_serial.values())
 
 
 def _backend(settings: Settings) -> RedisBackend:

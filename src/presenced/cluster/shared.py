@@ -25,7 +25,7 @@ Bounds: users as for the directory; one batch in flight; retained contributions 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -60,7 +60,6 @@ from presenced.runtime.instant import Instant
 
 SETTLE_S = 2.0
 """Seconds of contact in which a live node proposes again what the store has lost."""
-
 
 MAX_CONTROLS = 1_000
 """Maximum number of waiting entries that are not about users' records."""
@@ -144,11 +143,12 @@ class SharedShard:
 
     Args:
         lease_s: Seconds of contact without a heartbeat after which a node is declared dead.
+        has_user: Returns whether a user is in this shard. `presence` has those of all shards.
     """
 
-    def __init__(self, presence: Presence, lease_s: float) -> None:
+    def __init__(self, presence: Presence, lease_s: float, has_user: Callable[[str], bool] = lambda _: True) -> None:
         self._presence = presence
-        self._lease_s = lease_s
+        self._lease_s, self._has_user = lease_s, has_user
         self.slot = -1
         """This node's number; -1 before it has registered."""
         self.floor = 0
@@ -329,7 +329,7 @@ class SharedShard:
 
     def verify(self) -> None:
         """The store may have lost writes: find what this node has contributed, and the store no longer has."""
-        for user_id in {*self._presence.contributing(), *self._contributed_by(self.slot)}:
+        for user_id in {*filter(self._has_user, self._presence.contributing()), *self._contributed_by(self.slot)}:
             mine = self._presence.part(user_id)
             if mine != self._stored_part(user_id) or (mine != (b"", b"") and user_id not in self.records):
                 self._dirty[user_id] = None
@@ -518,7 +518,8 @@ class SharedShard:
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
-        for user_id in {*self.records, *self._parts, *self._presence.contributing(), *self._presence.shown_users()}:
+        here = *self._presence.contributing(), *self._presence.shown_users()
+        for user_id in {*self.records, *self._parts, *filter(self._has_user, here)}:
             self._check(user_id, when, compares=True)
 
     def _check(self, user_id: str, when: When, compares: bool = False) -> None:

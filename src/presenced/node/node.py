@@ -72,9 +72,16 @@ class Peers(Protocol):
     def others(self) -> int:
         """Number of other nodes that take connections."""
 
+    def erase(self, user_id: str) -> None:
+        """Have all nodes and the database forget a user."""
+
     @property
     def warning(self) -> str:
         """Why other nodes' users may be out of date; empty if they are not."""
+
+    @property
+    def finds_others(self) -> bool:
+        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -114,8 +121,9 @@ class Node:
     def start(self) -> None:
         """Start the protocols, the heartbeat and the statistics lines."""
         now = self.clock.now()
+        settling = 0.0 if self.peers is not None and self.peers.finds_others else self.settings.settling
         for protocol in self.protocols.all:
-            protocol.started(now)
+            protocol.started(now, settling)
         self.heartbeat.start()
         if self.settings.stats_interval:
             self.timer.set(self._log_stats, now.monotonic + self.settings.stats_interval)

@@ -201,9 +201,18 @@ class PresenceService:
         now, gatekeeper = now or self._node.clock.now(), self._node.gatekeeper
         closed = 0 if gatekeeper is None else gatekeeper.revoke("user", user_id, now)
         closed += self.forget(user_id, now)
+        if self._node.peers is not None:
+            self._node.peers.erase(user_id)
         if self._storage is None:
             return Erasure(closed=closed, stored=0)
         return Erasure(closed=closed, stored=_number(await self._storage.erase(user_id), "stored"))
+
+    def erase_here(self, user_id: str) -> None:
+        """Erase what this node remembers of a user who was erased on any node. O(journal)."""
+        self._directory.forget_stored(user_id)
+        self._directory.users.displays.pop(user_id)
+        self._directory.erase_seen(user_id)
+        self._directory.users.journal.blank(user_id)
 
     def revoke(self, user_id: str, session_id: str = "", token_id: str = "", now: Instant | None = None) -> int:
         """Close the connections that a user's tokens opened, and refuse the tokens from now on.

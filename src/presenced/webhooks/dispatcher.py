@@ -49,7 +49,7 @@ _logger = logging.getLogger("presenced")
 
 
 class WebhookDispatcher:
-    """Queues and delivers events to all endpoints. Only one may run for a database.
+    """Queues and delivers events to all endpoints. Only one may deliver for a database.
 
     Args:
         now_ms: Function that returns the time in epoch milliseconds.
@@ -84,8 +84,13 @@ class WebhookDispatcher:
         """Whether every endpoint waits for new events."""
         return all(delivery.is_idle for delivery in self._deliveries)
 
-    async def run(self) -> None:
-        """Deliver until cancelled."""
+    async def run(self, delivers: bool = True) -> None:
+        """Deliver until cancelled. It may run again afterwards.
+
+        Args:
+            delivers: False for a process that only queues events. It counts them, because the bounds need that.
+        """
+        self._is_delivering = False
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -93,11 +98,21 @@ class WebhookDispatcher:
                 except (SQLAlchemyError, OSError) as error:
                     _logger.error("webhooks cannot be counted: %s", reason(error))
                 else:
-                    if not self._is_delivering:  # not before the first count: rows held earlier must be known
+                    if (
+                        delivers and not self._is_delivering
+                    ):  # not before the first count: rows held earlier must be known
                         self._is_delivering = True
                         for delivery in self._deliveries:
                             tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.display_url}")
-                await asyncio.sleep(SWEEP_INTERVAL_S if self._is_delivering else self._config.first_retry_s)
+                is_counted = self._is_delivering or not delivers
+                await asyncio.sleep(SWEEP_INTERVAL_S if is_counted else self._config.first_retry_s)
+
+    def rest(self) -> None:
+        """Report nothing, because another process delivers now."""
+        for delivery in self._deliveries:
+            delivery.oldest_ms = 0
+        for queue in (*(delivery.queue for delivery in self._deliveries), *self._removed.values()):
+            queue.waiting = queue.held = queue.dead = 0
 
     def wake(self) -> None:
         """Deliver new events, because a transaction that may have queued some is committed."""

@@ -6,6 +6,7 @@ from tests.support.cluster_harness import ClusterHarness
 from tests.support.node_harness import statuses
 
 from presenced.http.api.explain import live_session, sentence
+from presenced.cluster.sharding import shard_of
 from presenced.presence.model import Ending
 
 
@@ -167,3 +168,16 @@ def test_sessions_of_other_nodes_are_listed_with_the_name_of_their_node() -> Non
     b.end(here)
     cluster.run()
     assert "1 session is on another node" in sentence(b.service.explain("ada"))
+
+
+def test_each_shard_has_its_own_users_only_also_after_it_was_loaded_again() -> None:
+    cluster = ClusterHarness("ab", shards=3)
+    for number in range(9):
+        cluster.nodes["ab"[number % 2]].connect(f"u{number}")
+    cluster.run(1, step=0.02)
+    cluster.hub.flush()
+    cluster.run(20, step=0.05)
+    for index, shard in enumerate(cluster.hub.shards):
+        users = {item.user_id for logged in shard.log for item in logged.entry.items}
+        assert {shard_of(user_id, 3) for user_id in users} <= {index}
+    assert all(set(cluster.statuses(f"u{number}").values()) == {"online"} for number in range(9))

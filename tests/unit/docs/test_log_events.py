@@ -34,6 +34,9 @@ ELSEWHERE: dict[str, set[str]] = {
     "cluster_fenced": set(),
     "cluster_removes": set(),
     "cluster_local": set(),
+    "cluster_writer": set(),
+    "cluster_writer_lost": set(),
+    "cluster_history_gap": set(),
     "summary": set(),
 }
 """Events with fields that this test does not produce. A summary has fields for the lines left out."""
