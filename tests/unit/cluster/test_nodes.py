@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.support.cluster_harness import ClusterHarness
 from tests.support.node_harness import statuses
 
-from presenced.http.api.explain import live_session, sentence
 from presenced.cluster.sharding import shard_of
+from presenced.http.api.explain import live_session, sentence
 from presenced.presence.model import Ending
 
 
