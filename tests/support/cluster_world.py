@@ -29,8 +29,9 @@ from presenced.cluster.backend import (
 )
 from presenced.cluster.directory import Agreement, SharedDirectory
 from presenced.cluster.members import Do, Members
+from presenced.cluster.presence import Shown, When
 from presenced.cluster.records import SharedSession, UserRecord, decode_sessions, encode_sessions
-from presenced.cluster.shared import SharedShard, Shown, When
+from presenced.cluster.shared import SharedShard
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Ending, Status, View

@@ -664,8 +664,8 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "waiting entries of the log that are not about records",
                     _number("cluster.shared.MAX_CONTROLS"),
                     "",
-                    "further ones are dropped: a user who is disconnected on one node stays connected on the others, and "
-                    "rows that are stored while a user is being erased stay",
+                    "further ones are dropped: a user who is disconnected on one node stays connected on the others, "
+                    "and rows that are stored while a user is being erased stay",
                 ),
                 Limit(
                     "calls about messages and tickets, waiting",

@@ -59,8 +59,9 @@ from presenced.cluster.members import (
 )
 from presenced.cluster.messages import AskSession, GiveSession
 from presenced.cluster.names import SharedNames
+from presenced.cluster.presence import When
 from presenced.cluster.sharding import shard_of
-from presenced.cluster.shared import MAX_CONTROLS, SharedShard, When
+from presenced.cluster.shared import MAX_CONTROLS, SharedShard
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Cursor

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from msgspec.structs import replace
 
 from presenced.cluster.backend import MAX_SLOTS
+from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
     TAG_BYTES,
     Choices,
@@ -33,7 +34,6 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
-from presenced.cluster.shared import Shown
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (

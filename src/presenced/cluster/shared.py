@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -45,6 +45,7 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.presence import Presence, When
 from presenced.cluster.records import (
     SharedSession,
     UserRecord,
@@ -55,7 +56,7 @@ from presenced.cluster.records import (
     encode_rooms,
     encode_sessions,
 )
-from presenced.presence.model import SEEN_OFFLINE, Cause, Status, View
+from presenced.presence.model import SEEN_OFFLINE, Cause, Status
 from presenced.runtime.instant import Instant
 
 SETTLE_S = 2.0
@@ -71,55 +72,6 @@ forgotten: what a stopped node has left of them ends with the node's other sessi
 CAME_BACK_S = 3.0
 """Seconds of contact for which a session counts as having come from another node. Within that time, this node knows
 whether the other one has stopped."""
-
-
-class When(NamedTuple):
-    """The present moment."""
-
-    contact: float
-    """Contact time in seconds."""
-    now: Instant
-
-
-class Shown(NamedTuple):
-    """What watchers of this node saw last of a user."""
-
-    version: int
-    view: View
-
-
-class Presence(Protocol):
-    """The rule of presence, and what watchers see: the directory of this node."""
-
-    def part(self, user_id: str) -> tuple[bytes, bytes]:
-        """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
-
-    def contributing(self) -> Iterable[str]:
-        """Return the users that this node has sessions of."""
-
-    def shown_users(self) -> Iterable[str]:
-        """Return the users who are not shown as offline."""
-
-    def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
-        """Another node contributes this to the user from now on. Nothing becomes visible."""
-
-    def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
-        """Note why the user is about to look different, if that comes from another node's end."""
-
-    def record(self, user_id: str, now: Instant) -> UserRecord:
-        """Return the record as the rule makes it out of all contributions and of what was decided here."""
-
-    def shown(self, user_id: str) -> Shown:
-        """Return what watchers saw last."""
-
-    def accept(self, user_id: str, record: UserRecord, version: int, now: Instant) -> None:
-        """Show the user as in the record, with this version, and adopt what it says was chosen, claimed, announced."""
-
-    def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
-        """Adopt what was chosen, claimed and announced, and show nothing: the user is unsettled."""
-
-    def show_locally(self, user_id: str, version: int, now: Instant) -> None:
-        """Show the user by the rule, without the store."""
 
 
 class Stored(NamedTuple):
@@ -166,6 +118,7 @@ class SharedShard:
         self._serial = 0
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
         self._in_flight: Batch | None = None
+        self._accepted: dict[str, int] = {}  # users with an accepted item that was not read back yet, and its entry
         self._controls: list[tuple[Kind, bytes]] = []
         self._came_back: OrderedDict[str, _Returned] = (
             OrderedDict()
@@ -257,6 +210,9 @@ class SharedShard:
                     self._came_back.pop(proposal.user_id, None)
             self._propose_again([proposal for proposal in batch.proposals if proposal.user_id in refused])
             self._removed_at = result.n
+            if self.applied is None or self.applied.n < result.n:
+                accepted = (one.user_id for one in batch.proposals if one.user_id not in refused)
+                self._accepted.update(dict.fromkeys(accepted, result.n))
         self.floor = max(self.floor, result.n)
 
     def unknown(self) -> None:
@@ -274,6 +230,8 @@ class SharedShard:
         """Apply the next entry of the log."""
         for item in entry.items:
             self._apply(item, when)
+            if self._accepted.get(item.user_id, entry.n + 1) <= entry.n:
+                del self._accepted[item.user_id]
         if entry.kind is Kind.REMOVED:
             self.removed(int(entry.body.split()[0]), when)
         if entry.items or entry.kind is Kind.REMOVED:
@@ -313,6 +271,7 @@ class SharedShard:
             return
         records, parts = self._loading
         self._loading = None
+        self._accepted.clear()
         before, self._parts = self._parts, parts
         for user_id in before.keys() | parts.keys():
             self._reload_parts(user_id, before.get(user_id, {}), when)
@@ -399,6 +358,11 @@ class SharedShard:
         waiting: dict[str, None] = {}
         while self._dirty and not _is_full(proposals):
             user_id, _ = self._dirty.popitem(last=False)
+            if user_id in self._accepted:
+                # What this node knows is older than its last item. If the state is again the one before that item, it
+                # would seem that nothing has to be proposed.
+                waiting[user_id] = None
+                continue
             stored = self.records.get(user_id)
             wanted, mine = self._wanted(user_id, when), self._presence.part(user_id)
             has_settled = user_id not in self._unsettled or self._may_settle(user_id, alive, when)

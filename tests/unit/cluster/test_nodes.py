@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from tests.support.cluster_harness import ClusterHarness
 from tests.support.node_harness import statuses
 
@@ -181,3 +184,22 @@ def test_each_shard_has_its_own_users_only_also_after_it_was_loaded_again() -> N
         users = {item.user_id for logged in shard.log for item in logged.entry.items}
         assert {shard_of(user_id, 3) for user_id in users} <= {index}
     assert all(set(cluster.statuses(f"u{number}").values()) == {"online"} for number in range(9))
+
+
+def test_a_user_who_leaves_before_the_node_has_read_that_they_came_is_offline_on_all_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = ClusterHarness("ab")
+    a = cluster.nodes["a"]
+    read, held = a.cluster.entries, list[tuple[Any, ...]]()
+    monkeypatch.setattr(a.cluster, "entries", lambda *report: held.append(report))
+    ada = a.connect("ada")
+    cluster.run()
+    assert cluster.statuses("ada") == {"a": "offline", "b": "online"}
+    a.end(ada)
+    cluster.run()
+    monkeypatch.undo()
+    for report in held:
+        read(*report)
+    cluster.run(1, step=0.02)
+    assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
