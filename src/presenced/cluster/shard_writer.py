@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from presenced.cluster.backend import JUMP, Entry, Item
+from presenced.cluster.backend import Entry, Item
 from presenced.cluster.records import UserRecord, decode_record
 from presenced.cluster.sharding import shard_of
 from presenced.presence.model import AS_DETECTED, SEEN_OFFLINE, Change, Choice, Status
@@ -106,7 +106,8 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._users_n = 0  # number up to which users were sent
         self._next_user: int | None = None  # serial of the last user whose current state was collected; None: all were
         self._next_room: int | None = None  # the same for rooms
-        self._may_repeat = False  # the store may have lost changes that wait, so that they were accepted twice
+        # Whether changes wait that were read from the log again. If the store has lost writes, it has accepted some twice.
+        self._may_repeat = False
         self._has_states = False  # current states wait, which belong to any numbers
         self._room_version = 0
 
@@ -176,7 +177,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         """
         if entry.n <= self.passed:
             return
-        if shown_locally is None and entry.n - len(entry.items) - self.passed >= JUMP // 2:
+        if shown_locally is None:
             self._may_repeat = True
         for item in entry.items:
             if item.n > self.passed:
@@ -269,7 +270,7 @@ class ShardWriter(Collected[Item | StoredUser]):
 
     def _record_of(self, user: Item | StoredUser) -> StoredUser:
         known: User[Any] | None = self._known.user(user.user_id)
-        if known is not None:
+        if known is not None and known.version >= user.version:  # otherwise it does not know of this item
             return stored_user(known)
         return user if isinstance(user, StoredUser) else _stored_from(user)
 

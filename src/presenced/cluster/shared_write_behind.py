@@ -421,9 +421,12 @@ class SharedWriteBehind(WriteBehind):
             )
             self._gaps.inc()
             writer.lacks_states = True
-        for entry in excerpt.entries:
-            self._collect(writer, entry, is_new=False)
         applied = self._log.applied(writer.index)
+        for entry in excerpt.entries:
+            if (
+                entry.n <= applied
+            ):  # the node has yet to read the others, and does not know their users as they are then
+                self._collect(writer, entry, is_new=False)
         if not excerpt.entries or excerpt.entries[-1].n >= applied:
             self._caught_up(writer, applied if not excerpt.entries else 0)
         else:
