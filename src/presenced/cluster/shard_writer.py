@@ -106,7 +106,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._users_n = 0  # number up to which users were sent
         self._next_user: int | None = None  # serial of the last user whose current state was collected; None: all were
         self._next_room: int | None = None  # the same for rooms
-        # Whether changes wait that were read from the log again. If the store has lost writes, it has accepted some twice.
+        # Whether changes wait that were read from the log again. A store that has lost writes has accepted some twice.
         self._may_repeat = False
         self._has_states = False  # current states wait, which belong to any numbers
         self._room_version = 0
