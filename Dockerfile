@@ -3,13 +3,13 @@
 #     docker build --tag presenced .
 #
 # PYTHON_IMAGE  base of both stages, with Python 3.11 or later, venv and pip
-# EXTRAS        database drivers to install. SQLite needs none. Empty: none
+# EXTRAS        drivers to install, for databases and for the store of several nodes. SQLite needs none. Empty: none
 # VERSION       for the label only. A test checks that it is the version of the package
 
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
-ARG EXTRAS=postgresql,mysql
+ARG EXTRAS=postgresql,mysql,redis
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src src

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
-from tests.support.certificates import write_certificate
-from tests.support.services import Redis, free_port
+from tests.support.services import Redis, TlsRedis, free_port
 from tests.support.store_proxy import StoreProxy
 
 from presenced.cluster.backend import Applicant, Committed, Entry, Proposal, State
@@ -26,11 +26,10 @@ pytestmark = pytest.mark.anyio
 
 OPEN = Access()
 
-ACL = (
-    "~t:* resetchannels +eval +evalsha +xadd +xread +xrange +xtrim +hscan +hget +hmget +hgetall +hset +hdel +time "
-    "+unlink +set +getdel +info +auth"
-)
-"""What the user of the store needs, as the documentation lists it."""
+PAGE = (Path(__file__).parents[2] / "docs/how-to/operate/several-nodes.md").read_text("utf-8")
+COMMANDS = re.findall(r"\+(\w+)", PAGE.partition("ACL SETUSER app on")[2].partition("```")[0])
+PERMISSIONS = ["~t:*", *(f"+{command}" for command in COMMANDS)]
+"""What the user of the store needs, as the documentation says."""
 
 
 @pytest.fixture
@@ -52,21 +51,6 @@ def redis(shared_redis: Redis) -> Iterator[Redis]:
     yield shared_redis
     shared_redis.cli("CONFIG", "SET", "maxmemory", "0")
     shared_redis.cli("CONFIG", "SET", "maxmemory-policy", "noeviction")
-
-
-class TlsRedis(Redis):
-    """Redis that also listens for TLS."""
-
-    def install(self) -> None:
-        self.certificate, key = write_certificate(self.folder)
-        for file in (self.certificate, key):
-            if self.user:
-                shutil.chown(file, self.user)
-        self.tls_port = free_port()
-        self._settings = (
-            *("--tls-port", str(self.tls_port), "--tls-auth-clients", "no"),
-            *("--tls-cert-file", str(self.certificate), "--tls-key-file", str(key)),
-        )
 
 
 class Direct:
@@ -279,17 +263,18 @@ async def test_an_eviction_policy_is_refused(redis: Redis, policy: str) -> None:
 
 
 async def test_a_wrong_password_is_refused(redis: Redis) -> None:
-    redis.cli("ACL", "SETUSER", "app", "on", ">right", *ACL.split())
+    redis.cli("ACL", "SETUSER", "app", "on", ">right", *PERMISSIONS)
     assert "refuses the user or the password" in await refusal(redis.port, Access("app", "wrong"))
     redis.cli("ACL", "DELUSER", "app")
 
 
 async def test_the_documented_permissions_suffice_and_each_is_needed(redis: Redis) -> None:
-    redis.cli("ACL", "SETUSER", "app", "on", ">right", *ACL.split())
+    redis.cli("ACL", "SETUSER", "app", "on", ">right", *PERMISSIONS)
     access = Access("app", "right")
     await Direct(redis.port, access).backend("a").check()
     await items_reach_every_node_in_one_order(Direct(redis.port, access))
-    for command in ("xread", "xtrim", "evalsha", "getdel", "info"):
+    assert len(COMMANDS) > 15
+    for command in COMMANDS:
         redis.cli("ACL", "SETUSER", "app", f"-{command}")
         assert "lacks a permission" in await refusal(redis.port, access)
         redis.cli("ACL", "SETUSER", "app", f"+{command}")

@@ -1,4 +1,4 @@
-"""The Compose project: valid, without rights or default passwords, and its parts work together.
+"""The Compose projects: valid, without rights or default passwords, and their parts work together.
 
 There is no container engine here. The parts run as programs of this machine, with the files, the environment and the
 secrets of the project.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,21 +25,25 @@ import yaml
 from tests.support.certificates import trusting
 from tests.support.process import ServerProcess
 from tests.support.proxies import proxy
-from tests.support.services import PostgreSQL, find, free_port
+from tests.support.services import PostgreSQL, Redis, find, free_port
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from presenced.auth.api_keys import ApiKeys
 
 PROJECT = Path(__file__).parents[2] / "deploy/compose"
-COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text("utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+FILES = {file: yaml.safe_load((PROJECT / file).read_text("utf-8")) for file in ("compose.yaml", "compose.cluster.yaml")}
+SERVICES: dict[str, dict[str, Any]] = FILES["compose.yaml"]["services"]
+CLUSTER: dict[str, dict[str, Any]] = FILES["compose.cluster.yaml"]["services"]
+NODES = ("node-a", "node-b", "node-c")
 PAGE = (PROJECT.parents[1] / "docs/how-to/deploy/compose.md").read_text("utf-8")
 
 PATIENCE = 60
 """Seconds until Prometheus has scraped the server."""
 
-EACH = pytest.mark.parametrize("name", SERVICES)
+EACH = pytest.mark.parametrize(
+    ("file", "name"), [(file, name) for file, project in FILES.items() for name in project["services"]]
+)
 
 
 class Initialized(NamedTuple):
@@ -71,24 +76,25 @@ def interpolated(text: str, variables: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)([^}]*)\}", value, text)
 
 
-def environment(service: str, project: Initialized) -> dict[str, str]:
+def environment(service: dict[str, Any], project: Initialized) -> dict[str, str]:
     """Return the environment of a service, with its secrets on this machine."""
     secrets = f"{project.folder}/secrets/"
-    given = SERVICES[service]["environment"].items()
+    given = service["environment"].items()
     return {
         name: interpolated(str(value), project.variables).replace("/run/secrets/", secrets) for name, value in given
     }
 
 
-def test_compose_accepts_the_project() -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_compose_accepts_the_project(file: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, PROJECT / "compose.yaml"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, PROJECT / file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 @EACH
-def test_a_service_has_no_rights_and_limits_and_a_health_check(name: str) -> None:
-    service = SERVICES[name]
+def test_a_service_has_no_rights_and_limits_and_a_health_check(file: str, name: str) -> None:
+    service = FILES[file]["services"][name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
     assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
@@ -101,44 +107,45 @@ def test_a_service_has_no_rights_and_limits_and_a_health_check(name: str) -> Non
 
 
 @EACH
-def test_a_service_publishes_only_what_is_public(name: str) -> None:
+def test_a_service_publishes_only_what_is_public(file: str, name: str) -> None:
     published = {"caddy": ["80:80", "443:443"], "grafana": ["127.0.0.1:3000:3000"]}
-    assert SERVICES[name].get("ports", []) == published.get(name, [])
+    assert FILES[file]["services"][name].get("ports", []) == published.get(name, [])
 
 
 @EACH
-def test_a_service_waits_for_what_it_needs(name: str) -> None:
-    for other, condition in SERVICES[name].get("depends_on", {}).items():
+def test_a_service_waits_for_what_it_needs(file: str, name: str) -> None:
+    services = FILES[file]["services"]
+    for other, condition in services[name].get("depends_on", {}).items():
         assert condition == {"condition": "service_healthy"}
-        assert set(SERVICES[name]["networks"]) & set(SERVICES[other]["networks"]), "they share a network"
+        assert set(services[name]["networks"]) & set(services[other]["networks"]), "they share a network"
 
 
 @EACH
-def test_files_that_a_service_mounts_exist(name: str) -> None:
-    for volume in SERVICES[name].get("volumes", []):
+def test_files_that_a_service_mounts_exist(file: str, name: str) -> None:
+    for volume in FILES[file]["services"][name].get("volumes", []):
         source, target = volume.split(":")[:2]
         assert target.startswith("/")
         if source.startswith("."):
             assert (PROJECT / source).is_file()
             assert volume.endswith(":ro")
         else:
-            assert source in COMPOSE["volumes"]
+            assert source in FILES[file]["volumes"]
 
 
-def test_no_secret_is_in_the_environment() -> None:
-    for service in SERVICES.values():
-        for name, value in service.get("environment", {}).items():
-            if re.search("PASSWORD|SECRET|JWT_KEY|DATABASE_URL", name):
-                assert name.endswith("_FILE")
-                assert value.removeprefix("/run/secrets/") in service["secrets"]
+@EACH
+def test_no_secret_is_in_the_environment(file: str, name: str) -> None:
+    service = FILES[file]["services"][name]
+    for variable, value in service.get("environment", {}).items():
+        if re.search("PASSWORD|SECRET|JWT_KEY|DATABASE_URL", variable):
+            assert variable.endswith("_FILE")
+            assert value.removeprefix("/run/secrets/") in service["secrets"]
 
 
 def test_init_generates_every_secret(project: Initialized) -> None:
     files = {path.name: path.read_text() for path in (project.folder / "secrets").iterdir()}
-    assert {name: f"secrets/{name}" for name in COMPOSE["secrets"]} == {
-        name: secret["file"] for name, secret in COMPOSE["secrets"].items()
-    }
-    assert set(files) == {*COMPOSE["secrets"], "backend_key"}
+    secrets = {name: secret["file"] for one in FILES.values() for name, secret in one["secrets"].items()}
+    assert {name: f"secrets/{name}" for name in secrets} == secrets
+    assert set(files) == {*secrets, "backend_key"}
     random = {value for name, value in files.items() if name != "database_url"}
     assert len(random) == len(files) - 1
     assert all(len(value) >= 43 for value in random), "256 bits"
@@ -175,15 +182,33 @@ def test_init_explains_its_arguments(arguments: list[str], tmp_path: Path) -> No
 
 
 def test_the_settings_contain_the_digests_of_the_keys(project: Initialized) -> None:
-    entries = environment("presenced", project)["PRESENCED_API_KEYS"].split(",")
+    entries = environment(SERVICES["presenced"], project)["PRESENCED_API_KEYS"].split(",")
     keys = ApiKeys(entries)
     assert keys.scope(project.secret("metrics_key")) == "read"
     assert keys.scope(project.secret("backend_key")) == "write"
 
 
 def test_presenced_trusts_caddy_and_nothing_else() -> None:
-    address = SERVICES["caddy"]["networks"]["front"]["ipv4_address"]
-    assert SERVICES["presenced"]["environment"]["PRESENCED_TRUSTED_PROXIES"] == address
+    for services, servers in ((SERVICES, ("presenced",)), (CLUSTER, NODES)):
+        address = services["caddy"]["networks"]["front"]["ipv4_address"]
+        for server in servers:
+            assert services[server]["environment"]["PRESENCED_TRUSTED_PROXIES"] == address
+
+
+def test_nodes_differ_in_their_names_only() -> None:
+    settings = [dict(CLUSTER[node]["environment"]) for node in NODES]
+    assert [one.pop("PRESENCED_NODE") for one in settings] == ["a", "b", "c"]
+    assert settings[0] == settings[1] == settings[2]
+
+
+def test_both_projects_have_the_same_monitoring() -> None:
+    assert CLUSTER["grafana"] == SERVICES["grafana"]
+    other = {**CLUSTER["prometheus"], "volumes": SERVICES["prometheus"]["volumes"]}
+    assert other == SERVICES["prometheus"]
+    targets = [f"{node}:3001" for node in NODES]
+    config = yaml.safe_load((PROJECT / "prometheus.yml").read_text("utf-8"))
+    config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
+    assert yaml.safe_load((PROJECT / "prometheus.cluster.yml").read_text("utf-8")) == config
 
 
 def test_grafana_finds_prometheus_and_the_dashboard() -> None:
@@ -204,7 +229,7 @@ def database() -> Iterator[PostgreSQL]:
 def local_settings(project: Initialized, database: PostgreSQL) -> dict[str, str]:
     """Return the environment of presenced, with addresses of this machine."""
     (project.folder / "secrets/database_url").write_text(database.new_database())
-    return {**environment("presenced", project), "PRESENCED_TRUSTED_PROXIES": "127.0.0.1"}
+    return {**environment(SERVICES["presenced"], project), "PRESENCED_TRUSTED_PROXIES": "127.0.0.1"}
 
 
 @pytest.mark.slow
@@ -274,3 +299,72 @@ def scraped(project: Initialized, port: int, folder: Path) -> str:
     finally:
         process.kill()
         process.wait()
+
+
+class SharedStore(Redis):
+    """The store of the project: the program of this machine, started as its container starts it."""
+
+    def __init__(self, project: Initialized) -> None:
+        super().__init__()
+        self.password = project.secret("store_password")
+        [shell, option, script] = CLUSTER["valkey"]["command"]
+        assert (shell, option) == ("sh", "-c")
+        (self.folder / "password").write_text(self.password)
+        for old, new in (
+            ("$$", "$"),
+            ("/tmp/", f"{self.folder}/"),  # noqa: S108, the container's own
+            ("/run/secrets/store_password", f"{self.folder}/password"),
+            ("valkey-server", find("redis-server")),
+        ):
+            assert old in script
+            script = script.replace(old, new)
+        self._script = f"{script} --port {self.port} --bind 127.0.0.1 --dir {self.folder}"
+
+    def command(self) -> list[str]:
+        return ["sh", "-c", self._script]
+
+    def cli(self, *command: str) -> str:
+        return super().cli("--no-auth-warning", "--pass", self.password, *command)
+
+
+@pytest.mark.slow
+def test_users_of_all_nodes_see_each_other_through_caddy_and_a_node_may_end(
+    project: Initialized, tmp_path: Path
+) -> None:
+    with SharedStore(project) as store, ExitStack() as running:
+        assert store.cli("CONFIG", "GET", "maxmemory-policy").split()[1] == "noeviction"
+        assert store.cli("CONFIG", "GET", "appendonly").split()[1] == "yes"
+        servers = []
+        for node in NODES:
+            environ = {**environment(CLUSTER[node], project), "PRESENCED_TRUSTED_PROXIES": "127.0.0.1"}
+            environ["PRESENCED_BACKEND"] = environ["PRESENCED_BACKEND"].replace(
+                "valkey:6379", f"127.0.0.1:{store.port}"
+            )
+            del environ["PRESENCED_LOG_FORMAT"]  # the test waits for the banner
+            servers.append(running.enter_context(ServerProcess(environ)))
+        variables = environment(CLUSTER["caddy"], project)
+        upstreams = " ".join(f"127.0.0.1:{server.port}" for server in servers)
+        variables = {"PRESENCED": upstreams, "BALANCING": variables["BALANCING"]}
+        port = running.enter_context(proxy("caddy", tmp_path, servers[0].port, "127.0.0.1", variables))
+        url = f"https://127.0.0.1:{port}/api/v1/counts"
+        headers = {"authorization": f"Bearer {project.secret('backend_key')}"}
+        context = trusting(tmp_path / "certificate.pem")
+        with ExitStack() as connected, httpx.Client(verify=context, trust_env=False, timeout=PATIENCE) as http:
+            for user in ("ada", "bob", "carl"):
+                claims = {"sub": user, "exp": int(time.time()) + 600}
+                token = jwt.encode(claims, project.secret("jwt_key"), "HS256")
+                address = f"wss://127.0.0.1:{port}/ws-online-status?token={token}"
+                client = connect(address, ssl=context, proxy=None, origin=Origin("https://a.example"))
+                assert f'"userId":"{user}"' in str(connected.enter_context(client).recv(10))
+            deadline = time.monotonic() + PATIENCE
+            while (found := http.get(url, headers=headers).json())["onlineUsers"] != 3:
+                assert time.monotonic() < deadline, found
+                time.sleep(0.05)
+            connections = [
+                httpx.get(f"{server.url}stats", headers=headers, trust_env=False).json()["totalConnections"]
+                for server in servers
+            ]
+            assert connections == [1, 1, 1], "the node with the fewest connections gets the next one"
+            servers[0].kill()
+            for _ in range(6):
+                assert http.get(url, headers=headers).json()["onlineUsers"] == 3

@@ -34,9 +34,11 @@ def test_nginx_accepts_its_file(tmp_path: Path) -> None:
 def test_caddy_accepts_its_file_with_the_defaults_and_with_other_values() -> None:
     """The Compose project sets the variables."""
     other = {"DOMAIN": "online.example.com", "PRESENCED": "presenced:3001", "BACKENDS": "192.0.2.1 192.0.2.128/25"}
+    several = {**other, "PRESENCED": "a:3001 b:3001", "BALANCING": "lb_policy least_conn\nhealth_uri /readyz"}
     for variables, host, upstream, networks in (
         ({}, "presence.example.com", "127.0.0.1:3001", "10.0.0.0/8"),
         (other, "online.example.com", "presenced:3001", '192.0.2.1","192.0.2.128/25'),
+        (several, "online.example.com", 'a:3001"},{"dial":"b:3001', '192.0.2.1","192.0.2.128/25'),
     ):
         command = [
             find("caddy"),

@@ -48,6 +48,12 @@ HEALTHY = {
     "presenced_storage_facts_unusable_total": "0x60",
     "presenced_webhooks_oldest_seconds": "2x60",
     "presenced_webhooks_dead": "0x60",
+    'presenced_cluster_state{state="ready"}': "1x60",
+    'presenced_cluster_state{state="local"}': "0x60",
+    "presenced_cluster_nodes": "3x60",
+    "presenced_cluster_lag_seconds": "0.4x60",
+    "presenced_cluster_fenced_total": "0x60",
+    "presenced_cluster_unsettled": "0x60",
 }
 """Metrics of a healthy server for each minute: VALUExMINUTES, or START+STEPxMINUTES."""
 
@@ -69,6 +75,14 @@ PROBLEMS = {
     "PresencedStorageLoses": {"presenced_storage_facts_dropped_total": "0x55 7x5"},
     "PresencedWebhooksLate": {"presenced_webhooks_oldest_seconds": "0+60x60"},
     "PresencedWebhooksDead": {"presenced_webhooks_dead": "0x50 3x10"},
+    "PresencedLocal": {
+        'presenced_cluster_state{state="local"}': "0x57 1 1 1",
+        "presenced_cluster_lag_seconds": "0.4x57 60 120 180",
+    },
+    "PresencedNodesMissing": {"presenced_cluster_nodes": "3x50 2x10"},
+    "PresencedNodeLags": {"presenced_cluster_lag_seconds": "5x60"},
+    "PresencedNodeFenced": {"presenced_cluster_fenced_total": "0x50 1x10"},
+    "PresencedUnsettled": {"presenced_cluster_unsettled": "0x50 3x10"},
 }
 
 

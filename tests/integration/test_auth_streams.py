@@ -99,9 +99,9 @@ async def test_the_url_alone_does_not_reopen_a_stream() -> None:
         given = await ticket(api)
         path = f"/watch?users=bo&token={given}"
         last = await opened(page, path)
-        for headers in ({}, {"last_event_id": last.partition(".")[0]}, {"last_event_id": "." + "x" * 22}):
+        for headers in ({}, {"last_event_id": last.partition("~")[0]}, {"last_event_id": "~" + "x" * 22}):
             assert problem(await page.ask("GET", path, **headers)) == (401, "UNAUTHORIZED")
-        for shown in (given, last.partition(".")[2]):
+        for shown in (given, last.partition("~")[2]):
             async with connect(url(running, f"?token={shown}"), proxy=None) as socket:
                 assert (await close_of(socket))[0] == 4401
         async with page.events(path, last_event_id=last) as events:
@@ -123,7 +123,7 @@ async def test_a_resuming_stream_sees_no_more_than_its_ticket_allows() -> None:
         await api.announce("eve")
         given = await ticket(api, presence={"watch": ["bo"]})
         last = await opened(page, f"/watch?users=bo&token={given}")
-        async with page.events(f"/watch?everyone=true&token={given}", last_event_id=f".{last[-22:]}") as events:
+        async with page.events(f"/watch?everyone=true&token={given}", last_event_id=f"~{last[-22:]}") as events:
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
@@ -201,7 +201,7 @@ async def test_neither_ticket_nor_secret_is_logged(caplog: pytest.LogCaptureFixt
         await page.ask("GET", f"/watch?users=bo&token={given}&lastEventId={last}x")
         exposition = (await call_api(running, "GET", "/metrics")).text
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
-    for secret in (given, last.partition(".")[2]):
+    for secret in (given, last.partition("~")[2]):
         assert secret
         assert secret not in ours
         assert secret not in exposition

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.support.dashboard import ALERTS, QUERIES, RULES
 from tests.support.process import ServerProcess
-from tests.support.services import find, free_port
+from tests.support.services import Redis, find, free_port
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -58,14 +58,26 @@ def use(server: ServerProcess) -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def node() -> Iterator[ServerProcess]:
+    """Run a node of a cluster. A server with a database is none yet."""
+    with Redis() as store, ServerProcess({"PRESENCED_BACKEND": store.url("0")}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    server: ServerProcess, node: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
     """Run Prometheus with the alerts. It scrapes the server four times a second."""
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     config = {
         "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "1s"},
         "rule_files": [str(ALERTS)],
         "scrape_configs": [
-            {"job_name": "presenced", "static_configs": [{"targets": [f"127.0.0.1:{server.port}"]}]},
+            {
+                "job_name": "presenced",
+                "static_configs": [{"targets": [f"127.0.0.1:{one.port}" for one in (server, node)]}],
+            },
         ],
     }
     (folder / "prometheus.yml").write_bytes(msgspec.yaml.encode(config))

@@ -8,11 +8,15 @@ from tests.support.cluster_storage import FakeClusterWorker, FakeDatabase
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import NodeHarness
 
+from presenced.auth.tickets import Tickets
 from presenced.cluster.cluster import Cluster
+from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.factory import join_history
 from presenced.cluster.members import Figures
 from presenced.cluster.memory import MemoryHub
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.delivery.connection import Connection
@@ -33,10 +37,12 @@ class ClusterNode(NodeHarness):
             "storage_class": SharedWriteBehind,
             "storage_worker": worker,
         }
-        super().__init__(clock=clock, parts=parts, **settings)
+        authenticator = Tickets(settings.get("api_keys", ())) if settings.get("auth") == "ticket" else None
+        super().__init__(authenticator, clock=clock, parts=parts, **settings)
         self.name = name
         self.worker = worker
         self.backend = hub.backend(name)
+        publisher = ErasingPublisher(self.node.publisher, self.service.erase_past)
         self.cluster = Cluster(
             name=name,
             lease_s=LEASE_S,
@@ -44,20 +50,20 @@ class ClusterNode(NodeHarness):
             timer=self.node.timer,
             backend=self.backend,
             directory=cast("SharedDirectory[Connection]", self.node.directory),
-            publisher=self.node.publisher,
+            publisher=publisher,
             names=cast("SharedNames", self.node.encoder.names),
             figures=self._figures,
             resume_window=self.node.settings.resume_window,
             log_age=self.node.settings.log_age,
+            metrics=ClusterMetrics(self.node.metrics),
         )
         self.node.peers = self.cluster
-        self.cluster.on_kick = self.service.disconnect_here
-        self.cluster.on_erase = self.service.erase_here
         if worker is not None:
             worker.write_behind = self.storage
             join_history(self.cluster, self.backend, self.storage, self.node)
             self.storage.begin_at(0)
             self.storage.begin(0)
+        ClusterCommands(self.cluster, self.backend, publisher, self.node, self.service)
         self.cluster.start()
 
     @property
@@ -117,6 +123,12 @@ class ClusterHarness:
         end = self.clock.monotonic() + seconds
         while self.clock.monotonic() < end:
             self.clock.advance(min(step, end - self.clock.monotonic()))
+
+    def restart(self, name: str) -> ClusterNode:
+        """Start a node in place of another one, or a further one."""
+        self.nodes[name] = self.start(name)
+        self.run(3, step=0.05)
+        return self.nodes[name]
 
     def statuses(self, user_id: str) -> dict[str, Any]:
         """Return the status of a user on each node."""

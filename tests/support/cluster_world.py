@@ -27,11 +27,12 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.digest import compare
 from presenced.cluster.directory import Agreement, SharedDirectory
 from presenced.cluster.members import Do, Members
-from presenced.cluster.presence import Shown, When
+from presenced.cluster.presence import Shown
 from presenced.cluster.records import SharedSession, UserRecord, decode_sessions, encode_sessions
-from presenced.cluster.shared import SharedShard
+from presenced.cluster.shared import SharedShard, When
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Ending, Status, View
@@ -186,7 +187,7 @@ class Store:
 
 
 class NaivePresence:
-    """The simplest rule of presence: online if a session is active, away if none is (`cluster.shared.Presence`)."""
+    """The simplest rule of presence: online if a session is active, away if none is (`cluster.presence.Presence`)."""
 
     def __init__(self, world: World, name: str) -> None:
         self._world = world
@@ -554,3 +555,6 @@ class World:
                 assert shown.view.status is truth[user_id], (node.name, user_id, truth[user_id], shown)
                 known = node.shard.records.get(user_id)
                 assert (known and known.n) == (stored[user_id].n if user_id in stored else None), (node.name, user_id)
+        result = compare({node.name: node.shard.digests() for node in self.running()})
+        assert not result.differing, "state digests"
+        assert len(result.compared) in (0, len(self.running()))

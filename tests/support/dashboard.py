@@ -26,6 +26,6 @@ RULES = [str(rule["expr"]) for group in msgspec.yaml.decode(ALERTS.read_bytes())
 
 def metrics_in(query: str) -> set[str]:
     """Return the metrics in a query: names that are not functions, keywords or labels."""
-    bare = re.sub(r"\"[^\"]*\"|\{[^}]*\}|\[[^]]*\]|\b(by|without) *\([^)]*\)", "", query)
+    bare = re.sub(r"\"[^\"]*\"|\{[^}]*\}|\[[^]]*\]|\b(by|without|on) *\([^)]*\)", "", query)
     names = set(re.findall(r"\b[a-z_][a-z0-9_]*\b(?! *\()", bare))
-    return names - {"by", "without", "and", "or", "unless"}
+    return names - {"by", "without", "and", "or", "unless", "offset"}

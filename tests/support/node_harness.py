@@ -11,6 +11,7 @@ from tests.support.fakes import FakeConnection
 from tests.support.nodes import make_node, request
 
 from presenced.auth.authenticator import Authenticator
+from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
 from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
@@ -31,7 +32,7 @@ class NodeHarness:
         options = Settings.model_validate({"stats_interval": 0, **settings})
         self.node = make_node(options, self.clock, authenticator=authenticator, **parts)
         self.node.start()
-        self.service = PresenceService(self.node)
+        self.service = PresenceService(self.node, authenticator if isinstance(authenticator, Tickets) else None)
         self._read: dict[FakeConnection, int] = {}
 
     def open(self, query: str, subprotocol: str = "presenced.v1", token: str = "") -> FakeConnection:

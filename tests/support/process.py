@@ -77,10 +77,10 @@ class ServerProcess:
         self._reader.join()
         self._process = None
 
-    def wait(self) -> None:
-        """Wait until the server has ended by itself."""
-        assert self._process is not None, "it was started"
-        self._process.wait(START_TIMEOUT)
+    def wait(self) -> int:
+        """Wait until the server has ended by itself, and return its exit code."""
+        assert self._process is not None, "the server was started"
+        return self._process.wait(START_TIMEOUT)
 
     def signal(self, number: int) -> None:
         """Send a signal to the server."""

@@ -6,9 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support.certificates import write_certificate
 
@@ -34,18 +35,21 @@ def has_ipv6() -> bool:
 
 
 @contextmanager
-def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
+def proxy(
+    kind: str, folder: Path, behind: int, backends: str, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[int]:
     """Run a proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
 
     Args:
         kind: `nginx` or `caddy`.
         folder: Directory for its files, with its certificate.
         backends: Addresses that may use the API through it.
+        variables: Environment, with which the configuration may replace what is above.
     """
     port = free_port()
     command = proxy_command(kind, folder, port, behind, backends)
     log = (folder / "proxy.log").open("w+")
-    environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+    environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", **variables}
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
     try:
         for _ in range(int(PATIENCE * 20)):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from tests.support.certificates import write_certificate
 
 START_TIMEOUT = 30
 """Seconds until a started server must respond."""
@@ -280,6 +281,25 @@ class Redis(Service):
         """Delete everything, and the snapshot."""
         self.cli("FLUSHALL")
         (self.folder / "dump.rdb").unlink(missing_ok=True)
+
+
+class TlsRedis(Redis):
+    """Redis that also listens for TLS."""
+
+    def install(self) -> None:
+        self.certificate, key = write_certificate(self.folder)
+        for file in (self.certificate, key):
+            if self.user:
+                shutil.chown(file, self.user)
+        self.tls_port = free_port()
+        self._settings = (
+            *("--tls-port", str(self.tls_port), "--tls-auth-clients", "no"),
+            *("--tls-cert-file", str(self.certificate), "--tls-key-file", str(key)),
+        )
+
+    def secure_url(self, database: str) -> str:
+        """Return the URL for TLS."""
+        return f"rediss://127.0.0.1:{self.tls_port}/{database}"
 
 
 class Valkey(Redis):

@@ -662,10 +662,40 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("nodes", _number("cluster.backend.MAX_SLOTS"), "", "one more waits for a free place"),
                 Limit(
                     "waiting entries of the log that are not about records",
-                    _number("cluster.shared.MAX_CONTROLS"),
+                    _number("cluster.outbox.MAX_CONTROLS"),
                     "",
-                    "further ones are dropped: a user who is disconnected on one node stays connected on the others, "
-                    "and rows that are stored while a user is being erased stay",
+                    "further ones are dropped: a user who is disconnected on one node stays connected on the others. "
+                    "Revocations are not dropped",
+                ),
+                Limit(
+                    "users who are being erased",
+                    _number("cluster.erasures.MAX_ERASURES"),
+                    "",
+                    "rows that are stored about further ones until they are offline stay",
+                ),
+                Limit(
+                    "commands that wait for the other nodes",
+                    f"{_number('cluster.waits.MAX_WAITS')}, for {_time('http.api.agreement.TIMEOUT_S')}",
+                    "",
+                    "503 with `Retry-After`",
+                ),
+                Limit(
+                    "tickets that the store is asked for again, because they may be on their way",
+                    _number("cluster.tickets.MAX_ASKING_AGAIN"),
+                    "",
+                    "one more is refused at once",
+                ),
+                Limit(
+                    "difference between the clocks of nodes, for tickets",
+                    _time("cluster.tickets.MAX_CLOCK_DIFFERENCE_S"),
+                    "",
+                    "a ticket has expired too early",
+                ),
+                Limit(
+                    "erased users who are still shown",
+                    f"{_number('cluster.erasing.MAX_ERASED')}, for {_time('cluster.erasing.ERASED_S')}",
+                    "",
+                    "details of the user's last change stay in the journal",
                 ),
                 Limit(
                     "calls about messages and tickets, waiting",

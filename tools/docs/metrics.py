@@ -9,6 +9,7 @@ from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.auth.tickets import Tickets
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.metrics import STATES, ClusterMetrics
 from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.errors import Close, Fault
@@ -62,10 +63,6 @@ GROUPS = {
         "presenced_storage_facts_unusable",
         "presenced_storage_workers_lost",
     ),
-    "Several nodes": (
-        "presenced_cluster_designated_writer",
-        "presenced_cluster_history_gaps",
-    ),
     "Webhooks": (
         "presenced_webhooks_waiting",
         "presenced_webhooks_oldest_seconds",
@@ -78,6 +75,25 @@ GROUPS = {
         "presenced_webhooks_requests",
         "presenced_webhooks_seconds",
         "presenced_webhooks_request_duration_seconds",
+    ),
+    "Several nodes": (
+        "presenced_cluster_state",
+        "presenced_cluster_nodes",
+        "presenced_cluster_records",
+        "presenced_cluster_items",
+        "presenced_cluster_commit_seconds",
+        "presenced_cluster_batch_items",
+        "presenced_cluster_refused",
+        "presenced_cluster_store_rtt_seconds",
+        "presenced_cluster_lag_seconds",
+        "presenced_cluster_lag_items",
+        "presenced_cluster_unsettled",
+        "presenced_cluster_retained_contributions",
+        "presenced_cluster_reloads",
+        "presenced_cluster_fenced",
+        "presenced_cluster_removed_nodes",
+        "presenced_cluster_designated_writer",
+        "presenced_cluster_history_gaps",
     ),
     "Process": (
         "presenced_loop_lag_seconds",
@@ -97,10 +113,10 @@ INTRODUCTIONS = {
     "HTTP API": "Health checks, statistics and pages do not count.",
     "Storage": "The gauges exist if a [database](../explanation/storage.md) is configured. In the names, a fact is one "
     "record.",
-    "Several nodes": "These metrics exist if a [backend](../how-to/operate/several-nodes.md) and a database are "
-    "configured.",
     "Webhooks": "These metrics exist if a database is configured. With several nodes, only the node that delivers has "
     "figures other than 0.",
+    "Several nodes": "These metrics exist with [several nodes](../how-to/operate/several-nodes.md#monitor), "
+    "the last two only if a database is configured.",
     "Process": "`presenced_writers` exists if the setting `writers` is not 0.",
 }
 
@@ -144,6 +160,13 @@ REFUSED = (
 """Close codes with which the server refuses connections before it admits them."""
 
 
+class _Alone:
+    """Node without others, for the gauges."""
+
+    state = "ready"
+    live_nodes, lag_items, lag_s, unsettled, retained, records = 1, 0, 0.0, 0, 0, 0
+
+
 def families() -> Iterable[Metric]:
     """Return every metric of a server."""
     clock, metrics = FakeClock(), Metrics()
@@ -158,6 +181,7 @@ def families() -> Iterable[Metric]:
         directory_class=SharedDirectory,
         storage_class=SharedWriteBehind,
     )
+    ClusterMetrics(metrics).watch(_Alone())
     return metrics.registry.collect()
 
 
@@ -229,6 +253,32 @@ def _labels() -> list[tuple[str, list[str]]]:
         (
             "`name` of `presenced_requests_refused_total`",
             [f"name of an [error](codes.md#errors-of-presencedv1): {_codes(fault.name for fault in Fault)}"],
+        ),
+        (
+            "`state` of `presenced_cluster_state`",
+            [
+                f"1 for one of {_codes(STATES)}, 0 for the others",
+                "`local`: the store is out of reach, and the node shows only what happens on it",
+            ],
+        ),
+        (
+            "`from` of `presenced_cluster_items_total`",
+            ["node that made the change: `own` for this one, or `other`"],
+        ),
+        (
+            "`reason` of `presenced_cluster_refused_total`",
+            [
+                "`conflict`: another node has changed the user at the same moment",
+                "`unknown`: the reply was lost, or the memory of the store is full",
+                "`fenced`: this node was declared dead",
+            ],
+        ),
+        (
+            "`reason` of `presenced_cluster_reloads_total`",
+            [
+                "`registered`: the node has joined, or joined again",
+                "`log`: the log of the store did not continue where the node was",
+            ],
         ),
         (
             "`route` and `status` of `presenced_api_answers_total`",

@@ -122,7 +122,8 @@ class Gatekeeper:
         self._waiting: dict[Connection, ConnectRequest] = {}
         self._admitted: dict[Connection, _Admitted] = {}
         self._deadlines: Deadlines[Connection] = Deadlines()
-        self._revocations = Revocations(settings.token_lifetime + settings.jwt_leeway, on_revoked)
+        self.revocations = Revocations(settings.token_lifetime + settings.jwt_leeway, on_revoked)
+        """Revoked users and tokens (read-only): `revoke` and `restore` also close connections."""
         metrics.gauge("presenced_unauthenticated", "Connections waiting to authenticate.", lambda: len(self._waiting))
 
     def listen(self, listener: GatekeeperListener) -> None:
@@ -195,26 +196,21 @@ class Gatekeeper:
         Raises:
             CapacityError: Too many revocations are remembered already.
         """
-        self._revocations.revoke(kind, subject, now.epoch_ms / 1000)
+        self.revocations.revoke(kind, subject, now.epoch_ms / 1000)
         return self._close_revoked(now)
 
-    def revoke_session(self, user_id: str, session_id: str, now: Instant) -> int:
-        """Reject the token that a session of the user authenticated with. Return the number of connections closed.
+    def token_of(self, user_id: str, session_id: str) -> str:
+        """Return the id of the token that a session of the user authenticated with; empty if there is none.
 
         A session that has lost its connection counts as long as it can be resumed.
-
-        Raises:
-            CapacityError: Too many revocations are remembered already.
         """
         session = self._sessions.get(session_id)
-        if session is None or session.user_id != user_id or not session.token_id:
-            return 0
-        return self.revoke("token", session.token_id, now)
+        return session.token_id if session is not None and session.user_id == user_id else ""
 
     def restore(self, revocations: Iterable[StoredRevocation]) -> None:
-        """Restore revocations from before the start, and close connections that they concern."""
+        """Adopt revocations from before the start or from other nodes, and close connections that they concern."""
         for revocation in revocations:
-            self._revocations.restore(revocation)
+            self.revocations.restore(revocation)
         self._close_revoked(self._clock.now())
 
     # Authentication, and questions about admitted connections.
@@ -243,7 +239,7 @@ class Gatekeeper:
         """Return whether a token has neither expired nor been revoked."""
         epoch = now.epoch_ms / 1000
         ends = principal.expires_at
-        return (ends is None or epoch < ends) and not self._revocations.is_revoked(principal, epoch)
+        return (ends is None or epoch < ends) and not self.revocations.is_revoked(principal, epoch)
 
     def roles(self, connections: Iterable[Connection]) -> tuple[str, ...]:
         """Return the roles in the tokens of admitted connections, each once, sorted."""
@@ -257,7 +253,7 @@ class Gatekeeper:
             epoch = now.epoch_ms / 1000
             if result.expires_at is not None and result.expires_at <= epoch:  # as a callback or a function may say
                 result = BadToken("expired", "the token has expired", is_genuine=True)
-            elif self._revocations.is_revoked(result, epoch):
+            elif self.revocations.is_revoked(result, epoch):
                 result = BadToken("revoked", "the token was revoked", is_genuine=True)
             elif result.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
                 said = f"the token is for the user {result.user_id}: is a variable not set where it is made?"
@@ -312,7 +308,7 @@ class Gatekeeper:
 
     def _close_revoked(self, now: Instant) -> int:
         epoch = now.epoch_ms / 1000
-        revoked = [c for c, one in self._admitted.items() if self._revocations.is_revoked(one.principal, epoch)]
+        revoked = [c for c, one in self._admitted.items() if self.revocations.is_revoked(one.principal, epoch)]
         for connection in revoked:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(revoked)

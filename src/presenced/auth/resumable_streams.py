@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from presenced.auth.principal import Principal
 from presenced.auth.tickets import Tickets, refused_ticket, ticket_digest
+from presenced.errors import BadToken
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import BoundedMap
 
@@ -41,8 +42,8 @@ MAX_LOST_STREAMS_OF_USER = 20
 """Maximum number of lost streams of one user, so that no user can evict the streams of others. At the bound the stream
 lost first is evicted."""
 
-SEPARATOR = "."
-"""Separator between cursor and secret in an event id."""
+SEPARATOR = "~"
+"""Separator between cursor and secret in an event id. No cursor has it; those of a cluster have full stops."""
 
 
 class Opening(NamedTuple):
@@ -72,7 +73,7 @@ class ResumableStreams:
 
     A ticket has at most one open stream, so a resuming stream ends its earlier connection. A stream cannot resume after
     the ticket's `lasts`, nor later than `lifetime` seconds after its first opening. All state is in memory, so no
-    stream resumes in another process. Times are monotonic seconds.
+    stream resumes in another process, or on another node. Times are monotonic seconds.
 
     Bounds: `MAX_LOST_STREAMS`, `MAX_LOST_STREAMS_OF_USER`; `WaitingRequests` bounds the open streams.
 
@@ -89,6 +90,14 @@ class ResumableStreams:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def fetch(self, ticket: str, now: Instant, on_fetched: Callable[[BadToken | None], None]) -> bool:
+        """Bring a ticket that another node may have issued to this node, for `begin` (`Tickets.fetch`).
+
+        Returns:
+            False if there is nothing to wait for. `on_fetched` is not called then.
+        """
+        return ticket_digest(ticket) not in self._streams and self._tickets.fetch(ticket, now, on_fetched)
 
     def begin(self, ticket: str, secret: str, now: Instant) -> Opening | None:
         """Use a ticket to open a stream, or to resume the stream it opened.

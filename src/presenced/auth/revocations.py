@@ -34,7 +34,7 @@ class Revocations:
     def __len__(self) -> int:
         return sum(map(len, self._revoked_at.values()))
 
-    def revoke(self, kind: Literal["user", "token"], subject: str, now: float) -> None:
+    def revoke(self, kind: Literal["user", "token"], subject: str, now: float) -> StoredRevocation:
         """Revoke all tokens of a user issued until now, or the token with this `jti` or digest.
 
         Tokens of the user that do not say when they were issued are included.
@@ -49,6 +49,7 @@ class Revocations:
         self._set(revocation)
         if self._on_revoked is not None:
             self._on_revoked(revocation)
+        return revocation
 
     def is_revoked(self, principal: Principal, now: float) -> bool:
         """Return whether the token of `principal` is revoked."""
@@ -61,9 +62,27 @@ class Revocations:
         return revoked_at is not None and (principal.issued_at is None or principal.issued_at <= revoked_at)
 
     def restore(self, revocation: StoredRevocation) -> None:
-        """Restore a revocation from before the start, unless the table is full. A newer one of the subject stays."""
-        if revocation.subject not in self._revoked_at[revocation.kind] and len(self) < MAX_REVOCATIONS:
+        """Adopt a revocation from before the start or from another node, unless the table is full.
+
+        A newer one of the same subject stays.
+        """
+        known = self._revoked_at[revocation.kind].get(revocation.subject)
+        if known < revocation.at if known is not None else len(self) < MAX_REVOCATIONS:
             self._set(revocation)
+
+    def get(self, kind: str, subject: str) -> StoredRevocation | None:
+        """Return the revocation of a user or token; None if there is none."""
+        at = self._revoked_at[kind].get(subject)
+        return None if at is None else StoredRevocation(kind, subject, at, at + self._lifetime)
+
+    def all(self, now: float) -> list[StoredRevocation]:
+        """Return all revocations."""
+        self._expire(now)
+        return [
+            StoredRevocation(kind, subject, at, at + self._lifetime)
+            for kind, revoked_at in self._revoked_at.items()
+            for subject, at in revoked_at.items()
+        ]
 
     def _set(self, revocation: StoredRevocation) -> None:
         self._revoked_at[revocation.kind][revocation.subject] = revocation.at

@@ -6,6 +6,13 @@ it.
 The mark is an HMAC of the rest. It grants nothing. It only proves that this server issued the ticket, even if the
 ticket is used, expired or from before a restart. Invented tickets are guesses and count against their address; genuine
 ones do not.
+
+In a cluster, a ticket works on every node. It is always in one place: in the store that the nodes share, or in the
+memory of one node. Whoever takes it there has it alone, so no failure lets a ticket work twice.
+
+    issue                      the store; while it is out of reach, the memory of this node
+    the store returns          tickets in memory move to the store (`share`)
+    a client presents one      this node's memory, otherwise the store
 """
 
 from __future__ import annotations
@@ -14,8 +21,9 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import with_grants
@@ -37,10 +45,35 @@ _MARK_LENGTH = 16
 """Length in characters of the mark at the end of a ticket: 96 bits."""
 
 
-class _Ticket(NamedTuple):
+class Ticket(NamedTuple):
+    """What a ticket stands for."""
+
     principal: Principal
     lasts: float | None
     """Maximum number of seconds for the connection; None for no limit."""
+
+
+OnTaken = Callable[[Ticket | BadToken | None], None]
+
+
+class SharedTickets(Protocol):
+    """Unused tickets of all nodes of a cluster: `cluster.tickets`."""
+
+    def put(self, key: bytes, ticket: Ticket, seconds: float) -> bool:
+        """Keep a ticket for the next `seconds`, for whichever node it is presented to.
+
+        Returns:
+            False if the store is out of reach. It does not get the ticket later either.
+        """
+
+    def take(self, key: bytes, is_genuine: bool, on_taken: OnTaken) -> None:
+        """Take a ticket, which at most one caller gets.
+
+        Args:
+            is_genuine: A node has issued the ticket, so it may be on its way to the store.
+            on_taken: Function called later, once unless the server stops: with the ticket, with None if it is not
+                there, or with `UNAVAILABLE` if that is not known.
+        """
 
 
 class Tickets(Authenticator):
@@ -49,7 +82,8 @@ class Tickets(Authenticator):
     Only digests are stored, so nobody who reads this memory can use a ticket. The time of looking up a digest says
     nothing about the ticket either (comparing secrets directly: CVE-2021-33880).
 
-    Bounds: `MAX_TICKETS`, each for `TICKET_LIFETIME_S`.
+    Bounds: `MAX_TICKETS`, each for `TICKET_LIFETIME_S`. In a cluster, those that this node has put into the store count
+    for that time, even if they are used.
 
     Args:
         api_keys: Entries of the setting `api_keys`. The key of the mark derives from them, so that tickets from before
@@ -58,8 +92,14 @@ class Tickets(Authenticator):
 
     def __init__(self, api_keys: Iterable[str] = ()) -> None:
         # One more than may be unused, for a reissued ticket: evicting an unused one would break its promise.
-        self._tickets: BoundedMap[bytes, _Ticket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
+        self._tickets: BoundedMap[bytes, Ticket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
+        self.shared: SharedTickets | None = None
+        """Tickets of all nodes; None if this node is alone. Set before the first ticket is issued."""
+        self._shared_until: deque[float] = (
+            deque()
+        )  # monotonic ends of the tickets that this node has put into the store
         entries = "\n".join(sorted(api_keys)).encode()
+        self._has_own_key = not entries  # other nodes cannot recognise the mark
         self._mark_key = hashlib.sha256(b"presenced ticket mark\n" + (entries or secrets.token_bytes(32))).digest()
 
     def __len__(self) -> int:
@@ -77,41 +117,94 @@ class Tickets(Authenticator):
             ValueError: `grants` is invalid.
         """
         self._tickets.expire(now.monotonic)
-        if len(self._tickets) >= MAX_TICKETS:
+        while self._shared_until and self._shared_until[0] <= now.monotonic:
+            self._shared_until.popleft()
+        if len(self._tickets) + len(self._shared_until) >= MAX_TICKETS:
             raise CapacityError(f"{MAX_TICKETS:,} tickets wait to be used; try again in {TICKET_LIFETIME_S:g} s")
         principal = Principal(user_id, issued_at=now.epoch_ms / 1000)
         if grants is not None:
             principal = with_grants(principal, grants)
-        return self._put(_Ticket(principal, lasts), now.monotonic)
+        text, ticket = self._new_text(), Ticket(principal, lasts)
+        key = ticket_digest(text)
+        if not self._put(key, ticket, TICKET_LIFETIME_S, now.monotonic):
+            self._tickets.set(key, ticket, now.monotonic)
+        return text
 
-    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
         """Redeem a ticket. It cannot be used again, even if the connection fails."""
-        return self.take(token, now) or refused_ticket(is_genuine=self._is_marked(token))
+        if (principal := self.take(token, now)) is not None:
+            return principal
+        key = ticket_digest(token)
+
+        def on_taken(found: Ticket | BadToken) -> None:
+            on_result(found if isinstance(found, BadToken) else _redeemed(found, key, now))
+
+        return None if self._ask(token, key, on_taken) else refused_ticket(is_genuine=self._is_marked(token))
 
     def take(self, ticket: str, now: Instant) -> Principal | None:
         """Redeem a ticket and return its principal; None if it was never issued, was used, or has expired."""
         self._tickets.expire(now.monotonic)
         key = ticket_digest(ticket)
         found = self._tickets.pop(key, now.monotonic)
-        if found is None:
-            return None
-        principal = found.principal
-        if found.lasts is not None:
-            principal = principal._replace(expires_at=now.epoch_ms / 1000 + found.lasts)
-        return principal if principal.token_id else principal._replace(token_id=key.hex())
+        return None if found is None else _redeemed(found, key, now)
+
+    def fetch(self, ticket: str, now: Instant, on_fetched: Callable[[BadToken | None], None]) -> bool:
+        """Bring a ticket that another node may have issued into the memory of this node, where `take` finds it.
+
+        Args:
+            on_fetched: Function called later: with None if the ticket is here, otherwise with the reason for a refusal.
+
+        Returns:
+            False if the ticket can only be here. `on_fetched` is not called then.
+        """
+        key = ticket_digest(ticket)
+
+        def on_taken(found: Ticket | BadToken) -> None:
+            if isinstance(found, BadToken):
+                on_fetched(found)
+            else:
+                self._tickets.set(key, found, now.monotonic)
+                on_fetched(None)
+
+        return key not in self._tickets and self._ask(ticket, key, on_taken)
 
     def reissue(self, principal: Principal, now: float) -> str:
         """Issue a ticket with the rights of an earlier one, to be redeemed immediately.
 
         It never leaves the server, so it does not count towards `MAX_TICKETS`.
         """
-        return self._put(_Ticket(principal, None), now)
-
-    def _put(self, ticket: _Ticket, now: float) -> str:
-        unmarked = PREFIX + secrets.token_urlsafe(32)
-        text = unmarked + self._mark(unmarked)
-        self._tickets.set(ticket_digest(text), ticket, now)
+        text = self._new_text()
+        self._tickets.set(ticket_digest(text), Ticket(principal, None), now)
         return text
+
+    def share(self, now: float) -> None:
+        """Move the tickets of this node to the store, which is in reach again."""
+        self._tickets.expire(now)
+        for key in list(self._tickets):
+            ticket = self._tickets.get(key)
+            if ticket is not None and self._put(key, ticket, self._tickets.seconds_left(key, now), now):
+                self._tickets.pop(key)
+
+    def _put(self, key: bytes, ticket: Ticket, seconds: float, now: float) -> bool:
+        """Put a ticket into the store. Return False if there is none, or if it is out of reach."""
+        is_put = self.shared is not None and self.shared.put(key, ticket, seconds)
+        if is_put:
+            self._shared_until.append(now + seconds)
+        return is_put
+
+    def _ask(self, ticket: str, key: bytes, on_taken: Callable[[Ticket | BadToken], None]) -> bool:
+        """Take a ticket out of the store. Return False, and do nothing, if it cannot be there."""
+        if self.shared is None or not ticket.startswith(PREFIX):
+            return False
+        is_genuine = self._is_marked(ticket)
+        if not is_genuine and not self._has_own_key:
+            return False  # a guess costs the store nothing
+        self.shared.take(key, is_genuine, lambda found: on_taken(found or refused_ticket(is_genuine)))
+        return True
+
+    def _new_text(self) -> str:
+        unmarked = PREFIX + secrets.token_urlsafe(32)
+        return unmarked + self._mark(unmarked)
 
     def _mark(self, unmarked: str) -> str:
         made = hmac.digest(self._mark_key, unmarked.encode("utf-8", "surrogatepass"), hashlib.sha256)
@@ -120,6 +213,14 @@ class Tickets(Authenticator):
     def _is_marked(self, ticket: str) -> bool:
         unmarked, mark = ticket[:-_MARK_LENGTH], ticket[-_MARK_LENGTH:].encode("utf-8", "surrogatepass")
         return hmac.compare_digest(mark, self._mark(unmarked).encode())
+
+
+def _redeemed(ticket: Ticket, key: bytes, now: Instant) -> Principal:
+    """Return the principal of a ticket that is used now."""
+    principal = ticket.principal
+    if ticket.lasts is not None:
+        principal = principal._replace(expires_at=now.epoch_ms / 1000 + ticket.lasts)
+    return principal if principal.token_id else principal._replace(token_id=key.hex())
 
 
 def ticket_digest(ticket: str) -> bytes:

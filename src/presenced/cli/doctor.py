@@ -67,6 +67,7 @@ def examine(effective: Effective, *, file_limit: int, is_root: bool, today: date
         *_proxies(settings),
         *_tls(settings, today),
         *_database(settings),
+        *_backend(settings),
         *_secrets(effective),
         *_process(file_limit, is_root),
     ]
@@ -246,6 +247,23 @@ def _database_at(url: str) -> Iterator[Finding]:
     else:
         if not has:
             yield Finding("note", "the database has no tables yet", "the server creates them when it starts")
+
+
+def _backend(settings: Settings) -> Iterator[Finding]:
+    """Yield findings about the store of a cluster. Nothing in it is changed."""
+    if not settings.backend:
+        return
+    from presenced.cluster import NO_LIBRARY
+
+    try:
+        from presenced.cli.backend_doctor import examine_backend
+    except ImportError:
+        yield Finding("broken", NO_LIBRARY, "the server would not start")
+        return
+    try:
+        yield from examine_backend(settings)
+    except ConfigError as error:
+        yield Finding("broken", str(error), "the server would not start")
 
 
 def _broken(check: Callable[[], object]) -> Iterator[Finding]:

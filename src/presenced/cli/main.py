@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
-from presenced.cli import auth, database, health, webhooks
+from presenced.cli import auth, cluster, database, health, webhooks
 from presenced.cli.options import ConfigFile
 from presenced.cli.systemd import ServiceManager
 from presenced.config.help import help_text, is_secret, sections, value_name
@@ -69,6 +69,7 @@ app = App(
 config = App("config", help="Print the settings.")
 app.command(config)
 app.command(webhooks.webhook)
+app.command(cluster.cluster)
 for command in (auth.doctor, health.health, auth.api_key, auth.token, auth.verify_token, database.migrate):
     app.command(command)
 

@@ -7,6 +7,8 @@ A store keeps, for each shard of the users:
     log              the accepted changes, in one order, with rising numbers
     members          the registered nodes, with their heartbeat counters
 
+and for all shards together the revoked users and tokens, and values that one node leaves for another.
+
 The store contains no rule of presence. It compares, numbers and logs. A node proposes that a user's record changes, and
 names the number of the record that the change replaces. The store accepts the item only if that is still the number.
 Every node, the proposer included, makes the change visible when it reads it back from the log:
@@ -32,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+from presenced.storage.records import StoredRevocation
 
 MAX_SLOTS = 64
 """Maximum number of nodes. A node's slot is its number, from 0."""
@@ -82,10 +86,13 @@ class Kind(StrEnum):
     """A node's position (`cluster.marks`)."""
     KICK = "kick"
     """All nodes close the connections of a user."""
+    FORGET = "forget"
+    """All nodes close the connections of a user, and forget what only they remember."""
     REVOKE = "revoke"
     """A token, session or user was revoked."""
     ERASE = "erase"
     """All nodes forget a user, whose last changes are in the log before this entry. So does the database."""
+    """Tokens were revoked (`cluster.revocations`)."""
 
 
 class Batch(NamedTuple):
@@ -326,8 +333,34 @@ class Backend(Protocol):
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
         """Leave a value for the first node that takes it in the next `seconds`."""
 
-    def take(self, key: StoredKey, answered: Callable[[bytes | None], None]) -> None:
-        """Take a value, which at most one caller gets."""
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Take a value, which at most one caller gets.
+
+        Args:
+            answered: Gets the value; None if there is none.
+            lost: Called instead if the store gives no answer: the value may be gone. None: `answered` gets None.
+        """
+
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+        """Remember revoked users and tokens, each until its time is over. A newer one of the same subject stays.
+
+        The nodes do not add more than `MAX_REVOCATIONS`.
+
+        Args:
+            now: Epoch seconds. The store deletes some of those whose time is over then.
+            answered: Gets whether all of them are remembered for sure.
+        """
+
+    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+        """Read all revoked users and tokens; None if the store gives no answer.
+
+        Those that were added before the call are among them. Some may be over.
+        """
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
         """Read the records of some users. A user without one is missing in the answer."""

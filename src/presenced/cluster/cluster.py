@@ -24,7 +24,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Protocol
 
 from msgspec import msgpack
 from msgspec.structs import replace
@@ -45,6 +44,7 @@ from presenced.cluster.backend import (
     StoredUser,
 )
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ClusterPublisher
 from presenced.cluster.handover import Handover
 from presenced.cluster.history import History, NoHistory
 from presenced.cluster.marks import MARK_PERIOD_S, Mark, Marks, decode_mark, encode_mark
@@ -52,20 +52,19 @@ from presenced.cluster.members import (
     HEARTBEATS_PER_LEASE,
     Do,
     Figures,
-    Members,
     ender_of,
     figures_of,
     writer_of,
 )
-from presenced.cluster.messages import AskSession, GiveSession
+from presenced.cluster.messages import AskSession, Drain, GiveSession
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
-from presenced.cluster.presence import When
+from presenced.cluster.node_shard import NodeShard
 from presenced.cluster.sharding import shard_of
-from presenced.cluster.shared import MAX_CONTROLS, SharedShard
+from presenced.cluster.shared import SharedShard, When
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Outcome
 from presenced.presence.journal import Cursor
-from presenced.presence.model import Cause, Status
+from presenced.presence.model import Cause
 from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -74,40 +73,12 @@ from presenced.runtime.logs import logger
 LOCAL_AFTER_S = 1.0
 """Seconds without the store after which a node shows its own changes at once."""
 
-ERASE_WITHIN_S = 5.0
-"""Seconds after which a user is erased although the user has not gone offline on all nodes."""
-
 CHECK_PERIOD_S = 0.5
 """Seconds between two looks at what only time changes: unsettled users and retained contributions."""
 
 
 UNKNOWN_PAUSE_S = 0.05
 """Seconds from a commit whose reply was lost to the next one."""
-
-
-class ClusterPublisher(Protocol):
-    """The part of the node's publisher that the cluster uses."""
-
-    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone that the outcome concerns."""
-
-
-class _Shard:
-    """One shard, with everything about it that is not a rule."""
-
-    def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
-        self.rules = SharedShard(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
-        self.members = Members(lease_s)
-        self.generation = -1
-        self.lost_at: float | None = None
-        """Monotonic time since when the store is out of reach; None if it is in reach."""
-        self.must_verify = False
-        """Whether the store may have lost what this node wrote."""
-        self.next_commit = 0.0
-        """Monotonic time before which nothing is committed."""
-        self.is_removing = False
-        self.ends_for_absent = False
-        """Whether this node ends choices and claims of absent users."""
 
 
 class Cluster:
@@ -135,8 +106,9 @@ class Cluster:
         figures: Callable[[], Figures],
         resume_window: float,
         log_age: float,
+        metrics: ClusterMetrics,
     ) -> None:
-        self._name = name
+        self.name = name
         self._lease_s = lease_s
         self._clock = clock
         self._timer = timer
@@ -150,19 +122,31 @@ class Cluster:
         self._marked_at = -inf
         self._known: set[str] = set()  # incarnations of the nodes that have seen a mark of this one
         self._leaves_in = 0.0
-        self.on_kick: Callable[[str], object] = lambda _: None
-        """Called with a user whose connections another node's application has closed."""
-        self.on_erase: Callable[[str], object] = lambda _: None
-        """Called with a user whom an application has erased on any node."""
         self.on_rejoined: Callable[[], None] = lambda: None
         """Called when the node has registered again, because the others had declared it dead."""
-        self.on_ready: Callable[[], None] = lambda: None
-        """Called when the node has become able to take connections."""
         self.history: History = NoHistory()
         self.finds_others = False
         """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
-        self._shards = [_Shard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
-        self._erasing: dict[str, float] = {}  # users whose erasure waits, and until when
+        self._metrics = metrics
+        self.on_drain: Callable[[], object] = lambda: None
+        """Called when an operator asks this node to stop."""
+        self.handlers: dict[Kind, Callable[[bytes, bool], object]] = {}
+        """What this node does about entries of the log, by their kind. It gets the body, and whether this node is the
+        author."""
+        self.on_loaded: Callable[[], None] = lambda: None
+        """Called when a shard was loaded."""
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called when something was read or turned out to need no commit, at least once a second, and when the store
+        has been out of reach for a while."""
+        self.may_be_ready: Callable[[], bool] = lambda: True
+        """Returns whether the node may take connections once everything was loaded."""
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when the node has become able to take connections."""
+        self.on_in_reach: Callable[[], None] = lambda: None
+        """Called when the store is in reach again."""
+        self.in_reach_since = -inf
+        """Monotonic time since when the store is in reach, if it is."""
+        self._shards = [NodeShard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
@@ -178,12 +162,15 @@ class Cluster:
             is_silent=lambda slot: self._shards[0].members.is_silent(slot),
             resume_window=resume_window,
         )
+        self._began = clock.monotonic()
+        self._started_ms = clock.now().epoch_ms
         directory.agreement = self
+        metrics.watch(self)
 
     def start(self) -> None:
         """Connect to the store, and join the other nodes. The node takes connections once `is_ready`."""
         slot = random.randrange(MAX_SLOTS)  # noqa: S311, not a secret: any free slot will do
-        self._backend.start(Applicant(self._name, slot), self)
+        self._backend.start(Applicant(self.name, slot), self)
         self._beat()
         self._check()
         self._mark()
@@ -197,7 +184,12 @@ class Cluster:
     @property
     def is_ready(self) -> bool:
         """Whether everything was loaded, so that the node may take connections."""
-        return all(shard.rules.is_loaded for shard in self._shards)
+        return all(shard.rules.is_loaded for shard in self._shards) and self.may_be_ready()
+
+    @property
+    def is_in_reach(self) -> bool:
+        """Whether no part of the store is out of reach, as far as this node knows."""
+        return all(shard.lost_at is None for shard in self._shards)
 
     @property
     def is_local(self) -> bool:
@@ -214,6 +206,11 @@ class Cluster:
         return f"the store has been out of reach for {away:.0f} s, so this node shows only what happens on it"
 
     @property
+    def not_ready(self) -> str:
+        """Why this node takes no connections; empty if it does."""
+        return "" if self._was_ready else "the node is loading what the other nodes know"
+
+    @property
     def nodes(self) -> Sequence[Member]:
         """The registered nodes."""
         return self._shards[0].members.members
@@ -226,6 +223,44 @@ class Cluster:
     def others(self) -> int:
         """Number of other nodes that take connections."""
         return sum(node.state is State.READY and node.slot != self._directory.slot for node in self.nodes)
+
+    # Figures (`cluster.metrics.Measured`).
+
+    @property
+    def state(self) -> str:
+        """State of this node, for operators."""
+        return "local" if self._state is State.READY and self.is_local else self._state.value
+
+    @property
+    def live_nodes(self) -> int:
+        """Number of registered nodes that are not dead, this one included."""
+        return max(1, sum(member.state is not State.DEAD for member in self.nodes))
+
+    @property
+    def lag_items(self) -> int:
+        """Numbers that the store has given and this node has not read."""
+        return sum(shard.behind for shard in self._shards)
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds since this node had read all of the log. A node that reads does so at least once a second."""
+        now = self._clock.monotonic()
+        return max(now - (self._began if (at := shard.read_all_at) is None else at) for shard in self._shards)
+
+    @property
+    def unsettled(self) -> int:
+        """Users whose record, contributions and shown status do not fit together."""
+        return sum(shard.rules.unsettled for shard in self._shards)
+
+    @property
+    def retained(self) -> int:
+        """Contributions that the store has lost, and that this node still counts."""
+        return sum(shard.rules.retained for shard in self._shards)
+
+    @property
+    def records(self) -> int:
+        """User records that this node holds."""
+        return sum(len(shard.rules.records) for shard in self._shards)
 
     def leave(self, leaves_in: float) -> None:
         """Say that this node stops, and commit nothing more.
@@ -242,23 +277,10 @@ class Cluster:
             if session.connection is None:
                 self.save_session(session)
 
-    def erase(self, user_id: str) -> None:
-        """Have all nodes and the database forget a user, as soon as the user's last changes are in the log.
-
-        Otherwise these changes would be stored after the user was deleted.
-        """
-        if len(self._erasing) < MAX_CONTROLS:
-            self._erasing[user_id] = self._clock.monotonic() + ERASE_WITHIN_S
-
-    def applied(self, shard: int) -> int:
-        """Return the number of the entry of the log that was applied last; 0 if there is none."""
-        applied = self._shards[shard].rules.applied
-        return applied.n if applied is not None else 0
-
-    def continue_above(self, number: int) -> None:
-        """Have the store give only numbers above this one, because the database has lower ones."""
-        for shard in self._shards:
-            shard.rules.floor = max(shard.rules.floor, number)
+    @property
+    def rules(self) -> Sequence[SharedShard]:
+        """What this node knows of each shard."""
+        return [shard.rules for shard in self._shards]
 
     # Sessions that move between nodes.
 
@@ -272,14 +294,18 @@ class Cluster:
         """Save a session for other nodes, because this one stops."""
         self._handover.save(session)
 
-    def kick(self, user_id: str) -> int:
-        """Have all other nodes close the connections of a user, and return the number of these connections."""
+    # For `cluster.commands`.
+
+    def control(self, kind: Kind, user_id: str, body: bytes) -> bool:
+        """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already."""
         index = shard_of(user_id, len(self._shards))
-        user = self._directory.users.user(user_id)
-        elsewhere = sum(session.slot >= 0 for session in user.sessions) if user is not None else 0
-        if elsewhere and self._shards[index].rules.control(Kind.KICK, user_id.encode()):
-            self._wake(index)
-        return elsewhere
+        is_accepted = self._shards[index].rules.control(kind, body)
+        self._wake(index)
+        return is_accepted
+
+    def rules_of(self, user_id: str) -> SharedShard:
+        """Return what this node knows of the shard of a user (read-only)."""
+        return self._shards[shard_of(user_id, len(self._shards))].rules
 
     # Events of this node.
 
@@ -320,7 +346,7 @@ class Cluster:
             if has_rejoined:
                 self.on_rejoined()
         self.history.registered(shard, registration.epoch)
-        self._load(shard)
+        self._load(shard, "registered")
 
     def rejected(self, reason: str) -> None:
         """The node cannot register."""
@@ -336,44 +362,51 @@ class Cluster:
         self._shards[shard].rules.loaded(last, n, self._when(shard))
         self.history.loaded(shard)
         self._publish()
+        self.on_loaded()
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
         """The next entries of the log."""
         this, now = self._shards[shard], self._clock.now()
         self._in_reach(shard, now)
+        this.behind = n - entries[-1].n if entries else 0
         when = When(this.members.contact, now)
         for entry in entries:
+            is_own = entry.incarnation == this.members.incarnation
+            (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
             if this.rules.applied is None or entry.n > this.rules.applied.n:
                 self.history.reads(shard, entry)
                 this.rules.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
-            elif entry.kind is Kind.MARK and entry.incarnation != self._shards[0].members.incarnation:
+                self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
+            elif entry.kind is Kind.MARK and not is_own:
                 self._marks.add(decode_mark(entry.body), now.monotonic)
-            elif entry.kind is Kind.KICK and entry.incarnation != this.members.incarnation:
-                self.on_kick(entry.body.decode())
+            elif entry.kind in self.handlers:
+                self.handlers[entry.kind](entry.body, is_own)
         applied = this.rules.applied
         if (applied is not None and applied.n >= n) or not entries:
             self._has_read_all(shard, n, when)
         self._publish()
-        for entry in entries:
-            if entry.kind is Kind.ERASE:
-                self.on_erase(entry.body.decode())  # after the user's last change was published
+        self.on_progress()
         self._wake(shard)
 
     def interrupted(self, shard: int) -> None:
         """The log does not continue where this node is."""
         self._shards[shard].must_verify = True
-        self._load(shard)
+        self._load(shard, "log")
 
     def committed(self, shard: int, result: Committed) -> None:
         """The store has processed a batch."""
-        self._shards[shard].rules.committed(result)
+        this = self._shards[shard]
+        self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
+        self._metrics.refused("conflict", len(result.refused))
+        this.rules.committed(result)
         self._wake(shard)
 
     def unknown(self, shard: int, serial: int) -> None:
         """The reply to a batch was lost."""
         this = self._shards[shard]
+        self._metrics.refused("unknown", this.rules.in_flight)
         this.rules.unknown()
         this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
         self._wake(shard)
@@ -381,6 +414,8 @@ class Cluster:
     def fenced(self, shard: int) -> None:
         """This incarnation may no longer write. The backend registers the node again."""
         logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
+        self._metrics.fenced.inc()
+        self._metrics.refused("fenced", self._shards[shard].rules.in_flight)
         self._shards[shard].rules.unknown()
         self._shards[shard].must_verify = True
 
@@ -417,13 +452,16 @@ class Cluster:
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
-        """Another node sent a message to this one."""
+        """Another node, or an operator, sent a message to this one."""
         match messages.decode(message):
             case AskSession() as ask:
                 self._handover.asked(slot, ask)
             case GiveSession() as given:
                 self._handover.given(given)
-            case None:
+            case Drain(incarnation) if incarnation == self._shards[0].members.incarnation:
+                logger.warning("an operator asks this node to stop", extra={"event": "cluster_drain"})
+                self.on_drain()
+            case _:
                 pass
 
     # Internal.
@@ -431,8 +469,7 @@ class Cluster:
     def _share_duties(self, shard: int) -> None:
         this = self._shards[shard]
         known = [(member, figures_of(member)) for member in this.members.members]
-        writer, ender = writer_of(shard, known), ender_of(shard, known)
-        own = this.members.incarnation
+        writer, ender, own = writer_of(shard, known), ender_of(shard, known), this.members.incarnation
         this.ends_for_absent = ender is not None and ender.incarnation == own
         if not shard:
             self.history.knows(known)
@@ -443,29 +480,38 @@ class Cluster:
     def _when(self, shard: int) -> When:
         return When(self._shards[shard].members.contact, self._clock.now())
 
-    def _load(self, shard: int) -> None:
+    def _load(self, shard: int, reason: str) -> None:
+        self._metrics.reloading(reason)
         self._shards[shard].rules.begin_load()
         self._backend.load(shard)
 
     def _in_reach(self, shard: int, now: Instant) -> None:
         this = self._shards[shard]
-        this.lost_at = None
         this.members.look(now.monotonic)
+        if this.lost_at is not None:
+            this.lost_at = None
+            if self.is_in_reach:
+                self.in_reach_since = now.monotonic
+                self.on_in_reach()
 
     def _has_read_all(self, shard: int, n: int, when: When) -> None:
         this = self._shards[shard]
+        this.read_all_at = when.now.monotonic
         this.rules.read_up_to(n, when)
         if this.rules.is_local:
             this.rules.reconnected()
         if this.must_verify:
             this.must_verify = False
             this.rules.verify()
-        if self.is_ready and not self._was_ready:
+        self.check_ready()
+
+    def check_ready(self) -> None:
+        """Take connections from now on, if everything was loaded."""
+        if self.is_ready and not self.is_local and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
             is_new = not any(shard.rules.records for shard in self._shards)
-            others = any(member.state is State.READY for member in self.nodes)
-            self.finds_others = others or not is_new
+            self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
             self.history.ready(is_new)
             self.on_ready()
             self._beat()
@@ -473,6 +519,7 @@ class Cluster:
     def _publish(self) -> None:
         now = self._clock.now()
         self._directory.versions.newest = max(shard.rules.floor for shard in self._shards)
+        self._directory.versions.shown_up_to = tuple(shard.rules.shown_up_to for shard in self._shards)
         for outcome in self._directory.take_outcomes():
             self._publisher.apply(outcome, now)
 
@@ -498,9 +545,12 @@ class Cluster:
         batch = shard.rules.due(shard.members.members, self._when(index))
         if batch is not None:
             shard.next_commit = now + self._backend.commit_pause_s
+            shard.committed_at = now
+            self._metrics.batch_items.observe(len(batch.proposals))
             self._backend.commit(index, batch, shard.rules.floor)
         elif (member := shard.rules.removing) is not None and shard.rules.is_removed(member):
             self._backend.remove(index, member)
+        self.on_progress()
 
     def _go_local(self) -> None:
         now = self._clock.now()
@@ -513,12 +563,16 @@ class Cluster:
             logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
             shard.rules.disconnected(now)
         self._publish()
+        self.on_progress()
 
     def _beat(self) -> None:
         """Show the other nodes that this one is alive."""
-        figures = msgpack.encode(replace(self._figures(), leaves_in=self._leaves_in))
-        for index in range(len(self._shards)):
-            self._backend.heartbeat(index, self._state, figures)
+        figures = replace(
+            self._figures(), leaves_in=self._leaves_in, since_ms=self._started_ms, lag_s=round(self.lag_s, 1)
+        )
+        for index, shard in enumerate(self._shards):
+            own = replace(figures, unsettled=shard.rules.unsettled, digests=shard.rules.digests())
+            self._backend.heartbeat(index, self._state, msgpack.encode(own))
         self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
 
     def _mark(self) -> None:
@@ -540,17 +594,7 @@ class Cluster:
             self._marks.add(replace(mark, applied=changed_at), now)
             self._wake(0)
 
-    def _log_erasures(self) -> None:
-        now = self._clock.monotonic()
-        for user_id, until in list(self._erasing.items()):
-            index = shard_of(user_id, len(self._shards))
-            rules = self._shards[index].rules
-            is_gone = user_id not in rules.records and self._directory.users.status(user_id) is Status.OFFLINE
-            if (is_gone or now >= until) and rules.control(Kind.ERASE, user_id.encode()):
-                del self._erasing[user_id]
-
     def _check(self) -> None:
-        self._log_erasures()
         for index in range(len(self._shards)):
             self._wake(index)
         self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)

@@ -230,7 +230,8 @@ def _explained(error: Exception, address: str) -> Exception:
     where = f"{address}: "
     if isinstance(error, exceptions.AuthenticationError):
         return BackendError(f"{where}the store refuses the user or the password: {error}")
-    if isinstance(error, exceptions.NoPermissionError):
+    # Redis 7.0 has another message for commands in scripts.
+    if isinstance(error, exceptions.NoPermissionError) or "The user executing the script can't" in str(error):
         return BackendError(f"{where}the user of the store lacks a permission: {error}")
     if isinstance(error, exceptions.ConnectionError):
         cause: BaseException | None = error

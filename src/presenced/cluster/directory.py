@@ -34,7 +34,8 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
-from presenced.presence.directory import Directory, Outcome
+from presenced.cluster.sharding import shard_of
+from presenced.presence.directory import NOTHING, Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
     AS_DETECTED,
@@ -50,7 +51,7 @@ from presenced.presence.session import Grace, MemberData, Session
 from presenced.presence.status import Claim, TimedChoice
 from presenced.presence.user import User
 from presenced.presence.users import Limits
-from presenced.presence.versions import VersionCounter
+from presenced.presence.versions import VersionCounter, VersionOf
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
@@ -101,7 +102,19 @@ class _Stamps:
 
 
 class SharedVersions(VersionCounter):
-    """Highest number that this node has seen or shown in any shard. Versions themselves come from the store."""
+    """Numbers of the shards. Versions themselves come from the store.
+
+    `newest` is the highest number that this node has seen or shown in any shard.
+    """
+
+    shown_up_to: tuple[int, ...] = (0,)
+    """Number up to which all changes have been shown, by shard. Higher ones that this node knows may still be unread,
+    and belong to any user."""
+
+    def of_unknown(self) -> VersionOf:
+        """Return the number up to which the shard of a user has been shown."""
+        numbers = self.shown_up_to
+        return lambda user_id: numbers[shard_of(user_id, len(numbers))]
 
 
 class SharedDirectory(Directory[C]):
@@ -211,6 +224,25 @@ class SharedDirectory(Directory[C]):
         self._schedule(user)
         self._remember_or_evict(user)
 
+    def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
+        """Erase the display data that the user's tokens have set, on all nodes: with a time, unlike on a single node.
+
+        Otherwise it would return from another node, which does not know that it was erased.
+        """
+        self.users.displays.pop(user_id)
+        user = self._by_id.get(user_id)
+        if user is None or user.display == NO_DISPLAY:
+            return NOTHING
+        user.display = Display(b"", now.epoch_ms / 1000)
+        return self._settle(user, Cause.DISPLAY, now)
+
+    def display_erased(self, user_id: str, epoch_ms: int) -> None:
+        """Another node has erased the display data. Its record says so if the user is present."""
+        self.users.displays.pop(user_id)
+        user = self._by_id.get(user_id)
+        if user is not None and user.display.issued < epoch_ms / 1000:
+            user.display = Display(b"", epoch_ms / 1000)
+
     def joined(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms: the time that the first of the user's sessions there has."""
         user, times = self._by_id.get(user_id), dict[str, int]()
@@ -219,7 +251,7 @@ class SharedDirectory(Directory[C]):
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
         return times
 
-    # Methods of `cluster.shared.Presence`.
+    # Methods of `cluster.presence.Presence`.
 
     def part(self, user_id: str) -> tuple[bytes, bytes]:
         """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
@@ -396,20 +428,22 @@ class SharedDirectory(Directory[C]):
 
     def _stamp(self, user: User[C], now: Instant) -> None:
         """Note when this node decided something about the user: any difference to what was agreed on."""
-        now_ms = RESTORED_MS if self._is_restoring else now.epoch_ms
         is_plain = user.chosen == AS_DETECTED and user.timed is None and not user.claims and not user.announced
         if is_plain and user.user_id not in self._stamps:
             return
         stamps = self._stamps.setdefault(user.user_id, _Stamps())
+        # A decision is newer than what it replaces, even if the clock of the node that made that one is ahead.
+        now_ms = RESTORED_MS if self._is_restoring else now.epoch_ms
         if user.chosen != stamps.chosen:
-            stamps.chosen, stamps.chosen_ms = user.chosen, now_ms
+            stamps.chosen, stamps.chosen_ms = user.chosen, max(now_ms, stamps.chosen_ms + 1)
         if user.timed != stamps.timed:
-            stamps.timed, stamps.timed_ms = user.timed, now_ms
+            stamps.timed, stamps.timed_ms = user.timed, max(now_ms, stamps.timed_ms + 1)
         if user.announced != stamps.announced:
-            stamps.announced, stamps.announced_ms = user.announced, now_ms
+            stamps.announced, stamps.announced_ms = user.announced, max(now_ms, stamps.announced_ms + 1)
         if user.claims != stamps.claims:
-            left = {claim.source for claim in stamps.claims} - {claim.source for claim in user.claims}
-            stamps.cleared.update(dict.fromkeys(left, now_ms))
+            before, after = {claim.source: claim.set_ms for claim in stamps.claims}, {c.source for c in user.claims}
+            left = {source: max(now_ms, set_ms + 1) for source, set_ms in before.items() if source not in after}
+            stamps.cleared.update(left)
             stamps.claims = user.claims
 
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:

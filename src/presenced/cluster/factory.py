@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from typing import cast
 
+from presenced.cluster import NO_LIBRARY
 from presenced.cluster.backend import Backend
 from presenced.cluster.cluster import Cluster
+from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.members import Figures
+from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
@@ -24,7 +30,7 @@ try:
     from presenced.cluster.discovery import parse_url
     from presenced.cluster.redis import RedisBackend
 except ImportError as error:
-    raise ConfigError("backend needs the package redis: pip install 'presenced[redis]'") from error
+    raise ConfigError(NO_LIBRARY) from error
 
 
 class ClusterNode:
@@ -67,8 +73,9 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     Raises:
         ConfigError: The URL of the backend is invalid.
     """
-    backend = _backend(settings)
     storage = node.storage if isinstance(node.storage, SharedWriteBehind) else None
+    metrics = ClusterMetrics(node.metrics)
+    backend = _backend(settings, metrics)
 
     def figures() -> Figures:
         return Figures(
@@ -80,6 +87,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
             stored_as=storage.stored_as if storage is not None else "",
         )
 
+    publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
         name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
         lease_s=settings.cluster_lease,
@@ -87,15 +95,16 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         timer=node.timer,
         backend=backend,
         directory=cast("SharedDirectory[Connection]", node.directory),
-        publisher=node.publisher,
+        publisher=publisher,
         names=cast("SharedNames", node.encoder.names),
         figures=figures,
         resume_window=settings.resume_window,
         log_age=settings.log_age,
+        metrics=metrics,
     )
     node.peers = cluster
-    cluster.on_kick = service.disconnect_here
-    cluster.on_erase = service.erase_here
+    cluster.on_drain = _terminate
+    ClusterCommands(cluster, backend, publisher, node, service)
     if storage is not None:
         join_history(cluster, backend, storage, node)
     return ClusterNode(cluster, backend, node)
@@ -105,9 +114,18 @@ class _Log:
     """The log of the cluster (`SharedLog`)."""
 
     def __init__(self, cluster: Cluster, backend: Backend) -> None:
-        self.applied = cluster.applied
-        self.continue_above = cluster.continue_above
+        self._cluster = cluster
         self.read_log = backend.read_log
+
+    def applied(self, shard: int) -> int:
+        """Return the number of the entry of the log that was applied last; 0 if there is none."""
+        applied = self._cluster.rules[shard].applied
+        return applied.n if applied is not None else 0
+
+    def continue_above(self, number: int) -> None:
+        """Have the store give only numbers above this one, because the database has lower ones."""
+        for rules in self._cluster.rules:
+            rules.floor = max(rules.floor, number)
 
 
 def join_history(cluster: Cluster, backend: Backend, storage: SharedWriteBehind, node: Node) -> None:
@@ -117,6 +135,17 @@ def join_history(cluster: Cluster, backend: Backend, storage: SharedWriteBehind,
     cluster.on_rejoined = lambda: storage.reopen_later(lambda: node.connections.by_serial.values())
 
 
-def _backend(settings: Settings) -> RedisBackend:
+def _backend(settings: Settings, metrics: ClusterMetrics) -> RedisBackend:
     url = parse_url(settings.backend, settings.backend_password.get_secret_value())
-    return RedisBackend(url.finder(), url.access, cluster_name=settings.cluster_name, shards=url.default_shards)
+    return RedisBackend(
+        url.finder(),
+        url.access,
+        cluster_name=settings.cluster_name,
+        shards=url.default_shards,
+        on_round_trip=metrics.store_rtt_seconds.observe,
+    )
+
+
+def _terminate() -> None:
+    """Stop this process as a service manager does."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -19,9 +19,10 @@ from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple
 
-from msgspec import Struct, ValidationError, msgpack
+from msgspec import DecodeError, Struct, msgpack
 
 from presenced.cluster.backend import Member, State
+from presenced.cluster.digest import Checkpoint
 
 MAX_STEP_S = 1.0
 """Seconds of contact time that one look adds at most."""
@@ -45,6 +46,14 @@ class Figures(Struct, frozen=True, array_like=True):
     """Seconds for which a leaving node's users may return to other nodes; 0 for a node that does not leave."""
     stored_as: str = ""
     """Epoch of its rows in the database; empty without one."""
+    since_ms: int = 0
+    """When it started, in epoch milliseconds."""
+    lag_s: float = 0.0
+    """Seconds since it had read all of the log."""
+    unsettled: int = 0
+    """Users of the shard whose record, contributions and shown status do not fit together."""
+    digests: tuple[Checkpoint, ...] = ()
+    """Digests of its records in the shard (`cluster.digest`)."""
 
 
 _decoder = msgpack.Decoder(Figures)
@@ -146,7 +155,7 @@ def figures_of(member: Member) -> Figures:
     """Return what a node reports about itself; the defaults if it is of a release with other figures."""
     try:
         return _decoder.decode(member.figures) if member.figures else Figures()
-    except ValidationError:
+    except DecodeError:
         return Figures()
 
 

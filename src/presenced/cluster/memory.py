@@ -28,6 +28,7 @@ from presenced.cluster.backend import (
 from presenced.cluster.memory_link import Link
 from presenced.cluster.memory_store import MemoryShard, Undo
 from presenced.runtime.clock import Action, Clock
+from presenced.storage.records import StoredRevocation
 
 
 class MemoryHub:
@@ -57,6 +58,7 @@ class MemoryHub:
         self._undo = Undo()
         self.shards = [MemoryShard(self._undo, log_items) for _ in range(shards)]
         self._values: dict[StoredKey, tuple[bytes, float]] = {}
+        self._revoked: dict[tuple[str, str], StoredRevocation] = {}
         self._backends: dict[str, MemoryBackend] = {}
         self._is_reachable = True
         self._frozen: deque[Action] | None = None
@@ -145,6 +147,7 @@ class MemoryHub:
         for shard in self.shards:
             shard.clear()
         self._values.clear()
+        self._revoked.clear()
 
     def evict(self, shard: int, user_id: str) -> None:
         """Lose the record of a user, as a store with a wrong eviction policy does."""
@@ -185,6 +188,19 @@ class MemoryHub:
         value, until = self._values.pop(key, (b"", 0.0))
         return value if until > self.clock.monotonic() else None
 
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float) -> bool:
+        """Remember revoked users and tokens, and delete those whose time is over."""
+        for one in revoked:
+            known = self._revoked.get((one.kind, one.subject))
+            if known is None or known.at < one.at:
+                self._revoked[one.kind, one.subject] = one
+        self._revoked = {key: one for key, one in self._revoked.items() if one.until > now}
+        return True
+
+    def read_revoked(self) -> list[StoredRevocation]:
+        """Return all revoked users and tokens."""
+        return list(self._revoked.values())
+
 
 class _Road:
     """Messages in one direction. None overtakes another, even if the delay becomes shorter."""
@@ -210,7 +226,7 @@ class _Road:
 class MemoryBackend:
     """`Backend` of one node of a `MemoryHub`."""
 
-    commit_pause_s = 0.0
+    commit_pause_s = 0.001  # without one, a node that has lost the store would try again without time passing
 
     def __init__(self, hub: MemoryHub, name: str) -> None:
         self.hub = hub
@@ -265,9 +281,22 @@ class MemoryBackend:
         """Leave a value for another node."""
         self.request(lambda: self.hub.put(key, value, seconds))
 
-    def take(self, key: StoredKey, answered: Callable[[bytes | None], None]) -> None:
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Take a value."""
-        self.links[0].request(lambda _: self.hub.take(key), answered, lambda: answered(None))
+        self.links[0].request(lambda _: self.hub.take(key), answered, lost or (lambda: answered(None)))
+
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+        """Remember revoked users and tokens."""
+        self.links[0].request(lambda _: self.hub.add_revoked(revoked, now), answered, lambda: answered(False))
+
+    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+        """Read all revoked users and tokens."""
+        self.links[0].request(lambda _: self.hub.read_revoked(), answered, lambda: answered(None))
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
         """Read the records of some users."""

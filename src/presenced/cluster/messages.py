@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, ValidationError, msgpack
+from msgspec import DecodeError, Struct, msgpack
 
 from presenced.presence.journal import Cursor
 from presenced.presence.session import MemberData
@@ -45,7 +45,14 @@ class GiveSession(Struct, frozen=True, array_like=True, tag="give"):
     """None if the node does not have it."""
 
 
-Message = AskSession | GiveSession
+class Drain(Struct, frozen=True, array_like=True, tag="drain"):
+    """An operator asks the node to stop, as SIGTERM does."""
+
+    incarnation: str
+    """The one that has to stop, in shard 0. Another node may have the slot by the time the message is read."""
+
+
+Message = AskSession | GiveSession | Drain
 
 _decoder = msgpack.Decoder(Message)
 _session_decoder = msgpack.Decoder(SavedSession)
@@ -60,7 +67,7 @@ def decode(data: bytes) -> Message | None:
     """Return the message in these bytes; None if it is of another release."""
     try:
         return _decoder.decode(data)
-    except ValidationError as error:
+    except (DecodeError, UnicodeDecodeError) as error:
         logger.debug("message of another node: %s", error)
         return None
 
@@ -69,6 +76,6 @@ def decode_session(data: bytes) -> SavedSession | None:
     """Return the session in these bytes; None if it was saved by another release."""
     try:
         return _session_decoder.decode(data)
-    except ValidationError as error:
+    except (DecodeError, UnicodeDecodeError) as error:
         logger.debug("session of another node: %s", error)
         return None

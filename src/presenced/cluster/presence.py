@@ -1,4 +1,4 @@
-"""What the rules of a shard need of the directory of their node."""
+"""What the rules of a cluster need of the directory of a node."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from typing import NamedTuple, Protocol
 from presenced.cluster.records import UserRecord
 from presenced.presence.model import Cause, View
 from presenced.runtime.instant import Instant
-
-
-class When(NamedTuple):
-    """The present moment."""
-
-    contact: float
-    """Contact time in seconds."""
-    now: Instant
 
 
 class Shown(NamedTuple):

@@ -1,7 +1,7 @@
 """Shared state of the nodes in Redis or Valkey.
 
     RedisBackend ─┬─ RedisShard ... ── RedisReader      one of them for each shard: register, commit, load, read the log
-                  └─ RedisMessages                      messages between nodes, sessions and tickets
+                  └─ RedisMessages ── RedisRevoked      messages between nodes, sessions and tickets; revoked tokens
                          │
                   connection ── discovery                 connections of redis-py; where the master of a key is
 
@@ -31,7 +31,9 @@ from presenced.cluster.connection import Access, Address, Connection, StoreLost,
 from presenced.cluster.discovery import Finder, parse_url
 from presenced.cluster.redis_format import MAX_SHARDS
 from presenced.cluster.redis_messages import RedisMessages
+from presenced.cluster.redis_revoked import RedisRevoked
 from presenced.cluster.redis_shard import READ_TIMEOUT_S, RedisShard
+from presenced.storage.records import StoredRevocation
 
 _PROBE = b"#!lua\nredis.call('UNLINK', KEYS[1]) return redis.call('HGETALL', KEYS[1])"
 
@@ -42,15 +44,24 @@ class RedisBackend:
     Args:
         cluster_name: Beginning of all keys.
         log_items: Approximate number of items that the log keeps.
+        on_round_trip: Called about once a second with the seconds that a call to a shard has taken.
     """
 
     def __init__(
-        self, finder: Finder, access: Access, *, cluster_name: str, shards: int, log_items: int = LOG_ITEMS
+        self,
+        finder: Finder,
+        access: Access,
+        *,
+        cluster_name: str,
+        shards: int,
+        log_items: int = LOG_ITEMS,
+        on_round_trip: Callable[[float], object] = lambda _: None,
     ) -> None:
         assert 1 <= shards <= MAX_SHARDS, "the settings are checked before"
         self.cluster_name = cluster_name
         self.shards = shards
         self.log_items = log_items
+        self.on_round_trip = on_round_trip
         self.nodes = 1
         """Number of registered nodes."""
         self.slot = -1
@@ -64,6 +75,7 @@ class RedisBackend:
         self._access = access
         self._shards = [RedisShard(self, index) for index in range(shards)]
         self._messages = RedisMessages(self)
+        self._revoked = RedisRevoked(cluster_name, self._messages)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def check(self) -> None:
@@ -88,8 +100,13 @@ class RedisBackend:
                             ("XREAD", "COUNT", 1, "STREAMS", keys.log, "$"),
                             ("EVAL", _PROBE, 1, keys.head + probe),
                             ("EVALSHA", hashlib.sha1(_PROBE, usedforsecurity=False).hexdigest(), 1, keys.head + probe),
-                            ("XTRIM", keys.head + probe, "MAXLEN", 0),
                             ("TIME",),
+                            # What scripts do to other keys. The last command deletes the key, whatever fails before it.
+                            ("HSET", keys.head + probe, "field", b""),
+                            ("HDEL", keys.head + probe, "field"),
+                            ("XADD", keys.head + probe, "1-1", "field", b""),
+                            ("XTRIM", keys.head + probe, "MAXLEN", 0),
+                            ("UNLINK", keys.head + probe),
                         ]
                     )
                 finally:
@@ -143,9 +160,22 @@ class RedisBackend:
         """Leave a value for another node."""
         self._messages.put(key, value, seconds)
 
-    def take(self, key: StoredKey, answered: Callable[[bytes | None], None]) -> None:
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Take a value."""
-        self._messages.take(key, answered)
+        self._messages.take(key, answered, lost)
+
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+        """Remember revoked users and tokens."""
+        self._revoked.add(revoked, now, answered)
+
+    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+        """Read all revoked users and tokens."""
+        self._revoked.read(answered)
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
         """Read the records of some users."""
@@ -183,6 +213,7 @@ class RedisBackend:
     def lost(self) -> None:
         """Find the servers again, because a connection was lost."""
         self._finder.lost()
+        self._messages.connect_again()
 
     def set_slot(self, slot: int) -> None:
         """Use the slot that shard 0 has given, in the other shards as well."""

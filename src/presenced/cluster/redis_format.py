@@ -11,6 +11,7 @@
     P rooms:<slot>    hash      user id -> rooms of the user on this node
     <cluster_name>:{i<slot>}:in           stream    messages to a node: field `m`, 1 byte slot of the sender, message
     <cluster_name>:<kind>:<digest>        string    a value that one node leaves for another
+    <cluster_name>:{r}:revoked            hash      `<kind> <subject>` -> `<at> <until>`, in epoch seconds
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 
 from presenced.cluster.backend import MAX_SLOTS, Batch, Entry, EntryKey, Item, Kind, Member, Part, State, StoredUser
 from presenced.cluster.log import Logged
+from presenced.storage.records import StoredRevocation
 
 LAYOUT = 1
 """Version of keys and values. A node does not start on a store with another one."""
@@ -59,6 +61,32 @@ class Keys:
 def inbox_key(cluster_name: str, slot: int) -> bytes:
     """Return the key of the messages to a node."""
     return f"{cluster_name}:{{i{slot}}}:in".encode()
+
+
+def revoked_key(cluster_name: str) -> bytes:
+    """Return the key of the revoked users and tokens."""
+    return f"{cluster_name}:{{r}}:revoked".encode()
+
+
+# Revoked users and tokens.
+
+
+def encode_revoked(revoked: Iterable[StoredRevocation]) -> Arguments:
+    """Return revocations as fields and values, in turn."""
+    pieces: Arguments = []
+    for one in revoked:
+        pieces += (f"{one.kind} {one.subject}".encode(), f"{one.at!r} {one.until!r}".encode())
+    return pieces
+
+
+def decode_revoked(flat: Sequence[bytes]) -> list[StoredRevocation]:
+    """Return the revocations in a reply of alternating fields and values."""
+    found = []
+    for name, value in pairs(flat):
+        kind, _, subject = name.decode().partition(" ")
+        at, until = value.split()
+        found.append(StoredRevocation(kind, subject, float(at), float(until)))
+    return found
 
 
 # Users.

@@ -37,10 +37,14 @@ RETRY_S = 0.25
 """Seconds between attempts to connect."""
 
 
+Answered = Callable[[Any], None]
+
+
 class _Call(NamedTuple):
     key: bytes
     command: tuple[Argument, ...]
-    answered: Callable[[bytes | None], None] | None
+    answered: Answered | None
+    lost: Callable[[], None] | None
 
 
 class RedisMessages:
@@ -50,6 +54,7 @@ class RedisMessages:
         self._backend = backend
         self._calls: deque[_Call] = deque()
         self._has_calls = asyncio.Event()
+        self._must_connect = False  # the connections may be dead, which only a call would show
         self._read_slot = -1
         self._last = b""  # id of the last message that was read
 
@@ -57,22 +62,31 @@ class RedisMessages:
         """Send a message to another node."""
         key = inbox_key(self._backend.cluster_name, slot)
         stamped = bytes([max(self._backend.slot, 0)]) + message
-        self._call(key, ("XADD", key, "MAXLEN", "~", MAX_INBOX, "*", "m", stamped), None)
+        self.call(key, ("XADD", key, "MAXLEN", "~", MAX_INBOX, "*", "m", stamped))
 
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
         """Leave a value."""
         name = self._name(key)
-        self._call(name, ("SET", name, value, "PX", max(1, round(seconds * 1000))), None)
+        self.call(name, ("SET", name, value, "PX", max(1, round(seconds * 1000))))
 
-    def take(self, key: StoredKey, answered: Callable[[bytes | None], None]) -> None:
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         """Take a value."""
         name = self._name(key)
-        self._call(name, ("GETDEL", name), answered)
+        self.call(name, ("GETDEL", name), answered, lost or (lambda: answered(None)))
+
+    def connect_again(self) -> None:
+        """Use new connections, because another one was lost."""
+        self._must_connect = True
 
     async def flush(self) -> None:
         """Wait until no call waits, at most `FLUSH_TIMEOUT_S`."""
         done = asyncio.Event()
-        self._call(b"", ("PING",), lambda _: done.set())  # calls are answered in their order
+        self.call(b"", ("PING",), lambda _: done.set(), done.set)  # calls are answered in their order
         with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), FLUSH_TIMEOUT_S)
 
@@ -83,12 +97,19 @@ class RedisMessages:
     def _name(self, key: StoredKey) -> bytes:
         return f"{self._backend.cluster_name}:{key.kind}:{key.digest}".encode()
 
-    def _call(self, key: bytes, command: tuple[Argument, ...], answered: Callable[[bytes | None], None] | None) -> None:
+    def call(
+        self,
+        key: bytes,
+        command: tuple[Argument, ...],
+        answered: Answered | None = None,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Execute a command. `answered` gets its reply later; if there is none, `lost` is called instead."""
         if len(self._calls) < MAX_WAITING_CALLS:
-            self._calls.append(_Call(key, command, answered))
+            self._calls.append(_Call(key, command, answered, lost))
             self._has_calls.set()
-        elif answered is not None:
-            asyncio.get_running_loop().call_soon(answered, None)
+        elif lost is not None:
+            asyncio.get_running_loop().call_soon(lost)
 
     async def _forever(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run something again and again. It ends when a connection is lost."""
@@ -112,6 +133,10 @@ class RedisMessages:
                 if not calls:
                     self._has_calls.clear()
                     continue
+                if self._must_connect:
+                    self._must_connect = False
+                    while connections:
+                        connections.popitem()[1].close()
                 await self._execute(calls, connections)
         finally:
             for connection in connections.values():
@@ -119,7 +144,7 @@ class RedisMessages:
 
     async def _execute(self, calls: list[_Call], connections: dict[object, Connection]) -> None:
         """Execute some calls, one round trip for each server."""
-        answers: dict[int, bytes | None] = {}
+        answers: dict[int, Any] = {}
         try:
             groups: dict[object, list[int]] = {}
             for index, call in enumerate(calls):
@@ -130,9 +155,12 @@ class RedisMessages:
                 replies = await connections[place].pipeline([calls[index].command for index in indexes])
                 answers |= zip(indexes, replies, strict=True)
         finally:
-            for index, call in enumerate(calls):
-                if call.answered is not None:
-                    call.answered(answers.get(index))
+            for index, call in enumerate(calls):  # in turns of their own, so that an error of one affects no other
+                if index not in answers:
+                    if call.lost is not None:
+                        asyncio.get_running_loop().call_soon(call.lost)
+                elif call.answered is not None:
+                    asyncio.get_running_loop().call_soon(call.answered, answers[index])
 
     # Inbox.
 

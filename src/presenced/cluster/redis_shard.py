@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -382,7 +383,10 @@ class RedisShard:
 
     async def _look(self, queries: Connection) -> None:
         while True:
-            self._report_members(await queries.call("HGETALL", self.keys.nodes))
+            began = time.monotonic()
+            members = await queries.call("HGETALL", self.keys.nodes)
+            self._backend.on_round_trip(time.monotonic() - began)
+            self._report_members(members)
             await asyncio.sleep(LOOK_S)
 
     def _report_members(self, flat: Sequence[bytes]) -> None:

@@ -45,7 +45,9 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
-from presenced.cluster.presence import Presence, When
+from presenced.cluster.digest import Checkpoint, StateDigest
+from presenced.cluster.outbox import Outbox
+from presenced.cluster.presence import Presence
 from presenced.cluster.records import (
     SharedSession,
     UserRecord,
@@ -62,8 +64,6 @@ from presenced.runtime.instant import Instant
 SETTLE_S = 2.0
 """Seconds of contact in which a live node proposes again what the store has lost."""
 
-MAX_CONTROLS = 1_000
-"""Maximum number of waiting entries that are not about users' records."""
 
 MAX_CAME_BACK = 100_000
 """Maximum number of users with sessions that came from other nodes within `CAME_BACK_S`. At the bound, the oldest are
@@ -72,6 +72,14 @@ forgotten: what a stopped node has left of them ends with the node's other sessi
 CAME_BACK_S = 3.0
 """Seconds of contact for which a session counts as having come from another node. Within that time, this node knows
 whether the other one has stopped."""
+
+
+class When(NamedTuple):
+    """The present moment."""
+
+    contact: float
+    """Contact time in seconds."""
+    now: Instant
 
 
 class Stored(NamedTuple):
@@ -105,6 +113,8 @@ class SharedShard:
         """This node's number; -1 before it has registered."""
         self.floor = 0
         """Highest number seen or shown. The store continues above it."""
+        self.shown_up_to = 0
+        """Number up to which everything was applied. No later change has a version that is not above it."""
         self.applied: EntryKey | None = None
         """Entry applied last; None before everything was loaded."""
         self.changed_at = 0
@@ -113,13 +123,11 @@ class SharedShard:
         """Whether the store is out of reach, and this node shows its own changes at once."""
         # What the store has.
         self.records: dict[str, Stored] = {}
+        self._digest = StateDigest()  # of the records
         self._parts: dict[str, dict[int, tuple[bytes, bytes]]] = {}  # user -> slot -> sessions, rooms; own ones too
         # What this node wants to change.
-        self._serial = 0
+        self._outbox = Outbox()
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
-        self._in_flight: Batch | None = None
-        self._accepted: dict[str, int] = {}  # users with an accepted item that was not read back yet, and its entry
-        self._controls: list[tuple[Kind, bytes]] = []
         self._came_back: OrderedDict[str, _Returned] = (
             OrderedDict()
         )  # users with sessions that were on other nodes before
@@ -150,6 +158,16 @@ class SharedShard:
         """Number of contributions that the store has lost, and that this node still counts."""
         return len(self._retained)
 
+    @property
+    def in_flight(self) -> int:
+        """Number of users in the batch in flight."""
+        batch = self._outbox.in_flight
+        return len(batch.proposals) if batch is not None else 0
+
+    def digests(self) -> tuple[Checkpoint, ...]:
+        """Return digests of the records, which all nodes have after the same entries; none while not all is loaded."""
+        return self._digest.report(self.applied.n) if self.applied is not None and self.is_loaded else ()
+
     # Events of this node.
 
     def touched(self, user_id: str, now: Instant) -> None:
@@ -174,16 +192,23 @@ class SharedShard:
 
     def control(self, kind: Kind, body: bytes) -> bool:
         """Log something that concerns all nodes, after what is in flight. Return False if too much waits already."""
-        if len(self._controls) >= MAX_CONTROLS:
-            return False
-        self._controls.append((kind, body))
-        return True
+        return self._outbox.control(kind, body)
+
+    def pending(self, user_ids: Iterable[str]) -> set[str]:
+        """Return those of some users about whom something that was decided here has not been read back yet.
+
+        They are all users while control entries of this node are on their way, except marks.
+        """
+        kinds, sent = self._outbox.unread()
+        if kinds - {Kind.ITEMS, Kind.MARK}:
+            return set(user_ids)
+        return {user_id for user_id in user_ids if user_id in sent or user_id in self._dirty}
 
     # Proposing.
 
     def due(self, members: Iterable[Member], when: When) -> Batch | None:
         """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`."""
-        if self._in_flight is not None or self.is_local or not self.is_loaded:
+        if self._outbox.in_flight is not None or self.is_local or not self.is_loaded:
             return None
         members = tuple(members)
         alive = {member.slot for member in members}
@@ -192,58 +217,50 @@ class SharedShard:
         if stopped - self._stopped:
             self._dirty.update(dict.fromkeys(self._came_back))
         self._stopped = stopped
-        if self._controls:
-            kind, body = self._controls.pop(0)
-            return self._send(Batch(0, (), kind, body))
-        if proposals := self._proposals(alive, stopped, when) or self._removals(when):
-            return self._send(Batch(0, tuple(proposals)))
-        return None
+        if (batch := self._outbox.send_control()) is not None:
+            return batch
+        proposals = self._proposals(alive, stopped, when) or self._removals(when)
+        return self._outbox.send(tuple(proposals)) if proposals else None
 
     def committed(self, result: Committed) -> None:
         """The store has processed the batch in flight."""
-        batch = self._in_flight
-        if batch is not None and result.serial == batch.serial:
-            self._in_flight = None
-            refused = set(result.refused)
-            for proposal in batch.proposals:
-                if len(proposal.parts) > 1 and proposal.user_id not in refused:
+        answer = self._outbox.committed(result, self.applied.n if self.applied is not None else 0)
+        if answer is not None:
+            for proposal in answer.accepted:
+                if len(proposal.parts) > 1:
                     self._came_back.pop(proposal.user_id, None)
-            self._propose_again([proposal for proposal in batch.proposals if proposal.user_id in refused])
+            self._propose_again(answer.refused)
             self._removed_at = result.n
-            if self.applied is None or self.applied.n < result.n:
-                accepted = (one.user_id for one in batch.proposals if one.user_id not in refused)
-                self._accepted.update(dict.fromkeys(accepted, result.n))
         self.floor = max(self.floor, result.n)
 
     def unknown(self) -> None:
         """Nothing is known of the batch in flight: compare everything in it again."""
-        batch, self._in_flight = self._in_flight, None
-        if batch is None:
-            return
-        self._propose_again(batch.proposals)
-        if batch.kind is not Kind.ITEMS:
-            self._controls.insert(0, (batch.kind, batch.body))  # all kinds may be repeated
+        self._propose_again(self._outbox.lost())
 
     # Reading.
 
     def apply(self, entry: Entry, when: When) -> None:
         """Apply the next entry of the log."""
+        before = self.applied.n if self.applied else 0
         for item in entry.items:
             self._apply(item, when)
-            if self._accepted.get(item.user_id, entry.n + 1) <= entry.n:
-                del self._accepted[item.user_id]
         if entry.kind is Kind.REMOVED:
             self.removed(int(entry.body.split()[0]), when)
         if entry.items or entry.kind is Kind.REMOVED:
             self.changed_at = entry.n
-        self.applied = entry.key
+        self._applied_up_to(entry.key)
         self.floor = max(self.floor, entry.n)
+        self.shown_up_to = max(self.shown_up_to, entry.n)
         if 0 <= self._check_at <= entry.n:
             self._check_all(when)
+        if self.is_loaded:  # otherwise the records may be ahead of the log
+            self._digest.applied(before, entry.n)
 
     def read_up_to(self, n: int, when: When) -> None:
         """The log has been read to its end, and the store has given numbers up to `n`."""
         self.floor = max(self.floor, n)
+        self.shown_up_to = max(self.shown_up_to, n)
+        self._outbox.read_up_to(n)
         if self._check_at >= 0:
             self._check_all(when)
 
@@ -271,23 +288,24 @@ class SharedShard:
             return
         records, parts = self._loading
         self._loading = None
-        self._accepted.clear()
         before, self._parts = self._parts, parts
         for user_id in before.keys() | parts.keys():
             self._reload_parts(user_id, before.get(user_id, {}), when)
         known, self.records = self.records, {}
+        self._digest.clear()
         for user_id in known.keys() | records.keys():
             if user_id in records:
                 self._set_record(user_id, records[user_id], when)
-        self.applied = last or EntryKey(0, -1, "", 0)
-        self.changed_at = max(n, self.applied.n)
+        self._applied_up_to(last or EntryKey(0, -1, "", 0))
+        self.changed_at = max(n, last.n if last else 0)
         self.floor = max(self.floor, n)
         self._check_at = n
-        if self.applied.n >= n:
+        if self.applied is not None and self.applied.n >= n:
             self._check_all(when)
 
     def verify(self) -> None:
         """The store may have lost writes: find what this node has contributed, and the store no longer has."""
+        self._outbox.read_all()
         for user_id in {*filter(self._has_user, self._presence.contributing()), *self._contributed_by(self.slot)}:
             mine = self._presence.part(user_id)
             if mine != self._stored_part(user_id) or (mine != (b"", b"") and user_id not in self.records):
@@ -326,7 +344,7 @@ class SharedShard:
 
     def is_removed(self, member: Member) -> bool:
         """Whether no contribution of this node is left, so that the store may forget it."""
-        is_proposed = self.removing == member and self._in_flight is None and not self._to_remove
+        is_proposed = self.removing == member and self._outbox.in_flight is None and not self._to_remove
         return is_proposed and self.applied is not None and self.applied.n >= self._removed_at
 
     def removed(self, slot: int, when: When) -> None:
@@ -347,20 +365,15 @@ class SharedShard:
             is_own = proposal.parts[0].slot == self.slot
             (self._dirty if is_own else self._to_remove)[proposal.user_id] = None
 
-    def _send(self, batch: Batch) -> Batch:
-        self._serial += 1
-        self._in_flight = batch._replace(serial=self._serial)
-        return self._in_flight
-
     def _proposals(self, alive: set[int], stopped: set[int], when: When) -> list[Proposal]:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
         proposals: list[Proposal] = []
         waiting: dict[str, None] = {}
+        _, unread = self._outbox.unread()
         while self._dirty and not _is_full(proposals):
             user_id, _ = self._dirty.popitem(last=False)
-            if user_id in self._accepted:
-                # What this node knows is older than its last item. If the state is again the one before that item, it
-                # would seem that nothing has to be proposed.
+            if user_id in unread:
+                # The store has more than this node knows. A user who has left since would seem to need no change.
                 waiting[user_id] = None
                 continue
             stored = self.records.get(user_id)
@@ -429,6 +442,10 @@ class SharedShard:
 
     # Parts of reading.
 
+    def _applied_up_to(self, key: EntryKey) -> None:
+        self.applied = key
+        self._outbox.read_up_to(key.n)
+
     def _apply(self, item: Item, when: When) -> None:
         stored = self.records.get(item.user_id)
         if stored is not None and item.n <= stored.n:
@@ -451,8 +468,11 @@ class SharedShard:
             self._presence.contributed(user_id, part.slot, *value)
 
     def _set_record(self, user_id: str, stored: Stored, when: When, is_kept: bool = True) -> None:
+        if (before := self.records.get(user_id)) is not None:
+            self._digest.remove(user_id, before.record.view.status, before.version)
         if is_kept:
             self.records[user_id] = stored
+            self._digest.add(user_id, stored.record.view.status, stored.version)
         else:
             self.records.pop(user_id, None)
         shown = self._presence.shown(user_id)
@@ -482,6 +502,7 @@ class SharedShard:
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
+        self._outbox.read_all()
         here = *self._presence.contributing(), *self._presence.shown_users()
         for user_id in {*self.records, *self._parts, *filter(self._has_user, here)}:
             self._check(user_id, when, compares=True)

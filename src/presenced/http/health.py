@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -28,7 +30,11 @@ def operator_routes(api: Api) -> list[Route]:
 
     async def readyz(_: Request) -> Response:
         reasons = service.not_ready()
-        body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "warnings": service.warnings()}
+        status = "not ready" if reasons else "ready"
+        body: dict[str, Any] = {"status": status, "reasons": reasons, "warnings": service.warnings()}
+        if (cluster := service.cluster()) is not None:
+            name, nodes, lag_s = cluster
+            body |= {"node": name, "cluster": {"nodes": nodes, "lag": round(lag_s, 1)}}
         return json_response(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:

@@ -45,8 +45,8 @@ from presenced.storage.write_behind import WriteBehind
 class Peers(Protocol):
     """The other nodes of a cluster."""
 
-    def kick(self, user_id: str) -> int:
-        """Have all other nodes close the connections of a user, and return their number as far as it is known."""
+    name: str
+    """Name of this node."""
 
     def fetch_session(
         self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
@@ -72,9 +72,6 @@ class Peers(Protocol):
     def others(self) -> int:
         """Number of other nodes that take connections."""
 
-    def erase(self, user_id: str) -> None:
-        """Have all nodes and the database forget a user."""
-
     @property
     def warning(self) -> str:
         """Why other nodes' users may be out of date; empty if they are not."""
@@ -82,6 +79,57 @@ class Peers(Protocol):
     @property
     def finds_others(self) -> bool:
         """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
+
+    @property
+    def not_ready(self) -> str:
+        """Why this node takes no connections; empty if it does."""
+
+    @property
+    def live_nodes(self) -> int:
+        """Number of registered nodes that are not dead, this one included."""
+
+    @property
+    def lag_s(self) -> float:
+        """Age in seconds of what this node knows of the others."""
+
+
+class OtherNodes(Protocol):
+    """What other nodes of a cluster do when something is decided on this one: `cluster.commands`."""
+
+    def kick(self, user_id: str) -> int:
+        """Have all other nodes close the connections of a user. Return the number of sessions there, if known."""
+
+    def forget(self, user_id: str, now: Instant) -> int:
+        """Have all other nodes do the same as `kick`, and forget what only they remember of the user."""
+
+    def erase(self, user_id: str) -> None:
+        """Have the database forget a user, after the user's last changes."""
+
+    def revoked(self, user_id: str, kind: str, subject: str) -> int:
+        """Have all other nodes reject tokens of a user that this node rejects from now on.
+
+        Args:
+            kind: As for `Gatekeeper.revoke`.
+            subject: As for `Gatekeeper.revoke`.
+
+        Returns:
+            Number of sessions that they close, if known.
+        """
+
+    def revoke_session(self, user_id: str, session_id: str) -> int:
+        """Have the node that has a session of the user revoke the session's token. The result is as for `revoked`."""
+
+    def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None]:
+        """Call `answered` when all nodes have what this one has decided about a user so far, at once or later.
+
+        It gets False if the store is out of reach, so that the others learn it only later.
+
+        Returns:
+            Function that ends the wait. `answered` is not called afterwards.
+
+        Raises:
+            CapacityError: Too many callers wait.
+        """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -111,6 +159,8 @@ class Node:
     storage: WriteBehind | None
     """None if the server stores nothing."""
     peers: Peers | None = None
+    """None if this node is alone."""
+    other_nodes: OtherNodes | None = None
     """None if this node is alone."""
 
     def __post_init__(self) -> None:

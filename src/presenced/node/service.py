@@ -5,6 +5,9 @@ returns them. All methods that are not coroutines are plain calls on the loop's 
 
 A command is one event, so it happens at one moment. A caller that has already read the clock passes that moment as
 `now`. Otherwise the command reads the clock once, and passes the moment to everything that it does.
+
+In a cluster, the nodes have to agree before something becomes visible. A command returns before that. `when_agreed`
+tells when it is the case.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from presenced.node.stats import Stats
 from presenced.node.viewer_scope import ViewerScope
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
-from presenced.presence.model import AS_DETECTED, Change, Choice, Status
+from presenced.presence.model import AS_DETECTED, SEEN_OFFLINE, Change, Choice, Status, View
 from presenced.presence.rooms import Room
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
@@ -87,7 +90,7 @@ class PresenceService:
     # Commands.
 
     def announce(self, user_id: str, online: bool, now: Instant | None = None) -> bool:
-        """Announce a user known from elsewhere (`Directory.announce`) and return whether others see a change.
+        """Announce a user known from elsewhere (`Directory.announce`) and return whether others see a change already.
 
         Raises:
             CapacityError: `max_announced` users are announced already.
@@ -103,11 +106,11 @@ class PresenceService:
         The user goes offline immediately unless a backend announces the user. Event streams through which the user
         follows changes are closed and counted, too (`on_disconnect`).
         """
-        elsewhere = self._node.peers.kick(user_id) if self._node.peers is not None else 0
+        elsewhere = self._node.other_nodes.kick(user_id) if self._node.other_nodes is not None else 0
         return elsewhere + self.disconnect_here(user_id, now)
 
     def disconnect_here(self, user_id: str, now: Instant | None = None) -> int:
-        """Do the same as `disconnect`, on this node only."""
+        """Do the part of `disconnect` that concerns this node."""
         connections = self._directory.users.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
@@ -179,17 +182,26 @@ class PresenceService:
         That is the announcement, the choice, the claims, the display data, the time last seen, and the details of past
         changes. O(journal).
         """
-        now = now or self._node.clock.now()
+        now, other_nodes = now or self._node.clock.now(), self._node.other_nodes
         self._directory.forget_stored(user_id)
-        closed = self.disconnect(user_id, now)
+        closed = other_nodes.forget(user_id, now) if other_nodes is not None else 0
+        closed += self.disconnect_here(user_id, now)
+        self.forget_decisions(user_id, now)
+        self.erase_past(user_id)
+        return closed
+
+    def forget_decisions(self, user_id: str, now: Instant) -> None:
+        """Forget the announcement, the choice, the claims and the display data of a user."""
         self.announce(user_id, online=False, now=now)
         self.set_status(user_id, None, now=now)
         for claim in self.claims_of(user_id):
             self.clear_claim(user_id, claim.source, now)
         self.forget_display(user_id, now)
+
+    def erase_past(self, user_id: str) -> None:
+        """Forget when a user was last seen, and the details of past changes. O(journal)."""
         self._directory.erase_seen(user_id)
         self._directory.users.journal.blank(user_id)
-        return closed
 
     async def erase(self, user_id: str, now: Instant | None = None) -> Erasure:
         """Revoke a user's tokens, forget everything about the user (`forget`), and delete it from the database.
@@ -199,30 +211,28 @@ class PresenceService:
             StorageUnavailable: The database does not respond. The rest is done.
         """
         now, gatekeeper = now or self._node.clock.now(), self._node.gatekeeper
-        closed = 0 if gatekeeper is None else gatekeeper.revoke("user", user_id, now)
+        closed = 0
+        if gatekeeper is not None:
+            closed = gatekeeper.revoke("user", user_id, now)
+            if self._node.other_nodes is not None:
+                self._node.other_nodes.revoked(user_id, "user", user_id)  # `forget` counts their connections
         closed += self.forget(user_id, now)
-        if self._node.peers is not None:
-            self._node.peers.erase(user_id)
+        if self._node.other_nodes is not None:
+            self._node.other_nodes.erase(user_id)
         if self._storage is None:
             return Erasure(closed=closed, stored=0)
         return Erasure(closed=closed, stored=_number(await self._storage.erase(user_id), "stored"))
 
-    def erase_here(self, user_id: str) -> None:
-        """Erase what this node remembers of a user who was erased on any node. O(journal)."""
-        self._directory.forget_stored(user_id)
-        self._directory.users.displays.pop(user_id)
-        self._directory.erase_seen(user_id)
-        self._directory.users.journal.blank(user_id)
-
     def revoke(self, user_id: str, session_id: str = "", token_id: str = "", now: Instant | None = None) -> int:
-        """Close the connections that a user's tokens opened, and refuse the tokens from now on.
+        """Close the connections that a user's tokens opened, and refuse the tokens from now on, on all nodes.
 
         Args:
             session_id: Revoke only the token that opened this session.
             token_id: Revoke only the token with this `jti`.
 
         Returns:
-            Number of connections that are being closed.
+            Number of connections that are being closed. Of those on other nodes, only the ones of a user or a session
+            are known, and not those of a token.
 
         Raises:
             BadParameter: Both a session and a token are given.
@@ -234,9 +244,15 @@ class PresenceService:
             raise ConfigError("there are no tokens to revoke: the setting auth is none")
         if session_id and token_id:
             raise BadParameter("name a session or a token, not both")
+        other_nodes = self._node.other_nodes
         if session_id:
-            return gatekeeper.revoke_session(user_id, session_id, now)
-        return gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)
+            token_id = gatekeeper.token_of(user_id, session_id)
+            if not token_id:
+                return other_nodes.revoke_session(user_id, session_id) if other_nodes is not None else 0
+        closed = gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)
+        if other_nodes is not None:
+            closed += other_nodes.revoked(user_id, *(("token", token_id) if token_id else ("user", user_id)))
+        return closed
 
     def issue_ticket(self, user_id: str, lasts: float | None, grants: Any = None, now: Instant | None = None) -> str:
         """Issue a ticket with which a client of the user can connect once.
@@ -260,6 +276,22 @@ class PresenceService:
         except ValueError as error:
             raise BadParameter(f"presence: {error}") from None
 
+    # Other nodes.
+
+    def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None] | None:
+        """Call `answered` when all nodes have what this one has decided about a user so far, at once or later.
+
+        It gets False if the store of the nodes is out of reach, so that the others learn it only later.
+
+        Returns:
+            Function that ends the wait; None if this node is alone. `answered` is not called then.
+
+        Raises:
+            CapacityError: Too many callers wait.
+        """
+        other_nodes = self._node.other_nodes
+        return None if other_nodes is None else other_nodes.when_agreed(user_id, answered)
+
     # Queries.
 
     def claims_of(self, user_id: str) -> tuple[Claim, ...]:
@@ -269,6 +301,11 @@ class PresenceService:
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user, as permitted viewers see it; None for unknown users."""
         return self._directory.users.changes_of(user_ids)
+
+    def view_of(self, user_id: str) -> View:
+        """Return the state of a user that others see."""
+        user = self._directory.users.user(user_id)
+        return user.shown if user else SEEN_OFFLINE
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
@@ -403,10 +440,9 @@ class PresenceService:
         """Position of the newest event."""
         return self._directory.users.journal.position
 
-    @property
-    def newest_version(self) -> int:
-        """Newest version that any user has. The records of unknown users carry it (`presence.versions`)."""
-        return self._directory.users.versions.newest
+    def unknown_version(self, user_id: str) -> int:
+        """Return the version in the record of a user without known presence (`presence.versions`)."""
+        return self._directory.users.versions.of_unknown()(user_id)
 
     def position_text(self, position: int) -> str:
         """Return the opaque string by which clients name a position: the cursor."""
@@ -469,9 +505,19 @@ class PresenceService:
         reasons = []
         if self._node.draining:
             reasons.append("the server is stopping")
+        if self._node.peers is not None and self._node.peers.not_ready:
+            reasons.append(self._node.peers.not_ready)
         if len(self._node.connections) >= self._node.max_connections:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
+
+    def cluster(self) -> tuple[str, int, float] | None:
+        """Return the name of this node, the number of nodes, and the age in seconds of what it knows of the others.
+
+        None if this server is alone.
+        """
+        peers = self._node.peers
+        return (peers.name, peers.live_nodes, peers.lag_s) if peers is not None else None
 
     def warnings(self) -> list[str]:
         """Return warnings for an operator about a server that works."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+VersionOf = Callable[[str], int]
+"""Returns a version for a user id."""
 
 
 class VersionClock(Protocol):
     """Source of versions.
 
-    All users draw from one clock, because the record of an unknown user carries `newest`: that is at least any version
-    a client may still know of the user, and below the user's next one. In a cluster, all nodes share a clock.
+    Many users draw from one clock, because the record of an unknown user carries a version, too: it is at least any one
+    that a client may still know of the user, and below the user's next one. In a cluster, all nodes share a clock for
+    each shard of the users.
     """
 
     newest: int
     """Highest number given so far."""
+
+    def of_unknown(self) -> VersionOf:
+        """Return the versions that unknown users have now. They stay the same if the clock advances."""
 
     def next(self, after: int) -> int:
         """Return a new number, above `newest` and above `after`, the user's last version."""
@@ -26,6 +34,11 @@ class VersionCounter:
     """Implements `VersionClock` for one process: 1, 2, 3, ..."""
 
     newest = 0
+
+    def of_unknown(self) -> VersionOf:
+        """Return the newest version, for every user."""
+        newest = self.newest
+        return lambda _: newest
 
     def next(self, after: int) -> int:
         """Return the next number. It is above `after`, because all versions of this process come from here."""

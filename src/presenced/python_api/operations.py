@@ -204,7 +204,7 @@ class PresenceOperations:
         service = self._operations().service
         found = service.explain(self._user(user_id), self._viewer(viewer))
         positions = [service.position_text(change.position) for change in found.changes]
-        return from_records.explanation(explained(found, service.newest_version), positions)
+        return from_records.explanation(explained(found, service.unknown_version(found.user_id)), positions)
 
     # Commands.
 
@@ -219,7 +219,7 @@ class PresenceOperations:
             online: Whether the user is online.
 
         Returns:
-            Whether others see a change.
+            Whether others see a change. In a cluster they see it after the call, so this is False.
 
         Raises:
             CapacityError: `max_announced` users are already announced online.
@@ -257,7 +257,7 @@ class PresenceOperations:
                 choice.
 
         Returns:
-            Presence that others see now.
+            Presence that others see now; in a cluster, from before the change.
         """
         service, checked = self._operations().service, self._user(user_id)
         request = arguments(NewStatus, status=status, text=text, emoji=emoji, data=json_of(data), expires_in=expires_in)
@@ -268,7 +268,7 @@ class PresenceOperations:
         """Clear the status that a user chose. From now on the status is as detected.
 
         Returns:
-            Presence that others see now.
+            Presence that others see now; in a cluster, from before the change.
         """
         service, checked = self._operations().service, self._user(user_id, placeholders=True)
         service.set_status(checked, None)
@@ -305,7 +305,7 @@ class PresenceOperations:
             expires_in: Seconds after which the claim ends, at most a year; None until it is cleared.
 
         Returns:
-            Presence that others see now.
+            Presence that others see now; in a cluster, from before the change.
 
         Raises:
             BadClaim: The source is invalid.

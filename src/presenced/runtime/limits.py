@@ -76,6 +76,10 @@ class BoundedMap(Generic[K, V]):
         value = self._entries.pop(key, None)
         return None if is_over else value
 
+    def seconds_left(self, key: K, now: float) -> float:
+        """Return the seconds until an entry expires; infinity if it does not, or if the key has none."""
+        return self._expiry.get(key, inf) - now
+
     def expire(self, now: float) -> None:
         """Remove all expired entries, so that the length counts live ones only."""
         expiry, entries = self._expiry, self._entries

@@ -20,6 +20,7 @@ from presenced.cluster.backend import (
     Part,
     Proposal,
     Registration,
+    StoredKey,
     StoredUser,
 )
 
@@ -284,6 +285,17 @@ class Peer:
         self.backend.read_log(0, after, answers.append)
         await self.recorder.until(lambda: answers, "an excerpt of the log")
         return answers[0]
+
+    async def backend_answers(self) -> None:
+        """Wait until the store answers calls about values again. Their connections are others than those of shards."""
+        deadline = time.monotonic() + PATIENCE_S
+        answers: list[bool] = []
+        while True not in answers:
+            assert time.monotonic() < deadline, f"{self.name}: no answer"
+            before = len(answers)
+            key = StoredKey("none", "none")
+            self.backend.take(key, lambda _: answers.append(True), lambda: answers.append(False))
+            await self.recorder.until(lambda: len(answers) > before, "an answer")  # noqa: B023, awaited here
 
     async def happens(self, event: str, count: int = 1) -> None:
         """Wait until something was reported so many times."""

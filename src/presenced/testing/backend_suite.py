@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from presenced.cluster.backend import Applicant, Committed, Kind, Member, Part, Proposal, State, StoredKey, StoredUser
+from presenced.cluster.backend import Applicant, Committed, Kind, Member, Part, Proposal, State, StoredUser
 from presenced.testing.backend_log_suite import (
     a_jump_of_the_numbers_does_not_trim_the_log,
     a_trimmed_log_interrupts_a_node_that_was_away,
     the_log_can_be_read_again,
 )
 from presenced.testing.backend_peers import Peer, Peers, Stage
+from presenced.testing.backend_values import VALUE_CHECKS
 
 # Order, atomicity, comparison.
 
@@ -474,49 +475,6 @@ async def a_remover_takes_contributions_out_by_commits(stage: Stage) -> None:
         assert (c.recorder.users, c.recorder.parts) == before
 
 
-# Messages and values.
-
-
-async def messages_arrive_in_order(stage: Stage) -> None:
-    """A node gets the messages to its slot, with the slot of their sender."""
-    async with Peers(stage, "a", "b", "c") as [a, b, c]:
-        for number in range(50):
-            a.backend.send(b.slot, b"\xff%d" % number)
-        c.backend.send(a.slot, b"from c")
-        a.backend.send(60, b"to nobody")
-        await b.recorder.until(lambda: len(b.recorder.messages) == 50, "50 messages")
-        assert b.recorder.messages == [(a.slot, b"\xff%d" % number) for number in range(50)]
-        await a.recorder.until(lambda: a.recorder.messages, "a message")
-        assert a.recorder.messages == [(c.slot, b"from c")]
-        assert not c.recorder.messages
-
-
-async def a_value_is_taken_once(stage: Stage) -> None:
-    """Of several takers at the same time, one gets the value."""
-    async with Peers(stage, "a", "b") as [a, b]:
-        key = StoredKey("sess", "d1")
-        answers: list[bytes | None] = []
-        a.backend.put(key, b"\x00value", 30.0)
-        a.backend.take(StoredKey("sess", "other"), answers.append)
-        await a.recorder.until(lambda: answers == [None], "no value")
-        for one in (a, b, a, b):
-            one.backend.take(key, answers.append)
-        await a.recorder.until(lambda: len(answers) == 5, "four answers")
-        assert sorted(answers, key=lambda value: value or b"") == [None, None, None, None, b"\x00value"]
-
-
-async def a_value_expires(stage: Stage) -> None:
-    """A value that nobody takes is deleted."""
-    async with Peers(stage, "a") as [a]:
-        key = StoredKey("ticket", "d1")
-        answers: list[bytes | None] = []
-        a.backend.put(key, b"value", 0.05)
-        await asyncio.sleep(0.2)
-        a.backend.take(key, answers.append)
-        await a.recorder.until(lambda: answers, "an answer")
-        assert answers == [None]
-
-
 async def _end(by: Peer, peer: Peer) -> None:
     """Stop a node, and remove it."""
     await peer.backend.stop()
@@ -553,8 +511,6 @@ CHECKS = (
     one_of_two_nodes_becomes_the_remover,
     another_node_takes_over_from_a_dead_remover,
     a_remover_takes_contributions_out_by_commits,
-    messages_arrive_in_order,
-    a_value_is_taken_once,
-    a_value_expires,
+    *VALUE_CHECKS,
 )
 """All checks."""

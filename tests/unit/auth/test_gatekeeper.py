@@ -14,6 +14,7 @@ from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.errors import BadToken, Close
+from presenced.node.service import PresenceService
 from presenced.presence.model import Ending, Status
 from presenced.runtime.instant import Instant
 from presenced.testing import FakeClock
@@ -54,6 +55,7 @@ class GatekeeperHarness:
         options = Settings.model_validate({"stats_interval": 0, "auth": "ticket", **settings})
         self.node = make_node(options, self.clock, authenticator=self.authenticator)
         self.node.start()
+        self.service = PresenceService(self.node)
 
     def open(self, token: str = "", query: str = "", subprotocol: str = "presenced.v1") -> FakeConnection:
         connection = FakeConnection(self.node.closed, self.clock)
@@ -327,11 +329,11 @@ def test_revoking_a_token_or_a_session_closes_no_other_connection(harness: Gatek
     one, other = harness.open("ada:100"), harness.open("ada:200")
     gatekeeper = harness.node.gatekeeper
     assert gatekeeper
-    assert gatekeeper.revoke_session("ada", one.messages[0]["sessionId"], harness.clock.now()) == 1
+    assert harness.service.revoke("ada", session_id=one.messages[0]["sessionId"]) == 1
     assert why(one)
     assert why(other) is None
-    assert gatekeeper.revoke_session("bo", other.messages[0]["sessionId"], harness.clock.now()) == 0
-    assert gatekeeper.revoke_session("ada", "nonsense", harness.clock.now()) == 0
+    assert harness.service.revoke("bo", session_id=other.messages[0]["sessionId"]) == 0
+    assert harness.service.revoke("ada", session_id="nonsense") == 0
     assert why(harness.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
     assert gatekeeper.revoke("token", "ada:200", harness.clock.now()) == 1
     assert why(other)
@@ -342,8 +344,7 @@ def test_a_session_without_a_connection_can_be_revoked(harness: GatekeeperHarnes
     ada = harness.open("ada:100")
     session = ada.messages[0]["sessionId"]
     harness.node.closed(ada, Ending.LOST, "lost")
-    assert harness.node.gatekeeper
-    assert harness.node.gatekeeper.revoke_session("ada", session, harness.clock.now()) == 0
+    assert harness.service.revoke("ada", session_id=session) == 0
     assert why(harness.open("ada:100", f"session={session}")) == (Close.UNAUTHORIZED, "the token was revoked")
     assert why(harness.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
     assert why(harness.open("ada:200")) is None

@@ -36,6 +36,7 @@ class TicketHarness:
         found = self.tickets.authenticate(ticket, self.now(), lambda _: None)
         if isinstance(found, BadToken):
             raise found
+        assert found is not None, "it is known at once"
         return found
 
     def begin(self, ticket: str, secret: str = "") -> Opening | None:

@@ -11,6 +11,7 @@ from presenced.auth.revocations import Revocations
 from presenced.auth.tickets import TICKET_LIFETIME_S, Tickets
 from presenced.errors import BadToken, CapacityError, ConfigError
 from presenced.runtime.instant import Instant
+from presenced.storage.records import StoredRevocation
 
 NOW = 1_000_000.0
 
@@ -23,6 +24,7 @@ def redeem(tickets: Tickets, ticket: str, now: Instant) -> Principal:
     found = tickets.authenticate(ticket, now, lambda _: None)
     if isinstance(found, BadToken):
         raise found
+    assert found is not None, "it is known at once"
     return found
 
 
@@ -103,6 +105,16 @@ def test_a_revocation_holds_until_every_earlier_token_has_expired() -> None:
     assert table.is_revoked(shown(token_id="u", issued_at=NOW - 1), NOW + 599)
     assert not table.is_revoked(shown("bo"), NOW + 601)
     assert len(table) == 0
+
+
+def test_of_two_revocations_of_one_subject_the_newer_one_stays() -> None:
+    table = Revocations(600)
+    for at in (NOW, NOW + 5, NOW + 3):
+        table.restore(StoredRevocation("user", "ada", at, at + 600))
+    assert table.is_revoked(shown(issued_at=NOW + 5), NOW + 6)
+    assert table.all(NOW + 6) == [StoredRevocation("user", "ada", NOW + 5, NOW + 605)] == [table.get("user", "ada")]
+    assert table.all(NOW + 606) == []
+    assert table.get("user", "ada") is None
 
 
 def test_revocations_are_never_evicted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import msgpack
+from msgspec.structs import astuple
 
 from presenced.cluster.backend import Member, State
 from presenced.cluster.members import Do, Figures, Members, figures_of, writer_of
@@ -84,7 +85,7 @@ def test_users_of_a_leaving_node_have_the_time_that_it_says() -> None:
 
 
 def test_figures_of_another_release_are_read_as_far_as_they_are_known() -> None:
-    assert figures_of(member(1)._replace(figures=msgpack.encode(["9.0", 3, 2, 0, True, 0.0, "new"]))).connections == 3
+    assert figures_of(member(1)._replace(figures=msgpack.encode([*astuple(Figures("9.0", 3)), "new"]))).connections == 3
     assert figures_of(member(1)._replace(figures=b"\xff")) == Figures()
 
 

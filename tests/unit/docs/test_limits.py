@@ -96,7 +96,9 @@ def constants() -> set[str]:
 def test_every_maximum_in_the_code_is_on_the_page_or_internal() -> None:
     exist = constants()
     assert len(exist) > 80
-    assert exist - USED <= INTERNAL, "add a row to tools/docs/limits.py, or the constant to INTERNAL"
+    assert exist - USED <= INTERNAL, (
+        "names with MAX_ or LARGE_ are limits: add a row to tools/docs/limits.py, or the name to INTERNAL in this file"
+    )
     assert not USED & INTERNAL
     assert exist >= INTERNAL, "these no longer exist: take them out of INTERNAL"
 

@@ -37,6 +37,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "cluster_writer": set(),
     "cluster_writer_lost": set(),
     "cluster_history_gap": set(),
+    "cluster_drain": set(),
     "summary": set(),
 }
 """Events with fields that this test does not produce. A summary has fields for the lines left out."""

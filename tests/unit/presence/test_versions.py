@@ -11,17 +11,12 @@ from presenced.runtime.instant import Instant
 NOW = Instant(1.0, 1000)
 
 
-class TensClock:
+class TensClock(VersionCounter):
     """`VersionClock` of a possible cluster, in which other nodes draw numbers in between."""
-
-    newest = 0
 
     def next(self, after: int) -> int:
         self.newest = max(self.newest, after) // 10 * 10 + 10
         return self.newest
-
-    def advance(self, number: int) -> None:
-        self.newest = max(self.newest, number)
 
 
 def directory(versions: VersionClock | None = None, log_entries: int = 1000) -> Directory[str]:
@@ -52,7 +47,7 @@ def test_versions_and_positions_are_counted_separately() -> None:
     assert (change.version, change.position) == (1, 2)
 
 
-def test_the_newest_version_is_between_the_last_and_the_next_version_of_an_evicted_user() -> None:
+def test_the_version_of_an_unknown_user_is_between_the_last_and_the_next_one_of_the_user() -> None:
     """The record of an unknown user has this version."""
     subject = directory(log_entries=2)
     version_after(subject, "ada")
@@ -62,8 +57,9 @@ def test_the_newest_version_is_between_the_last_and_the_next_version_of_an_evict
     assert subject.users.user("ada") is None, "forgotten"
     assert subject.users.status("ada") is Status.OFFLINE
     assert gone
-    newest = subject.users.versions.newest
-    assert gone.version < newest < version_after(subject, "ada")
+    versions = subject.users.versions.of_unknown()
+    assert gone.version < versions("ada") < version_after(subject, "ada")
+    assert versions("ada") == versions("anyone") == gone.version + 5, "that of the moment when it was asked for"
 
 
 def test_versions_continue_above_an_earlier_start() -> None:

@@ -7,6 +7,8 @@ import type { Cause, Chosen, RoomMode, Status, UserId, UserRecord } from "../wir
 export interface Announced {
   /** Whether others see a change. */
   readonly changed: boolean;
+  /** `stale` if other nodes of a cluster learn it later, because their store is out of reach. */
+  readonly certainty?: "stale";
 }
 
 /** Whether a user is online, as a backend knows from elsewhere. */
@@ -78,12 +80,16 @@ export interface Claims {
 export interface Cleared {
   /** Whether there was such a claim. */
   readonly cleared: boolean;
+  /** `stale` if other nodes of a cluster learn it later, because their store is out of reach. */
+  readonly certainty?: "stale";
 }
 
 /** Result of closing connections. */
 export interface ClosedConnections {
   /** Number of connections that are being closed. */
   readonly closed: number;
+  /** `stale` if other nodes of a cluster learn it later, because their store is out of reach. */
+  readonly certainty?: "stale";
 }
 
 /** A webhook that could not be delivered. */
@@ -120,6 +126,8 @@ export interface Erased {
   readonly closed: number;
   /** Number of rows deleted from the database. */
   readonly stored: number;
+  /** `stale` if other nodes of a cluster learn it later, because their store is out of reach. */
+  readonly certainty?: "stale";
 }
 
 /** Everything that decides the visible status of a user. */

@@ -1,11 +1,16 @@
-"""Endpoints that change something: announcements, statuses, claims, and the end of connections, tokens and users."""
+"""Endpoints that change something: announcements, statuses, claims, and the end of connections, tokens and users.
+
+In a cluster, each of them responds when all nodes have the change (`http.api.agreement`).
+"""
 
 from __future__ import annotations
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadParameter, Problem
+from presenced.http.api.agreement import certainty
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import user_record
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
@@ -28,23 +33,28 @@ async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     An announcement holds until the opposite is announced. It adds presence and never removes it: with `false`, a
     user with an open connection stays online.
     """
-    return Announced(api.service.announce(call.user_id, call.body.online, call.now))
+    before = api.service.view_of(call.user_id)
+    changed = api.service.announce(call.user_id, call.body.online, call.now)
+    mark = await certainty(api, call.user_id)
+    return Announced(changed or api.service.view_of(call.user_id) != before, mark)
 
 
-@Endpoint("POST", "/users/{user_id}/disconnect", scope="write", is_destructive=True)
+@Endpoint("POST", "/users/{user_id}/disconnect", scope="write", problems=(Problem.UNAVAILABLE,), is_destructive=True)
 async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnections:
     """Close all connections of a user.
 
     The close code 4410 stops automatic reconnects of the clients. Event streams that the user's tokens opened end,
     too, and the stream of a ticket does not return. An announcement stays in force.
     """
-    return ClosedConnections(api.service.disconnect(call.user_id, call.now))
+    closed = api.service.disconnect(call.user_id, call.now)
+    return ClosedConnections(closed, await certainty(api, call.user_id))
 
 
 @Endpoint(
     "PUT",
     "/users/{user_id}/status",
     scope="write",
+    problems=(Problem.UNAVAILABLE,),
     example='{"status": "busy", "text": "in a meeting", "expiresIn": 3600}',
 )
 async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
@@ -54,17 +64,17 @@ async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
     response is what others see now.
     """
     api.service.set_status(call.user_id, choice_in(call.body), call.body.expires_in, call.now)
-    return user_record(api.service, call.user_id)
+    return await _shown(api, call.user_id)
 
 
-@Endpoint("DELETE", "/users/{user_id}/status", scope="write", is_destructive=True)
+@Endpoint("DELETE", "/users/{user_id}/status", scope="write", problems=(Problem.UNAVAILABLE,), is_destructive=True)
 async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
     """Clear the status that a user chose.
 
     From now on the status is as detected, the same as after choosing `auto`. The response is what others see now.
     """
     api.service.set_status(call.user_id, None, now=call.now)
-    return user_record(api.service, call.user_id)
+    return await _shown(api, call.user_id)
 
 
 @Endpoint("GET", "/users/{user_id}/claims", scope="read")
@@ -91,16 +101,19 @@ async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
     response is what others see now.
     """
     api.service.set_claim(call.user_id, claim_in(call.name, call.body), call.body.expires_in, call.now)
-    return user_record(api.service, call.user_id)
+    return await _shown(api, call.user_id)
 
 
-@Endpoint("DELETE", "/users/{user_id}/claims/{source}", scope="write", is_destructive=True)
+@Endpoint(
+    "DELETE", "/users/{user_id}/claims/{source}", scope="write", problems=(Problem.UNAVAILABLE,), is_destructive=True
+)
 async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     """Clear a claim about a user.
 
     Clearing a claim again has no effect.
     """
-    return Cleared(api.service.clear_claim(call.user_id, call.name, call.now))
+    cleared = api.service.clear_claim(call.user_id, call.name, call.now)
+    return Cleared(cleared, await certainty(api, call.user_id))
 
 
 @Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,), is_destructive=True)
@@ -113,7 +126,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     while. Erasing a user again has no effect.
     """
     erasure = await api.service.erase(call.user_id, call.now)
-    return Erased(erasure.closed, erasure.stored)
+    return Erased(erasure.closed, erasure.stored, await certainty(api, call.user_id))
 
 
 @Endpoint(
@@ -150,7 +163,15 @@ async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnecti
     Closes the connections that the tokens opened, and refuses the tokens from now on.
     """
     session_id, token_id = call.body.session_id or "", call.body.token_id or ""
-    return ClosedConnections(api.service.revoke(call.user_id, session_id, token_id, call.now))
+    closed = api.service.revoke(call.user_id, session_id, token_id, call.now)
+    return ClosedConnections(closed, await certainty(api, call.user_id))
+
+
+async def _shown(api: Api, user_id: str) -> UserRecord:
+    """Return what others see of a user after a command."""
+    mark = await certainty(api, user_id)
+    record = user_record(api.service, user_id)
+    return replace(record, certainty=mark) if mark else record
 
 
 # From bodies, for the Python interface, too.

@@ -32,7 +32,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 from msgspec import Struct
-from msgspec.inspect import ListType, type_info
+from msgspec.inspect import BoolType, ListType, type_info
 from msgspec.json import Decoder
 from msgspec.structs import fields
 from starlette.requests import ClientDisconnect, Request
@@ -210,10 +210,12 @@ def parameters(request: Request, kind: type[S]) -> S:
         unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError:
         raise ProblemError(Problem.BAD_PARAMETER, "the parameters are not percent-encoded UTF-8") from None
-    several = _lists(kind)
+    several, flags = _lists(kind), _flags(kind)
     given: dict[str, object] = {}
     for key, values in check_names(request, [f.encode_name for f in fields(kind)], several, may_be_empty=False).items():
         given[key] = values if key in several else values[0]
+        if key in flags and values[0] not in ("true", "false"):  # msgspec takes 1 and TRUE, too
+            raise ProblemError(Problem.BAD_PARAMETER, f"{key} must be true or false")
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -251,6 +253,12 @@ def check_names(
 def _lists(kind: type[Struct]) -> frozenset[str]:
     """Return the names of the parameters that may be given several times."""
     return frozenset(f.encode_name for f in fields(kind) if isinstance(type_info(f.type), ListType))
+
+
+@cache
+def _flags(kind: type[Struct]) -> frozenset[str]:
+    """Return the names of the parameters that are true or false."""
+    return frozenset(f.encode_name for f in fields(kind) if isinstance(type_info(f.type), BoolType))
 
 
 def _body(data: bytes, kind: type[S]) -> S:

@@ -65,7 +65,7 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
     The truth, including that of invisible users. `why` is a sentence.
     """
     found = api.service.explain(call.user_id, checked_viewer(api, call.query.viewer), call.now)
-    return explained(found, api.service.newest_version)
+    return explained(found, api.service.unknown_version(found.user_id))
 
 
 # Responses, for the Python interface, too.
@@ -105,16 +105,16 @@ def live_session(session: Session[Connection], now: Instant, node: str) -> LiveS
     )
 
 
-def explained(found: Explanation, newest_version: int) -> Explained:
+def explained(found: Explanation, unknown_version: int) -> Explained:
     """Return an explanation as a response.
 
     Args:
-        newest_version: Version for a user without known presence.
+        unknown_version: Version for a user without known presence.
     """
     return Explained(
         wire_user_id(found.user_id),
         sentence(found),
-        _shown(found, newest_version),
+        _shown(found, unknown_version),
         _looks(found.true),
         [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,
@@ -128,8 +128,10 @@ def explained(found: Explanation, newest_version: int) -> Explained:
     )
 
 
-def _shown(found: Explanation, newest: int) -> UserRecord:
-    return v1.user_record(found.shown, with_cause=True) if found.shown else v1.unknown_user(found.user_id, newest)
+def _shown(found: Explanation, unknown_version: int) -> UserRecord:
+    if found.shown:
+        return v1.user_record(found.shown, with_cause=True)
+    return v1.unknown_user(found.user_id, unknown_version)
 
 
 def _looks(view: View) -> Looks:

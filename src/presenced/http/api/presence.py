@@ -104,7 +104,9 @@ def user_record(service: PresenceService, user_id: str, viewer: str | None = Non
 def user_records(service: PresenceService, scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
     """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
     return [
-        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.newest_version)
+        v1.user_record(change, scope.with_causes)
+        if change
+        else v1.unknown_user(user_id, service.unknown_version(user_id))
         for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)
     ]
 

@@ -26,6 +26,8 @@ from presenced.protocols.v1.messages import (
 )
 from presenced.storage.answers import LastSeen
 
+SomeCertainty = Annotated[str, Meta(extra_json_schema={"enum": ["stale"]})]
+
 
 class ApiRecord(Struct, frozen=True, rename="camel"):
     """Base of records that contain all their fields."""
@@ -231,18 +233,22 @@ class WatchEvent(ApiRecord, frozen=True):
 # Results of commands.
 
 
-class Announced(ApiRecord, frozen=True):
+class Announced(SparseRecord, frozen=True):
     """Result of an announcement."""
 
     changed: bool
     """Whether others see a change."""
+    certainty: SomeCertainty = ""
+    """`stale` if other nodes of a cluster learn it later, because their store is out of reach."""
 
 
-class ClosedConnections(ApiRecord, frozen=True):
+class ClosedConnections(SparseRecord, frozen=True):
     """Result of closing connections."""
 
     closed: int
     """Number of connections that are being closed."""
+    certainty: SomeCertainty = ""
+    """`stale` if other nodes of a cluster learn it later, because their store is out of reach."""
 
 
 class ClaimRecord(SparseRecord, frozen=True):
@@ -266,20 +272,24 @@ class Claims(ApiRecord, frozen=True):
     claims: list[ClaimRecord]
 
 
-class Cleared(ApiRecord, frozen=True):
+class Cleared(SparseRecord, frozen=True):
     """Result of clearing a claim."""
 
     cleared: bool
     """Whether there was such a claim."""
+    certainty: SomeCertainty = ""
+    """`stale` if other nodes of a cluster learn it later, because their store is out of reach."""
 
 
-class Erased(ApiRecord, frozen=True):
+class Erased(SparseRecord, frozen=True):
     """Result of erasing a user."""
 
     closed: int
     """Number of connections that are being closed."""
     stored: int
     """Number of rows deleted from the database."""
+    certainty: SomeCertainty = ""
+    """`stale` if other nodes of a cluster learn it later, because their store is out of reach."""
 
 
 class Ticket(ApiRecord, frozen=True):

@@ -30,6 +30,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
+from typing import TypeVar
 
 from msgspec import Raw
 from starlette.responses import Response
@@ -53,6 +54,8 @@ from presenced.presence.subscriptions import Selection
 from presenced.presence.visibility import EVERYTHING
 from presenced.protocols.v1 import codec as v1
 from presenced.runtime.instant import Instant
+
+T = TypeVar("T")
 
 PAUSE_S = 0.25
 """Seconds between the moments at which streams write, the same for all streams. Of the changes in between, a client
@@ -117,7 +120,7 @@ class _View:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._uncached(change))
             elif not self._everyone:
-                records.append(self._encoder.unknown(user_id, self._service.newest_version))
+                records.append(self._encoder.unknown(user_id, self._service.unknown_version(user_id)))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 
@@ -203,6 +206,7 @@ async def _authenticate(
         raise api.access.refused(call.request, detail, call.now, is_guess=False)
     opening: Opening | None = None
     try:
+        await _fetch(api, token, call.now)
         opening = api.resumable_streams.begin(token, secret, call.now)
     except BadToken as error:
         result: AuthResult = error
@@ -216,12 +220,28 @@ async def _authenticate(
     raise api.access.refused(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
 
 
+async def _fetch(api: Api, token: str, now: Instant) -> None:
+    """Bring a ticket that another node may have issued to this one. No-op for everything else.
+
+    Raises:
+        BadToken: It is a ticket, and is not accepted.
+    """
+    late: asyncio.Future[BadToken | None] = asyncio.get_running_loop().create_future()
+    if api.resumable_streams.fetch(token, now, lambda found: None if late.done() else late.set_result(found)):
+        refusal = await _within(api.settings.auth_timeout, late)
+        if refusal is not None:
+            raise refusal
+
+
 async def _verify(gatekeeper: Gatekeeper, token: str, timeout_s: float, now: Instant) -> AuthResult:
     """Return the authenticator's result for a token; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
     late: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
     result = gatekeeper.authenticate(token, lambda found, _: None if late.done() else late.set_result(found), now)
-    if result is not None:
-        return result
+    return await _within(timeout_s, late) if result is None else result
+
+
+async def _within(timeout_s: float, late: asyncio.Future[T]) -> T | BadToken:
+    """Return the result of a future; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
     try:
         async with asyncio.timeout(timeout_s):
             return await late

@@ -61,13 +61,13 @@ class V1Encoder:
                 self._records.popitem(last=False)
         return record
 
-    def unknown(self, user_id: str, newest: int) -> Raw:
+    def unknown(self, user_id: str, version: int) -> Raw:
         """Return the record of a user without known presence.
 
         Args:
-            newest: Newest version at the time for which the record holds.
+            version: Version of unknown users at the time for which the record holds.
         """
-        return Raw(codec.encode(codec.unknown_user(user_id, newest)))
+        return Raw(codec.encode(codec.unknown_user(user_id, version)))
 
     def own(self, user_id: str) -> bytes:
         """Return SELF as it is now; empty for a user without a session of presenced.v1."""
@@ -90,7 +90,8 @@ class V1Encoder:
         """Return a member of a room, with the user's state now. A user who has left since may be unknown."""
         [seen] = self.users.changes_of((member.user_id,))
         if seen is None:
-            return codec.member_record(member, self.unknown(member.user_id, self.users.versions.newest))
+            version = self.users.versions.of_unknown()(member.user_id)
+            return codec.member_record(member, self.unknown(member.user_id, version))
         key = member.position, seen.position
         encoded = self._members.get(key)
         if encoded is None:

@@ -157,8 +157,8 @@ class V1Feed:
         portions += [self._missed_of(part, connection, position) for part in self._parts.values()]
         # By user: one who is in two rooms, or subscribed to by name as well, occurs more than once.
         by_user = {change.user_id: change for change in changes}
-        newest = self._users.versions.newest  # read now, because the portions are encoded later
-        gone = [self.encoder.unknown(user_id, newest) for user_id in unknown]
+        version = self._users.versions.of_unknown()  # read now, because the portions are encoded later
+        gone = [self.encoder.unknown(user_id, version(user_id)) for user_id in unknown]
         cursors = _cursor(connection, max(0, position)), _cursor(connection, reached)
         portions.append(self._news_of_users(connection, *cursors, list(by_user.values()), gone))
         return Missed(chain(*portions), reached)
@@ -175,10 +175,9 @@ class V1Feed:
         parts = [iter([self._self(connection)])]
         position = self._users.journal.position
         may_be_older = session.snapshots == 0 and not full.rooms
-        snapshot = snapshots.make(full.everyone, full.users, session.visibility, may_be_older)
-        if snapshot is not None:  # it may be empty
+        for snapshot in snapshots.make(full.everyone, full.users, session.visibility, may_be_older):
             parts.append(snapshot.portions(connection))
-            position = snapshot.position
+            position = min(position, snapshot.position)
         parts += [snapshots.room(name, connection) for name in sorted(full.rooms)]
         parts += [self._missed_of(part, connection, None) for part in self._parts.values()]
         return self._confirmed(connection, parts, position)
@@ -190,8 +189,7 @@ class V1Feed:
         """
         position, snapshots = self._users.journal.position, self._snapshots_for(connection)
         parts = [snapshots.room(name, connection) for name in sorted(rooms)]
-        if (snapshot := snapshots.make(everyone, users, connection.session.visibility)) is not None:
-            parts.append(snapshot.portions(connection))
+        parts += [one.portions(connection) for one in snapshots.make(everyone, users, connection.session.visibility)]
         if self.keeps_up(connection):
             return self._confirmed(connection, parts, position)
         self._count_snapshot(connection, position)

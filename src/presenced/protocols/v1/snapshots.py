@@ -38,7 +38,7 @@ class Snapshot:
 
     def __init__(self, encoder: V1Encoder, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
         self.position = encoder.users.journal.position
-        self._newest = encoder.users.versions.newest  # read now, because pages are encoded later
+        self._version = encoder.users.versions.of_unknown()  # read now, because pages are encoded later
         self._encoder = encoder
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
@@ -56,7 +56,7 @@ class Snapshot:
         if self._records is None:
             self._records = [self._record(change) for change in self._changes]
         rest = Snapshot(self._encoder, self._kind, [self._changes[index] for index in visible])
-        rest.position, rest._newest = self.position, self._newest
+        rest.position, rest._version = self.position, self._version
         rest._records = [self._records[index] for index in visible]
         return rest
 
@@ -74,7 +74,7 @@ class Snapshot:
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
-            return self._encoder.unknown(change, self._newest)
+            return self._encoder.unknown(change, self._version(change))
         return self._encoder.record(change)
 
 
@@ -91,24 +91,29 @@ class Snapshots:
 
     def make(
         self, everyone: bool, user_ids: Collection[str], visibility: Visibility, may_be_older: bool = False
-    ) -> Snapshot | None:
-        """Return a snapshot of everyone, or else of these users, for a client with this visibility; None for nobody.
+    ) -> list[Snapshot]:
+        """Return snapshots of everyone, or else of these users, for a client with this visibility; none for nobody.
 
-        A snapshot of everyone has no users who are offline. In one of users by id, those that the client may not see
-        look like unknown ones.
+        A snapshot of everyone has no users who are offline. If the client names some of them, another one says when
+        they were last seen. In one of users by id alone, those that the client may not see look like unknown ones.
         """
-        users = self._encoder.users
-        if everyone and visibility.everyone:
+        changes = self._encoder.users.snapshot_of(visibility.among(user_ids))
+        if everyone:
+            offline = [change for change in changes if change.status is Status.OFFLINE]
+            named = [Snapshot(self._encoder, "users", offline)] if offline else []
+            return [self._of_everyone(visibility, may_be_older), *named]
+        if not user_ids:
+            return []
+        unknown = set(user_ids).difference(change.user_id for change in changes)
+        return [Snapshot(self._encoder, "users", [*changes, *unknown])]
+
+    def _of_everyone(self, visibility: Visibility, may_be_older: bool) -> Snapshot:
+        """Return a snapshot of everyone that a client with this visibility may see."""
+        if visibility.everyone:
             found = self._everyone(may_be_older)
             return found.without(visibility.blocked) if visibility.blocked else found
-        if everyone:
-            changes = [c for c in users.snapshot_of(visibility.users) if c.status is not Status.OFFLINE]
-            return Snapshot(self._encoder, "everyone", changes)
-        if not user_ids:
-            return None
-        changes = users.snapshot_of(visibility.among(user_ids))
-        unknown = set(user_ids).difference(change.user_id for change in changes)
-        return Snapshot(self._encoder, "users", [*changes, *unknown])
+        changes = self._encoder.users.snapshot_of(visibility.users)
+        return Snapshot(self._encoder, "everyone", [c for c in changes if c.status is not Status.OFFLINE])
 
     def _everyone(self, may_be_older: bool) -> Snapshot:
         """Return a snapshot of everyone, perhaps the last one."""

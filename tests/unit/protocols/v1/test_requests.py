@@ -406,3 +406,16 @@ def test_a_snapshot_of_everyone_is_also_the_answer_for_users_by_id(harness: Node
     messages = harness.new_messages(ada)
     assert (messages[0]["sessionId"], messages[0]["resumed"]) == (session, False)
     assert snapshots(messages) == [("everyone", ["ada", "bob"])]
+
+
+def test_users_by_id_who_are_offline_have_when_they_were_last_seen_although_everyone_is_watched(
+    harness: NodeHarness,
+) -> None:
+    bob = harness.enter("userId=bob")
+    harness.end(bob)
+    ada = harness.enter("userId=ada&watch=none")
+    answer = harness.send(ada, "WATCH", everyone=True, users=["bob", "gone"], id=1)
+    found = [message for message in answer if message["type"] == "PRESENCE_SNAPSHOT"]
+    assert [message["watch"] for message in found] == ["everyone", "users"]
+    [record] = found[1]["users"]
+    assert (record["userId"], record["status"], record["lastSeen"] > 0) == ("bob", "offline", True)

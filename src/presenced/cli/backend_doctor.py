@@ -1,0 +1,171 @@
+"""Findings about the store that the nodes of a cluster share."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+
+from presenced.cli.doctor import Finding, Level
+from presenced.cluster.admin import open_admin
+from presenced.cluster.connection import Address, Connection, StoreLost, connect, parse_info
+from presenced.cluster.discovery import StoreUrl, parse_url
+from presenced.cluster.members import figures_of
+from presenced.cluster.redis import RedisBackend
+from presenced.cluster.redis_format import LAYOUT, Keys
+from presenced.config.settings import Settings, is_loopback
+from presenced.errors import BackendError
+
+BYTES_PER_USER = 250
+"""Memory that the store needs for a user with one session: 222 bytes were measured (Redis 7.0.15)."""
+
+OTHER_BYTES = 64 << 20
+"""Memory that the store needs besides: the log, 20 to 30 MB, and buffers."""
+
+USERS_AT_LEAST = 10_000
+"""Number of users for which there has to be room, even if fewer are connected now."""
+
+SLOW_S = 0.005
+"""Round trip in seconds above which there is a note. A change takes two of them."""
+
+ROUND_TRIPS = 9
+TIMEOUT_S = 3.0
+
+
+def examine_backend(settings: Settings) -> list[Finding]:
+    """Return all findings about the store in the settings.
+
+    Raises:
+        ConfigError: The URL is invalid.
+    """
+    url = parse_url(settings.backend, settings.backend_password.get_secret_value())
+    findings = [*network_findings(url), *lease_findings(settings)]
+    try:
+        findings += asyncio.run(_store(settings, url))
+    except (BackendError, StoreLost) as error:
+        findings.append(Finding("broken", str(error), "check that the store runs, and what its user may do"))
+    return findings
+
+
+def network_findings(url: StoreUrl) -> Iterator[Finding]:
+    """Yield findings about the way to the store."""
+    remote = [server.host for server in url.servers if not is_loopback(server.host)]
+    if url.access.uses_tls or not remote:
+        return
+    password = "" if url.access.password else ", and the store needs no password"
+    what = f"the connection to the store is not encrypted{password}: whoever reaches it can show anybody as anything"
+    level: Level = "unsafe" if any(map(_is_public, remote)) else "note"
+    yield Finding(level, what, "use rediss://, or a network that only the nodes and the store can reach")
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False  # a name, often of a private network
+
+
+def lease_findings(settings: Settings) -> Iterator[Finding]:
+    """Yield findings about the lease."""
+    for name in ("grace_going_away", "grace_lost"):
+        grace: float = getattr(settings, name)
+        if grace > settings.cluster_lease:
+            what = f"{name} is {grace:g} s, but when a node dies, the grace periods of its users end with the lease"
+            yield Finding("note", what, f"set cluster_lease to at least {grace:g}")
+
+
+async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
+    finder = url.finder()
+    backend = RedisBackend(finder, url.access, cluster_name=settings.cluster_name, shards=url.default_shards)
+    await backend.check()  # version, eviction policy, permissions
+    async with open_admin(settings) as admin:
+        connected = sum(figures_of(member).users for member in (await admin.members())[0])
+    users = max(USERS_AT_LEAST, settings.max_connections, connected)
+    heads = [Keys(settings.cluster_name, shard).head for shard in range(backend.shards)]
+    addresses = {await finder.find(head) for head in heads}
+    findings = await _layout(settings, url, await finder.find(heads[0]), backend.shards)
+    if backend.shards < finder.masters:
+        what = f"the store has {finder.masters} masters, but users are only in {backend.shards} shards"
+        findings.append(Finding("note", what, "fewer masters suffice"))
+    for address in sorted(addresses):
+        findings += await _server(url, address, users // len(addresses))
+        for name, value, why in _wanted_settings(url):
+            findings += await _setting(url, address, name, value, why)
+    return findings
+
+
+async def _layout(settings: Settings, url: StoreUrl, address: Address, shards: int) -> list[Finding]:
+    connection = await connect(address, url.access, TIMEOUT_S)
+    try:
+        layout, found = await connection.call("HMGET", Keys(settings.cluster_name, 0).head, "layout", "shards")
+    finally:
+        connection.close()
+    if layout is None or (int(layout), int(found)) == (LAYOUT, shards):
+        return []
+    what = (
+        f"the store has layout {int(layout)} and {int(found)} shards for {settings.cluster_name}, but this release "
+        f"uses layout {LAYOUT} and {shards} shards"
+    )
+    return [Finding("broken", what, "choose another cluster_name, or stop all nodes and delete the keys of this one")]
+
+
+async def _server(url: StoreUrl, address: Address, users: int) -> list[Finding]:
+    """Return findings about one server of the store, which has to hold this many users."""
+    connection = await connect(address, url.access, TIMEOUT_S)
+    try:
+        sections = await connection.pipeline([("INFO", name) for name in ("memory", "persistence", "replication")])
+        times = [await _round_trip(connection) for _ in range(ROUND_TRIPS)]
+    finally:
+        connection.close()
+    facts = parse_info(b"\n".join(sections))
+    findings = [*_memory(address, facts, users), *_durability(address, facts)]
+    if (median := statistics.median(times)) > SLOW_S:
+        what = f"a round trip to {address} takes {median * 1000:.1f} ms"
+        fix = "run the store in the region of the nodes, and look for what keeps it or this machine busy"
+        findings.append(Finding("note", what, fix))
+    return findings
+
+
+async def _round_trip(connection: Connection) -> float:
+    began = time.monotonic()
+    await connection.call("TIME")
+    return time.monotonic() - began
+
+
+def _memory(address: Address, facts: Mapping[str, str], users: int) -> Iterator[Finding]:
+    limit = int(facts.get("maxmemory", 0)) or int(facts.get("total_system_memory", 0))
+    needed = OTHER_BYTES + users * BYTES_PER_USER
+    if 0 < limit < needed:
+        what = f"{address} may use {limit >> 20:,} MiB, but {users:,} users need {needed >> 20:,} MiB"
+        yield Finding("note", what, "raise maxmemory: a full store refuses changes")
+
+
+def _durability(address: Address, facts: Mapping[str, str]) -> Iterator[Finding]:
+    if facts.get("aof_enabled") != "1" and facts.get("connected_slaves", "0") == "0":
+        what = f"{address} has no append-only file and no replica: with it, choices and claims of absent users are lost"
+        yield Finding("note", what, "set appendonly yes, or add a replica")
+
+
+def _wanted_settings(url: StoreUrl) -> Iterator[tuple[str, str, str]]:
+    """Yield the settings of the servers that matter: name, value, and what happens otherwise."""
+    if url.kind == "sentinel":
+        yield "min-replicas-to-write", "1", "a master that is cut off accepts changes, which are lost when it returns"
+    if url.kind == "cluster":
+        yield "cluster-require-full-coverage", "no", "all masters stop when one of them fails without a replica"
+
+
+async def _setting(url: StoreUrl, address: Address, name: str, value: str, otherwise: str) -> list[Finding]:
+    connection = await connect(address, url.access, TIMEOUT_S)  # one of its own, because a refusal closes it
+    try:
+        reply = await connection.call("CONFIG", "GET", name)
+    except (BackendError, StoreLost):
+        what = f"{name} of {address} was not checked, because the store does not allow CONFIG GET"
+        return [Finding("note", what, f"make sure that it is {value}: otherwise {otherwise}")]
+    finally:
+        connection.close()
+    found = reply[1].decode() if len(reply) > 1 else ""
+    if found == value or (value.isdigit() and found.isdigit() and int(found) >= int(value)):
+        return []
+    return [Finding("note", f"{name} of {address} is {found or 'unknown'}: {otherwise}", f"set it to {value}")]

@@ -1,0 +1,60 @@
+"""Erased users: what the nodes show of them while they agree that they are gone.
+
+A node that erases a user forgets at once what it knows. In a cluster, the user is still shown until all nodes have
+closed the user's connections. The last change has the details that are to be forgotten, and the time last seen. So they
+are erased again after it, on each node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from presenced.delivery.connection import Connection
+from presenced.presence.directory import Outcome
+from presenced.presence.model import Status
+from presenced.runtime.instant import Instant
+from presenced.runtime.limits import BoundedMap
+
+MAX_ERASED = 10_000
+"""Maximum number of erased users who are still shown. At the bound the details of the one erased first stay in the
+journal, until newer changes evict them."""
+
+ERASED_S = 60.0
+"""Seconds for which a user who was erased may still be shown. The lease of a dead node is shorter by default."""
+
+
+class ClusterPublisher(Protocol):
+    """The part of the node's publisher that the cluster uses."""
+
+    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
+        """Notify everyone that the outcome concerns."""
+
+
+class ErasingPublisher:
+    """The node's publisher, which erases the details of erased users.
+
+    Bounds: `MAX_ERASED`, each for `ERASED_S`.
+
+    Args:
+        erase: Function that erases when a user was last seen, and the details of the user's changes.
+    """
+
+    def __init__(self, publisher: ClusterPublisher, erase: Callable[[str], None]) -> None:
+        self._publisher = publisher
+        self._erase = erase
+        self._erased: BoundedMap[str, None] = BoundedMap(MAX_ERASED, ttl=ERASED_S)
+
+    def erased(self, user_id: str, now: float) -> None:
+        """A user was erased, and may still be shown."""
+        self._erased.set(user_id, None, now)
+
+    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
+        """Notify everyone that the outcome concerns."""
+        self._publisher.apply(outcome, now)
+        if self._erased and outcome.change is not None:
+            self._erased.expire(now.monotonic)
+            user_id = outcome.user_id
+            if user_id in self._erased and outcome.change.status is Status.OFFLINE:
+                self._erased.pop(user_id)
+                self._erase(user_id)
