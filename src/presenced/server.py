@@ -315,8 +315,9 @@ def cluster_parts() -> dict[str, Any]:
     """Return the parts of `build_node` that differ in a cluster. Only this imports the package, for a cluster alone."""
     from presenced.cluster.directory import SharedDirectory
     from presenced.cluster.names import SharedNames
+    from presenced.cluster.shared_write_behind import SharedWriteBehind
 
-    return {"directory_class": SharedDirectory, "names_class": SharedNames}
+    return {"directory_class": SharedDirectory, "names_class": SharedNames, "storage_class": SharedWriteBehind}
 
 
 def make_cluster(settings: Settings, node: Node, service: PresenceService, clock: Clock) -> ClusterNode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -41,10 +41,10 @@ class Nodes:
         self._store = store
         self._running = running
 
-    def start(self, **settings: Any) -> ServerProcess:
+    def start(self, environ: Mapping[str, str] | None = None, **settings: Any) -> ServerProcess:
         """Start a node, and wait until it takes connections."""
         options = {**CALM, "grace_lost": 1, "grace_going_away": 1, "cluster_lease": LEASE_S, **settings}
-        return self._running.enter_context(ServerProcess(backend=self._store.url("0"), **options))
+        return self._running.enter_context(ServerProcess(environ, backend=self._store.url("0"), **options))
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ async def test_tables_are_created_once_and_checked(tmp_path: Path) -> None:
     code, _, errors = await run("migrate", "--check", cwd=tmp_path, environ=environ)
     assert (code, errors) == (
         1,
-        "presenced: the tables have version none, and 0001 is needed: run `presenced migrate`\n",
+        "presenced: the tables have version none, and 0002 is needed: run `presenced migrate`\n",
     )
     assert list(tmp_path.iterdir()) == [], "a check creates nothing"
     code, output, _ = await run("migrate", cwd=tmp_path, environ=environ)
-    assert (code, output) == (0, "migrated the tables from version none to 0001\n")
+    assert (code, output) == (0, "migrated the tables from version none to 0002\n")
     for arguments in (["migrate"], ["migrate", "--check"]):
         code, output, _ = await run(*arguments, cwd=tmp_path, environ=environ)
-        assert (code, output) == (0, "the tables have version 0001, which is up to date\n")
+        assert (code, output) == (0, "the tables have version 0002, which is up to date\n")
 
 
 async def test_a_newer_schema_and_a_broken_file_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.support.stored import drained, soon, well, worker_pid
 from tests.support.webhooks import SECRET, Receiver
 from websockets.asyncio.client import connect
 
-from presenced.storage import write_behind as module
+from presenced.storage import collected as module
 from presenced.storage.records import StoredRevocation
 
 pytestmark = pytest.mark.anyio

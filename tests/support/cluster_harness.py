@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from tests.support.cluster_storage import FakeClusterWorker, FakeDatabase
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import NodeHarness
 
@@ -12,10 +13,12 @@ from presenced.cluster.cluster import Cluster
 from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.erasing import ErasingPublisher
+from presenced.cluster.factory import join_history
 from presenced.cluster.members import Figures
 from presenced.cluster.memory import MemoryHub
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
+from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.delivery.connection import Connection
 from presenced.testing import FakeClock
 
@@ -25,15 +28,19 @@ LEASE_S = 15.0
 class ClusterNode(NodeHarness):
     """One node of a cluster."""
 
-    def __init__(self, name: str, hub: MemoryHub, clock: FakeClock, **settings: Any) -> None:
+    def __init__(
+        self, name: str, hub: MemoryHub, clock: FakeClock, worker: FakeClusterWorker | None = None, **settings: Any
+    ) -> None:
+        parts = {
+            "directory_class": SharedDirectory,
+            "names_class": SharedNames,
+            "storage_class": SharedWriteBehind,
+            "storage_worker": worker,
+        }
         authenticator = Tickets(settings.get("api_keys", ())) if settings.get("auth") == "ticket" else None
-        super().__init__(
-            authenticator,
-            clock=clock,
-            parts={"directory_class": SharedDirectory, "names_class": SharedNames},
-            **settings,
-        )
+        super().__init__(authenticator, clock=clock, parts=parts, **settings)
         self.name = name
+        self.worker = worker
         self.backend = hub.backend(name)
         publisher = ErasingPublisher(self.node.publisher, self.service.erase_past)
         self.cluster = Cluster(
@@ -45,21 +52,40 @@ class ClusterNode(NodeHarness):
             directory=cast("SharedDirectory[Connection]", self.node.directory),
             publisher=publisher,
             names=cast("SharedNames", self.node.encoder.names),
-            figures=Figures,
+            figures=self._figures,
             resume_window=self.node.settings.resume_window,
             log_age=self.node.settings.log_age,
             metrics=ClusterMetrics(self.node.metrics),
         )
         self.node.peers = self.cluster
+        if worker is not None:
+            worker.write_behind = self.storage
+            join_history(self.cluster, self.backend, self.storage, self.node)
+            self.storage.begin_at(0)
+            self.storage.begin(0)
         ClusterCommands(self.cluster, self.backend, publisher, self.node, self.service)
         self.cluster.on_certainty = self.node.certainty_changed
         self.cluster.start()
+
+    @property
+    def storage(self) -> SharedWriteBehind:
+        """The write-behind."""
+        assert isinstance(self.node.storage, SharedWriteBehind)
+        return self.node.storage
+
+    def _figures(self) -> Figures:
+        if self.worker is None:
+            return Figures()
+        storage = self.storage
+        return Figures(stored_n=storage.stored_n, stores=storage.is_storing, stored_as=storage.stored_as)
 
     def kill(self) -> None:
         """End as with `kill -9`: nothing is sent or committed any more."""
         self.backend.kill()
         self.cluster.stop()
         self.node.timer.stop()
+        if self.worker is not None:
+            self.worker.is_dead = True
 
     def watch(self, *users: str, everyone: bool = False) -> FakeConnection:
         """Connect a client that watches these users, and read the first messages."""
@@ -69,10 +95,17 @@ class ClusterNode(NodeHarness):
 
 
 class ClusterHarness:
-    """A store, and nodes that share it."""
+    """A store, and nodes that share it.
 
-    def __init__(self, names: str = "ab", shards: int = 1, **settings: Any) -> None:
+    Args:
+        names: Names of the nodes, one character each.
+        stores: Whether the nodes share a database, too.
+    """
+
+    def __init__(self, names: str = "ab", stores: bool = False, shards: int = 1, **settings: Any) -> None:
         self.clock = FakeClock()
+        self.database = FakeDatabase() if stores else None
+        self._starts = 0
         self.hub = MemoryHub(self.clock, shards=shards)
         self._settings = settings
         self.nodes = {name: self.start(name) for name in names}
@@ -80,7 +113,11 @@ class ClusterHarness:
 
     def start(self, name: str) -> ClusterNode:
         """Start a node."""
-        return ClusterNode(name, self.hub, self.clock, **self._settings)
+        self._starts += 1
+        worker = None
+        if self.database is not None:
+            worker = FakeClusterWorker(self.database, self.clock, f"start{self._starts}")
+        return ClusterNode(name, self.hub, self.clock, worker, **self._settings)
 
     def run(self, seconds: float = 0.05, step: float = 0.001) -> None:
         """Let time pass."""

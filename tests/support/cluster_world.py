@@ -327,6 +327,9 @@ class Node:
     def came_back(self, user_id: str, tag: bytes) -> None:
         self.shard.came_back(user_id, tag, self.members.contact)
 
+    def ends_for_absent(self, user_id: str) -> bool:
+        return True
+
     @property
     def when(self) -> When:
         return When(self.members.contact, Instant(self.world.now, int(self.world.now * 1000)))

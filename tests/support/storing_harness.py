@@ -10,8 +10,9 @@ from tests.support.nodes import make_node, request
 from presenced.config.settings import Settings
 from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
+from presenced.storage.collected import STATE_PERIOD_S
 from presenced.storage.records import Record
-from presenced.storage.write_behind import PERIOD_S, STATE_PERIOD_S
+from presenced.storage.write_behind import PERIOD_S
 from presenced.testing import FakeClock
 from presenced.worker.rpc import HEADER, RecordBatch, encode, to_worker
 

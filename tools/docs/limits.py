@@ -607,7 +607,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
             [
                 Limit(
                     "records that wait for the database, of each kind",
-                    _number("storage.write_behind.MAX_WAITING"),
+                    _number("storage.collected.MAX_WAITING"),
                     "",
                     "changes that a newer one replaces are dropped, then the oldest records",
                 ),
@@ -666,6 +666,12 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "",
                     "further ones are dropped: a user who is disconnected on one node stays connected on the others. "
                     "Revocations are not dropped",
+                ),
+                Limit(
+                    "users who are being erased",
+                    _number("cluster.erasures.MAX_ERASURES"),
+                    "",
+                    "rows that are stored about further ones until they are offline stay",
                 ),
                 Limit(
                     "commands that wait for the other nodes",

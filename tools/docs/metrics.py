@@ -8,7 +8,9 @@ from prometheus_client import Metric
 from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.auth.tickets import Tickets
+from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.metrics import STATES, ClusterMetrics
+from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.errors import Close, Fault
 from presenced.node.build import build_node
@@ -90,6 +92,8 @@ GROUPS = {
         "presenced_cluster_reloads",
         "presenced_cluster_fenced",
         "presenced_cluster_removed_nodes",
+        "presenced_cluster_designated_writer",
+        "presenced_cluster_history_gaps",
     ),
     "Process": (
         "presenced_loop_lag_seconds",
@@ -109,8 +113,10 @@ INTRODUCTIONS = {
     "HTTP API": "Health checks, statistics and pages do not count.",
     "Storage": "The gauges exist if a [database](../explanation/storage.md) is configured. In the names, a fact is one "
     "record.",
-    "Webhooks": "These metrics exist if a database is configured.",
-    "Several nodes": "These metrics exist with [several nodes](../how-to/operate/several-nodes.md#monitor).",
+    "Webhooks": "These metrics exist if a database is configured. With several nodes, only the node that delivers has "
+    "figures other than 0.",
+    "Several nodes": "These metrics exist with [several nodes](../how-to/operate/several-nodes.md#monitor), "
+    "the last two only if a database is configured.",
     "Process": "`presenced_writers` exists if the setting `writers` is not 0.",
 }
 
@@ -158,7 +164,8 @@ class _Alone:
     """Node without others, for the gauges."""
 
     state = "ready"
-    live_nodes, lag_items, lag_s, unsettled, retained, records = 1, 0, 0.0, 0, 0, 0
+    live_nodes, lag_s = 1, 0.0
+    shards = ()
 
 
 def families() -> Iterable[Metric]:
@@ -172,6 +179,8 @@ def families() -> Iterable[Metric]:
         max_connections=1,
         authenticator=Tickets(),
         storage_worker=make_worker_client(Settings(database="sqlite"), clock, metrics),
+        directory_class=SharedDirectory,
+        storage_class=SharedWriteBehind,
     )
     ClusterMetrics(metrics).watch(_Alone())
     return metrics.registry.collect()

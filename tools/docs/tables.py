@@ -18,7 +18,7 @@ TABLES: dict[str, tuple[str, str]] = {
     ),
     "presenced_sessions": (
         "One row for each session: a tab, an app or a device. A session of presenced.v1 survives reconnects. A classic "
-        "connection is a session of its own.",
+        "connection is a session of its own. A session that moves to another node has a row of each node.",
         "A row stays for `history_age` after the end of its session. If that is 0, it stays for a day.",
     ),
     "presenced_changes": (
@@ -36,6 +36,11 @@ TABLES: dict[str, tuple[str, str]] = {
     "presenced_nodes": (
         "One row for each server, by its name in the setting `node`.",
         "A row of a stopped server is deleted `history_age` after `sign_ms`. If that is 0, after a day.",
+    ),
+    "presenced_log": (
+        "One row for each shard of a cluster of [several nodes](../how-to/operate/several-nodes.md): up to where it is "
+        "stored.",
+        "It stays.",
     ),
     "presenced_webhooks": (
         "One row for each event and receiver that is not delivered yet, or cannot be delivered.",
@@ -61,8 +66,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "chosen": "Permanent choice of the user, as [JSON](#json). It may be `invisible`.",
         "timed": "Temporary choice of the user, as [JSON](#json).",
         "display": "Display data from the user's token: a JSON object.",
-        "node": "Server that wrote the row.",
-        "epoch": "Start of that server.",
+        "node": "Server that wrote the row. With several nodes, a shard of the cluster: `cluster:NAME:SHARD`.",
+        "epoch": "Start of that server, or life of the cluster.",
     },
     "presenced_sessions": {
         "session_key": "Id of the first connection of the session.",
@@ -79,7 +84,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "reason": "Why the latest connection ended: as in [metrics](metrics.md#labels), or `lost` if the server died.",
     },
     "presenced_changes": {
-        "epoch": "Start of the server that made the change.",
+        "epoch": "Start of the server that made the change, or life of the cluster.",
         "position": "Place in the order of the changes of this start.",
         "user_id": "User id.",
         "version": "Version of the user after the change.",
@@ -108,12 +113,19 @@ COLUMNS: dict[str, dict[str, str]] = {
         "until": "Time until which the server remembers it, in epoch *seconds*.",
     },
     "presenced_nodes": {
-        "node": "Name of the server.",
+        "node": "Name of the server, or of a shard of a cluster: `cluster:NAME:SHARD`.",
         "epoch": "Start of the server: a new string each time.",
         "started_ms": "Time of the start.",
         "sign_ms": "When the server was last known to run. A running server updates this every half second.",
         "stopped_ms": "Time at which the server stopped; null while it runs.",
         "position": "Highest position or version used so far.",
+    },
+    "presenced_log": {
+        "cluster": "Setting `cluster_name`.",
+        "shard": "Number of the shard.",
+        "epoch": "Life of the cluster: a new string if its store is emptied while no node runs.",
+        "n": "Everything up to this number of the log is stored.",
+        "writer": "Start of the server that stores for all nodes.",
     },
     "presenced_webhooks": {
         "id": "Id of the row. Later rows have greater ids.",

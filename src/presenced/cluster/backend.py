@@ -89,6 +89,9 @@ class Kind(StrEnum):
     FORGET = "forget"
     """All nodes close the connections of a user, and forget what only they remember."""
     REVOKE = "revoke"
+    """A token, session or user was revoked."""
+    ERASE = "erase"
+    """All nodes forget a user, whose last changes are in the log before this entry. So does the database."""
     """Tokens were revoked (`cluster.revocations`)."""
 
 
@@ -131,6 +134,15 @@ class Entry(NamedTuple):
     def key(self) -> EntryKey:
         """Identity. After lost writes, another entry may have the same number."""
         return EntryKey(self.n, self.slot, self.incarnation, self.serial)
+
+
+class Excerpt(NamedTuple):
+    """Entries of the log after a number, the first ones."""
+
+    entries: tuple[Entry, ...]
+    """None are left in the log if this is empty."""
+    is_whole: bool
+    """Whether the log reaches back to that number. If not, entries before these were dropped."""
 
 
 class EntryKey(NamedTuple):
@@ -352,6 +364,9 @@ class Backend(Protocol):
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
         """Read the records of some users. A user without one is missing in the answer."""
+
+    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again, those after a number. It is repeated until the store answers."""
 
     async def stop(self) -> None:
         """Stop reporting, and disconnect. The node stays registered: `heartbeat` said that it leaves."""

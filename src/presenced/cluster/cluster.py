@@ -24,7 +24,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Protocol
 
 from msgspec import msgpack
 from msgspec.structs import replace
@@ -45,16 +44,26 @@ from presenced.cluster.backend import (
     StoredUser,
 )
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.erasing import ClusterPublisher
+from presenced.cluster.events import ClusterEvents
 from presenced.cluster.handover import Handover
-from presenced.cluster.marks import MARK_PERIOD_S, Mark, Marks, decode_mark, encode_mark
-from presenced.cluster.members import HEARTBEATS_PER_LEASE, Do, Figures, Members, figures_of
+from presenced.cluster.history import History, NoHistory
+from presenced.cluster.marks import MARK_PERIOD_S, Marks, decode_mark, encode_mark
+from presenced.cluster.members import (
+    HEARTBEATS_PER_LEASE,
+    Do,
+    Figures,
+    ender_of,
+    figures_of,
+    writer_of,
+)
 from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
-from presenced.cluster.names import SharedNames
+from presenced.cluster.names import OwnMarks, SharedNames
+from presenced.cluster.node_shard import NodeShard
 from presenced.cluster.sharding import shard_of
 from presenced.cluster.shared import SharedShard, When
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Outcome
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Cause
 from presenced.presence.session import Session
@@ -73,38 +82,7 @@ UNKNOWN_PAUSE_S = 0.05
 """Seconds from a commit whose reply was lost to the next one."""
 
 
-class ClusterPublisher(Protocol):
-    """The part of the node's publisher that the cluster uses."""
-
-    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone that the outcome concerns."""
-
-
-class _Shard:
-    """One shard, with everything about it that is not a rule."""
-
-    def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
-        self.rules = SharedShard(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
-        self.members = Members(lease_s)
-        self.generation = -1
-        self.lost_at: float | None = None
-        """Monotonic time since when the store is out of reach; None if it is in reach."""
-        self.must_verify = False
-        """Whether the store may have lost what this node wrote."""
-        self.stale_since_ms = 0
-        """Epoch milliseconds since when other nodes' users may have changed unnoticed; 0 if they may not."""
-        self.next_commit = 0.0
-        """Monotonic time before which nothing is committed."""
-        self.is_removing = False
-        self.behind = 0
-        """Numbers up to the highest one that the store had given when this node read last. They may jump."""
-        self.read_all_at: float | None = None
-        """Monotonic time at which this node last had read all of the log; None before."""
-        self.committed_at = 0.0
-        """Monotonic time of the commit in flight."""
-
-
-class Cluster:
+class Cluster(ClusterEvents):
     """This node's part in the cluster (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
 
     Args:
@@ -131,6 +109,7 @@ class Cluster:
         log_age: float,
         metrics: ClusterMetrics,
     ) -> None:
+        super().__init__()
         self.name = name
         self._lease_s = lease_s
         self._clock = clock
@@ -141,36 +120,19 @@ class Cluster:
         self._figures = figures
         self._names = names
         self._marks = names.marks = Marks(log_age)
-        self._marked = Mark("", -1, ())  # this node's last mark
-        self._marked_at = -inf
-        self._known: set[str] = set()  # incarnations of the nodes that have seen a mark of this one
+        self._own_marks = OwnMarks(self._marks, names)
         self._leaves_in = 0.0
+        self.history: History = NoHistory()
+        self.finds_others = False
+        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
         self._metrics = metrics
-        self.on_drain: Callable[[], object] = lambda: None
-        """Called when an operator asks this node to stop."""
-        self.handlers: dict[Kind, Callable[[bytes, bool], object]] = {}
-        """What this node does about entries of the log, by their kind. It gets the body, and whether this node is the
-        author."""
-        self.on_loaded: Callable[[], None] = lambda: None
-        """Called when a shard was loaded."""
-        self.on_progress: Callable[[], None] = lambda: None
-        """Called when something was read or turned out to need no commit, at least once a second, and when the store
-        has been out of reach for a while."""
-        self.may_be_ready: Callable[[], bool] = lambda: True
-        """Returns whether the node may take connections once everything was loaded."""
-        self.on_ready: Callable[[], None] = lambda: None
-        """Called when the node has become able to take connections."""
-        self.on_in_reach: Callable[[], None] = lambda: None
-        """Called when the store is in reach again."""
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
-        self.on_certainty: Callable[[], None] = lambda: None
-        """Called when `stale_since_ms` has become 0, or is 0 no more."""
         self.stale_since_ms = 0
         """Epoch milliseconds since when the users of some shard may have changed unnoticed; 0 if none may have."""
         self.turns = 0
         """Number of calls of `on_certainty`."""
-        self._shards = [_Shard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
+        self._shards = [NodeShard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
@@ -267,30 +229,15 @@ class Cluster:
         return max(1, sum(member.state is not State.DEAD for member in self.nodes))
 
     @property
-    def lag_items(self) -> int:
-        """Numbers that the store has given and this node has not read."""
-        return sum(shard.behind for shard in self._shards)
+    def shards(self) -> Sequence[NodeShard]:
+        """What this node has of each shard."""
+        return self._shards
 
     @property
     def lag_s(self) -> float:
         """Seconds since this node had read all of the log. A node that reads does so at least once a second."""
         now = self._clock.monotonic()
         return max(now - (self._began if (at := shard.read_all_at) is None else at) for shard in self._shards)
-
-    @property
-    def unsettled(self) -> int:
-        """Users whose record, contributions and shown status do not fit together."""
-        return sum(shard.rules.unsettled for shard in self._shards)
-
-    @property
-    def retained(self) -> int:
-        """Contributions that the store has lost, and that this node still counts."""
-        return sum(shard.rules.retained for shard in self._shards)
-
-    @property
-    def records(self) -> int:
-        """User records that this node holds."""
-        return sum(len(shard.rules.records) for shard in self._shards)
 
     def leave(self, leaves_in: float) -> None:
         """Say that this node stops, and commit nothing more.
@@ -306,6 +253,11 @@ class Cluster:
         for session in self._directory.users.sessions.values():
             if session.connection is None:
                 self.save_session(session)
+
+    @property
+    def rules(self) -> Sequence[SharedShard]:
+        """What this node knows of each shard."""
+        return [shard.rules for shard in self._shards]
 
     # Sessions that move between nodes.
 
@@ -351,18 +303,26 @@ class Cluster:
         shard = self._shards[shard_of(user_id, len(self._shards))]
         shard.rules.came_back(user_id, tag, shard.members.contact)
 
+    def ends_for_absent(self, user_id: str) -> bool:
+        """Return whether this node ends the choice and the claims of a user who has no session."""
+        return self._shards[shard_of(user_id, len(self._shards))].ends_for_absent
+
     # Reports of the backend.
 
     def registered(self, shard: int, registration: Registration) -> None:
         """The node has a slot and an incarnation. It loads the shard."""
         this = self._shards[shard]
         this.rules.registered(registration.slot)
+        has_rejoined = bool(this.members.incarnation)
         this.members.incarnation = registration.incarnation
         this.generation = registration.generation
         this.must_verify = True
         if not shard:
             self._names.registered(registration)
             self._directory.slot = registration.slot
+            if has_rejoined:
+                self.on_rejoined()
+        self.history.registered(shard, registration.epoch)
         self._load(shard, "registered")
 
     def rejected(self, reason: str) -> None:
@@ -377,6 +337,7 @@ class Cluster:
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
         """All pages of a load were sent."""
         self._shards[shard].rules.loaded(last, n, self._when(shard))
+        self.history.loaded(shard)
         self._publish()
         self.on_loaded()
 
@@ -390,6 +351,7 @@ class Cluster:
             is_own = entry.incarnation == this.members.incarnation
             (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
             if this.rules.applied is None or entry.n > this.rules.applied.n:
+                self.history.reads(shard, entry)
                 this.rules.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
@@ -466,6 +428,7 @@ class Cluster:
                 this.is_removing = True
                 cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
                 this.rules.remove(duty.member, cause, self._clock.now())
+        self._share_duties(shard)
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
@@ -482,6 +445,17 @@ class Cluster:
                 pass
 
     # Internal.
+
+    def _share_duties(self, shard: int) -> None:
+        this = self._shards[shard]
+        known = [(member, figures_of(member)) for member in this.members.members]
+        writer, ender, own = writer_of(shard, known), ender_of(shard, known), this.members.incarnation
+        this.ends_for_absent = ender is not None and ender.incarnation == own
+        if not shard:
+            self.history.knows(known)
+        # While there is no designated writer, the last one goes on, and so does a node that stops.
+        if writer is not None and self._was_ready and self._state is not State.LEAVING:
+            self.history.designated(shard, writer.incarnation == own)
 
     def _when(self, shard: int) -> When:
         return When(self._shards[shard].members.contact, self._clock.now())
@@ -519,6 +493,9 @@ class Cluster:
         if self.is_ready and not self.is_local and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
+            is_new = not any(shard.rules.records for shard in self._shards)
+            self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
+            self.history.ready(is_new)
             self.on_ready()
             self._beat()
 
@@ -604,17 +581,11 @@ class Cluster:
         self._timer.set(self._mark, now + MARK_PERIOD_S)
         if not self.is_ready or self.is_local or self._state is State.LEAVING:
             return
-        position = self._directory.users.journal.position
-        known = {node.incarnation for node in self.nodes if node.state is State.READY}
-        is_due = now - self._marked_at >= self._marks.gap_s or not known <= self._known
-        if position == self._marked.position and self._names.home == self._marked.home and not is_due:
-            return
+        ready = frozenset(node.incarnation for node in self.nodes if node.state is State.READY)
         applied = tuple(shard.rules.applied.n for shard in self._shards if shard.rules.applied is not None)
-        mark = Mark(self._names.home, position, applied)
-        if self._shards[0].rules.control(Kind.MARK, encode_mark(mark)):
-            self._marked, self._marked_at, self._known = mark, now, known
-            changed_at = tuple(shard.rules.changed_at for shard in self._shards)
-            self._marks.add(replace(mark, applied=changed_at), now)
+        mark = self._own_marks.next(self._directory.users.journal.position, applied, ready, now)
+        if mark is not None and self._shards[0].rules.control(Kind.MARK, encode_mark(mark)):
+            self._own_marks.logged(mark, tuple(shard.rules.changed_at for shard in self._shards), ready, now)
             self._wake(0)
 
     def _check(self) -> None:

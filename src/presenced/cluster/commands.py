@@ -16,6 +16,7 @@ from presenced.cluster.backend import Backend, Kind
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.directory import SharedDirectory, tag_of
 from presenced.cluster.erasing import ErasingPublisher
+from presenced.cluster.erasures import Erasures
 from presenced.cluster.revocations import SharedRevocations
 from presenced.cluster.tickets import RemoteTickets
 from presenced.cluster.waits import Waits
@@ -63,6 +64,8 @@ class ClusterCommands:
             cluster.may_be_ready = lambda: revocations.is_loaded
         cluster.handlers[Kind.KICK] = self._kicked
         cluster.handlers[Kind.FORGET] = self._forgotten
+        cluster.handlers[Kind.ERASE] = lambda body, _: service.erase_past(body.decode())
+        self._erasures = Erasures(cluster, node.directory.users, node.clock, node.timer)
         cluster.on_progress = self._progress
         if node.settings.auth == "ticket":
             service.tickets.shared = RemoteTickets(backend, cluster, node.clock, node.timer)
@@ -81,6 +84,10 @@ class ClusterCommands:
         self._cluster.control(Kind.FORGET, user_id, f"{now.epoch_ms} {user_id}".encode())
         self._erase_when_offline(user_id)
         return len(self._sessions_elsewhere(user_id))
+
+    def erase(self, user_id: str) -> None:
+        """Have all nodes and the database forget a user, after the user's last changes."""
+        self._erasures.erase(user_id)
 
     def revoked(self, user_id: str, kind: str, subject: str) -> int:
         """Have all other nodes reject what the gatekeeper rejects from now on."""

@@ -48,7 +48,7 @@ from presenced.presence.model import (
     Status,
 )
 from presenced.presence.session import Grace, MemberData, Session
-from presenced.presence.status import Claim
+from presenced.presence.status import Claim, TimedChoice
 from presenced.presence.user import User
 from presenced.presence.users import Limits
 from presenced.presence.versions import VersionCounter, VersionOf
@@ -56,6 +56,12 @@ from presenced.runtime.instant import Instant
 from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
+
+RESTORED_MS = 1
+"""Stamp of a choice from the database: any decision of a node is newer."""
+
+OTHERS_END_S = 1.0
+"""Seconds after the end of a choice or claim in which the node that has to end it does so. Then any other node does."""
 
 
 class Agreement(Protocol):
@@ -81,6 +87,9 @@ class Agreement(Protocol):
 
     def is_out_of_reach(self, user_id: str) -> bool:
         """Return whether the part of the store with this user is out of reach, or not yet read again."""
+
+    def ends_for_absent(self, user_id: str) -> bool:
+        """Return whether this node ends the choice and the claims of a user who has no session."""
 
 
 class _Cause(NamedTuple):
@@ -143,6 +152,9 @@ class SharedDirectory(Directory[C]):
         """What was decided here about users who were evicted before the nodes agreed on it: something was cleared."""
         self._made: Change | None = None  # change that `show_locally` has made for the event that is being settled
         self._settled: str = ""  # user whose event is being settled
+        self._is_restoring = False
+        self.shown_locally: set[str] = set()
+        """Users whose last change was shown without the store, and has not been accepted yet."""
 
     @property
     def stale_since_ms(self) -> int:
@@ -188,6 +200,26 @@ class SharedDirectory(Directory[C]):
         self._settled, change = "", self._made
         self._remember_or_evict(user, is_agreed=False)
         return Outcome(user.user_id, change, own_change)
+
+    def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
+        """End everything of one user that is due, unless another node does: then see later whether it has."""
+        assert self.agreement is not None
+        has_held = user.held is not None and user.held.deadline is not None
+        ends = [claim.ends for claim in user.claims] + ([user.timed_until] if user.timed else [])
+        if ends and not has_held and not any(session.slot < 0 for session in user.sessions):
+            last = min(ends) + OTHERS_END_S
+            if now.monotonic < last and (user.sessions or not self.agreement.ends_for_absent(user.user_id)):
+                self._deadlines.set(user.user_id, last)
+                return []
+        return super()._expire(user, now)
+
+    def restore_choices(self, user_id: str, stored: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
+        """Restore a choice from before the start. It is older than everything that any node decides."""
+        self._is_restoring = True
+        try:
+            return super().restore_choices(user_id, stored, now)
+        finally:
+            self._is_restoring = False
 
     def rooms_changed(self, user_id: str) -> None:
         """Note that a session of the user has joined or left a room: other nodes must learn it."""
@@ -317,15 +349,17 @@ class SharedDirectory(Directory[C]):
         if user is None:
             record = UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
             return _with_stamps(record, self._evicted.get(user_id))
+        active_ms = user.active_ms
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
         view, _ = user.look(cause)
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
-            history = UserRecord(view, last.since_ms, last.seen_ms, last.cause, last.was, last.was_version)
+            details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
+            history = UserRecord(view, *details, active_ms)
         else:
             since = last.since_ms if last and view.status is shown.status else at_ms
             seen = 0 if view.status in (Status.ONLINE, Status.BUSY) else user.seen_ms
-            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0)
+            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0, active_ms)
         return self._with_stamped_fields(history, user)
 
     def shown(self, user_id: str) -> Shown:
@@ -342,6 +376,7 @@ class SharedDirectory(Directory[C]):
                 return  # unknown, and shown as offline already
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
+        self.shown_locally.discard(user_id)
         change = None
         if record.view != user.shown:
             change = self._make(user, record, version, now)
@@ -367,6 +402,7 @@ class SharedDirectory(Directory[C]):
             return
         change = self._make(user, self.record(user_id, now), version, now)
         self._causes.pop(user_id, None)
+        self.shown_locally.add(user_id)
         if self._settled == user_id:
             self._made = change
         else:
@@ -427,6 +463,7 @@ class SharedDirectory(Directory[C]):
             self._remember(user)
         users.evict_if_unneeded(user)
         if user.user_id not in self._by_id:
+            self.shown_locally.discard(user.user_id)
             self._causes.pop(user.user_id, None)
             stamps = self._stamps.pop(user.user_id, None)
             if stamps is not None and not is_agreed:
@@ -442,15 +479,16 @@ class SharedDirectory(Directory[C]):
             return
         stamps = self._stamps.setdefault(user.user_id, _Stamps())
         # A decision is newer than what it replaces, even if the clock of the node that made that one is ahead.
+        now_ms = RESTORED_MS if self._is_restoring else now.epoch_ms
         if user.chosen != stamps.chosen:
-            stamps.chosen, stamps.chosen_ms = user.chosen, max(now.epoch_ms, stamps.chosen_ms + 1)
+            stamps.chosen, stamps.chosen_ms = user.chosen, max(now_ms, stamps.chosen_ms + 1)
         if user.timed != stamps.timed:
-            stamps.timed, stamps.timed_ms = user.timed, max(now.epoch_ms, stamps.timed_ms + 1)
+            stamps.timed, stamps.timed_ms = user.timed, max(now_ms, stamps.timed_ms + 1)
         if user.announced != stamps.announced:
-            stamps.announced, stamps.announced_ms = user.announced, max(now.epoch_ms, stamps.announced_ms + 1)
+            stamps.announced, stamps.announced_ms = user.announced, max(now_ms, stamps.announced_ms + 1)
         if user.claims != stamps.claims:
             before, after = {claim.source: claim.set_ms for claim in stamps.claims}, {c.source for c in user.claims}
-            left = {source: max(now.epoch_ms, set_ms + 1) for source, set_ms in before.items() if source not in after}
+            left = {source: max(now_ms, set_ms + 1) for source, set_ms in before.items() if source not in after}
             stamps.cleared.update(left)
             stamps.claims = user.claims
 
@@ -466,6 +504,7 @@ class SharedDirectory(Directory[C]):
 
     def _adopt(self, user: User[C], record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of a record, except those that this node has set later."""
+        user.active_ms = max(user.active_ms, record.active_ms)
         self._recall(user.user_id)
         mine = self._with_stamped_fields(record_of(user), user)
         if mine.stamped == record.stamped:

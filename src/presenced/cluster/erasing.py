@@ -8,8 +8,8 @@ are erased again after it, on each node.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from presenced.cluster.cluster import ClusterPublisher
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Outcome
 from presenced.presence.model import Status
@@ -22,6 +22,13 @@ journal, until newer changes evict them."""
 
 ERASED_S = 60.0
 """Seconds for which a user who was erased may still be shown. The lease of a dead node is shorter by default."""
+
+
+class ClusterPublisher(Protocol):
+    """The part of the node's publisher that the cluster uses."""
+
+    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
+        """Notify everyone that the outcome concerns."""
 
 
 class ErasingPublisher:

@@ -9,6 +9,7 @@ import socket
 from typing import cast
 
 from presenced.cluster import NO_LIBRARY
+from presenced.cluster.backend import Backend
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.commands import ClusterCommands
 from presenced.cluster.directory import SharedDirectory
@@ -16,6 +17,7 @@ from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.members import Figures
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
+from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import ConfigError
@@ -76,12 +78,19 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     Raises:
         ConfigError: The URL of the backend is invalid.
     """
+    storage = node.storage if isinstance(node.storage, SharedWriteBehind) else None
     metrics = ClusterMetrics(node.metrics)
     backend = _backend(settings, metrics)
 
     def figures() -> Figures:
-        users = node.directory.users.connected_users
-        return Figures(__version__, len(node.connections), users)
+        return Figures(
+            version=__version__,
+            connections=len(node.connections),
+            users=node.directory.users.connected_users,
+            stored_n=storage.stored_n if storage is not None else 0,
+            stores=storage is not None and storage.is_storing,
+            stored_as=storage.stored_as if storage is not None else "",
+        )
 
     publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
@@ -102,7 +111,34 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     cluster.on_drain = _terminate
     ClusterCommands(cluster, backend, publisher, node, service)
     cluster.on_certainty = node.certainty_changed
+    if storage is not None:
+        join_history(cluster, backend, storage, node)
     return ClusterNode(cluster, backend, node)
+
+
+class _Log:
+    """The log of the cluster (`SharedLog`)."""
+
+    def __init__(self, cluster: Cluster, backend: Backend) -> None:
+        self._cluster = cluster
+        self.read_log = backend.read_log
+
+    def applied(self, shard: int) -> int:
+        """Return the number of the entry of the log that was applied last; 0 if there is none."""
+        applied = self._cluster.rules[shard].applied
+        return applied.n if applied is not None else 0
+
+    def continue_above(self, number: int) -> None:
+        """Have the store give only numbers above this one, because the database has lower ones."""
+        for rules in self._cluster.rules:
+            rules.floor = max(rules.floor, number)
+
+
+def join_history(cluster: Cluster, backend: Backend, storage: SharedWriteBehind, node: Node) -> None:
+    """Have the node store what the cluster reports."""
+    storage.join(_Log(cluster, backend), backend.shards)
+    cluster.history = storage
+    cluster.on_rejoined = lambda: storage.reopen_later(lambda: node.connections.by_serial.values())
 
 
 def _backend(settings: Settings, metrics: ClusterMetrics) -> RedisBackend:

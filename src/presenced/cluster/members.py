@@ -44,6 +44,8 @@ class Figures(Struct, frozen=True, array_like=True):
     """Whether it has a working database, so that it may be a designated writer."""
     leaves_in: float = 0.0
     """Seconds for which a leaving node's users may return to other nodes; 0 for a node that does not leave."""
+    stored_as: str = ""
+    """Epoch of its rows in the database; empty without one."""
     since_ms: int = 0
     """When it started, in epoch milliseconds."""
     lag_s: float = 0.0
@@ -164,8 +166,20 @@ def writer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member |
     only its own shards change their writer.
     """
 
+    return _highest(shard, [member for member, figures in members if figures.stores])
+
+
+def ender_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
+    """Return the node that ends choices and claims of users who are absent: the designated writer.
+
+    If no node has a database, it is the live node with the highest rendezvous hash.
+    """
+    known = list(members)
+    return writer_of(shard, known) or _highest(shard, [member for member, _ in known])
+
+
+def _highest(shard: int, members: Iterable[Member]) -> Member | None:
     def rank(member: Member) -> bytes:
         return blake2b(f"{shard}:{member.incarnation}".encode(), digest_size=8).digest()
 
-    able = [member for member, figures in members if member.state is State.READY and figures.stores]
-    return max(able, key=rank, default=None)
+    return max((member for member in members if member.state is State.READY), key=rank, default=None)

@@ -14,7 +14,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from presenced.cluster.backend import LOG_ITEMS, Applicant, Batch, Member, Receiver, State, StoredKey, StoredUser
+from presenced.cluster.backend import (
+    LOG_ITEMS,
+    Applicant,
+    Batch,
+    Excerpt,
+    Member,
+    Receiver,
+    State,
+    StoredKey,
+    StoredUser,
+)
 from presenced.cluster.memory_link import Link
 from presenced.cluster.memory_store import MemoryShard, Undo
 from presenced.runtime.clock import Action, Clock
@@ -291,6 +301,10 @@ class MemoryBackend:
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
         """Read the records of some users."""
         self.links[shard].read(tuple(user_ids), answered)
+
+    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again."""
+        self.links[shard].read_log(after, answered)
 
     async def stop(self) -> None:
         """Stop reporting."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from presenced.cluster.backend import Batch, Committed, Member, Receiver, Registration, StoredUser
+from presenced.cluster.backend import Batch, Committed, Excerpt, Member, Receiver, Registration, StoredUser
 from presenced.cluster.log import Known
-from presenced.cluster.memory_reader import LogReader
+from presenced.cluster.memory_reader import READ_ENTRIES, LogReader
 from presenced.cluster.memory_store import Fenced, Full, MemoryShard, Waiting
 from presenced.runtime.clock import Action
 
@@ -303,6 +303,14 @@ class Link:
             return {user_id: store.users[user_id] for user_id in user_ids if user_id in store.users}
 
         self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read(user_ids, answered)))
+
+    def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again. This is repeated after a loss."""
+
+        def execute(store: MemoryShard) -> Excerpt:
+            return store.excerpt(after, READ_ENTRIES)
+
+        self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read_log(after, answered)))
 
     def _look(self, connection: int, registered: Registration) -> None:
         """Report the members, again and again while this registration and this connection last."""

@@ -19,6 +19,7 @@ from presenced.cluster.backend import (
     Batch,
     Committed,
     Entry,
+    Excerpt,
     Item,
     Kind,
     Member,
@@ -201,6 +202,13 @@ class MemoryShard:
         if next_position(position, found) is None:
             return None
         return [logged.entry for logged in found]
+
+    def excerpt(self, after: int, count: int) -> Excerpt:
+        """Return the first entries after a number."""
+        start = bisect_right(self.log, after, key=_number)
+        found = self.log[start : start + count]
+        before = found[0].previous if found else self.head.last if self.head else 0
+        return Excerpt(tuple(logged.entry for logged in found), before <= after)
 
     def continues(self, position: Position) -> bool:
         """Return whether the entry that the reader has seen last is in the log."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from presenced.cluster.node_shard import NodeShard
 from presenced.runtime.metrics import Metrics
 
 _COMMITS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -30,24 +31,12 @@ class Measured(Protocol):
         """Number of registered nodes that are not dead, this one included."""
 
     @property
-    def lag_items(self) -> int:
-        """Numbers that the store has given and this node has not read."""
+    def shards(self) -> Sequence[NodeShard]:
+        """What the node has of each shard."""
 
     @property
     def lag_s(self) -> float:
         """Seconds since this node had read all of the log."""
-
-    @property
-    def unsettled(self) -> int:
-        """Users whose record, contributions and shown status do not fit together."""
-
-    @property
-    def retained(self) -> int:
-        """Contributions that the store has lost, and that this node still counts."""
-
-    @property
-    def records(self) -> int:
-        """User records that this node holds."""
 
 
 class ClusterMetrics:
@@ -122,17 +111,21 @@ class ClusterMetrics:
         gauge(
             "presenced_cluster_lag_items",
             "Numbers that the store has given and this node has not read. They may jump.",
-            lambda: cluster.lag_items,
+            lambda: sum(shard.behind for shard in cluster.shards),
         )
         gauge("presenced_cluster_lag_seconds", "Age of what this node knows of the others.", lambda: cluster.lag_s)
         gauge(
             "presenced_cluster_unsettled",
             "Users who are shown as before, because the store has lost something about them.",
-            lambda: cluster.unsettled,
+            lambda: sum(shard.rules.unsettled for shard in cluster.shards),
         )
         gauge(
             "presenced_cluster_retained_contributions",
             "Contributions of nodes that the store has lost, and that still count here.",
-            lambda: cluster.retained,
+            lambda: sum(shard.rules.retained for shard in cluster.shards),
         )
-        gauge("presenced_cluster_records", "User records that this node holds.", lambda: cluster.records)
+        gauge(
+            "presenced_cluster_records",
+            "User records that this node holds.",
+            lambda: sum(len(shard.rules.records) for shard in cluster.shards),
+        )

@@ -58,6 +58,8 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     cause: Cause
     was: Status = Status.OFFLINE
     was_version: int = 0
+    active_ms: int = 0
+    """When the user last connected actively, chose or became active, in epoch milliseconds."""
     chosen: Choices = NOTHING_CHOSEN
     claims: tuple[SharedClaim, ...] = ()
     announced: bool = False

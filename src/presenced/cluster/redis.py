@@ -20,6 +20,7 @@ from presenced.cluster.backend import (
     LOG_ITEMS,
     Applicant,
     Batch,
+    Excerpt,
     Member,
     Receiver,
     State,
@@ -184,6 +185,10 @@ class RedisBackend:
     async def flush(self) -> None:
         """Wait until all values are in the store, or cannot be. It takes at most some seconds."""
         await self._messages.flush()
+
+    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again."""
+        self._shards[shard].read_log(after, answered)
 
     async def stop(self) -> None:
         """Stop reporting, and disconnect."""

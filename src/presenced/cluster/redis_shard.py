@@ -22,6 +22,7 @@ from presenced.cluster.backend import (
     MAX_SLOTS,
     Batch,
     Committed,
+    Excerpt,
     Member,
     Receiver,
     Registration,
@@ -33,12 +34,13 @@ from presenced.cluster.log import Known
 from presenced.cluster.redis_format import (
     LAYOUT,
     Keys,
+    decode_entry,
     decode_members,
     decode_user,
     encode_about,
     encode_batch,
 )
-from presenced.cluster.redis_reader import RedisReader
+from presenced.cluster.redis_reader import READ_ENTRIES, RedisReader
 from presenced.cluster.scripts import COMMIT, DECLARE_DEAD, HEARTBEAT, REGISTER, REMOVE, Script
 from presenced.errors import BackendError
 from presenced.runtime.logs import logger
@@ -72,6 +74,9 @@ FENCED = b"FENCED"
 
 Answered = Callable[[Mapping[str, StoredUser]], None]
 
+Query = Callable[[Connection], Awaitable[Callable[[], None]]]
+"""Asks something, and returns the function that passes the answer on."""
+
 
 class _Job(NamedTuple):
     """Something to do on the writer's connection, unless the registration has ended meanwhile."""
@@ -98,7 +103,7 @@ class RedisShard:
         self._in_flight: Batch | None = None
         # One batch, one heartbeat, and a few calls about each dead node are in the queue at a time.
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        self._queries: asyncio.Queue[tuple[Sequence[str], Answered]] = asyncio.Queue()
+        self._queries: asyncio.Queue[Query] = asyncio.Queue()
         self._backoff_s = FIRST_BACKOFF_S
 
     @property
@@ -154,7 +159,34 @@ class RedisShard:
 
     def read(self, user_ids: Sequence[str], answered: Answered) -> None:
         """Read the records of some users."""
-        self._queries.put_nowait((user_ids, answered))
+
+        async def query(queries: Connection) -> Callable[[], None]:
+            users: dict[str, StoredUser] = {}
+            for start in range(0, len(user_ids), MAX_READ_USERS):
+                ids = [user_id.encode() for user_id in user_ids[start : start + MAX_READ_USERS]]
+                values = await queries.call("HMGET", self.keys.users, *ids)
+                found = [decode_user(*one) for one in zip(ids, values, strict=True) if one[1] is not None]
+                users |= {user.user_id: user for user in found}
+            return lambda: answered(users)
+
+        self._queries.put_nowait(query)
+
+    def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again."""
+
+        async def query(queries: Connection) -> Callable[[], None]:
+            last, found = await queries.pipeline(
+                [
+                    ("HGET", self.keys.head, "last"),
+                    ("XRANGE", self.keys.log, f"{after}-1", "+", "COUNT", READ_ENTRIES),
+                ]
+            )
+            logged = [decode_entry(stream_id, fields) for stream_id, fields in found]
+            is_whole = (logged[0].previous if logged else int(last or 0)) <= after
+            excerpt = Excerpt(tuple(one.entry for one in logged), is_whole)
+            return lambda: answered(excerpt)
+
+        self._queries.put_nowait(query)
 
     def register_again(self) -> None:
         """Register with the slot that shard 0 has given."""
@@ -364,18 +396,13 @@ class RedisShard:
 
     async def _answer_queries(self, queries: Connection) -> None:
         while True:
-            user_ids, answered = query = await self._queries.get()
-            users: dict[str, StoredUser] = {}
+            query = await self._queries.get()
             try:
-                for start in range(0, len(user_ids), MAX_READ_USERS):
-                    ids = [user_id.encode() for user_id in user_ids[start : start + MAX_READ_USERS]]
-                    values = await queries.call("HMGET", self.keys.users, *ids)
-                    found = [decode_user(*one) for one in zip(ids, values, strict=True) if one[1] is not None]
-                    users |= {user.user_id: user for user in found}
+                answer = await query(queries)
             except BaseException:
                 self._queries.put_nowait(query)  # for the next session
                 raise
-            answered(users)
+            answer()
 
 
 def _nonce() -> str:

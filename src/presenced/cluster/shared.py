@@ -103,13 +103,12 @@ class SharedShard:
 
     Args:
         lease_s: Seconds of contact without a heartbeat after which a node is declared dead.
-        has: Returns whether a user is in this shard, because `presence` knows those of all shards.
+        has_user: Returns whether a user is in this shard. `presence` has those of all shards.
     """
 
-    def __init__(self, presence: Presence, lease_s: float, has: Callable[[str], bool] = lambda _: True) -> None:
+    def __init__(self, presence: Presence, lease_s: float, has_user: Callable[[str], bool] = lambda _: True) -> None:
         self._presence = presence
-        self._lease_s = lease_s
-        self._has = has
+        self._lease_s, self._has_user = lease_s, has_user
         self.slot = -1
         """This node's number; -1 before it has registered."""
         self.floor = 0
@@ -305,7 +304,7 @@ class SharedShard:
     def verify(self) -> None:
         """The store may have lost writes: find what this node has contributed, and the store no longer has."""
         self._outbox.read_all()
-        for user_id in {*filter(self._has, self._presence.contributing()), *self._contributed_by(self.slot)}:
+        for user_id in {*filter(self._has_user, self._presence.contributing()), *self._contributed_by(self.slot)}:
             mine = self._presence.part(user_id)
             if mine != self._stored_part(user_id) or (mine != (b"", b"") and user_id not in self.records):
                 self._dirty[user_id] = None
@@ -502,8 +501,8 @@ class SharedShard:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
         self._outbox.read_all()
-        here = {*self._presence.contributing(), *self._presence.shown_users()}
-        for user_id in {*self.records, *self._parts, *filter(self._has, here)}:
+        here = *self._presence.contributing(), *self._presence.shown_users()
+        for user_id in {*self.records, *self._parts, *filter(self._has_user, here)}:
             self._check(user_id, when, compares=True)
 
     def _check(self, user_id: str, when: When, compares: bool = False) -> None:

@@ -288,7 +288,7 @@ class ClusterSettings(Section, title="Several nodes"):
     cluster_name: Annotated[str, ValueName("NAME")] = Field(
         "presenced",
         min_length=1,
-        max_length=64,
+        max_length=50,
         pattern=r"^[A-Za-z0-9_.-]*$",
         description="Beginning of all keys in the backend. Nodes with the same name are one server.",
     )
@@ -531,8 +531,6 @@ class Settings(
             )
         if self.tls_key and self.writers:
             raise ValueError(_NOT_WITH_TLS.format("writers"))
-        if self.backend and self.database:
-            raise ValueError("backend can't be used with database yet: remove one of them")
         if self.webhook_urls and not self.database:
             raise ValueError(
                 "webhook_urls needs a database, which stores events until they are delivered: set database"

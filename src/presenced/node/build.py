@@ -60,6 +60,7 @@ def build_node(
     feed_parts: Sequence[FeedPart] = (),
     directory_class: Callable[[Grace, Limits, Journal], Directory[Connection]] = Directory,
     names_class: Callable[[str, Journal], Names] = Names,
+    storage_class: Callable[..., WriteBehind] = WriteBehind,
 ) -> Node:
     """Return a node that has not been started.
 
@@ -73,6 +74,7 @@ def build_node(
         feed_parts: Parts that modules add to the feed of presenced.v1.
         directory_class: Makes the directory; in a cluster, one that several nodes share.
         names_class: Makes the names of positions and sessions; in a cluster, those that all nodes understand.
+        storage_class: Makes the write-behind; in a cluster, one that stores for all nodes.
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous, settings.keep_addresses)
@@ -96,7 +98,7 @@ def build_node(
 
     storage = None
     if storage_worker is not None:
-        storage = WriteBehind(
+        storage = storage_class(
             settings=settings,
             clock=clock,
             timer=timer,

@@ -77,6 +77,10 @@ class Peers(Protocol):
         """Why other nodes' users may be out of date; empty if they are not."""
 
     @property
+    def finds_others(self) -> bool:
+        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
+
+    @property
     def not_ready(self) -> str:
         """Why this node takes no connections; empty if it does."""
 
@@ -97,6 +101,9 @@ class OtherNodes(Protocol):
 
     def forget(self, user_id: str, now: Instant) -> int:
         """Have all other nodes do the same as `kick`, and forget what only they remember of the user."""
+
+    def erase(self, user_id: str) -> None:
+        """Have the database forget a user, after the user's last changes."""
 
     def revoked(self, user_id: str, kind: str, subject: str) -> int:
         """Have all other nodes reject tokens of a user that this node rejects from now on.
@@ -164,8 +171,9 @@ class Node:
     def start(self) -> None:
         """Start the protocols, the heartbeat and the statistics lines."""
         now = self.clock.now()
+        settling = 0.0 if self.peers is not None and self.peers.finds_others else self.settings.settling
         for protocol in self.protocols.all:
-            protocol.started(now)
+            protocol.started(now, settling)
         self.heartbeat.start()
         if self.settings.stats_interval:
             self.timer.set(self._log_stats, now.monotonic + self.settings.stats_interval)

@@ -217,6 +217,8 @@ class PresenceService:
             if self._node.other_nodes is not None:
                 self._node.other_nodes.revoked(user_id, "user", user_id)  # `forget` counts their connections
         closed += self.forget(user_id, now)
+        if self._node.other_nodes is not None:
+            self._node.other_nodes.erase(user_id)
         if self._storage is None:
             return Erasure(closed=closed, stored=0)
         return Erasure(closed=closed, stored=_number(await self._storage.erase(user_id), "stored"))

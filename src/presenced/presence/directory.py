@@ -100,7 +100,7 @@ class Directory(Generic[C]):
     they have no source or have chosen to be invisible. Nothing that a client does makes a method fail.
 
     A cluster subclasses this and overrides `_settle`, which decides that something becomes visible, so that all nodes
-    decide together. `_show`, which makes it visible, stays. This is the one planned use of inheritance.
+    decide together, and `_expire`, which one node has to do. This is the one planned use of inheritance.
 
     Bounds: those of `Users`, and announcements by `max_announced`. The caller bounds the connections.
 
@@ -129,7 +129,7 @@ class Directory(Generic[C]):
         self.since_start = SinceStart()
 
     def end_restore(self) -> None:
-        """Stop recording decisions, because everything is restored."""
+        """Stop recording decisions."""
         self.since_start = None
 
     def begin_above(self, number: int) -> None:
@@ -316,24 +316,27 @@ class Directory(Generic[C]):
         """End everything that is due, and drop changes that are too old from the log. Call this at `next_deadline`."""
         outcomes: list[Outcome[C]] = []
         while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
-            user = self._by_id[user_id]
-            cause = Cause.GRACE
-            # Everything that is due for one user takes effect together, so that others see one change.
-            for session in user.detached():
-                if session.grace_ends is not None and session.grace_ends <= now.monotonic:
-                    session.grace_ends = None
-                if session.grace_ends is None and session.forget_at <= now.monotonic:
-                    self._forget_session(user, session)
-            if user.timed and user.timed_until <= now.monotonic:  # the permanent choice returns
-                user.timed, cause = None, Cause.EXPIRY
-            if user.claims and any(c.ends <= now.monotonic for c in user.claims):
-                user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
-                cause = Cause.EXPIRY
-            self._schedule(user)
-            outcomes.append(self._settle(user, cause, now))
-            if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
-                outcomes += self._release(user, held, now)
+            outcomes += self._expire(self._by_id[user_id], now)
         self.users.log.trim(now.monotonic)
+        return outcomes
+
+    def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
+        """End everything of one user that is due, together, so that others see one change. A cluster overrides this."""
+        cause = Cause.GRACE
+        for session in user.detached():
+            if session.grace_ends is not None and session.grace_ends <= now.monotonic:
+                session.grace_ends = None
+            if session.grace_ends is None and session.forget_at <= now.monotonic:
+                self._forget_session(user, session)
+        if user.timed and user.timed_until <= now.monotonic:  # the permanent choice returns
+            user.timed, cause = None, Cause.EXPIRY
+        if user.claims and any(c.ends <= now.monotonic for c in user.claims):
+            user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
+            cause = Cause.EXPIRY
+        self._schedule(user)
+        outcomes = [self._settle(user, cause, now)]
+        if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
+            outcomes += self._release(user, held, now)
         return outcomes
 
     def next_deadline(self) -> float | None:
@@ -531,10 +534,7 @@ class Directory(Generic[C]):
         return outcomes
 
     def _settle(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
-        """Decide whether something about the user becomes visible. Every event ends here.
-
-        A cluster overrides this method.
-        """
+        """Decide whether something about the user becomes visible. Every event ends here. A cluster overrides this."""
         users = self.users
         view, own = user.look(cause)  # hot: once per event, also when nothing changes
         own_change = None

@@ -122,8 +122,12 @@ class ClientProtocol(ABC):
     feed: Feed
     """Source of the messages that its connections receive about others."""
 
-    def started(self, now: Instant) -> None:
-        """Prepare for the start of the node. No connection has opened yet."""
+    def started(self, now: Instant, settling: float) -> None:
+        """Prepare for the start of the node. No connection has opened yet.
+
+        Args:
+            settling: Seconds in which users who were online before may return unnoticed.
+        """
 
     def user_id(self, request: ConnectRequest, placeholders: bool) -> str:
         """Return the id of the user that the client claims to be.

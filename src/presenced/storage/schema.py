@@ -104,6 +104,18 @@ nodes = Table(
     Column("position", BigInteger, nullable=False),
 )
 
+# Up to where the designated writers of a cluster have stored the log of each shard (`storage.shard_log`).
+log = Table(
+    "presenced_log",
+    metadata,
+    Column("cluster", Exact(64), nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("epoch", Exact(16), nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("writer", Exact(16), nullable=False),
+    PrimaryKeyConstraint("cluster", "shard"),
+)
+
 webhooks = Table(
     "presenced_webhooks",
     metadata,

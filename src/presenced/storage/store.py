@@ -21,7 +21,7 @@ version or a higher one gets its own version plus one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import structs
@@ -83,6 +83,9 @@ MAX_LOST_POSITIONS = 100_000
 LOST = "lost"
 """End reason of sessions whose server died."""
 
+SHARD_PREFIX = "cluster:"
+"""Beginning of the name under which a cluster stores the users of a shard (`storage.shard_log`)."""
+
 Row = dict[str, Any]
 
 
@@ -102,13 +105,24 @@ class Store:
         dialect: Name of SQLAlchemy's dialect: `sqlite`, `postgresql`, `mysql` or `mariadb`.
         epoch: Identifier of this start of the server.
         history_ms: Milliseconds for which changes and ended sessions are stored; 0: changes are not stored.
+        spares_shards: Whether `start` leaves the rows of a cluster's users alone, because the cluster may be alive.
     """
 
-    def __init__(self, *, dialect: str, node: str, epoch: str, started_ms: int, history_ms: int) -> None:
+    def __init__(
+        self,
+        *,
+        dialect: str,
+        node: str,
+        epoch: str,
+        started_ms: int,
+        history_ms: int,
+        spares_shards: bool = False,
+    ) -> None:
         self._node = node
         self._epoch = epoch
         self._started_ms = started_ms
         self._history_ms = history_ms
+        self._spares_shards = spares_shards
         self._upsert_node = upsert(dialect, nodes)
         self._upserts: dict[Table, Insert] = {
             users: upsert(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
@@ -187,7 +201,11 @@ class Store:
             (row["node"], row["sign_ms"])
             for row in rows
             if (row["node"] == self._node and row["epoch"] != self._epoch)
-            or (row["node"] != self._node and row["sign_ms"] < self._started_ms - SILENT_MS)
+            or (
+                row["node"] != self._node
+                and row["sign_ms"] < self._started_ms - SILENT_MS
+                and not (self._spares_shards and row["node"].startswith(SHARD_PREFIX))
+            )
         ]
         newest = max((row["position"] for row in rows), default=0)
         shown = 0
@@ -229,17 +247,48 @@ class Store:
         Returns:
             Number of users.
         """
+        await end_sessions(connection, and_(sessions.c.node == node, self._by(sessions, own)), at_ms, reason)
+        number = func.row_number().over(order_by=users.c.user_id) + literal(position - 1, BigInteger)
+        return await self._set_offline(connection, self._shown(node, own), number, at_ms, version)
+
+    async def close_earlier(self, connection: AsyncConnection, now_ms: int) -> None:
+        """Close what earlier epochs of this node left open, at its last sign of life. No change has been stored yet."""
+        sign = select(nodes.c.sign_ms).where(nodes.c.node == self._node)
+        at_ms = (await connection.execute(sign)).scalar_one_or_none() or now_ms
+        await self._close(connection, self._node, False, at_ms, 1, start_position(self._started_ms), LOST)
+
+    async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
+        """Set users of this node offline who are shown present, although they are not."""
+        shown = and_(self._shown(self._node, own=True), users.c.user_id.in_(user_ids))
+        # A negative position is none that the log gives. Versions of users of one shard are different.
+        await self._set_offline(connection, shown, -users.c.version, at_ms, 0)
+
+    async def shown_after(self, connection: AsyncConnection, after: str, limit: int) -> list[str]:
+        """Return a page of the users of this node that are shown present, ordered by id."""
+        shown = and_(self._shown(self._node, own=True), users.c.user_id > after)
+        query = select(users.c.user_id).where(shown).order_by(users.c.user_id).limit(limit)
+        return list((await connection.execute(query)).scalars())
+
+    async def _set_offline(
+        self,
+        connection: AsyncConnection,
+        shown: ColumnElement[bool],
+        number: ColumnElement[int],
+        at_ms: int,
+        version: int,
+    ) -> int:
+        """Set users offline, with one change each. Return their number.
+
+        Args:
+            number: Position of a user's change.
+            version: As for `_close`.
+        """
         at = literal(at_ms, BigInteger)
-        left_open = and_(sessions.c.node == node, self._by(sessions, own), sessions.c.closed_ms.is_(None))
-        ended = case((sessions.c.opened_ms > at, sessions.c.opened_ms), else_=at)
-        await connection.execute(update(sessions).where(left_open).values(closed_ms=ended, reason=reason))
-        shown = self._shown(node, own)
         count: int = (await connection.execute(select(func.count()).select_from(users).where(shown))).scalar_one()
         floor = literal(version, BigInteger)
         higher = case((users.c.version >= floor, users.c.version + 1), else_=floor)
         if count and self._history_ms:
-            number = func.row_number().over(order_by=users.c.user_id) + literal(position - 1, BigInteger)
-            row = {
+            row: dict[str, ColumnElement[Any]] = {
                 "epoch": literal(self._epoch),
                 "position": number,
                 "user_id": users.c.user_id,
@@ -312,6 +361,16 @@ class Store:
         is_old = nodes.c.sign_ms < oldest, nodes.c.stopped_ms.is_not(None), nodes.c.node != self._node
         await connection.execute(delete(nodes).where(*is_old))
         return any(full)
+
+
+async def end_sessions(
+    connection: AsyncConnection, condition: ColumnElement[bool], at_ms: int, reason: str = LOST
+) -> None:
+    """End the open sessions that fulfil the condition."""
+    at = literal(at_ms, BigInteger)
+    ended = case((sessions.c.opened_ms > at, sessions.c.opened_ms), else_=at)
+    is_open = sessions.c.closed_ms.is_(None)
+    await connection.execute(update(sessions).where(condition, is_open).values(closed_ms=ended, reason=reason))
 
 
 _CLEAR = delete(claims).where(claims.c.user_id == bindparam("user_id"), claims.c.source == bindparam("source"))

@@ -35,11 +35,10 @@ after the server has begun to serve. Decisions made since then take precedence (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from msgspec import UNSET
 
@@ -47,7 +46,7 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory, Outcome
-from presenced.presence.model import AS_DETECTED, Change, Choice, Custom, Status
+from presenced.presence.model import AS_DETECTED, Choice, Custom, Status
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
 from presenced.presence.user import User
@@ -56,6 +55,7 @@ from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import refused_character
+from presenced.storage.collected import Collected
 from presenced.storage.records import (
     Record,
     Restored,
@@ -68,25 +68,13 @@ from presenced.storage.records import (
     StoredUser,
     choice_from,
     choice_json,
-    is_about,
 )
 
 PERIOD_S = 0.02
 """Seconds from an event to the flush. Events in between share a batch."""
 
-STATE_PERIOD_S = 0.25
-"""Seconds for which users and sessions are collected after some were sent. A server that is killed should lose at most
-one second of last seen, and this leaves the rest of that second for writing."""
-
 BLOCKED_PERIOD_S = 1.0
 """Seconds between two flushes while the worker accepts nothing. A confirmed batch causes a flush earlier."""
-
-MAX_BATCH_RECORDS = 400
-"""Maximum number of records of one kind in a batch, so that making and encoding it takes a few milliseconds at most.
-More of them wait for the next flush."""
-
-MAX_WAITING = 100_000
-"""Maximum number of waiting records of each kind; the table above says what happens beyond it."""
 
 MAX_ADDRESS_CHARACTERS = 64
 """Maximum number of characters of a stored address, the length of its column. A longer one is truncated."""
@@ -94,9 +82,6 @@ MAX_ADDRESS_CHARACTERS = 64
 MAX_SUBJECT_CHARACTERS = 255
 """Maximum number of characters of a revocation's subject, the length of its column. User ids are shorter. A longer
 token id is not stored, so its revocation ends with the server."""
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class StorageWorker(Protocol):
@@ -114,7 +99,7 @@ class StorageWorker(Protocol):
         """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
-class WriteBehind:
+class WriteBehind(Collected[User[Any]]):
     """Collects records of events, sends them to the storage worker, and restores what was stored before the start.
 
     Bounds: `MAX_WAITING` records of each kind.
@@ -137,10 +122,10 @@ class WriteBehind:
         apply: Callable[[Outcome[Any], Instant], None],
         restore_revocations: Callable[[Sequence[StoredRevocation]], None],
     ) -> None:
+        super().__init__(metrics)
         self._worker = worker
         self._clock = clock
         self._timer = timer
-        self._metrics = metrics
         self._directory = directory
         self._rooms = rooms
         self._apply = apply
@@ -149,18 +134,6 @@ class WriteBehind:
         self._with_addresses = settings.keep_addresses
         self._notifies = True
         """False while the server stops."""
-        self._users: dict[str, User[Any]] = {}
-        """Users who may have changed since they were last due."""
-        self._sessions: dict[str, StoredSession] = {}
-        self._changes: list[Change | RoomOccupancy] = []
-        self._others: dict[tuple[str, str], StoredClaim | StoredRevocation] = {}
-        self._since: float | None = None
-        """Monotonic time of the oldest event in the four above, or a little earlier; None if they are empty."""
-        self._due_users: dict[str, User[Any]] = {}
-        self._due_sessions: dict[str, StoredSession] = {}
-        self._due_since: float | None = None
-        self._next_due = 0.0
-        self._ending = False
         self.blocked = False
         """Whether something waits that the worker does not accept."""
         directory.begin_restore()
@@ -248,34 +221,12 @@ class WriteBehind:
         self._others[user_id, source] = StoredClaim(user_id, source)
         self._flush_later()
 
-    def forget(self, user_id: str) -> None:
-        """Discard everything that waits about a user, because the user is being erased."""
-        self._users.pop(user_id, None)
-        self._due_users.pop(user_id, None)
-        self._sessions, self._due_sessions = (
-            {key: record for key, record in sessions.items() if not is_about(record, user_id)}
-            for sessions in (self._sessions, self._due_sessions)
-        )
-        self._changes = [one for one in self._changes if not is_about(one, user_id)]
-        self._others = {key: record for key, record in self._others.items() if not is_about(record, user_id)}
-
     # State.
 
     @property
     def is_restoring(self) -> bool:
         """Whether data from before the start has yet to be restored."""
         return self._directory.since_start is not None
-
-    @property
-    def waiting(self) -> int:
-        """Number of records that wait to be sent."""
-        due = len(self._due_users) + len(self._due_sessions)
-        return due + len(self._users) + len(self._sessions) + len(self._changes) + len(self._others)
-
-    @property
-    def waiting_since(self) -> float | None:
-        """Monotonic time since which the oldest record has been waiting; None if nothing waits."""
-        return self._since if self._due_since is None else self._due_since
 
     @property
     def warning(self) -> str:
@@ -287,11 +238,6 @@ class WriteBehind:
         """Highest number that was used as a position or version."""
         return max(self._directory.users.journal.position, self._directory.users.versions.newest)
 
-    def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
-        """Return the state of each of these users whose record waits."""
-        found = ((user_id, self._users.get(user_id) or self._due_users.get(user_id)) for user_id in user_ids)
-        return {user_id: stored_user(user) for user_id, user in found if user is not None}
-
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
         """Return the users that are shown offline now and the rooms that are empty, out of these users and rooms.
 
@@ -302,13 +248,20 @@ class WriteBehind:
         offline = [user_id for user_id in users if self._directory.users.status(user_id) is Status.OFFLINE]
         return offline, [name for name in rooms if self._rooms.get(name) is None]
 
+    # In a cluster, whose class overrides them (`cluster.history`).
+
+    def shard_answered(self, answer: object) -> None:
+        """Take the answer of the worker about a shard (`ShardTaken`, `ShardLost`)."""
+
+    def shard_stored(self, shard: int, n: int) -> None:
+        """Note that the log of a shard is stored up to a number."""
+
     # To the worker.
 
     def flush(self) -> None:
         """Send one batch of what is due, if the worker accepts it. Call this again when it accepts more."""
         now = self._clock.monotonic()
-        if self._worker.accepts_batch and (records := self._batch(now)):
-            self._worker.store_batch(records, self.position)
+        self._send_due(now)
         self._apply_bounds()
         self.blocked = bool(self.waiting) and not self._worker.accepts_batch
         if not self.waiting:
@@ -321,46 +274,17 @@ class WriteBehind:
         self._ending, self._next_due = True, 0.0
         self.flush()
 
+    def _send_due(self, now: float) -> None:
+        if self._worker.accepts_batch and (records := self._batch(now)):
+            self._worker.store_batch(records, self.position)
+
+    def _record_of(self, user: User[Any]) -> StoredUser:
+        return stored_user(user)
+
     def _flush_later(self) -> None:
         if self._since is None:
             self._since = now = self._clock.monotonic()
             self._timer.set(self.flush, now + PERIOD_S)
-
-    def _batch(self, now: float) -> list[Record]:
-        records: list[Record] = [*_take(self._others), *self._changes[:MAX_BATCH_RECORDS]]
-        del self._changes[:MAX_BATCH_RECORDS]
-        if now >= self._next_due and not self._due_users and not self._due_sessions:
-            self._make_due(now)
-        sessions, users = _take(self._due_sessions), _take(self._due_users)
-        records += [*sessions, *map(stored_user, users)]
-        if not self._due_users and not self._due_sessions:
-            self._due_since = None
-        if not self.waiting:
-            self._since = None
-        return records
-
-    def _make_due(self, now: float) -> None:
-        self._due_users, self._users = self._users, {}
-        self._due_sessions, self._sessions = self._sessions, {}
-        if self._due_users or self._due_sessions:
-            self._due_since = self._since
-            self._next_due = now if self._ending else now + STATE_PERIOD_S
-        if not self._others:  # only changes can be left, and each has the time of its event
-            oldest = next((one.at.monotonic for one in self._changes if isinstance(one, Change)), now)
-            self._since = oldest if self._changes else None
-
-    def _apply_bounds(self) -> None:
-        dropped = _trim(self._users, MAX_WAITING - len(self._due_users))
-        dropped += _trim(self._sessions, MAX_WAITING - len(self._due_sessions))
-        dropped += _trim(self._others, MAX_WAITING)
-        if (waiting := len(self._changes)) > MAX_WAITING:
-            # Merging 100,000 changes takes 8 ms of CPU if they are of 100 users, and 51 ms if each is of another user.
-            # So only half the bound stays, and the next merge is many flushes later.
-            latest = _latest(self._changes)
-            self._changes = latest[-(MAX_WAITING // 2) :]
-            self._metrics.records_merged.inc(waiting - len(latest))
-            dropped += len(latest) - len(self._changes)
-        self._metrics.records_dropped.inc(dropped)
 
     # From the worker.
 
@@ -429,25 +353,6 @@ def stored_user(user: User[Any]) -> StoredUser:
 def _digest_of(session_id: str) -> str:
     """Return a digest of a session id, because the id is a secret; empty for a classic session, which has none."""
     return hashlib.blake2b(session_id.encode(), digest_size=16).hexdigest() if session_id else ""
-
-
-def _latest(changes: Iterable[Change | RoomOccupancy]) -> list[Change | RoomOccupancy]:
-    """Return the newest change of each user and room, in order."""
-    latest = {one.user_id if isinstance(one, Change) else (one.room,): one for one in changes}
-    return sorted(latest.values(), key=lambda one: one.position)
-
-
-def _take(waiting: dict[K, V]) -> list[V]:
-    """Remove and return the oldest values, up to `MAX_BATCH_RECORDS`."""
-    return [waiting.pop(key) for key in list(islice(waiting, MAX_BATCH_RECORDS))]
-
-
-def _trim(waiting: dict[K, V], most: int) -> int:
-    """Drop the oldest entries above `most`. Return their number."""
-    excess = list(islice(waiting, max(0, len(waiting) - most)))
-    for key in excess:
-        del waiting[key]
-    return len(excess)
 
 
 def _choices(stored: bytes) -> list[Choice]:

@@ -14,6 +14,7 @@ from presenced.cluster.backend import (
     Committed,
     Entry,
     EntryKey,
+    Excerpt,
     Kind,
     Member,
     Part,
@@ -277,6 +278,13 @@ class Peer:
             return bool(read) and read[-1].n >= n
 
         await self.recorder.until(has_read, f"{self.name} reads {n}")
+
+    async def reads_log(self, after: int) -> Excerpt:
+        """Read the log again."""
+        answers: list[Excerpt] = []
+        self.backend.read_log(0, after, answers.append)
+        await self.recorder.until(lambda: answers, "an excerpt of the log")
+        return answers[0]
 
     async def backend_answers(self) -> None:
         """Wait until the store answers calls about values again. Their connections are others than those of shards."""

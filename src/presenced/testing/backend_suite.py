@@ -15,6 +15,11 @@ import asyncio
 from collections.abc import Mapping
 
 from presenced.cluster.backend import Applicant, Committed, Kind, Member, Part, Proposal, State, StoredUser
+from presenced.testing.backend_log_suite import (
+    a_jump_of_the_numbers_does_not_trim_the_log,
+    a_trimmed_log_interrupts_a_node_that_was_away,
+    the_log_can_be_read_again,
+)
 from presenced.testing.backend_peers import Peer, Peers, Stage
 from presenced.testing.backend_values import VALUE_CHECKS
 
@@ -165,25 +170,6 @@ async def a_load_during_writes_misses_nothing(stage: Stage) -> None:
         assert b.recorder.parts == a.recorder.parts
 
 
-async def a_trimmed_log_interrupts_a_node_that_was_away(stage: Stage) -> None:
-    """A node whose next entries were trimmed is told so, and loads."""
-    async with Peers(stage, "a", "b") as [a, b]:
-        await a.commit(a.set("ada", b"0"))
-        await a.reads(a.recorder.n)
-        await b.reads(a.recorder.n)
-        await stage.cut("b")
-        await b.happens("disconnected")
-        for _ in range(40):
-            users = [a.set(f"u{i}", b"1") for i in range(199)]
-            await a.reads((await a.commit(a.set("ada", b"1"), *users)).n)
-        assert b.recorder.users["ada"].record == b"0"
-        await stage.heal("b")
-        await b.happens("interrupted")
-        await b.load()
-        assert b.recorder.users == a.recorder.users
-        await b.reads((await a.commit(a.set("ada", b"end"))).n)
-
-
 async def a_node_that_was_away_reads_on(stage: Stage) -> None:
     """If the log still reaches back, nothing is interrupted."""
     async with Peers(stage, "a", "b") as [a, b]:
@@ -309,26 +295,6 @@ async def a_restart_without_losses_continues_the_log(stage: Stage) -> None:
         await b.reads((await a.commit(a.set("ada", b"2"))).n)
         assert "interrupted" not in b.recorder.events
         assert len(b.recorder.entries_read) == 2
-
-
-async def a_jump_of_the_numbers_does_not_trim_the_log(stage: Stage) -> None:
-    """A node that connects late after a failover reads on, although others have committed far higher numbers."""
-    async with Peers(stage, "a", "b") as [a, b]:
-        for number in range(300):
-            await a.reads((await a.commit(a.set("ada", b"%d" % number))).n)
-        await b.reads(a.recorder.n)
-        await stage.save()
-        await stage.cut("b")
-        await stage.fail_over()
-        await b.happens("disconnected")
-        await a.happens("reconnected")
-        a.floor = 7_000_000_000
-        for number in range(300):
-            await a.reads((await a.commit(a.set("ada", b"%d" % number))).n)
-        await stage.heal("b")
-        await b.reads(a.recorder.n)
-        assert "interrupted" not in b.recorder.events
-        assert len(b.recorder.entries_read) == 600
 
 
 async def a_lost_reply_is_reported_as_unknown(stage: Stage) -> None:
@@ -528,6 +494,7 @@ CHECKS = (
     a_trimmed_log_interrupts_a_node_that_was_away,
     a_node_that_was_away_reads_on,
     records_can_be_read_one_by_one,
+    the_log_can_be_read_again,
     numbers_are_above_every_floor,
     a_flushed_store_continues_above_all_numbers,
     a_newcomer_after_a_flush_does_not_repeat_numbers,

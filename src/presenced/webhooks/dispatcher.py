@@ -46,7 +46,7 @@ MAX_DEAD_AGE_S = 30 * 86_400.0
 
 
 class WebhookDispatcher:
-    """Queues and delivers events to all endpoints. Only one may run for a database.
+    """Queues and delivers events to all endpoints. Only one may deliver for a database.
 
     Args:
         now_ms: Function that returns the time in epoch milliseconds.
@@ -87,8 +87,13 @@ class WebhookDispatcher:
         """Whether every endpoint waits for new events."""
         return all(delivery.is_idle for delivery in self._deliveries)
 
-    async def run(self) -> None:
-        """Deliver until cancelled."""
+    async def run(self, delivers: bool = True) -> None:
+        """Deliver until cancelled. It may run again afterwards.
+
+        Args:
+            delivers: False for a process that only queues events. It counts them, because the bounds need that.
+        """
+        self._is_delivering = False
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -99,11 +104,20 @@ class WebhookDispatcher:
                     self._outage.failed("sweep", error)
                 else:
                     self._outage.works("sweep")
-                    if not self._is_delivering:  # not before the first count: rows held earlier must be known
+                    # Not before the first count: rows held earlier must be known.
+                    if delivers and not self._is_delivering:
                         self._is_delivering = True
                         for delivery in self._deliveries:
                             tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.display_url}")
-                await asyncio.sleep(SWEEP_INTERVAL_S if self._is_delivering else self._config.first_retry_s)
+                is_counted = self._is_delivering or not delivers
+                await asyncio.sleep(SWEEP_INTERVAL_S if is_counted else self._config.first_retry_s)
+
+    def rest(self) -> None:
+        """Report nothing, because another process delivers now."""
+        for delivery in self._deliveries:
+            delivery.oldest_ms = 0
+        for queue in (*(delivery.queue for delivery in self._deliveries), *self._removed.values()):
+            queue.waiting = queue.held = queue.dead = 0
 
     def wake(self) -> None:
         """Deliver new events, because a transaction that may have queued some is committed."""

@@ -93,6 +93,15 @@ class WebhookProducer:
             changed[subject] = new
         await self._store(connection, events, changed)
 
+    def follow_others(self) -> None:
+        """Continue after the events that other processes have queued since this one did."""
+        self._last_serial = 0
+
+    async def newest_room_version(self, connection: AsyncConnection) -> int:
+        """Return the highest version of a room that was sent; 0 if none was."""
+        query = select(func.max(webhook_states.c.version)).where(webhook_states.c.kind == "room")
+        return (await connection.execute(query)).scalar() or 0
+
     async def sent_as_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
         """Return a page of the users or rooms that are present in the last state sent, ordered by name.
 

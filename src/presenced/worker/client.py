@@ -47,6 +47,7 @@ from presenced.worker.rpc import (
     Splitter,
     Stop,
     StorageState,
+    ToWorker,
     encode,
     in_parts,
     to_server,
@@ -74,6 +75,9 @@ RETRY_S, MAX_RETRY_S = 1.0, 30.0
 
 LATE_S = 2.0
 """Seconds by which storage may be behind without a warning."""
+
+FAILING_S = 5.0
+"""Seconds of failures after which another node of a cluster should store for all."""
 
 NOT_YET = "the database has not answered yet"
 """Reason why nothing is stored until a new process reports its state."""
@@ -121,6 +125,8 @@ class WorkerClient(asyncio.Protocol):
         """Whether a process has sent all data from before the start. The next process need not send it."""
         self._failing = NOT_YET
         """Why nothing can be stored now; empty if nothing is wrong."""
+        self._failing_since: float | None = None
+        """Monotonic time of the first failure of the present process since the last success; None without one."""
         self._outage_logged = False
         """Whether the log says that nothing can be stored, but not yet that storage works again."""
         self._failures = 0
@@ -157,12 +163,21 @@ class WorkerClient(asyncio.Protocol):
         """Whether `store_batch` may be called."""
         return self._ready and not self._stop_sent and len(self._unconfirmed) < MAX_UNCONFIRMED
 
-    def store_batch(self, records: list[Record], position: int) -> None:
-        """Store these records. A record too long for one message is dropped and counted as unusable."""
+    def store_batch(
+        self, records: list[Record], position: int, shard: int = -1, n: int = 0, may_repeat: bool = False
+    ) -> None:
+        """Store these records. A record too long for one message is dropped and counted as unusable.
+
+        Args:
+            shard: As for `RecordBatch`.
+            n: As for `RecordBatch`.
+            may_repeat: As for `RecordBatch`.
+        """
         assert self.accepts_batch, "callers check it"
 
         def send(some: list[Record]) -> None:
-            batch = RecordBatch(self._number + 1, position, some)
+            is_last = not some or some[-1] is records[-1]
+            batch = RecordBatch(self._number + 1, position, some, shard, n if is_last else 0, may_repeat)
             message = encode(batch)
             self._number += 1
             self._unconfirmed[self._number] = _Unconfirmed(batch, self._clock.monotonic())
@@ -171,6 +186,17 @@ class WorkerClient(asyncio.Protocol):
         if dropped := in_parts(records, send):
             self._metrics.records_unusable.inc(dropped)
             _logger.error("%d records were dropped: each is too long for a message", dropped)
+
+    def post(self, message: ToWorker) -> None:
+        """Send a message about a shard. No-op while no process is ready: the next one knows no shards."""
+        if self._ready:
+            self._send(encode(message))
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether records are stored now, or have failed to be for a moment only."""
+        since = self._failing_since
+        return self._ready and (since is None or self._clock.monotonic() - since < FAILING_S)
 
     @property
     def unconfirmed(self) -> int:
@@ -414,9 +440,12 @@ class WorkerClient(asyncio.Protocol):
                 self.calls.returned(result)
             case WebhookStats() as stats:
                 self._webhooks.update(stats)
+            case answer:
+                self._attached.shard_answered(answer)
 
     def _begin(self, position: int) -> None:
         self._ready, self._failing, self._retry_s = True, "", RETRY_S
+        self._failing_since = None
         self._log_end_of_outage()
         self._webhooks.restart()
         for unconfirmed in self._unconfirmed.values():
@@ -425,6 +454,9 @@ class WorkerClient(asyncio.Protocol):
         self._attached.begin(position)
 
     def _confirm(self, stored: BatchStored) -> None:
+        for number, one in self._unconfirmed.items():
+            if one.batch.n and number <= stored.number:
+                self._attached.shard_stored(one.batch.shard, one.batch.n)
         self._unconfirmed = {number: one for number, one in self._unconfirmed.items() if number > stored.number}
         self._metrics.batches_stored.inc()
         self._metrics.batch_records.observe(stored.records)
@@ -436,6 +468,10 @@ class WorkerClient(asyncio.Protocol):
     def _set_state(self, state: StorageState) -> None:
         self._metrics.storage_failures.inc(max(0, state.failures - self._failures))
         self._failures = state.failures
+        if not state.failing:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = self._clock.monotonic()
         if state.failing and not self._failing:
             _logger.error("nothing can be stored now, records wait: %s", state.failing)
             self._outage_logged = True

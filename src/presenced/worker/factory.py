@@ -35,6 +35,7 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
         webhooks=webhook_config(settings),
         settling_s=settings.settling,
         restore=True,
+        cluster=settings.cluster_name if settings.backend else "",
     )
     log_form = settings.log_format, settings.log_time
     return WorkerClient(setup=setup, clock=clock, metrics=metrics, log_form=log_form)

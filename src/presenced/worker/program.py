@@ -45,6 +45,8 @@ from presenced.worker.rpc import (
     BatchStored,
     BrokenStream,
     CallResult,
+    EndSessions,
+    LeaveShard,
     MessageTooLong,
     Method,
     Opening,
@@ -52,10 +54,12 @@ from presenced.worker.rpc import (
     RecordBatch,
     Refused,
     RestoredPage,
+    SettleShards,
     Setup,
     Splitter,
     Stop,
     StorageState,
+    TakeShard,
     ToServer,
     ToWorker,
     WorkerCall,
@@ -64,6 +68,7 @@ from presenced.worker.rpc import (
     to_worker,
 )
 from presenced.worker.settling import Settling
+from presenced.worker.shards import WorkerShards
 
 RENEW_S = 0.5
 """Seconds between two renewals of the server's row, and between two reports about webhooks. A server that is killed
@@ -87,7 +92,10 @@ DISPOSE_TIMEOUT_S = 2.0
 MAX_READ_BYTES = 1 << 18
 """Maximum number of bytes read from the stream at a time."""
 
-Item = RecordBatch | WorkerCall | Absent
+OfShards = TakeShard | LeaveShard | EndSessions | SettleShards
+"""What a node of a cluster says about its shards."""
+
+Item = RecordBatch | WorkerCall | Absent | OfShards
 """Unit of writing, in order of arrival. `Method.ERASE` is the only call among them."""
 
 _logger = logging.getLogger("presenced")
@@ -145,11 +153,24 @@ class WorkerProgram:
             epoch=setup.epoch,
             started_ms=setup.started_ms,
             history_ms=setup.history_ms,
+            spares_shards=bool(setup.cluster),
         )
         self._webhooks = (
             WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
         )
         self._settling: Settling | None = None
+        self._shards: WorkerShards | None = None
+        """None if the server is alone."""
+        if setup.cluster:
+            self._shards = WorkerShards(
+                dialect=self._database.dialect.name,
+                setup=setup,
+                producer=self._webhooks.producer if self._webhooks is not None else None,
+                renew_s=RENEW_S,
+            )
+        self._delivering: asyncio.Task[None] | None = None
+        """Deliveries of webhooks. In a cluster, they run while this worker writes a shard."""
+        self._delivers = False
         self._position = setup.position
         """Position of the newest change that is stored."""
         self._items: list[Item] = []
@@ -190,6 +211,9 @@ class WorkerProgram:
     def _take(self, message: ToWorker) -> None:
         match message:
             case RecordBatch() | Absent() | WorkerCall(_, Method.ERASE):
+                self._items.append(message)
+                self._arrived.set()
+            case TakeShard() | LeaveShard() | EndSessions() | SettleShards():
                 self._items.append(message)
                 self._arrived.set()
             case WorkerCall():
@@ -296,16 +320,46 @@ class WorkerProgram:
                         _logger.error("%d records are not restored: each is too long for a message", dropped)
         self._position = max(self._position, start.position)
         self._started = True
-        if self._webhooks is not None and self._settling is None:
-            delivering = asyncio.create_task(self._webhooks.run())
-            delivering.add_done_callback(self._delivery_ended)
-            self._tasks.add(delivering)
-            self._settling = Settling(self._database, self._webhooks.producer, self._setup.settling_s)
+        if self._settling is None:
+            self._begin_webhooks()
         self._send(Ready(start.position))
+
+    def _begin_webhooks(self) -> None:
+        producer = self._webhooks.producer if self._webhooks is not None else None
+        if self._shards is not None:
+            self._settling = Settling(self._database, producer, inf, self._shards.shown_after)
+        elif producer is not None:
+            self._deliver(True)
+            self._settling = Settling(self._database, producer, self._setup.settling_s)
 
     async def _stop(self) -> None:
         async with writing(self._database, START_TIMEOUT_S) as connection:
             await self._store.stop(connection, self._ended_ms, self._position, self._reason)
+
+    def _deliver(self, delivers: bool) -> None:
+        """Deliver webhooks from now on, or only count those that are queued here."""
+        assert self._webhooks is not None, "checked by the caller"
+        self._delivers = delivers
+        self._delivering = asyncio.create_task(self._webhooks.run(delivers))
+        self._delivering.add_done_callback(self._delivery_ended)
+        self._tasks.add(self._delivering)
+
+    async def _deliver_for_shards(self) -> None:
+        """Start or stop the deliveries if the shards of this worker have changed."""
+        if self._webhooks is None or self._shards is None:
+            return
+        writes, delivers = self._shards.writes, self._shards.delivers
+        task = self._delivering
+        if writes is (task is not None) and (not writes or delivers is self._delivers):
+            return
+        if task is not None:
+            self._delivering = None
+            self._tasks.discard(task)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._webhooks.rest()
+        if writes:
+            self._deliver(delivers)
 
     def _delivery_ended(self, task: asyncio.Task[None]) -> None:
         """End the process if the delivery failed, because a new process may succeed."""
@@ -330,11 +384,20 @@ class WorkerProgram:
             self._webhooks.wake()
         for result in results:
             self._send(result)
-        if self._settling is not None and any(isinstance(item, Absent) for item in items):
-            self._settling.answered()
+        if self._settling is not None:
+            self._settle(self._settling, items)
+        await self._deliver_for_shards()
         if batches:
             self._send(BatchStored(batches[-1].number, number_of_records, unusable, time.monotonic() - began))
         await self._work_periodically(began)
+
+    @staticmethod
+    def _settle(settling: Settling, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Absent):
+                settling.answered()
+            elif isinstance(item, SettleShards):
+                settling.begin(item.delay_s, item.users)
 
     async def _work_periodically(self, now: float) -> None:
         """Send reports and questions, and prune, as far as each is due. This runs after each transaction, so also while
@@ -347,10 +410,12 @@ class WorkerProgram:
         if now >= self._next_prune:
             async with writing(self._database) as connection:
                 more = await self._store.prune(connection, now_ms())
+                if self._shards is not None:
+                    await self._shards.prune(connection, now_ms())
             self._next_prune = now if more else now + PRUNE_S
 
-    async def _store_together(self, items: Sequence[Item]) -> list[CallResult]:
-        results = []
+    async def _store_together(self, items: Sequence[Item]) -> list[ToServer]:
+        results: list[ToServer] = []
         position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
         async with writing(self._database) as connection:
             await self._store.renew(connection, now_ms(), position)
@@ -358,19 +423,43 @@ class WorkerProgram:
             for is_batch, some in groupby(items, lambda item: isinstance(item, RecordBatch)):
                 if is_batch:
                     batches = [item for item in some if isinstance(item, RecordBatch)]
-                    await self._store_records(connection, [record for batch in batches for record in batch.records])
+                    own = [record for batch in batches if batch.shard < 0 for record in batch.records]
+                    await self._store_records(connection, own)
+                    if self._shards is not None:
+                        results += await self._shards.store(connection, batches, now_ms())
                     continue
                 for item in some:
-                    if isinstance(item, WorkerCall):
-                        results.append(await self._erase(connection, item))
-                    elif isinstance(item, Absent) and self._webhooks is not None:
-                        await self._webhooks.producer.enqueue_absent(connection, item.users, item.rooms)
+                    results += await self._store_item(connection, item)
+            if self._shards is not None:
+                results += await self._shards.renew(connection, now_ms())
         self._position = position
         return results
 
-    async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[CallResult], int]:
+    async def _store_item(self, connection: AsyncConnection, item: Item) -> list[ToServer]:
+        """Store an item that is no batch. Return what the server has to know."""
+        shards = self._shards
+        match item:
+            case WorkerCall():
+                return [await self._erase(connection, item)]
+            case Absent(users, rooms):
+                if shards is not None:
+                    await shards.set_absent(connection, users, rooms, now_ms())
+                elif self._webhooks is not None:
+                    await self._webhooks.producer.enqueue_absent(connection, users, rooms)
+            case TakeShard() if shards is not None:
+                return [await shards.take(connection, item, now_ms())]
+            case LeaveShard(shard) if shards is not None:
+                shards.leave(shard)
+            case EndSessions() if shards is not None:
+                await shards.end_sessions(connection, item, now_ms())
+            case _:
+                pass
+        return []
+
+    async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[ToServer], int]:
         """Store each record in a transaction of its own. Return results of calls, and the number of refused records."""
-        results, unusable = [], 0
+        results: list[ToServer] = []
+        unusable = 0
         for item in items:
             if not isinstance(item, RecordBatch):
                 results += await self._store_together([item])
@@ -378,11 +467,19 @@ class WorkerProgram:
             for record in item.records:
                 try:
                     async with writing(self._database) as connection:
-                        await self._store_records(connection, [record])
+                        if item.shard < 0:
+                            await self._store_records(connection, [record])
+                        elif self._shards is not None:
+                            one = RecordBatch(0, 0, [record], item.shard, 0, item.may_repeat)
+                            results += await self._shards.store(connection, [one], now_ms())
                 except Exception as error:
                     if not is_about_rows(error):
                         raise
                     unusable += 1
+            if item.n and self._shards is not None:
+                async with writing(self._database) as connection:
+                    end = RecordBatch(0, 0, [], item.shard, item.n)
+                    results += await self._shards.store(connection, [end], now_ms())
             # `_stop` numbers its changes from here on. A lower number would collide with the changes just stored.
             self._position = max(self._position, item.position)
         return results, unusable

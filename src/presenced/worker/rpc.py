@@ -15,6 +15,8 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
                                                            <- FindAbsent         users and rooms
     Absent        the absent ones among them               ->
                                                            <- WebhookStats, StorageState, Refused    at any time
+    TakeShard, LeaveShard, EndSessions, SettleShards       ->                    only in a cluster
+                                                           <- ShardTaken, ShardLost
     Stop, end of the stream                                ->
                                                            <- end of the stream  everything is committed
 
@@ -31,6 +33,10 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
   before those after it. A call is never repeated: its caller gets an error.
 - *FindAbsent* is the worker's question about the live state (`settling`). The answer is correct at its place among the
   batches.
+- *Shards*. In a cluster, a node that is the designated writer of a shard takes it (`TakeShard`). Batches with the
+  number of the shard have what all nodes have agreed on. If another node has taken it since, nothing is written
+  (`ShardLost`). A new worker has no shards: the node takes them again, and drops what was on its way, which the log
+  still has.
 - *End*. If the stream ends without `Stop`, the server has died: the worker stores all items, closes the server's
   sessions, and exits. If the worker's stream ends, it has died.
 - *Bounds*. No message has more than `MAX_MESSAGE_BYTES`. The number of messages is bounded by the rules for batches and
@@ -102,6 +108,8 @@ class Setup(Struct, frozen=True, array_like=True, kw_only=True, tag="setup"):
     """Seconds after the start until webhooks report users and rooms that have not returned."""
     restore: bool
     """Whether the server needs the data from before its start."""
+    cluster: str = ""
+    """Setting `cluster_name`; empty if the server is alone."""
 
 
 class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
@@ -112,6 +120,12 @@ class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
     position: int
     """Position of the newest change."""
     records: list[Record]
+    shard: int = -1
+    """Shard of the cluster that the records are about; -1 if they are about this server."""
+    n: int = 0
+    """Number up to which the log of the shard is stored with this batch; 0 if more batches are needed for that."""
+    may_repeat: bool = False
+    """Whether changes may look like the last ones of their users, which are stored already."""
 
 
 class WorkerCall(Struct, frozen=True, array_like=True, tag="call"):
@@ -129,11 +143,40 @@ class Absent(Struct, frozen=True, array_like=True, tag="absent"):
     rooms: list[str]
 
 
+class TakeShard(Struct, frozen=True, array_like=True, tag="take_shard"):
+    """The server is the designated writer of a shard from now on. `ShardTaken` follows."""
+
+    shard: int
+    epoch: str
+    """Name of the cluster's life."""
+
+
+class LeaveShard(Struct, frozen=True, array_like=True, tag="leave_shard"):
+    """The server is not the designated writer any more."""
+
+    shard: int
+
+
+class EndSessions(Struct, frozen=True, array_like=True, tag="end_sessions"):
+    """A node of the cluster is dead: its sessions have ended."""
+
+    node: str
+    epoch: str
+
+
+class SettleShards(Struct, frozen=True, array_like=True, tag="settle_shards"):
+    """Ask which users and rooms are absent (`FindAbsent`), because changes may be missing."""
+
+    delay_s: float
+    users: bool
+    """Whether users are asked for, and not only rooms."""
+
+
 class Stop(Struct, frozen=True, array_like=True, tag="stop"):
     """Last message: the server stops on purpose."""
 
 
-ToWorker = Setup | RecordBatch | WorkerCall | Absent | Stop
+ToWorker = Setup | RecordBatch | WorkerCall | Absent | TakeShard | LeaveShard | EndSessions | SettleShards | Stop
 
 
 class Opening(Struct, frozen=True, array_like=True, tag="opening"):
@@ -187,6 +230,22 @@ class FindAbsent(Struct, frozen=True, array_like=True, tag="find_absent"):
     rooms: list[str]
 
 
+class ShardTaken(Struct, frozen=True, array_like=True, tag="shard_taken"):
+    """The server is the writer of a shard in the database."""
+
+    shard: int
+    n: int
+    """Number up to which the log is stored; 0 if nothing of this life of the cluster is."""
+    room_version: int
+    """Highest version of a room that receivers of webhooks may know."""
+
+
+class ShardLost(Struct, frozen=True, array_like=True, tag="shard_lost"):
+    """Another node has taken a shard. Batches for it were dropped."""
+
+    shard: int
+
+
 class CallResult(Struct, frozen=True, array_like=True, tag="result"):
     """Result of a `WorkerCall`."""
 
@@ -197,7 +256,17 @@ class CallResult(Struct, frozen=True, array_like=True, tag="result"):
 
 
 ToServer = (
-    Opening | RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookStats
+    Opening
+    | RestoredPage
+    | Ready
+    | Refused
+    | StorageState
+    | BatchStored
+    | FindAbsent
+    | ShardTaken
+    | ShardLost
+    | CallResult
+    | WebhookStats
 )
 
 _encoder = msgspec.msgpack.Encoder()

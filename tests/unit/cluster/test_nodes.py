@@ -268,3 +268,16 @@ def test_what_is_cleared_for_an_absent_user_is_cleared_on_all_nodes() -> None:
     cluster.nodes["c"].connect("ada")
     cluster.run()
     assert cluster.statuses("ada") == cluster.statuses("bob") == dict.fromkeys("abc", "online")
+
+
+def test_each_shard_has_its_own_users_only_also_after_it_was_loaded_again() -> None:
+    cluster = ClusterHarness("ab", shards=3)
+    for number in range(9):
+        cluster.nodes["ab"[number % 2]].connect(f"u{number}")
+    cluster.run(1, step=0.02)
+    cluster.hub.flush()
+    cluster.run(20, step=0.05)
+    for index, shard in enumerate(cluster.hub.shards):
+        users = {item.user_id for logged in shard.log for item in logged.entry.items}
+        assert {shard_of(user_id, 3) for user_id in users} <= {index}
+    assert all(set(cluster.statuses(f"u{number}").values()) == {"online"} for number in range(9))

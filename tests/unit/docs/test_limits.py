@@ -26,7 +26,7 @@ INTERNAL = {
     "transports.websocket.handshake.MAX_CACHED_BYTES",
     # Portions of work that continues in the next turn of the loop, or in the next transaction.
     "presence.journal.MAX_HASHED",
-    "storage.write_behind.MAX_BATCH_RECORDS",
+    "storage.collected.MAX_BATCH_RECORDS",
     "transports.fastpath.writer_pool.MAX_SURPLUS",
     "transports.fastpath.writer_process.MAX_FILES",
     "transports.http1.body.MAX_LINES",
@@ -37,6 +37,7 @@ INTERNAL = {
     "cluster.backend.MAX_ITEMS",
     "cluster.redis_shard.MAX_READ_USERS",
     "cluster.marks.MAX_MARK_GAP_S",
+    "cluster.shared_write_behind.MAX_CATCHING_UP",
     # Lengths of texts in errors.
     "config.sources.MAX_SHOWN",
     "cli.main.MAX_COMMENT_COLUMN",

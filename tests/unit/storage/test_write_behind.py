@@ -12,7 +12,8 @@ from tests.support.storing_harness import StoringNode, change_often
 from presenced.node.service import PresenceService
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status, View
 from presenced.presence.status import Claim, choice_of
-from presenced.storage import write_behind as module
+from presenced.storage import collected as module
+from presenced.storage.collected import MAX_BATCH_RECORDS, STATE_PERIOD_S
 from presenced.storage.records import (
     RestoredChoices,
     RestoredDisplay,
@@ -22,7 +23,7 @@ from presenced.storage.records import (
     StoredSession,
     StoredUser,
 )
-from presenced.storage.write_behind import MAX_BATCH_RECORDS, PERIOD_S, STATE_PERIOD_S
+from presenced.storage.write_behind import PERIOD_S
 
 MERGED, DROPPED = "presenced_storage_facts_merged_total", "presenced_storage_facts_dropped_total"
 

@@ -103,9 +103,9 @@ class V1Protocol(ClientProtocol):
 
     # Opening.
 
-    def started(self, now: Instant) -> None:
+    def started(self, now: Instant, settling: float) -> None:
         """Give users time to return after a restart of the server. After that, the others count as gone."""
-        self._settled_at = now.monotonic + self._settings.settling
+        self._settled_at = now.monotonic + settling
 
     def connect(self, request: ConnectRequest) -> ConnectParameters:
         """Return the parameters of the URL, parsed."""

@@ -32,6 +32,9 @@ class FakeOtherNodes:
     def forget(self, user_id: str, now: Instant) -> int:
         return 3
 
+    def erase(self, user_id: str) -> None:
+        pass
+
     def revoked(self, user_id: str, kind: str, subject: str) -> int:
         return 3
 

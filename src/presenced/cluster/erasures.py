@@ -1,0 +1,52 @@
+"""Users who are being erased: an entry of the log has the database forget them after their last changes.
+
+These changes come when the nodes close the user's connections, and would be stored after the user was deleted.
+"""
+
+from __future__ import annotations
+
+from presenced.cluster.backend import Kind
+from presenced.cluster.cluster import Cluster
+from presenced.delivery.connection import Connection
+from presenced.presence.model import Status
+from presenced.presence.users import Users
+from presenced.runtime.clock import Clock, Timer
+
+MAX_ERASURES = 1_000
+"""Maximum number of users who are being erased. At the bound, rows that are stored of further ones meanwhile stay."""
+
+ERASE_WITHIN_S = 5.0
+"""Seconds after which a user is erased although the user has not gone offline on all nodes."""
+
+CHECK_PERIOD_S = 0.5
+"""Seconds between two looks at whether they are offline."""
+
+
+class Erasures:
+    """Logs that a user is erased, once the user is offline on all nodes.
+
+    Bounds: `MAX_ERASURES`, each for `ERASE_WITHIN_S`.
+    """
+
+    def __init__(self, cluster: Cluster, users: Users[Connection], clock: Clock, timer: Timer) -> None:
+        self._cluster = cluster
+        self._users = users
+        self._clock = clock
+        self._timer = timer
+        self._until: dict[str, float] = {}
+
+    def erase(self, user_id: str) -> None:
+        """Have all nodes and the database forget a user."""
+        if len(self._until) < MAX_ERASURES:
+            self._until[user_id] = self._clock.monotonic() + ERASE_WITHIN_S
+            self._timer.set(self._look, self._clock.monotonic() + CHECK_PERIOD_S)
+
+    def _look(self) -> None:
+        now = self._clock.monotonic()
+        for user_id, until in list(self._until.items()):
+            has_record = user_id in self._cluster.rules_of(user_id).records
+            is_gone = not has_record and self._users.status(user_id) is Status.OFFLINE
+            if (is_gone or now >= until) and self._cluster.control(Kind.ERASE, user_id, user_id.encode()):
+                del self._until[user_id]
+        if self._until:
+            self._timer.set(self._look, now + CHECK_PERIOD_S)

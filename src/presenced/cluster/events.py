@@ -1,0 +1,37 @@
+"""What the parts of a node hear of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from presenced.cluster.backend import Kind
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+class ClusterEvents:
+    """Functions that the cluster calls. `cluster.factory` and the parts of the node set them."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[Kind, Callable[[bytes, bool], object]] = {}
+        """What this node does about entries of the log, by their kind. It gets the body, and whether this node is the
+        author."""
+        self.may_be_ready: Callable[[], bool] = lambda: True
+        """Returns whether the node may take connections once everything was loaded."""
+        self.on_loaded: Callable[[], None] = _ignore
+        """Called when a shard was loaded."""
+        self.on_ready: Callable[[], None] = _ignore
+        """Called when the node has become able to take connections."""
+        self.on_progress: Callable[[], None] = _ignore
+        """Called when something was read or turned out to need no commit, at least once a second, and when the store
+        has been out of reach for a while."""
+        self.on_in_reach: Callable[[], None] = _ignore
+        """Called when the store is in reach again."""
+        self.on_certainty: Callable[[], None] = _ignore
+        """Called when `Cluster.stale_since_ms` has become 0, or is 0 no more."""
+        self.on_rejoined: Callable[[], None] = _ignore
+        """Called when the node has registered again, because the others had declared it dead."""
+        self.on_drain: Callable[[], object] = _ignore
+        """Called when an operator asks this node to stop."""

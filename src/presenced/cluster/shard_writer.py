@@ -1,0 +1,348 @@
+"""What a node stores of one shard while it is the designated writer: a state machine without a clock or a socket.
+
+                 designated              taken in the database         page of the log up to where the node is
+    IDLE ----------------> TAKING ----------------> CATCHING_UP ----------------> LIVE
+      ^                      |                           |   ^                     |
+      '-- not designated, lost to another node ----------'   '---- reloaded -------'
+
+Everything comes from the log, also what happens on this node, so that each item is stored once and in order, whichever
+node stores it. An item is collected when it was read, and sent to the storage worker with the next batch. The
+*checkpoint* is the number up to which everything is in the batches so far. The worker stores it together with the
+batch, and the next writer continues there:
+
+    log            ... 96  97  98  99  100  101  102  103
+    collected      ----------------------------------->|     `passed` is 103
+    changes sent   -------------------->|                    the next one that waits is 101
+    users sent     ------------>|                            they are sent four times a second
+    checkpoint     ------------>|
+
+What is stored twice does no harm: rows have keys and versions (`storage.store`).
+
+If the log does not reach back to the checkpoint, the *current states* of all users are stored after what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from enum import Enum
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from presenced.cluster.backend import Entry, Item
+from presenced.cluster.records import UserRecord, decode_record
+from presenced.cluster.sharding import shard_of
+from presenced.presence.model import AS_DETECTED, SEEN_OFFLINE, Change, Choice, Status
+from presenced.presence.rooms import Rooms
+from presenced.presence.user import User
+from presenced.presence.users import Users
+from presenced.runtime.instant import Instant
+from presenced.runtime.metrics import Metrics
+from presenced.storage.collected import MAX_BATCH_RECORDS, Collected
+from presenced.storage.records import Record, RoomOccupancy, StoredClaim, StoredUser, choice_json
+from presenced.storage.write_behind import stored_user
+
+IDLE_ITEMS = 1_000
+"""Numbers after which the checkpoint is stored although no record waits, so that the log reaches back to it."""
+
+
+class Stage(Enum):
+    """What a node does for a shard."""
+
+    IDLE = "idle"
+    """Nothing: another node is the designated writer."""
+    TAKING = "taking"
+    """It waits until the database has no other writer."""
+    CATCHING_UP = "catching up"
+    """It collects from the log what was not stored."""
+    LIVE = "live"
+    """It collects what it reads."""
+
+
+class ShardBatch(NamedTuple):
+    """Records to be stored together."""
+
+    records: list[Record]
+    n: int
+    """Checkpoint: everything up to it was sent with these records or before."""
+    may_repeat: bool
+    """Whether changes may look like the ones before them, because the store had lost writes."""
+
+
+class ShardWriter(Collected[Item | StoredUser]):
+    """The records of one shard that wait to be stored, and how far they reach.
+
+    Bounds: as for `Collected`.
+
+    Args:
+        shards: Number of shards.
+        with_changes: Whether changes are stored, or sent to webhooks.
+        users: Users of all nodes, as this node knows them.
+    """
+
+    def __init__(self, index: int, shards: int, *, with_changes: bool, users: Users[Any], metrics: Metrics) -> None:
+        super().__init__(metrics)
+        self.index = index
+        self.stage = Stage.IDLE
+        self.epoch = ""
+        """Name of the cluster's life; empty before the node has registered."""
+        self.turn = 0
+        """Number of times that it has begun to catch up. Pages of the log for an earlier turn are dropped."""
+        self.is_reading = False
+        """Whether a page of the log was asked for."""
+        self.passed = 0
+        """Number up to which everything was collected."""
+        self.stored_n = 0
+        """Number up to which everything is stored, as far as this node knows."""
+        self.lacks_states = False
+        """Whether the current states have to follow what the log has."""
+        self.settles = False
+        """Whether it has not caught up since it began, so that receivers may know something that is over."""
+        self._shards = shards
+        self._with_changes = with_changes
+        self._known = users
+        self._checkpoint = 0
+        self._due_n = 0  # number up to which users were collected when some became due
+        self._users_n = 0  # number up to which users were sent
+        self._next_user: int | None = None  # serial of the last user whose current state was collected; None: all were
+        self._next_room: int | None = None  # the same for rooms
+        # Whether changes wait that were read from the log again. A store that has lost writes has accepted some twice.
+        self._may_repeat = False
+        self._has_states = False  # current states wait, which belong to any numbers
+        self._room_version = 0
+
+    @property
+    def collects(self) -> bool:
+        """Whether it stores for the shard."""
+        return self.stage in (Stage.CATCHING_UP, Stage.LIVE)
+
+    @property
+    def waiting(self) -> int:
+        """Number of records that wait to be sent; one more for each kind of current states to be collected."""
+        return self._count() + (self._next_user is not None) + (self._next_room is not None)
+
+    # Stages.
+
+    def take(self) -> None:
+        """Wait for the database. What waits is in the log."""
+        self._clear()
+        self.stage = Stage.TAKING
+
+    def taken(self, n: int, room_version: int) -> None:
+        """Catch up from the checkpoint in the database.
+
+        Args:
+            n: 0 if nothing of this life of the cluster is stored. Then only the current states are.
+            room_version: Highest version that any room has.
+        """
+        self._clear()
+        self.stage = Stage.CATCHING_UP
+        self._begin_at(n)
+        self.stored_n = n
+        self.settles = True
+        self._room_version = max(self._room_version, room_version)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Begin to read the log after what was collected: entries may have been skipped."""
+        self.stage = Stage.CATCHING_UP
+        self.turn += 1
+        self.is_reading = False
+
+    def end(self) -> None:
+        """Store nothing more for the shard."""
+        self._clear()
+        self.stage = Stage.IDLE
+
+    def caught_up(self, n: int) -> None:
+        """Go on with what the node reads after entry `n`."""
+        self.stage, self.settles = Stage.LIVE, False
+        self.passed = max(self.passed, n)
+        if self.lacks_states:
+            self.lacks_states = False
+            self._next_user, self._has_states = 0, True
+
+    def collect_rooms(self) -> None:
+        """Collect which rooms are occupied now. Their changes are not in the log."""
+        self._next_room = 0
+
+    # Collecting.
+
+    def collect(self, entry: Entry, now: Instant, shown_locally: Set[str] | None = None) -> None:
+        """Collect an entry that was not collected yet.
+
+        Args:
+            shown_locally: Users whose change this node has shown already, without the store. None: the entry is an old
+                one, and what the node shows says nothing about it.
+        """
+        if entry.n <= self.passed:
+            return
+        if shown_locally is None:
+            self._may_repeat = True
+        for item in entry.items:
+            if item.n > self.passed:
+                self._collect(item, now, shown_locally)
+        self.passed = entry.n
+
+    def room_changed(self, room: str, occupied: bool, number: int, now: Instant) -> None:
+        """Collect the occupancy of a room.
+
+        Args:
+            number: Highest number of any shard. Versions of rooms follow them.
+        """
+        self._room_version = max(self._room_version + 1, number)
+        self._changes.append(RoomOccupancy(self._room_version, room, occupied, now.epoch_ms))
+        self._begin_waiting(now)
+
+    def collect_states(self, rooms: Rooms, number: int, now: Instant) -> None:
+        """Collect the next current states, if some are due and not too many records wait."""
+        if len(self._changes) >= MAX_BATCH_RECORDS:
+            return
+        if self._next_user is not None:
+            page = self._known.online_after(self._next_user, MAX_BATCH_RECORDS)
+            for _, change in page:
+                if shard_of(change.user_id, self._shards) == self.index:
+                    self._collect_state(change, now)
+            self._next_user = page[-1][0] if page else None
+        if self._next_room is not None:
+            found = rooms.after(self._next_room, MAX_BATCH_RECORDS)
+            for room in found:
+                self.room_changed(room.name, True, number, now)
+            self._next_room = found[-1].number if found else None
+
+    # Sending.
+
+    def next_batch(self, now: float) -> ShardBatch:
+        """Remove and return the records that are due, and up to where everything was sent with them."""
+        may_repeat = self._may_repeat
+        records = self._batch(now)
+        self._may_repeat = may_repeat and bool(self._changes)
+        self._checkpoint = max(self._checkpoint, self._sent_up_to())
+        return ShardBatch(records, self._checkpoint, may_repeat)
+
+    def is_behind(self) -> bool:
+        """Return whether the checkpoint should be stored although nothing waits."""
+        return self.stage is Stage.LIVE and self.passed - self._checkpoint >= IDLE_ITEMS and not self.waiting
+
+    def apply_bounds(self) -> None:
+        """Drop records beyond the bounds."""
+        self._apply_bounds()
+
+    def finish(self) -> None:
+        """Send everything without delay from now on, because the server stops."""
+        self._ending, self._next_due = True, 0.0
+
+    # Internal.
+
+    def _collect(self, item: Item, now: Instant, shown_locally: Set[str] | None) -> None:
+        record = decode_record(item.record)
+        self._users[item.user_id] = item
+        for claim in record.claims:
+            self._others[item.user_id, claim.source] = StoredClaim(
+                user_id=item.user_id,
+                source=claim.source,
+                status=claim.status or "",
+                text=claim.custom.text,
+                emoji=claim.custom.emoji,
+                data=claim.custom.data,
+                priority=claim.priority,
+                set_ms=claim.stamp_ms,
+                until_ms=claim.custom.until_ms or None,
+            )
+        if item.version == item.n and self._with_changes and not self._is_repeated(item, record, shown_locally):
+            self._changes.append(_change_of(item, record, now))
+        self._begin_waiting(now)
+
+    def _is_repeated(self, item: Item, record: UserRecord, shown_locally: Set[str] | None) -> bool:
+        """Return whether the item only repeats what the store had lost: everyone sees the user like this already."""
+        if shown_locally is None or item.user_id in shown_locally:
+            return False
+        user = self._known.user(item.user_id)
+        return (user.shown if user is not None else SEEN_OFFLINE) == record.view
+
+    def _collect_state(self, change: Change, now: Instant) -> None:
+        user = self._known.user(change.user_id)
+        assert user is not None, "they have just been listed"
+        self._users.setdefault(change.user_id, stored_user(user))
+        if self._with_changes:
+            self._changes.append(replace(change, position=change.version))
+        self._begin_waiting(now)
+
+    def _record_of(self, user: Item | StoredUser) -> StoredUser:
+        known: User[Any] | None = self._known.user(user.user_id)
+        if known is not None and known.version >= user.version:  # otherwise it does not know of this item
+            return stored_user(known)
+        return user if isinstance(user, StoredUser) else _stored_from(user)
+
+    def _make_due(self, now: float) -> None:
+        super()._make_due(now)
+        self._due_n = self.passed
+
+    def _sent_up_to(self) -> int:
+        if self._has_states and (self._next_user is not None or self._count()):
+            return 0
+        self._has_states = False
+        if self._others:
+            return 0
+        first = next((change.position for change in self._changes if isinstance(change, Change)), None)
+        if not self._due_users:
+            self._users_n = self._due_n if self._users else self.passed
+        return min(self.passed if first is None else first - 1, self._users_n)
+
+    def _begin_waiting(self, now: Instant) -> None:
+        if self._since is None:
+            self._since = now.monotonic
+
+    def _begin_at(self, n: int) -> None:
+        self.passed = self._checkpoint = self._due_n = self._users_n = n
+        self.lacks_states = n == 0
+
+    def _clear(self) -> None:
+        self._users.clear()
+        self._due_users.clear()
+        self._others.clear()
+        self._changes.clear()
+        self._since = self._due_since = None
+        self._next_user = self._next_room = None
+        self._has_states = self.lacks_states = self._may_repeat = False
+        self.is_reading = False
+        self.turn += 1
+
+
+def _change_of(item: Item, record: UserRecord, now: Instant) -> Change:
+    """Return a visible change as an item of the log has it. Its position is its number, the same on every node."""
+    is_turn = record.view.status is not record.was
+    at = Instant(now.monotonic, record.since_ms) if is_turn else now
+    return Change(
+        position=item.n,
+        user_id=item.user_id,
+        view=record.view,
+        was=record.was,
+        version=item.version,
+        at=at,
+        since_ms=record.since_ms,
+        seen_ms=record.seen_ms,
+        cause=record.cause,
+        was_version=record.was_version,
+    )
+
+
+def _stored_from(item: Item) -> StoredUser:
+    """Return the record of a user whom this node does not know any more."""
+    record = decode_record(item.record)
+    chosen, timed = record.chosen, b""
+    if chosen.timed_custom is not None:
+        timed = choice_json(Choice(chosen.timed, chosen.timed_custom))
+    permanent = Choice(chosen.status, chosen.custom)
+    seen_ms = record.seen_ms if record.view.status is Status.OFFLINE else max(record.seen_ms, record.since_ms)
+    return StoredUser(
+        user_id=item.user_id,
+        status=record.view.status,
+        version=item.version,
+        since_ms=record.since_ms,
+        seen_ms=seen_ms,
+        active_ms=record.active_ms,
+        chosen=b"" if permanent == AS_DETECTED else choice_json(permanent),
+        timed=timed,
+        display=record.display,
+    )

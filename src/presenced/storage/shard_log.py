@@ -1,0 +1,157 @@
+"""What the designated writer of a shard stores for all nodes of a cluster, and up to where.
+
+In a cluster, rows of users and changes belong to a shard, not to the server that wrote them. They have the name of the
+shard as `node`, and the epoch of the cluster as `epoch`, so the death of a node does not concern them. Sessions belong
+to the node that has them.
+
+`presenced_log` has a row for each shard: everything up to number `n` of its log is stored. The row changes in each
+transaction that stores rows of the shard. It also names the writer, and a transaction of another one changes nothing:
+
+    old writer, which was cut off          presenced_log                new writer
+                                           n 100, writer a
+                                           n 100, writer b    <-----    claim
+    advance(110): not the writer  ----->   n 100, writer b
+                                           n 120, writer b    <-----    advance(120), with the rows up to 120
+
+The names of writers and not the numbers are compared, because a transaction may have rows of users or rooms, and
+nothing new of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, ColumnElement, and_, case, func, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presenced.presence.model import Change
+from presenced.storage.database import upsert
+from presenced.storage.records import Record, details_json
+from presenced.storage.schema import changes, log, nodes, sessions
+from presenced.storage.store import SHARD_PREFIX, SILENT_MS, Store, end_sessions
+
+CHUNK = 500
+"""Number of users that one query asks for."""
+
+
+class ShardLog:
+    """The rows of one shard, for one server that may be its designated writer.
+
+    Args:
+        cluster: Setting `cluster_name`.
+        epoch: Name of the cluster's life.
+        writer: Identifier of this start of the server.
+        started_ms: Start of the server.
+        history_ms: As for `Store`.
+    """
+
+    def __init__(
+        self, *, dialect: str, cluster: str, shard: int, epoch: str, writer: str, started_ms: int, history_ms: int
+    ) -> None:
+        self._cluster = cluster
+        self._shard = shard
+        self._epoch = epoch
+        self._writer = writer
+        self._insert = upsert(dialect, log, overwrite=False)
+        self._rows = Store(
+            dialect=dialect,
+            node=f"{SHARD_PREFIX}{cluster}:{shard}",
+            epoch=f"{epoch}.{shard}",
+            started_ms=started_ms,
+            history_ms=history_ms,
+        )
+
+    async def claim(self, connection: AsyncConnection, now_ms: int) -> int:
+        """Become the writer, and return the number up to which everything is stored; 0 if nothing of this epoch is.
+
+        What an earlier life of the cluster left open is closed: its store is gone, and nobody knows these users.
+        """
+        row = {"cluster": self._cluster, "shard": self._shard, "epoch": "", "n": 0, "writer": ""}
+        await connection.execute(self._insert, [row])  # it also takes SQLite's lock, before anything is read
+        query = select(log.c.epoch, log.c.n).where(self._is_ours).with_for_update()
+        epoch, n = (await connection.execute(query)).one()
+        if epoch != self._epoch:
+            n = 0
+            await self._rows.close_earlier(connection, now_ms)
+        values = {"epoch": self._epoch, "n": n, "writer": self._writer}
+        await connection.execute(update(log).where(self._is_ours).values(values))
+        await self._rows.renew(connection, now_ms, n)
+        return int(n)
+
+    async def advance(self, connection: AsyncConnection, n: int, now_ms: int) -> bool:
+        """Record that everything up to `n` is stored with this transaction. Never goes back.
+
+        Returns:
+            False if this server is not the writer, so nothing of the shard must be stored.
+        """
+        number = literal(n, BigInteger)
+        higher = case((log.c.n < number, number), else_=log.c.n)
+        is_writer = and_(self._is_ours, log.c.writer == self._writer, log.c.epoch == self._epoch)
+        if not (await connection.execute(update(log).where(is_writer).values(n=higher))).rowcount:
+            return False
+        await self._rows.renew(connection, now_ms, n)
+        return True
+
+    async def write(self, connection: AsyncConnection, records: Sequence[Record], may_repeat: bool = False) -> None:
+        """Insert or update the rows of these records, after `advance` has returned True.
+
+        Args:
+            may_repeat: Leave out changes that look like the last ones of their users. They have new numbers if the
+                store has lost writes.
+        """
+        await self._rows.write(connection, await self._new(connection, records) if may_repeat else records)
+
+    async def _new(self, connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
+        """Return the records without changes that look like the change before."""
+        user_ids = sorted({record.user_id for record in records if isinstance(record, Change)})
+        last: dict[str, tuple[str, int, str | None]] = {}
+        for start in range(0, len(user_ids), CHUNK):
+            some = changes.c.user_id.in_(user_ids[start : start + CHUNK])
+            newest = select(changes.c.user_id, func.max(changes.c.version).label("version")).where(some)
+            one = newest.group_by(changes.c.user_id).subquery()
+            is_newest = and_(changes.c.user_id == one.c.user_id, changes.c.version == one.c.version)
+            found = select(changes.c.user_id, changes.c.status, changes.c.since_ms, changes.c.details)
+            for user_id, status, since_ms, details in await connection.execute(found.join(one, is_newest)):
+                last[user_id] = status, since_ms, details
+        new: list[Record] = []
+        for record in records:
+            if isinstance(record, Change):
+                looks = record.status.value, record.since_ms, details_json(record).decode() or None
+                if last.get(record.user_id) == looks:
+                    continue
+                last[record.user_id] = looks
+            new.append(record)
+        return new
+
+    async def shown_after(self, connection: AsyncConnection, after: str, limit: int) -> list[str]:
+        """Return a page of the users that are shown present, ordered by id."""
+        return await self._rows.shown_after(connection, after, limit)
+
+    async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
+        """Set users offline who are shown present, although they are not."""
+        await self._rows.set_absent(connection, user_ids, at_ms)
+
+    @property
+    def _is_ours(self) -> ColumnElement[bool]:
+        return and_(log.c.cluster == self._cluster, log.c.shard == self._shard)
+
+
+async def end_sessions_of(connection: AsyncConnection, node: str, epoch: str, now_ms: int) -> None:
+    """End the open sessions of a dead node, at its last sign of life."""
+    sign = select(nodes.c.sign_ms).where(nodes.c.node == node, nodes.c.epoch == epoch)
+    at_ms = (await connection.execute(sign)).scalar_one_or_none() or now_ms
+    await end_sessions(connection, and_(sessions.c.node == node, sessions.c.epoch == epoch), at_ms)
+
+
+async def end_silent_sessions(connection: AsyncConnection, now_ms: int) -> None:
+    """End the open sessions of nodes that died, with nobody who noticed: they have been silent for `SILENT_MS`."""
+    silent = and_(nodes.c.sign_ms < now_ms - SILENT_MS, nodes.c.stopped_ms.is_(None))
+    is_server = nodes.c.node.not_like(f"{SHARD_PREFIX}%")
+    found = (
+        await connection.execute(select(nodes.c.node, nodes.c.epoch, nodes.c.sign_ms).where(silent, is_server))
+    ).all()
+    for node, epoch, sign_ms in found:
+        await end_sessions(connection, and_(sessions.c.node == node, sessions.c.epoch == epoch), sign_ms)
+        is_dead = and_(nodes.c.node == node, nodes.c.epoch == epoch)
+        # A node that lives after all renews its row, which then has no end.
+        await connection.execute(update(nodes).where(is_dead).values(stopped_ms=sign_ms))
