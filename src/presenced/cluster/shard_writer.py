@@ -238,7 +238,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         record = decode_record(item.record)
         self._users[item.user_id] = item
         for claim in record.claims:
-            self._others[item.user_id, claim.source] = StoredClaim(
+            self._others["claim", item.user_id, claim.source] = StoredClaim(
                 user_id=item.user_id,
                 source=claim.source,
                 status=claim.status or "",

@@ -53,7 +53,7 @@ class Collected(Generic[U]):
         """Users who may have changed since they were last due."""
         self._sessions: dict[str, StoredSession] = {}
         self._changes: list[Change | RoomOccupancy] = []
-        self._others: dict[tuple[str, str], StoredClaim | StoredRevocation] = {}
+        self._others: dict[tuple[str, str, str], StoredClaim | StoredRevocation] = {}
         self._since: float | None = None
         """Monotonic time of the oldest event in the four above, or a little earlier; None if they are empty."""
         self._due_users: dict[str, U] = {}

@@ -197,13 +197,13 @@ class WriteBehind(Collected[User[Any]]):
         """Collect a revocation, unless the database cannot hold its subject."""
         subject = revocation.subject
         if len(subject) <= MAX_SUBJECT_CHARACTERS and not refused_character(subject):
-            self._others[revocation.kind, subject] = revocation
+            self._others["revocation", revocation.kind, subject] = revocation
             self._flush_later()
 
     def claimed(self, user_id: str, claim: Claim) -> None:
         """Collect a claim that a backend set."""
         custom = claim.custom
-        self._others[user_id, claim.source] = StoredClaim(
+        self._others["claim", user_id, claim.source] = StoredClaim(
             user_id=user_id,
             source=claim.source,
             status=claim.status,
@@ -218,7 +218,7 @@ class WriteBehind(Collected[User[Any]]):
 
     def unclaimed(self, user_id: str, source: str) -> None:
         """Collect a claim that a backend cleared."""
-        self._others[user_id, source] = StoredClaim(user_id, source)
+        self._others["claim", user_id, source] = StoredClaim(user_id, source)
         self._flush_later()
 
     # State.

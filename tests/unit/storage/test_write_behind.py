@@ -565,3 +565,14 @@ def test_no_record_of_an_erased_user_is_sent() -> None:
     assert storing.worker.of(Change)
     assert storing.write_behind.waiting == 0
     assert not [record for record in storing.worker.records if getattr(record, "user_id", "") in ("ada", "user7")]
+
+
+def test_a_claim_and_a_revocation_with_the_same_names_are_both_stored() -> None:
+    storing = StoringNode()
+    storage = storing.node.storage
+    assert storage is not None
+    storage.revoked(StoredRevocation("user", "calendar", 1.0, 2.0))
+    storage.claimed("user", Claim("calendar", Status.BUSY))
+    storing.pass_period()
+    assert [record.subject for record in storing.worker.of(StoredRevocation)] == ["calendar"]
+    assert [(record.user_id, record.source) for record in storing.worker.of(StoredClaim)] == [("user", "calendar")]
