@@ -10,6 +10,7 @@ export default defineConfig({
     external: [
       "public.presenced_changes",
       "public.presenced_claims",
+      "public.presenced_log",
       "public.presenced_nodes",
       "public.presenced_revocations",
       "public.presenced_sessions",

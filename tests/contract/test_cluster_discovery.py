@@ -14,7 +14,7 @@ from tests.support.services import Redis, RedisClusterNode, RedisReplica, RedisS
 from presenced.cluster.backend import Applicant, Batch, Committed, Part, Proposal, Registration
 from presenced.cluster.redis import RedisBackend, open_backend
 from presenced.errors import BackendError
-from presenced.testing.backend_peers import PATIENCE_S, Peer, Recorder
+from presenced.testing.backend_peers import PATIENCE_S, STAGE_LOG_ITEMS, Peer, Recorder
 from presenced.testing.backend_suite import CHECKS
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,9 @@ class UrlStage:
         self._name = f"t{UrlStage.count}"
 
     def backend(self, name: str) -> RedisBackend:
-        return open_backend(self._url, "", cluster_name=self._name, shards=1)
+        backend = open_backend(self._url, "", cluster_name=self._name, shards=1)
+        backend.log_items = STAGE_LOG_ITEMS
+        return backend
 
     async def _never(self, name: str = "") -> None:
         raise AssertionError("not used")

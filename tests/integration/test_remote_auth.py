@@ -278,8 +278,8 @@ async def test_a_resuming_stream_sees_the_users_that_the_callback_names_now() ->
                 assert [user["userId"] for user in event.data["users"]] == ["bo", "eve"]
                 assert "cause" in event.data["users"][0]
             allowed = {"watch": ["bo"]}
-            secret = event.id.partition(".")[2]
-            async with api_client(running) as page, page.events(path, last_event_id=f".{secret}") as events:
+            secret = event.id.partition("~")[2]
+            async with api_client(running) as page, page.events(path, last_event_id=f"~{secret}") as events:
                 (seen,) = (await anext(events)).data["users"]
                 assert seen["userId"] == "bo"
                 assert "cause" not in seen

@@ -37,6 +37,8 @@ def as_http(value: Any) -> Any:
     """Return a result as the HTTP API writes it, without empty fields."""
     if is_dataclass(value) and not isinstance(value, type):
         found = {_camel(field.name): as_http(getattr(value, field.name)) for field in fields(value)}
+        if found.pop("certain", True) is False:
+            found["certainty"] = "stale"
         return {name: item for name, item in found.items() if item not in EMPTY}
     if isinstance(value, datetime):
         return round(value.timestamp() * 1000)
