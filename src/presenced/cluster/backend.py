@@ -259,7 +259,7 @@ class Receiver(Protocol):
         """
 
     def interrupted(self, shard: int) -> None:
-        """The log does not continue where this node is. Call `load`."""
+        """The log does not continue where this node is, or a load was cut off after some pages. Call `load`."""
 
     def committed(self, shard: int, result: Committed) -> None:
         """The store has processed a batch."""

@@ -492,6 +492,22 @@ class SharedDirectory(Directory[C]):
             stamps.cleared.update(left)
             stamps.claims = user.claims
 
+    def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
+        """Announce a user, or withdraw the announcement. A repeated one is newer than what another node decided."""
+        outcome = super().announce(user_id, online, now)
+        if (stamps := self._stamps.get(user_id)) is not None:
+            stamps.announced_ms = max(stamps.announced_ms, now.epoch_ms)
+        return outcome
+
+    def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
+        outcome = super()._choose(user, choices, now)
+        # A choice that changes nothing here is newer than what another node has decided, too.
+        if (stamps := self._stamps.get(user.user_id)) is not None:
+            stamps.timed_ms = max(stamps.timed_ms, now.epoch_ms)
+            if any(one.is_permanent for one in choices):
+                stamps.chosen_ms = max(stamps.chosen_ms, now.epoch_ms)
+        return outcome
+
     def _recall(self, user_id: str) -> None:
         if (stamps := self._evicted.pop(user_id)) is not None:
             self._stamps.setdefault(user_id, stamps)

@@ -27,13 +27,14 @@ class LogReader:
     """Where one node is in the log of one shard.
 
     The reader is idle until `load`, and again after it has reported `interrupted`. Steps of an earlier load
-    have another number and do nothing.
+    have another number and do nothing. The receiver has to drop the pages of a load that was cut off, so it is told.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._load = 0  # number of the load
         self._is_loading = False
+        self._has_pages = False  # whether the receiver has some of the pages
         self._position: Position | None = None
         self._generation = 0  # of the store, when the position was known to be right
         self._blocked: Action | None = None  # completes the read that waits at the store
@@ -52,7 +53,10 @@ class LogReader:
 
     def attached(self) -> None:
         """Load again, or read on if the log continues where the node is."""
-        if self._is_loading:
+        if self._is_loading and self._has_pages:
+            self.stop()
+            self._link.receiver.interrupted(self._link.index)
+        elif self._is_loading:
             self.load()
         elif self._position is not None:
             self._check(self._position)
@@ -71,7 +75,7 @@ class LogReader:
         items of the log that are not newer than the record.
         """
         self.stop()
-        self._is_loading = True
+        self._is_loading, self._has_pages = True, False
         self._ask(lambda store: (store.end, list(store.users)), lambda begun: self._load_users(*begun))
 
     def _load_users(self, position: Position, user_ids: list[str]) -> None:
@@ -82,13 +86,14 @@ class LogReader:
         page, rest = user_ids[:size], user_ids[size:]
 
         def answered(users: list[StoredUser]) -> None:
+            self._has_pages = True
             self._link.receiver.page(self._link.index, users, ())
             self._load_users(position, rest)
 
         self._ask(lambda store: [store.users[user_id] for user_id in page if user_id in store.users], answered)
 
     def _load_parts(self, position: Position, parts: list[tuple[str, Part]]) -> None:
-        size = self._link.hub.page_size
+        self._has_pages, size = True, self._link.hub.page_size
         for start in range(0, len(parts), size):
             self._link.receiver.page(self._link.index, (), parts[start : start + size])
         self._ask(lambda store: store.end.n, lambda n: self._loaded(position, n))

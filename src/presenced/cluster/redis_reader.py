@@ -26,14 +26,15 @@ PAGE_SIZE = 1000
 class RedisReader:
     """Where one node is in the log of one shard.
 
-    The reader is idle until `load`, and again after it has reported `interrupted`. A load that was begun is repeated
-    when the connection is lost. What an earlier load still does has another number and is dropped.
+    The reader is idle until `load`, and again after it has reported `interrupted`. What an earlier load still does has
+    another number and is dropped. The receiver has to drop the pages of a load that was cut off, so it is told.
     """
 
     def __init__(self, shard: RedisShard) -> None:
         self._shard = shard
         self._load_number = 0
         self._is_loading = False
+        self._has_pages = False  # whether the receiver has some of the pages
         self._position: Position | None = None
         self._generation = 0  # of the store, when the position was known to be right
         self._wake = asyncio.Event()
@@ -47,7 +48,7 @@ class RedisReader:
     def load(self) -> None:
         """Read everything, and then the log from before the first page."""
         self.stop()
-        self._is_loading = True
+        self._is_loading, self._has_pages = True, False
         self._wake.set()
 
     async def run(self, reader: Connection, queries: Connection) -> None:
@@ -59,6 +60,8 @@ class RedisReader:
         """
         if self._position is not None:
             await self._check(reader, self._position)
+        elif self._is_loading and self._has_pages:
+            self._interrupt()
         must_block = False
         while True:
             self._wake.clear()
@@ -121,6 +124,7 @@ class RedisReader:
             if number != self._load_number:
                 return False
             if flat:
+                self._has_pages = True
                 self._shard.receiver.page(self._shard.index, decode_users(flat), ())
             if cursor == b"0":
                 return True
@@ -140,6 +144,7 @@ class RedisReader:
                     for user_id, value in pairs(flat)
                 ]
                 if parts:
+                    self._has_pages = True
                     self._shard.receiver.page(self._shard.index, (), parts)
             scans = [(key, cursor) for (key, _), (cursor, _) in zip(scans, replies, strict=True) if cursor != b"0"]
         return True

@@ -281,3 +281,37 @@ def test_each_shard_has_its_own_users_only_also_after_it_was_loaded_again() -> N
         users = {item.user_id for logged in shard.log for item in logged.entry.items}
         assert {shard_of(user_id, 3) for user_id in users} <= {index}
     assert all(set(cluster.statuses(f"u{number}").values()) == {"online"} for number in range(9))
+
+
+def test_a_choice_that_is_repeated_on_a_node_without_the_store_is_the_last_one() -> None:
+    cluster = ClusterHarness()
+    phone, laptop = cluster.nodes["a"].enter("userId=ada"), cluster.nodes["b"].enter("userId=ada")
+    cluster.nodes["a"].send(phone, "SET_STATUS", id=1, status="away")
+    cluster.run(1)
+    cluster.hub.cut("a")
+    cluster.run(2, step=0.01)
+    cluster.nodes["b"].send(laptop, "SET_STATUS", id=2, status="busy")
+    cluster.run(2, step=0.01)
+    cluster.nodes["a"].send(phone, "SET_STATUS", id=3, status="away")
+    cluster.run(1, step=0.01)
+    cluster.hub.heal("a")
+    cluster.run(3, step=0.01)
+    assert cluster.statuses("ada") == {"a": "away", "b": "away"}
+
+
+def test_a_load_that_was_cut_off_leaves_nothing_behind() -> None:
+    cluster = ClusterHarness()
+    a, b = cluster.nodes["a"], cluster.nodes["b"]
+    b.enter("userId=ada")
+    phone = a.enter("userId=ada")
+    a.send(phone, "JOIN", id=1, room="lobby")
+    cluster.run(1)
+    cluster.hub.set_delay("b", 0.1)
+    b.cluster.interrupted(0)  # so that it loads
+    cluster.run(0.7)
+    cluster.hub.cut("b")
+    a.end(phone)
+    cluster.run(0.5)
+    cluster.hub.heal("b")
+    cluster.run(30, step=0.01)
+    assert [list(node.node.rooms.of("ada")) for node in (a, b)] == [[], []]
