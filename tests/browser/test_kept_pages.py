@@ -24,7 +24,7 @@ SPECIFICATION = Path(__file__).parents[2] / "docs/reference"
 GRACE_S = 1.0
 """`grace_going_away` of these servers in seconds. A loss has a minute, so that tests can tell the two apart."""
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """Seconds until a watcher must be notified. A slow machine needs some of them."""
 
 RESUMED = "[...document.querySelectorAll('#log .says')].filter((p) => p.textContent === 'resumed').length"
