@@ -1,4 +1,4 @@
-"""Users of a node that was killed with SIGKILL: how long the other nodes show them, and what its watchers are told.
+"""Users of a node that was killed with SIGKILL: how long other nodes show them, and which notices watchers get.
 
 Each kind of server runs twice with one store, and some users connect to the first one and never return. For comparison,
 servers written with other libraries, as their documentation recommends (`peers/cluster`).
@@ -39,16 +39,16 @@ EVERY_S = 0.25
 
 
 class Ghosts(NamedTuple):
-    """What the other node says after the kill."""
+    """Answers of the other node after the kill."""
 
     gone_after_s: float | None
     """When it named none of the dead node's users any more; None: it still does."""
     left: int
-    """Number of users whom it names in the end."""
+    """Number of these users that its last answer contains."""
     failed: int
     """Number of its answers that were errors, or took longer than `TIMEOUT_S`."""
     told: int
-    """Number of users whose leaving its watcher was told."""
+    """Number of notices that a user left which its watcher received."""
 
 
 TIMEOUT_S = 2.0
@@ -69,7 +69,13 @@ def run(quick: bool) -> Report:
         f"{QUICK_LEASE_S if quick else LEASE_S:g} s. Servers written with other libraries tell nobody.",
         [
             Table(
-                [f"{users} users of a killed node", "none shown after", "still shown", "watcher told of", "errors"],
+                [
+                    f"{users} users of a killed node",
+                    "none shown after",
+                    "still shown",
+                    "notices to a watcher",
+                    "errors",
+                ],
                 [
                     [
                         KINDS[kind],

@@ -7,10 +7,12 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.cluster.conftest import Nodes
+from tests.cluster.test_nodes import follow
 from tests.support.api_client import V1
 from tests.support.balancer import balancer
 from tests.support.clients import client, until
@@ -101,6 +103,11 @@ async def test_users_of_a_stopped_node_leave_with_cause_drain(nodes: Nodes) -> N
         assert watcher.messages[-1]["users"][0]["cause"] == "drain"
 
 
+def is_current(presence: Presence) -> bool:
+    """Return whether a client has a connection and has caught up."""
+    return not presence.connection.stale
+
+
 async def test_rolling_deploy_flickers_nobody(nodes: Nodes) -> None:
     servers = [nodes.start(grace_lost=5) for _ in range(3)]
     users = [f"user-{number}" for number in range(30)]
@@ -111,20 +118,15 @@ async def test_rolling_deploy_flickers_nobody(nodes: Nodes) -> None:
         await stack.enter_async_context(watcher.watch(users))
         await until(watcher, lambda: all(watcher.user(user).online for user in users))
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(_follow(watcher, users, seen))
+            following = tasks.create_task(follow(watcher, seen, *users))
             for index in range(3):
                 old = servers[index]
                 servers[index] = await asyncio.to_thread(nodes.start, grace_lost=5)
                 old.signal(signal.SIGTERM)
                 await asyncio.to_thread(old.wait)
                 for person in people:
-                    await until(person, lambda one=person: not one.connection.stale)  # type: ignore[misc]
+                    await until(person, partial(is_current, person))
             await asyncio.sleep(2)  # longer than what is left of the last node's users
             following.cancel()
         assert all(watcher.user(user).online for user in users)
     assert [change for change in seen if change[1] == "offline"] == []
-
-
-async def _follow(presence: Presence, users: list[str], into: list[tuple[str, str]]) -> None:
-    async for change in presence.changes(users):
-        into.append((str(change.user), change.current.status))  # noqa: PERF401, extend would add them after the end

@@ -1,6 +1,6 @@
 // Clients of one kind of server: COUNT users at the first port, who do not reconnect, and a watcher at the second one.
-// Arguments: kind, first port, second port, count. Prints "ready" once all are connected, and then a line each time the
-// watcher is told that somebody left.
+// Arguments: kind, first port, second port, count. Prints "ready" once all are connected, and then a line for
+// each notice to the watcher that a user left.
 import { io } from "socket.io-client";
 import WebSocket from "ws";
 

@@ -46,7 +46,7 @@ _MARK_LENGTH = 16
 
 
 class Ticket(NamedTuple):
-    """What a ticket stands for."""
+    """Rights and time limit that a ticket grants."""
 
     principal: Principal
     lasts: float | None

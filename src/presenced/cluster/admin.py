@@ -31,7 +31,7 @@ ATTEMPTS = 5
 
 
 class Contribution(NamedTuple):
-    """What a node contributes to a user."""
+    """Contribution of one node to a user: the sessions there."""
 
     slot: int
     sessions: Sequence[SharedSession]
@@ -39,7 +39,7 @@ class Contribution(NamedTuple):
 
 
 class Whereabouts(NamedTuple):
-    """What the store has about a user."""
+    """Record and contributions of a user in the store."""
 
     shard: int
     stored: StoredUser | None

@@ -230,7 +230,7 @@ class Cluster(ClusterEvents):
 
     @property
     def shards(self) -> Sequence[NodeShard]:
-        """What this node has of each shard."""
+        """The shards, with this node's state of each."""
         return self._shards
 
     @property
@@ -256,7 +256,7 @@ class Cluster(ClusterEvents):
 
     @property
     def rules(self) -> Sequence[SharedShard]:
-        """What this node knows of each shard."""
+        """The rules of each shard, with its records and contributions."""
         return [shard.rules for shard in self._shards]
 
     # Sessions that move between nodes.
@@ -293,7 +293,7 @@ class Cluster(ClusterEvents):
         self._wake(index)
 
     def contribution_changed(self, user_id: str) -> None:
-        """What this node contributes to the user has changed, and nothing that others see here."""
+        """This node's contribution to the user has changed. Others see the user as before."""
         index = shard_of(user_id, len(self._shards))
         self._shards[index].rules.contribution_changed(user_id)
         self._wake(index)

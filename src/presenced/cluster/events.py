@@ -1,4 +1,4 @@
-"""What the parts of a node hear of the cluster."""
+"""Functions that the cluster calls to notify the parts of a node."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ClusterEvents:
 
     def __init__(self) -> None:
         self.handlers: dict[Kind, Callable[[bytes, bool], object]] = {}
-        """What this node does about entries of the log, by their kind. It gets the body, and whether this node is the
-        author."""
+        """Functions to call with an entry of the log, by its kind: with the body, and whether this node wrote the
+        entry."""
         self.may_be_ready: Callable[[], bool] = lambda: True
         """Returns whether the node may take connections once everything was loaded."""
         self.on_loaded: Callable[[], None] = _ignore

@@ -1,4 +1,4 @@
-"""What a cluster reports to the part of a node that stores for it."""
+"""Reports of a cluster to the part of a node that stores for it."""
 
 from __future__ import annotations
 
