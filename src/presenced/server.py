@@ -314,8 +314,8 @@ async def _abandon(parts: _Running | None, storage: WorkerClient | None, writers
 def cluster_parts() -> dict[str, Any]:
     """Return the parts of `build_node` that differ in a cluster. Only this imports the package, for a cluster alone."""
     from presenced.cluster.directory import SharedDirectory
+    from presenced.cluster.history.write_behind import SharedWriteBehind
     from presenced.cluster.names import SharedNames
-    from presenced.cluster.shared_write_behind import SharedWriteBehind
 
     return {"directory_class": SharedDirectory, "names_class": SharedNames, "storage_class": SharedWriteBehind}
 

@@ -16,7 +16,7 @@ from tests.support.services import Redis, RedisClusterNode, RedisSentinel, free_
 
 from presenced.cli.backend_doctor import lease_findings, network_findings
 from presenced.cli.doctor import Finding
-from presenced.cluster.discovery import parse_url
+from presenced.cluster.redis.discovery import parse_url
 from presenced.config.settings import Settings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]

@@ -22,7 +22,7 @@ from tests.support.services import Redis, RedisClusterNode, TlsRedis, free_port
 
 from presenced.cluster.backend import Applicant, State
 from presenced.cluster.members import Figures, figures_of
-from presenced.cluster.redis import open_backend
+from presenced.cluster.redis.backend import open_backend
 from presenced.testing.backend_peers import Recorder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]

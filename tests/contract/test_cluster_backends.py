@@ -9,9 +9,9 @@ import pytest
 from tests.support.services import Redis, Valkey
 from tests.support.store_proxy import StoreProxy
 
-from presenced.cluster.connection import Access, Address
-from presenced.cluster.memory import MemoryBackend, MemoryHub
-from presenced.cluster.redis import RedisBackend
+from presenced.cluster.memory.hub import MemoryBackend, MemoryHub
+from presenced.cluster.redis.backend import RedisBackend
+from presenced.cluster.redis.connection import Access, Address
 from presenced.runtime.clock import SystemClock
 from presenced.testing.backend_peers import STAGE_LOG_ITEMS, Stage
 from presenced.testing.backend_suite import CHECKS

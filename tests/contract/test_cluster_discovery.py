@@ -12,7 +12,7 @@ import pytest
 from tests.support.services import Redis, RedisClusterNode, RedisReplica, RedisSentinel, Service, find
 
 from presenced.cluster.backend import Applicant, Batch, Committed, Part, Proposal, Registration
-from presenced.cluster.redis import RedisBackend, open_backend
+from presenced.cluster.redis.backend import RedisBackend, open_backend
 from presenced.errors import BackendError
 from presenced.testing.backend_peers import PATIENCE_S, STAGE_LOG_ITEMS, Peer, Recorder
 from presenced.testing.backend_suite import CHECKS

@@ -15,9 +15,9 @@ from tests.support.services import Redis, TlsRedis, free_port
 from tests.support.store_proxy import StoreProxy
 
 from presenced.cluster.backend import Applicant, Committed, Entry, Proposal, State
-from presenced.cluster.connection import Access, Address
-from presenced.cluster.discovery import SingleServer
-from presenced.cluster.redis import RedisBackend, open_backend
+from presenced.cluster.redis.backend import RedisBackend, open_backend
+from presenced.cluster.redis.connection import Access, Address
+from presenced.cluster.redis.discovery import SingleServer
 from presenced.errors import BackendError
 from presenced.testing.backend_peers import Peer, Recorder
 from presenced.testing.backend_suite import items_reach_every_node_in_one_order

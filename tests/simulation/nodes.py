@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from tests.support.cluster_harness import LEASE_S, ClusterNode
 from tests.support.v1_replica import V1Replica
 
-from presenced.cluster.memory import MemoryHub
+from presenced.cluster.memory.hub import MemoryHub
 from presenced.errors import Close
 from presenced.presence.model import Custom, Ending, Status
 from presenced.presence.status import Claim

@@ -10,15 +10,15 @@ from tests.support.node_harness import NodeHarness
 
 from presenced.auth.tickets import Tickets
 from presenced.cluster.cluster import Cluster
-from presenced.cluster.commands import ClusterCommands
+from presenced.cluster.commands.commands import ClusterCommands
+from presenced.cluster.commands.erasing_publisher import ErasingPublisher
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.erasing import ErasingPublisher
 from presenced.cluster.factory import join_history
+from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.cluster.members import Figures
-from presenced.cluster.memory import MemoryHub
+from presenced.cluster.memory.hub import MemoryHub
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
-from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.delivery.connection import Connection
 from presenced.testing import FakeClock
 

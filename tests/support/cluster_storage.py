@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from presenced.cluster.shared_write_behind import SharedWriteBehind
+from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.presence.model import Change
 from presenced.storage.records import Record, RoomOccupancy, StoredClaim, StoredSession, StoredUser
 from presenced.testing import FakeClock

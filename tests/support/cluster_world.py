@@ -27,12 +27,12 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
-from presenced.cluster.digest import compare
 from presenced.cluster.directory import Agreement, SharedDirectory
 from presenced.cluster.members import Do, Members
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import SharedSession, UserRecord, decode_sessions, encode_sessions
-from presenced.cluster.shared import SharedShard, When
+from presenced.cluster.replica.digest import compare
+from presenced.cluster.replica.replica import SharedShard, When
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Ending, Status, View

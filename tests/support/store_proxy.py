@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from presenced.cluster.scripts import COMMIT
+from presenced.cluster.redis.scripts import COMMIT
 
 
 class StoreProxy:

@@ -21,7 +21,7 @@ from tests.support.node_harness import NodeHarness
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
-from presenced.cluster.memory import MemoryHub
+from presenced.cluster.memory.hub import MemoryHub
 from presenced.errors import BadToken
 from presenced.node.service import PresenceService
 from presenced.presence.model import Custom, Status

@@ -662,14 +662,14 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("nodes", _number("cluster.backend.MAX_SLOTS"), "", "one more waits for a free place"),
                 Limit(
                     "waiting entries of the log that are not about records",
-                    _number("cluster.outbox.MAX_CONTROLS"),
+                    _number("cluster.replica.outbox.MAX_CONTROLS"),
                     "",
                     "further ones are dropped: a user who is disconnected on one node stays connected on the others. "
                     "Revocations are not dropped",
                 ),
                 Limit(
                     "users who are being erased",
-                    _number("cluster.erasures.MAX_ERASURES"),
+                    _number("cluster.commands.pending_erasures.MAX_ERASURES"),
                     "",
                     "rows that are stored about further ones until they are offline stay",
                 ),
@@ -681,13 +681,13 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "tickets that the store is asked for again, because they may be on their way",
-                    _number("cluster.tickets.MAX_ASKING_AGAIN"),
+                    _number("cluster.commands.tickets.MAX_ASKING_AGAIN"),
                     "",
                     "one more is refused at once",
                 ),
                 Limit(
                     "difference between the clocks of nodes, for tickets",
-                    _time("cluster.tickets.MAX_CLOCK_DIFFERENCE_S"),
+                    _time("cluster.commands.tickets.MAX_CLOCK_DIFFERENCE_S"),
                     "",
                     "a ticket has expired too early",
                 ),
@@ -699,13 +699,13 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "calls about messages and tickets, waiting",
-                    _number("cluster.redis_messages.MAX_WAITING_CALLS"),
+                    _number("cluster.redis.messages.MAX_WAITING_CALLS"),
                     "",
                     "further ones get no answer",
                 ),
                 Limit(
                     "messages waiting for a node",
-                    _number("cluster.redis_messages.MAX_INBOX"),
+                    _number("cluster.redis.messages.MAX_INBOX"),
                     "",
                     "the oldest are dropped",
                 ),
@@ -723,7 +723,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "users with sessions that have just come from other nodes",
-                    _number("cluster.shared.MAX_CAME_BACK"),
+                    _number("cluster.replica.replica.MAX_CAME_BACK"),
                     "",
                     "what a stopped node has left of the oldest ends with its other sessions",
                 ),

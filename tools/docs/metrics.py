@@ -9,8 +9,8 @@ from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.auth.tickets import Tickets
 from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.cluster.metrics import STATES, ClusterMetrics
-from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.errors import Close, Fault
 from presenced.node.build import build_node

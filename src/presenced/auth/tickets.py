@@ -57,7 +57,7 @@ OnTaken = Callable[[Ticket | BadToken | None], None]
 
 
 class SharedTickets(Protocol):
-    """Unused tickets of all nodes of a cluster: `cluster.tickets`."""
+    """Unused tickets of all nodes of a cluster: `cluster.commands.tickets`."""
 
     def put(self, key: bytes, ticket: Ticket, seconds: float) -> bool:
         """Keep a ticket for the next `seconds`, for whichever node it is presented to.

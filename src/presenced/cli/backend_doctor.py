@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 
 from presenced.cli.doctor import Finding, Level
 from presenced.cluster.admin import open_admin
-from presenced.cluster.connection import Address, Connection, StoreLost, connect, parse_info
-from presenced.cluster.discovery import StoreUrl, parse_url
 from presenced.cluster.members import figures_of
-from presenced.cluster.redis import RedisBackend
-from presenced.cluster.redis_format import LAYOUT, Keys
+from presenced.cluster.redis.backend import RedisBackend
+from presenced.cluster.redis.connection import Address, Connection, StoreLost, connect, parse_info
+from presenced.cluster.redis.discovery import StoreUrl, parse_url
+from presenced.cluster.redis.format import LAYOUT, Keys
 from presenced.config.settings import Settings, is_loopback
 from presenced.errors import BackendError
 

@@ -233,8 +233,8 @@ async def _check(admin: Admin, wait_s: float) -> str:
         ClusterFailure: Nodes differ, or could not be compared.
     """
     from presenced.cluster.backend import State
-    from presenced.cluster.digest import compare
     from presenced.cluster.members import figures_of
+    from presenced.cluster.replica.digest import compare
 
     deadline = time.monotonic() + wait_s
     while True:

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from presenced.cluster import messages
 from presenced.cluster.backend import MAX_SLOTS, Member, State, StoredUser
-from presenced.cluster.connection import Access, Address, Argument, Connection, StoreLost, connect
-from presenced.cluster.discovery import Finder, parse_url
 from presenced.cluster.messages import Message
 from presenced.cluster.records import SharedMember, SharedSession, decode_rooms, decode_sessions
-from presenced.cluster.redis_format import Keys, decode_members, decode_user, inbox_key
-from presenced.cluster.redis_messages import MAX_INBOX
-from presenced.cluster.redis_shard import FENCED
-from presenced.cluster.scripts import DECLARE_DEAD
+from presenced.cluster.redis.connection import Access, Address, Argument, Connection, StoreLost, connect
+from presenced.cluster.redis.discovery import Finder, parse_url
+from presenced.cluster.redis.format import Keys, decode_members, decode_user, inbox_key
+from presenced.cluster.redis.messages import MAX_INBOX
+from presenced.cluster.redis.scripts import DECLARE_DEAD
+from presenced.cluster.redis.shard import FENCED
 from presenced.cluster.sharding import shard_of
 from presenced.config.settings import Settings
 from presenced.errors import BackendError

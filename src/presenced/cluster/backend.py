@@ -92,7 +92,7 @@ class Kind(StrEnum):
     """A token, session or user was revoked."""
     ERASE = "erase"
     """All nodes forget a user, whose last changes are in the log before this entry. So does the database."""
-    """Tokens were revoked (`cluster.revocations`)."""
+    """Tokens were revoked (`cluster.commands.revocations`)."""
 
 
 class Batch(NamedTuple):

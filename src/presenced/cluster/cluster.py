@@ -43,11 +43,11 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.commands.erasing_publisher import ClusterPublisher
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.erasing import ClusterPublisher
 from presenced.cluster.events import ClusterEvents
 from presenced.cluster.handover import Handover
-from presenced.cluster.history import History, NoHistory
+from presenced.cluster.history.history import History, NoHistory
 from presenced.cluster.marks import MARK_PERIOD_S, Marks, decode_mark, encode_mark
 from presenced.cluster.members import (
     HEARTBEATS_PER_LEASE,
@@ -61,8 +61,8 @@ from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import OwnMarks, SharedNames
 from presenced.cluster.node_shard import NodeShard
+from presenced.cluster.replica.replica import SharedShard, When
 from presenced.cluster.sharding import shard_of
-from presenced.cluster.shared import SharedShard, When
 from presenced.delivery.connection import Connection
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Cause
@@ -271,7 +271,7 @@ class Cluster(ClusterEvents):
         """Save a session for other nodes, because this one stops."""
         self._handover.save(session)
 
-    # For `cluster.commands`.
+    # For `cluster.commands.commands`.
 
     def control(self, kind: Kind, user_id: str, body: bytes) -> bool:
         """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already."""

@@ -11,13 +11,13 @@ from typing import cast
 from presenced.cluster import NO_LIBRARY
 from presenced.cluster.backend import Backend
 from presenced.cluster.cluster import Cluster
-from presenced.cluster.commands import ClusterCommands
+from presenced.cluster.commands.commands import ClusterCommands
+from presenced.cluster.commands.erasing_publisher import ErasingPublisher
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.erasing import ErasingPublisher
+from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.cluster.members import Figures
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
-from presenced.cluster.shared_write_behind import SharedWriteBehind
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import ConfigError
@@ -28,8 +28,8 @@ from presenced.runtime.logs import logger
 from presenced.version import __version__
 
 try:
-    from presenced.cluster.discovery import parse_url
-    from presenced.cluster.redis import RedisBackend
+    from presenced.cluster.redis.backend import RedisBackend
+    from presenced.cluster.redis.discovery import parse_url
 except ImportError as error:
     raise ConfigError(NO_LIBRARY) from error
 

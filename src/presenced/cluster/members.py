@@ -22,7 +22,7 @@ from typing import NamedTuple
 from msgspec import DecodeError, Struct, msgpack
 
 from presenced.cluster.backend import Member, State
-from presenced.cluster.digest import Checkpoint
+from presenced.cluster.replica.digest import Checkpoint
 
 MAX_STEP_S = 1.0
 """Seconds of contact time that one look adds at most."""
@@ -53,7 +53,7 @@ class Figures(Struct, frozen=True, array_like=True):
     unsettled: int = 0
     """Users of the shard whose record, contributions and shown status do not fit together."""
     digests: tuple[Checkpoint, ...] = ()
-    """Digests of its records in the shard (`cluster.digest`)."""
+    """Digests of its records in the shard (`cluster.replica.digest`)."""
 
 
 _decoder = msgpack.Decoder(Figures)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Members
+from presenced.cluster.replica.replica import SharedShard
 from presenced.cluster.sharding import shard_of
-from presenced.cluster.shared import SharedShard
 from presenced.delivery.connection import Connection
 
 

@@ -69,7 +69,7 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     display_issued: float = 0.0
     """As in `Display`; 0 if there is no display data."""
     rests_on_retained: bool = False
-    """Whether the author counted a contribution that the store had lost (`cluster.shared`)."""
+    """Whether the author counted a contribution that the store had lost (`cluster.replica.replica`)."""
     later: dict[str, Raw] = {}
     """Fields of later releases, by name."""
 

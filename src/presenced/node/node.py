@@ -94,7 +94,7 @@ class Peers(Protocol):
 
 
 class OtherNodes(Protocol):
-    """What other nodes of a cluster do when something is decided on this one: `cluster.commands`."""
+    """What other nodes of a cluster do when something is decided on this one: `cluster.commands.commands`."""
 
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user. Return the number of sessions there, if known."""

@@ -248,7 +248,7 @@ class WriteBehind(Collected[User[Any]]):
         offline = [user_id for user_id in users if self._directory.users.status(user_id) is Status.OFFLINE]
         return offline, [name for name in rooms if self._rooms.get(name) is None]
 
-    # In a cluster, whose class overrides them (`cluster.history`).
+    # In a cluster, whose class overrides them (`cluster.history.history`).
 
     def shard_answered(self, answer: object) -> None:
         """Take the answer of the worker about a shard (`ShardTaken`, `ShardLost`)."""

@@ -8,7 +8,7 @@ from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import statuses, types
 
-from presenced.cluster.memory import MemoryHub
+from presenced.cluster.memory.hub import MemoryHub
 from presenced.cluster.sharding import shard_of
 from presenced.presence.model import Ending
 

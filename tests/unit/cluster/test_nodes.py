@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.node_harness import statuses
 
-from presenced.cluster.memory import MemoryHub
+from presenced.cluster.memory.hub import MemoryHub
 from presenced.cluster.sharding import shard_of
 from presenced.http.api.explain import live_session, sentence
 from presenced.presence.model import Choice, Ending, Status

@@ -8,10 +8,10 @@ from typing import Any
 from tests.support.cluster_harness import ClusterHarness, ClusterNode
 
 from presenced.cluster import messages
-from presenced.cluster.digest import compare
 from presenced.cluster.members import figures_of
 from presenced.cluster.messages import Drain
 from presenced.cluster.metrics import STATES
+from presenced.cluster.replica.digest import compare
 
 
 def sample(node: ClusterNode, name: str, **labels: str) -> Any:

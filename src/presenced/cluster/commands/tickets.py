@@ -1,0 +1,136 @@
+"""Unused tickets in the store, for all nodes (`auth.tickets.SharedTickets`).
+
+    node A   issue ── put ──────> store ── GETDEL ──> node B   the client is authenticated, or refused
+                                    ^                   |
+                                    '── asked again ────'  a genuine ticket may be on its way: once, after a moment
+
+Only digests of tickets are in the store, with what the tickets stand for.
+
+A ticket that is not there was used or has expired, or its node could not put it there. In the latter case the client
+should try again (1013). A node cannot tell the two apart until `SETTLE_S` after the store has come back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from presenced.auth.authenticator import UNAVAILABLE
+from presenced.auth.principal import Principal
+from presenced.auth.tickets import TICKET_LIFETIME_S, OnTaken, Ticket
+from presenced.cluster.backend import Backend, StoredKey
+from presenced.cluster.replica.replica import SETTLE_S
+from presenced.errors import BadUserId
+from presenced.presence.identity import parse_user_id
+from presenced.protocols.v1 import codec as v1
+from presenced.runtime.clock import Action, Clock, Timer
+
+ASK_AGAIN_S = 0.25
+"""Seconds after which the store is asked again for a genuine ticket that is not there."""
+
+MAX_ASKING_AGAIN = 1_000
+"""Maximum number of tickets that are asked for again. At the bound one more is refused at once."""
+
+MAX_CLOCK_DIFFERENCE_S = 30.0
+"""Seconds by which the clocks of two nodes may differ. A store that was frozen may keep a ticket for longer than it
+should, and a ticket that is older than its lifetime and this has expired."""
+
+KIND = "ticket"
+
+
+class Reach(Protocol):
+    """What is known of the way to the store: `cluster.cluster`."""
+
+    @property
+    def is_in_reach(self) -> bool:
+        """Whether no part of the store is out of reach."""
+
+    @property
+    def in_reach_since(self) -> float:
+        """Monotonic time since when the store is in reach, if it is."""
+
+
+class RemoteTickets:
+    """Unused tickets of all nodes.
+
+    Bounds: `MAX_ASKING_AGAIN`; those of the backend for calls that wait.
+    """
+
+    def __init__(self, backend: Backend, reach: Reach, clock: Clock, timer: Timer) -> None:
+        self._backend = backend
+        self._reach = reach
+        self._clock = clock
+        self._timer = timer
+        self._again: deque[tuple[float, Action]] = deque()  # with monotonic times
+
+    def put(self, key: bytes, ticket: Ticket, seconds: float) -> bool:
+        """Keep a ticket for all nodes. Return False if the store is out of reach."""
+        if not self._reach.is_in_reach:
+            return False
+        self._backend.put(StoredKey(KIND, key.hex()), encode_ticket(ticket), seconds)
+        return True
+
+    def take(self, key: bytes, is_genuine: bool, on_taken: OnTaken) -> None:
+        """Take a ticket. The result is UNAVAILABLE if it may be where this node cannot take it."""
+        if self._reach.is_in_reach:
+            self._ask(key, on_taken, asks_again=is_genuine)
+        else:
+            self._clock.call_soon(partial(on_taken, UNAVAILABLE))
+
+    def _ask(self, key: bytes, on_taken: OnTaken, asks_again: bool) -> None:
+        def answered(value: bytes | None) -> None:
+            now = self._clock.now()
+            if value is not None:
+                ticket = decode_ticket(value)
+                is_over = ticket is not None and _age(ticket, now.epoch_ms) > TICKET_LIFETIME_S + MAX_CLOCK_DIFFERENCE_S
+                on_taken(None if is_over else ticket or UNAVAILABLE)
+            elif asks_again and len(self._again) < MAX_ASKING_AGAIN:
+                at = now.monotonic + ASK_AGAIN_S
+                self._again.append((at, partial(self._ask, key, on_taken, asks_again=False)))
+                self._timer.set(self._ask_again, self._again[0][0])
+            else:
+                is_sure = self._reach.is_in_reach and now.monotonic - self._reach.in_reach_since > SETTLE_S
+                on_taken(None if is_sure else UNAVAILABLE)
+
+        self._backend.take(StoredKey(KIND, key.hex()), answered, lambda: on_taken(UNAVAILABLE))
+
+    def _ask_again(self) -> None:
+        now = self._clock.monotonic()
+        while self._again and self._again[0][0] <= now:
+            self._again.popleft()[1]()
+        if self._again:
+            self._timer.set(self._ask_again, self._again[0][0])
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Ticket)
+
+
+def encode_ticket(ticket: Ticket) -> bytes:
+    """Return what a ticket stands for, as bytes. The ticket itself is not in them."""
+    return _encode(ticket)
+
+
+def decode_ticket(data: bytes) -> Ticket | None:
+    """Return what a ticket stands for; None if this release cannot know that.
+
+    A field that this release does not know may be a restriction. So nothing is ignored.
+    """
+    try:
+        ticket = _decoder.decode(data)
+        principal: Principal = ticket.principal
+        is_valid = parse_user_id(principal.user_id, placeholders=True) == principal.user_id
+    except (msgspec.MsgspecError, BadUserId):
+        return None
+    display = principal.display
+    is_valid = is_valid and (display is None or not display.data or v1.is_display(display.data))
+    return ticket if is_valid else None
+
+
+def _age(ticket: Ticket, epoch_ms: int) -> float:
+    """Return the seconds since a ticket was issued."""
+    issued_at = ticket.principal.issued_at
+    return epoch_ms / 1000 - issued_at if issued_at is not None else 0.0

@@ -1,0 +1,67 @@
+"""Callers that wait until all nodes have what this node has decided about a user: commands of the HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from presenced.cluster.replica.replica import SharedShard
+from presenced.errors import CapacityError
+
+MAX_WAITS = 1_000
+"""Maximum number of callers that wait. At the bound one more is refused."""
+
+Answered = Callable[[bool], None]
+
+
+class _Wait:
+    __slots__ = ("answered", "rules", "user_id")
+
+    def __init__(self, user_id: str, rules: SharedShard, answered: Answered) -> None:
+        self.user_id = user_id
+        self.rules = rules
+        self.answered = answered
+
+
+class Waits:
+    """Waiting callers.
+
+    Bounds: `MAX_WAITS`. The callers decide how long they wait.
+    """
+
+    def __init__(self) -> None:
+        self._waits: dict[_Wait, None] = {}
+
+    def add(self, user_id: str, rules: SharedShard, answered: Answered) -> Callable[[], None]:
+        """Add a caller, and return the function that removes it.
+
+        Args:
+            rules: What this node knows of the user's shard.
+            answered: Function that gets True if all nodes have it, and False if the store is out of reach.
+
+        Raises:
+            CapacityError: Too many callers wait.
+        """
+        if len(self._waits) >= MAX_WAITS:
+            raise CapacityError(f"{MAX_WAITS:,} commands wait for the other nodes already")
+        wait = _Wait(user_id, rules, answered)
+        self._waits[wait] = None
+        return lambda: self._waits.pop(wait, None)
+
+    def check(self, must_wait: Callable[[str], bool]) -> None:
+        """Answer the callers for whom the wait is over.
+
+        Args:
+            must_wait: Returns whether something else about a user is pending.
+        """
+        if not self._waits:
+            return
+        by_shard: dict[SharedShard, list[_Wait]] = {}
+        for wait in self._waits:
+            by_shard.setdefault(wait.rules, []).append(wait)
+        for rules, waits in by_shard.items():
+            pending = set() if rules.is_local else rules.pending([wait.user_id for wait in waits])
+            for wait in waits:
+                if wait.user_id in pending or (not rules.is_local and must_wait(wait.user_id)):
+                    continue
+                if self._waits.pop(wait, wait) is None:  # an earlier answer may have removed it
+                    wait.answered(not rules.is_local)

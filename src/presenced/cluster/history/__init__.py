@@ -1,0 +1,1 @@
+"""Storing the changes of the cluster in its database."""

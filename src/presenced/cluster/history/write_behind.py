@@ -1,0 +1,437 @@
+"""The write-behind of a node in a cluster.
+
+Who stores what:
+
+    sessions, revocations       the node where they happen
+    users, changes, claims      the designated writer of their shard, from the log (`cluster.history.shard_writer`)
+    rooms, for webhooks         the designated writer of shard 0, as it sees them
+
+Only the first node of a new cluster restores choices, claims and display data from the database. All others take them
+from the records of the cluster, which are newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import Counter
+
+from presenced.cluster.backend import MAX_SLOTS, Entry, Excerpt, Kind, Member
+from presenced.cluster.directory import SharedDirectory
+from presenced.cluster.history.shard_writer import ShardBatch, ShardWriter, Stage
+from presenced.cluster.members import Figures
+from presenced.cluster.sharding import shard_of
+from presenced.delivery.connection import Connection
+from presenced.presence.directory import Outcome
+from presenced.presence.model import Status
+from presenced.presence.rooms import RoomChange
+from presenced.presence.status import Claim
+from presenced.runtime.instant import Instant
+from presenced.runtime.logs import logger
+from presenced.storage.records import Record, Restored, StoredRevocation, StoredSession, StoredUser
+from presenced.storage.write_behind import PERIOD_S, StorageWorker, WriteBehind
+from presenced.worker.rpc import (
+    EndSessions,
+    LeaveShard,
+    Method,
+    SettleShards,
+    ShardLost,
+    ShardTaken,
+    TakeShard,
+    ToWorker,
+    WorkerCall,
+)
+
+ROOMS_SHARD = 0
+"""Shard whose designated writer stores the occupancy of rooms, and ends the sessions of dead nodes."""
+
+MAX_CATCHING_UP = 10_000
+"""Waiting records of a shard above which no further page of the log is read."""
+
+NO_ANSWER = 0
+"""Number of a call whose result nobody waits for."""
+
+REOPEN_AFTER_S = 5.0
+"""Seconds after which a node that had been declared dead stores its sessions again. By then, the designated writer has
+stored that they ended."""
+
+CATCH_UP_PAUSE_S = 0.1
+"""Seconds until the next page of the log after too many records waited."""
+
+
+class ClusterStorageWorker(StorageWorker, Protocol):
+    """Receiver of batches and of messages about shards (`worker.client.WorkerClient`)."""
+
+    epoch: str
+    """Epoch of the rows of this node."""
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether records are stored now, or have failed to be for a moment only."""
+
+    def store_batch(
+        self, records: list[Record], position: int, shard: int = -1, n: int = 0, may_repeat: bool = False
+    ) -> None:
+        """Store a batch. This neither waits nor fails."""
+
+    def post(self, message: ToWorker) -> None:
+        """Send a message about a shard. No-op while no process is ready."""
+
+
+class SharedLog(Protocol):
+    """The log, as this node knows it: the cluster and its backend."""
+
+    def applied(self, shard: int) -> int:
+        """Return the number of the entry that was applied last."""
+
+    def continue_above(self, number: int) -> None:
+        """Have the store give only numbers above this one."""
+
+    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again."""
+
+
+class SharedWriteBehind(WriteBehind):
+    """Collects and stores what this node has to store (`History`).
+
+    Bounds: those of `WriteBehind`, and of `ShardWriter` for each shard.
+
+    Args:
+        parts: As for `WriteBehind`.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        self._shards: list[ShardWriter] = []
+        super().__init__(**parts)
+        worker: ClusterStorageWorker = parts["worker"]
+        directory: SharedDirectory[Any] = parts["directory"]
+        self._cluster_worker = worker
+        self._shared_directory = directory
+        self._settling_s: float = parts["settings"].settling
+        self._log: SharedLog
+        self._is_new: bool | None = None
+        """Whether the node is the first one of a new cluster; None before it has joined."""
+        self._held: list[Restored] = []
+        """What was restored before the node has joined."""
+        self._names: dict[str, tuple[str, str]] = {}
+        """Names in the database of the nodes that were registered last, by incarnation."""
+        self._next_shard = 0
+        self._connections: Callable[[], Iterable[Connection]] = tuple
+        self._gaps = Counter(
+            "presenced_cluster_history_gaps",
+            "Times that the log did not reach back to what was stored, so that changes are missing in the history.",
+            registry=self._metrics.registry,
+        )
+        self._metrics.gauge(
+            "presenced_cluster_designated_writer",
+            "Shards whose changes this node stores for all.",
+            lambda: sum(shard.collects for shard in self._shards),
+        )
+
+    def join(self, log: SharedLog, shards: int) -> None:
+        """Begin, with the log of so many shards. Call this before the node joins the cluster."""
+        self._log = log
+        for index in range(shards):
+            writer = ShardWriter(
+                index,
+                shards,
+                with_changes=self._with_changes,
+                users=self._directory.users,
+                metrics=self._metrics,
+            )
+            self._shards.append(writer)
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether the node has a working database, so that it may be a designated writer."""
+        return self._cluster_worker.is_storing
+
+    @property
+    def stored_as(self) -> str:
+        """Epoch of the rows of this node."""
+        return self._cluster_worker.epoch
+
+    @property
+    def stored_n(self) -> int:
+        """Number up to which this node has stored shard 0; 0 if it is not the designated writer."""
+        return self._shards[0].stored_n if self._shards[0].collects else 0
+
+    # Events of the node. What is agreed on comes from the log.
+
+    def event(self, outcome: Outcome[Any], notifies: bool) -> None:
+        """Send the sessions that wait."""
+        self._notifies = notifies
+        if self._sessions and self._since is None:
+            self._flush_later()
+
+    def closed(self, connection: Connection, reason: str, now: Instant) -> None:
+        """Collect a session whose connection ended, also if the session has moved to another node.
+
+        That node stores a row of its own.
+        """
+        record = connection.session.stored
+        if isinstance(record, StoredSession) and record.connection_id == connection.connection_id:
+            record.closed_ms, record.reason = now.epoch_ms, reason
+            self._sessions[record.session_key] = record
+
+    def reopen_later(self, connections: Callable[[], Iterable[Connection]]) -> None:
+        """Store again that the sessions of these connections are open: the others had declared this node dead."""
+        self._connections = connections
+        self._timer.set(self._reopen, self._clock.monotonic() + REOPEN_AFTER_S)
+
+    def _reopen(self) -> None:
+        for connection in self._connections():
+            self.opened(connection)
+        if self._sessions and self._since is None:
+            self._flush_later()
+
+    def room_changed(self, change: RoomChange, now: Instant) -> None:
+        """Collect the occupancy of a room if this change of a member changed it."""
+        writer = self._shards[ROOMS_SHARD]
+        if change.occupied is not None and self._with_changes and writer.collects:
+            writer.room_changed(change.room, change.occupied, self._directory.users.versions.newest, now)
+            self._flush_soon()
+
+    def claimed(self, user_id: str, claim: Claim) -> None:
+        """Do nothing: claims are in the log."""
+
+    def unclaimed(self, user_id: str, source: str) -> None:
+        """Do nothing: claims are in the log."""
+
+    def forget(self, user_id: str) -> None:
+        """Discard everything that waits about a user."""
+        super().forget(user_id)
+        for writer in self._shards:
+            writer.forget(user_id)
+
+    # State.
+
+    @property
+    def waiting(self) -> int:
+        """Number of records that wait to be sent."""
+        return self._count() + sum(writer.waiting for writer in self._shards)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Monotonic time since which the oldest record has been waiting; None if nothing waits."""
+        times = [super().waiting_since, *(writer.waiting_since for writer in self._shards)]
+        return min((time for time in times if time is not None), default=None)
+
+    def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
+        """Return the state of each of these users whose record waits on this node."""
+        found = super().waiting_of(user_ids)
+        for writer in self._shards:
+            found |= writer.waiting_of(user_ids)
+        return found
+
+    def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return the absent ones of these users and rooms, as far as this node stores for them."""
+        if not self._notifies:
+            return [], []
+        known = self._directory.users
+        ours = [one for one in users if self._shards[shard_of(one, len(self._shards))].stage is Stage.LIVE]
+        offline = [user_id for user_id in ours if known.status(user_id) is Status.OFFLINE]
+        if not self._shards[ROOMS_SHARD].collects:
+            return offline, []
+        return offline, [name for name in rooms if self._rooms.get(name) is None]
+
+    # Reports of the cluster (`History`).
+
+    def registered(self, shard: int, epoch: str) -> None:
+        """Note the name of the cluster's life."""
+        self._shards[shard].epoch = epoch
+
+    def loaded(self, shard: int) -> None:
+        """Read what was skipped in the log."""
+        if self._shards[shard].collects:
+            self._shards[shard].catch_up()
+            self._read_on(self._shards[shard])
+
+    def reads(self, shard: int, entry: Entry) -> None:
+        """Collect an entry before the node applies it."""
+        writer = self._shards[shard]
+        if writer.stage is Stage.LIVE:
+            self._collect(writer, entry, is_new=True)
+
+    def designated(self, shard: int, is_writer: bool) -> None:
+        """Begin or end to store for a shard."""
+        writer = self._shards[shard]
+        if is_writer and writer.stage is Stage.IDLE:
+            self._take(writer)
+        elif not is_writer and writer.stage is not Stage.IDLE:
+            while writer.collects and writer.waiting and self._worker.accepts_batch:
+                writer.finish()  # the store may have lost these records, so that nobody else can store them
+                self._store(writer, writer.next_batch(self._clock.monotonic()))
+            writer.end()
+            self._cluster_worker.post(LeaveShard(shard))
+        elif writer.is_behind() and self._worker.accepts_batch:
+            self._store(writer, writer.next_batch(self._clock.monotonic()))
+
+    def knows(self, members: Sequence[tuple[Member, Figures]]) -> None:
+        """Remember the names of nodes, for when they are removed."""
+        for member, figures in members:
+            self._names.pop(member.incarnation, None)
+            self._names[member.incarnation] = member.name, figures.stored_as
+        for incarnation in list(self._names)[: -2 * MAX_SLOTS]:
+            del self._names[incarnation]
+
+    def ready(self, is_new: bool) -> None:
+        """Restore what the database has, if nobody knew anything."""
+        self._is_new = is_new
+        held, self._held = self._held, []
+        if is_new:
+            super().restore(held)
+
+    # From the worker.
+
+    def restore(self, records: Sequence[Restored]) -> None:
+        """Restore data from before the start, if this node begins a new cluster; revocations anyway."""
+        super().restore([record for record in records if isinstance(record, StoredRevocation)])
+        others = [record for record in records if not isinstance(record, StoredRevocation)]
+        if self._is_new:
+            super().restore(others)
+        elif self._is_new is None:
+            self._held += others
+
+    def begin(self, position: int) -> None:
+        """Finish the restore, and continue above the numbers in the database. A new worker has no shards."""
+        self._log.continue_above(position)
+        super().begin(position)
+        for writer in self._shards:
+            if writer.stage is not Stage.IDLE:
+                self._take(writer)
+
+    def begin_at(self, position: int) -> None:
+        """Set the position before the first change."""
+        super().begin_at(position)
+        self._log.continue_above(position)
+
+    def shard_answered(self, answer: object) -> None:
+        """Begin to store for a shard, or end because another node does."""
+        match answer:
+            case ShardTaken(shard, n, room_version) if self._shards[shard].stage is Stage.TAKING:
+                self._taken(self._shards[shard], n, room_version)
+            case ShardLost(shard) if self._shards[shard].collects:
+                logger.warning(
+                    "another node stores shard %d of the cluster now", shard, extra={"event": "cluster_writer_lost"}
+                )
+                self._shards[shard].end()
+
+    def shard_stored(self, shard: int, n: int) -> None:
+        """Note that the log of a shard is stored up to a number."""
+        writer = self._shards[shard]
+        if writer.collects:
+            writer.stored_n = max(writer.stored_n, n)
+
+    # To the worker.
+
+    def finish(self) -> None:
+        """Send everything without delay from now on, because the server stops."""
+        for writer in self._shards:
+            writer.finish()
+        super().finish()
+
+    def _send_due(self, now: float) -> None:
+        super()._send_due(now)
+        self._next_shard += 1  # so that all have their turn, although the worker accepts only a few batches at a time
+        for offset in range(len(self._shards)):
+            writer = self._shards[(self._next_shard + offset) % len(self._shards)]
+            if writer.collects and self._worker.accepts_batch:
+                writer.collect_states(self._rooms, self._directory.users.versions.newest, self._clock.now())
+                batch = writer.next_batch(now)
+                if batch.records:
+                    self._store(writer, batch)
+
+    def _store(self, writer: ShardWriter, batch: ShardBatch) -> None:
+        self._cluster_worker.store_batch(batch.records, self.position, writer.index, batch.n, batch.may_repeat)
+
+    def _apply_bounds(self) -> None:
+        super()._apply_bounds()
+        for writer in self._shards:
+            writer.apply_bounds()
+
+    # Internal.
+
+    def _take(self, writer: ShardWriter) -> None:
+        writer.take()
+        self._cluster_worker.post(TakeShard(writer.index, writer.epoch))
+
+    def _taken(self, writer: ShardWriter, n: int, room_version: int) -> None:
+        logger.info(
+            "this node stores shard %d of the cluster, from %d on", writer.index, n, extra={"event": "cluster_writer"}
+        )
+        writer.taken(n, room_version)
+        if writer.index == ROOMS_SHARD and self._with_changes:
+            writer.collect_rooms()
+        self._read_on(writer)
+        self._flush_soon()
+
+    def _caught_up(self, writer: ShardWriter, n: int) -> None:
+        lacks_states, is_first = writer.lacks_states, writer.settles
+        writer.caught_up(n)
+        if lacks_states or (is_first and writer.index == ROOMS_SHARD):
+            # Not before: absent are those who are absent in the live state, and after all that was stored.
+            self._cluster_worker.post(SettleShards(self._settling_s if self._is_new else 0.0, users=lacks_states))
+        self._flush_soon()
+
+    def _collect(self, writer: ShardWriter, entry: Entry, is_new: bool) -> None:
+        if entry.n <= writer.passed:
+            return
+        now = self._clock.now()
+        writer.collect(entry, now, self._shared_directory.shown_locally if is_new else None)
+        if entry.kind is Kind.REMOVED and writer.index == ROOMS_SHARD:
+            name, epoch = self._names.get(entry.body.decode().split()[1], ("", ""))
+            if epoch:
+                self._cluster_worker.post(EndSessions(name, epoch))
+        elif entry.kind is Kind.ERASE:
+            user_id = entry.body.decode()
+            self.forget(user_id)
+            self._cluster_worker.post(WorkerCall(NO_ANSWER, Method.ERASE, (user_id,)))
+        self._flush_soon()
+
+    def _read_on(self, writer: ShardWriter) -> None:
+        """Read the next page of the log that was not collected."""
+        if writer.stage is not Stage.CATCHING_UP or writer.is_reading:
+            return
+        if writer.waiting > MAX_CATCHING_UP:
+            self._timer.set(self._read_on_later, self._clock.monotonic() + CATCH_UP_PAUSE_S)
+            return
+        writer.is_reading = True
+        turn = writer.turn
+
+        def answered(excerpt: Excerpt) -> None:
+            if turn == writer.turn:
+                self._answered(writer, excerpt)
+
+        self._log.read_log(writer.index, writer.passed, answered)
+
+    def _read_on_later(self) -> None:
+        for writer in self._shards:
+            self._read_on(writer)
+
+    def _answered(self, writer: ShardWriter, excerpt: Excerpt) -> None:
+        writer.is_reading = False
+        if not excerpt.is_whole and not writer.lacks_states:
+            logger.error(
+                "the log of shard %d does not reach back to %d: changes are missing in the history",
+                writer.index,
+                writer.passed,
+                extra={"event": "cluster_history_gap"},
+            )
+            self._gaps.inc()
+            writer.lacks_states = True
+        applied = self._log.applied(writer.index)
+        for entry in excerpt.entries:
+            if (
+                entry.n <= applied
+            ):  # the node has yet to read the others, and does not know their users as they are then
+                self._collect(writer, entry, is_new=False)
+        if not excerpt.entries or excerpt.entries[-1].n >= applied:
+            self._caught_up(writer, applied if not excerpt.entries else 0)
+        else:
+            self._read_on(writer)
+
+    def _flush_soon(self) -> None:
+        if self.flush not in self._timer:
+            self._timer.set(self.flush, self._clock.monotonic() + PERIOD_S)

@@ -1,0 +1,379 @@
+"""A store in memory for several nodes in one process: for tests, and for the simulation.
+
+    MemoryHub ──── MemoryShard ...              the store, and the faults that a test injects
+        │
+    MemoryBackend ──── Link ── LogReader ...    a node's side: one link for each shard
+
+A message takes the node's delay on its way to the store, and again on its way back. It never overtakes another one. All
+steps happen in turns of the clock, so a `FakeClock` makes a run with several nodes deterministic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from presenced.cluster.backend import (
+    LOG_ITEMS,
+    Applicant,
+    Batch,
+    Excerpt,
+    Member,
+    Receiver,
+    State,
+    StoredKey,
+    StoredUser,
+)
+from presenced.cluster.memory.link import Link
+from presenced.cluster.memory.store import MemoryShard, Undo
+from presenced.runtime.clock import Action, Clock
+from presenced.storage.records import StoredRevocation
+
+
+class MemoryHub:
+    """Store of several nodes, with the faults that a test injects.
+
+    Args:
+        delay: Seconds that a message takes between a node and the store. `set_delay` changes it for one node.
+        log_items: Number of items after which the log is trimmed.
+        page_size: Number of users or contributions in one page of a load.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        shards: int = 1,
+        delay: float = 0.0,
+        log_items: int = LOG_ITEMS,
+        page_size: int = 1000,
+    ) -> None:
+        self.clock = clock
+        self.delay = delay
+        self.page_size = page_size
+        self.run = 1
+        self.out_of_memory = False
+        """Whether the store refuses commits. Reads, heartbeats and removals go on."""
+        self._undo = Undo()
+        self.shards = [MemoryShard(self._undo, log_items) for _ in range(shards)]
+        self._values: dict[StoredKey, tuple[bytes, float]] = {}
+        self._revoked: dict[tuple[str, str], StoredRevocation] = {}
+        self._backends: dict[str, MemoryBackend] = {}
+        self._is_reachable = True
+        self._frozen: deque[Action] | None = None
+        self._nonces = 0
+
+    def backend(self, name: str) -> MemoryBackend:
+        """Return the backend of a process. Another call with the same name stands for another process."""
+        if former := self._backends.get(name):
+            former.kill()
+        self._backends[name] = MemoryBackend(self, name)
+        return self._backends[name]
+
+    # Faults of one node.
+
+    def set_delay(self, name: str, seconds: float) -> None:
+        """Set the seconds that a message takes between this node and the store."""
+        self._backends[name].delay = seconds
+
+    def lose_requests(self, name: str, count: int = 1) -> None:
+        """Lose the next commits on their way to the store. The node's link fails."""
+        self._backends[name].requests_to_lose += count
+
+    def lose_replies(self, name: str, count: int = 1) -> None:
+        """Lose the replies to the next commits. The node's link fails."""
+        self._backends[name].replies_to_lose += count
+
+    def cut(self, name: str) -> None:
+        """Lose everything between this node and the store."""
+        self._backends[name].is_cut = True
+
+    def heal(self, name: str) -> None:
+        """End `cut`."""
+        self._backends[name].is_cut = False
+
+    def freeze_node(self, name: str) -> None:
+        """Suspend the node: what arrives there waits until `thaw_node`."""
+        self._backends[name].freeze()
+
+    def thaw_node(self, name: str) -> None:
+        """End `freeze_node`."""
+        self._backends[name].thaw()
+
+    def kill_node(self, name: str) -> None:
+        """End the node without a word. What it has sent may still arrive."""
+        self._backends[name].kill()
+
+    # Faults of the store.
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether messages between the store and the nodes arrive."""
+        return self._is_reachable
+
+    @is_reachable.setter
+    def is_reachable(self, value: bool) -> None:
+        self._is_reachable = value
+
+    @property
+    def writes(self) -> int:
+        """Number of writes so far."""
+        return self._undo.count
+
+    def freeze(self) -> None:
+        """Suspend the store: requests wait until `thaw`, and are then executed, however late."""
+        if self._frozen is None:
+            self._frozen = deque()
+
+    def thaw(self) -> None:
+        """End `freeze`."""
+        waiting, self._frozen = self._frozen or deque(), None
+        for action in waiting:
+            self.clock.call_soon(action)
+
+    def fail_over(self, lost_commits: int = 0) -> None:
+        """Go on with another run id, and without the last writes. All links fail."""
+        self._undo.take_back(lost_commits)
+        self.run += 1
+        if self._frozen is not None:
+            self._frozen.clear()
+        for backend in self._backends.values():
+            backend.dropped()
+
+    def flush(self) -> None:
+        """Lose everything, as FLUSHALL does. The links stay."""
+        self._undo.take_back(0)
+        for shard in self.shards:
+            shard.clear()
+        self._values.clear()
+        self._revoked.clear()
+
+    def evict(self, shard: int, user_id: str) -> None:
+        """Lose the record of a user, as a store with a wrong eviction policy does."""
+        self.shards[shard].users.pop(user_id, None)
+
+    # Used by the backends.
+
+    def execute(self, action: Action) -> None:
+        """Execute a request that has arrived, now or when the store is thawed."""
+        if self._frozen is not None:
+            self._frozen.append(action)
+        else:
+            action()
+
+    def grew(self, index: int) -> None:
+        """Answer the reads that wait for an entry of this shard."""
+        for backend in list(self._backends.values()):
+            backend.links[index].reader.wake()
+
+    def nonce(self) -> str:
+        """Return six hexadecimal digits that were not returned before."""
+        self._nonces += 1
+        return f"{self._nonces:06x}"
+
+    def deliver(self, author: MemoryBackend, slot: int, message: bytes) -> None:
+        """Pass a message to the node in a slot; drop it if there is none."""
+        member = self.shards[0].nodes.get(slot)
+        for backend in self._backends.values():
+            if member and backend.links[0].registration_is(slot, member.incarnation) and not backend.is_cut:
+                backend.reply(partial(backend.receiver.received, author.slot, message))
+
+    def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
+        """Keep a value for some seconds."""
+        self._values[key] = value, self.clock.monotonic() + seconds
+
+    def take(self, key: StoredKey) -> bytes | None:
+        """Return and delete a value; None if there is none, or it has expired."""
+        value, until = self._values.pop(key, (b"", 0.0))
+        return value if until > self.clock.monotonic() else None
+
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float) -> bool:
+        """Remember revoked users and tokens, and delete those whose time is over."""
+        for one in revoked:
+            known = self._revoked.get((one.kind, one.subject))
+            if known is None or known.at < one.at:
+                self._revoked[one.kind, one.subject] = one
+        self._revoked = {key: one for key, one in self._revoked.items() if one.until > now}
+        return True
+
+    def read_revoked(self) -> list[StoredRevocation]:
+        """Return all revoked users and tokens."""
+        return list(self._revoked.values())
+
+
+class _Road:
+    """Messages in one direction. None overtakes another, even if the delay becomes shorter."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._actions: deque[Action] = deque()
+        self._last = 0.0
+
+    def send(self, delay: float, action: Action) -> None:
+        """Call `action` after `delay` seconds, in a turn of its own."""
+        self._actions.append(action)
+        at = self._last = max(self._last, self._clock.monotonic() + delay)
+        if at <= self._clock.monotonic():
+            self._clock.call_soon(self._arrive)
+        else:
+            self._clock.call_at(at, self._arrive)
+
+    def _arrive(self) -> None:
+        self._actions.popleft()()
+
+
+class MemoryBackend:
+    """`Backend` of one node of a `MemoryHub`."""
+
+    commit_pause_s = 0.001  # without one, a node that has lost the store would try again without time passing
+
+    def __init__(self, hub: MemoryHub, name: str) -> None:
+        self.hub = hub
+        self.name = name
+        self.shards = len(hub.shards)
+        self.delay = hub.delay
+        self.requests_to_lose = self.replies_to_lose = 0
+        self.is_cut = False
+        self.is_stopped = False
+        self.links = [Link(self, index) for index in range(self.shards)]
+        self._to_store = _Road(hub.clock)
+        self._to_node = _Road(hub.clock)
+        self._frozen: deque[Action] | None = None
+        self.receiver: Receiver
+        self.applicant: Applicant
+        self.slot = -1
+        """Slot that shard 0 gave; -1 before."""
+
+    # The contract.
+
+    def start(self, applicant: Applicant, receiver: Receiver) -> None:
+        """Connect and register."""
+        self.applicant, self.receiver = applicant, receiver
+        for link in self.links:
+            self.hub.clock.call_soon(partial(self.run_here, link.connect))
+
+    def load(self, shard: int) -> None:
+        """Read everything, and then the log."""
+        self.links[shard].reader.load()
+
+    def commit(self, shard: int, batch: Batch, floor: int) -> None:
+        """Ask the store to accept a batch."""
+        self.links[shard].commit(batch, floor)
+
+    def heartbeat(self, shard: int, state: State, figures: bytes) -> None:
+        """Increment the heartbeat counter."""
+        self.links[shard].write(lambda store, slot, incarnation: store.heartbeat(slot, incarnation, state, figures))
+
+    def declare_dead(self, shard: int, member: Member) -> None:
+        """Fence a node."""
+        self.links[shard].write(lambda store, slot, incarnation: store.declare_dead(slot, incarnation, member))
+
+    def remove(self, shard: int, member: Member) -> None:
+        """Remove a dead node."""
+        self.links[shard].remove(member)
+
+    def send(self, slot: int, message: bytes) -> None:
+        """Send a message to another node."""
+        self.request(lambda: self.hub.deliver(self, slot, message))
+
+    def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
+        """Leave a value for another node."""
+        self.request(lambda: self.hub.put(key, value, seconds))
+
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Take a value."""
+        self.links[0].request(lambda _: self.hub.take(key), answered, lost or (lambda: answered(None)))
+
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+        """Remember revoked users and tokens."""
+        self.links[0].request(lambda _: self.hub.add_revoked(revoked, now), answered, lambda: answered(False))
+
+    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+        """Read all revoked users and tokens."""
+        self.links[0].request(lambda _: self.hub.read_revoked(), answered, lambda: answered(None))
+
+    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+        """Read the records of some users."""
+        self.links[shard].read(tuple(user_ids), answered)
+
+    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again."""
+        self.links[shard].read_log(after, answered)
+
+    async def stop(self) -> None:
+        """Stop reporting."""
+        self.kill()
+
+    # Used by the hub and the links.
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether messages between this node and the store arrive."""
+        return self.hub.is_reachable and not self.is_cut
+
+    def request(self, action: Action) -> None:
+        """Execute `action` at the store, unless it is lost on the way."""
+
+        def arrive() -> None:
+            if self.is_reachable:
+                self.hub.execute(action)
+
+        if not self.is_stopped:
+            self._to_store.send(self.delay, arrive)
+
+    def reply(self, action: Action) -> None:
+        """Execute `action` at this node."""
+        self._to_node.send(self.delay, lambda: self.run_here(action))
+
+    def run_here(self, action: Action) -> None:
+        """Execute `action`, when the node is not frozen; never if it has stopped."""
+        if self.is_stopped:
+            return
+        if self._frozen is not None:
+            self._frozen.append(action)
+        else:
+            action()
+
+    def call_at(self, at: float, action: Action) -> None:
+        """Execute `action` at a time."""
+        self.hub.clock.call_at(at, lambda: self.run_here(action))
+
+    def freeze(self) -> None:
+        """Suspend this node."""
+        if self._frozen is None:
+            self._frozen = deque()
+
+    def thaw(self) -> None:
+        """Continue, with everything that has waited."""
+        waiting, self._frozen = self._frozen or deque(), None
+        for action in waiting:
+            self.hub.clock.call_soon(partial(self.run_here, action))
+
+    def kill(self) -> None:
+        """Stop without a word."""
+        self.is_stopped = True
+
+    def faults_of_commit(self) -> tuple[bool, bool]:
+        """Return whether the next commit, and whether its reply, is lost."""
+        loses_request = self.requests_to_lose > 0
+        loses_reply = not loses_request and self.replies_to_lose > 0
+        self.requests_to_lose -= loses_request
+        self.replies_to_lose -= loses_reply
+        return loses_request, loses_reply
+
+    def set_slot(self, slot: int) -> None:
+        """Register with another slot in the other shards."""
+        self.slot = slot
+        for link in self.links[1:]:
+            link.register_again()
+
+    def dropped(self) -> None:
+        """Fail all links, because the store has closed the connections."""
+        for link in self.links:
+            link.close_at_store()

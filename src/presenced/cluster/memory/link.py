@@ -1,0 +1,324 @@
+"""One node's connections to one shard of a `MemoryHub`.
+
+A link executes requests at the store. If no reply arrives in time, the link fails, as a connection to a real store
+does. Everything that waits for a reply is then lost, and the node connects and registers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from presenced.cluster.backend import Batch, Committed, Excerpt, Member, Receiver, Registration, StoredUser
+from presenced.cluster.log import Known
+from presenced.cluster.memory.reader import READ_ENTRIES, LogReader
+from presenced.cluster.memory.store import Fenced, Full, MemoryShard, Waiting
+from presenced.runtime.clock import Action
+
+if TYPE_CHECKING:
+    from presenced.cluster.memory.hub import MemoryBackend
+
+CALL_TIMEOUT_S = 1.0
+"""Seconds until a link fails because a request has no reply."""
+
+RETRY_S = 0.25
+"""Seconds between attempts to connect or to register."""
+
+LOOK_S = 1.0
+"""Seconds between reports of the members."""
+
+Reply = Callable[[Any], None]
+
+
+class _Call:
+    """Request that waits for its reply."""
+
+    def __init__(self, lost: Action) -> None:
+        self.lost = lost
+
+
+class Link:
+    """One node's connections to one shard."""
+
+    def __init__(self, backend: MemoryBackend, index: int) -> None:
+        self.backend = backend
+        self.hub = backend.hub
+        self.index = index
+        self.store = backend.hub.shards[index]
+        self.known = Known()
+        self._connection = 0  # number of the connection; messages of an earlier one are dropped
+        self._is_connected = False
+        self._calls: dict[_Call, None] = {}
+        self._registration: Registration | None = None
+        self._is_attached = False  # registered on this connection, and not fenced
+        self._is_fenced = False  # the receiver knows that the registration has ended
+        self._is_lost = False  # the receiver knows that the connection was lost
+        self._reads_to_repeat: list[Action] = []
+        self.reader = LogReader(self)
+
+    @property
+    def receiver(self) -> Receiver:
+        """Receiver of this node."""
+        return self.backend.receiver
+
+    def registration_is(self, slot: int, incarnation: str) -> bool:
+        """Return whether the node is this member."""
+        registered = self._registration
+        return registered is not None and (registered.slot, registered.incarnation) == (slot, incarnation)
+
+    def know(self, n: int) -> None:
+        """Raise the floor."""
+        self.known = self.known.above(n)
+
+    # Connecting.
+
+    def connect(self) -> None:
+        """Connect and register. This is repeated until it succeeds."""
+        if not self._is_connected:
+            self._connection += 1
+            self._is_connected = True
+            self._register()
+
+    def close_at_store(self) -> None:
+        """Fail soon, because the store has closed the connection. Replies on their way are lost."""
+        if self._is_connected:
+            self._connection += 1
+            connection = self._connection
+            self.backend.reply(lambda: self._fail(connection))
+
+    def _fail(self, connection: int) -> None:
+        """Give up the connection, and try to connect again."""
+        if connection != self._connection or not self._is_connected:
+            return
+        self._is_connected = self._is_attached = False
+        self.reader.disconnected()
+        calls, self._calls = self._calls, {}
+        for call in calls:
+            call.lost()
+        if self._registration and not self._is_lost:
+            self._is_lost = True
+            self.receiver.disconnected(self.index)
+        self.later(RETRY_S, self.connect)
+
+    def later(self, seconds: float, action: Action) -> None:
+        """Call `action` after some seconds."""
+        self.backend.call_at(self.hub.clock.monotonic() + seconds, action)
+
+    # Registering.
+
+    def _register(self) -> None:
+        if self.index and self.backend.slot < 0:
+            self._register_later()  # shard 0 gives the slot
+            return
+        applicant = self.backend.applicant
+        if former := self._registration:
+            applicant = applicant._replace(slot=former.slot, incarnation=former.incarnation)
+        if self.index:
+            applicant = applicant._replace(slot=self.backend.slot)
+        run, known, nonce = self.hub.run, self.known, self.hub.nonce()
+
+        def register(store: MemoryShard) -> tuple[Registration, bool] | str:
+            try:
+                return store.register(applicant, bool(self.index), run, known, nonce)
+            except Waiting:
+                return ""
+            except Full:
+                return "all slots are taken by other nodes"
+
+        self.request(register, self._registered, lambda: None)
+
+    def _register_later(self) -> None:
+        connection = self._connection
+
+        def again() -> None:
+            if connection == self._connection and self._is_connected:
+                self._register()
+
+        self.later(RETRY_S, again)
+
+    def _registered(self, result: tuple[Registration, bool] | str) -> None:
+        if isinstance(result, str):
+            self._set_fenced()
+            if result:
+                self.receiver.rejected(result)
+            self._register_later()
+            return
+        registration, is_kept = result
+        if not is_kept:
+            self._set_fenced()
+        self._registration = registration
+        self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
+        self._is_attached, self._is_fenced = True, False
+        if self._is_lost:
+            self._is_lost = False
+            self.receiver.reconnected(self.index, registration.generation)
+        if not is_kept:
+            self.receiver.registered(self.index, registration)
+        self._attached()
+
+    def _attached(self) -> None:
+        assert self._registration is not None, "just registered"
+        if self.index == 0:
+            self.backend.set_slot(self._registration.slot)
+        self.reader.attached()
+        repeated, self._reads_to_repeat = self._reads_to_repeat, []
+        for action in repeated:
+            action()
+        self._look(self._connection, self._registration)
+
+    def register_again(self) -> None:
+        """Register with the slot that shard 0 has given."""
+        if self._registration and self._registration.slot != self.backend.slot:
+            self._end_registration(self._registration)
+
+    def _end_registration(self, registered: Registration) -> None:
+        """Register again, because the store has refused a write of this incarnation."""
+        if registered == self._registration and not self._is_fenced:
+            self._set_fenced()
+            self._register()
+
+    def _set_fenced(self) -> None:
+        """Report that the registration has ended, unless the receiver knows."""
+        self._is_attached = False
+        if self._registration is not None and not self._is_fenced:
+            self._is_fenced = True
+            self.reader.stop()
+            self.receiver.fenced(self.index)
+
+    # Requests.
+
+    def request(self, execute: Callable[[MemoryShard], Any], answered: Reply, lost: Action) -> None:
+        """Execute something at the store. Then either `answered` gets the result, or `lost` is called."""
+        self.send(lambda reply: reply(execute(self.store)), answered, lost)
+
+    def send(
+        self,
+        execute: Callable[[Reply], None],
+        answered: Reply,
+        lost: Action,
+        *,
+        timeout: float = CALL_TIMEOUT_S,
+        loses_reply: bool = False,
+    ) -> None:
+        """Execute something at the store that passes its result to a function, at once or later."""
+        if not self._is_connected:
+            self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
+            return
+        connection = self._connection
+        call = _Call(lost)
+        self._calls[call] = None
+
+        def reply(result: object) -> None:
+            if connection == self._connection and self.backend.is_reachable and not loses_reply:
+                self.backend.reply(lambda: arrive(result))
+
+        def arrive(result: object) -> None:
+            if connection == self._connection and self._calls.pop(call, call) is None:
+                answered(result)
+
+        def expire() -> None:
+            if call in self._calls:
+                self._fail(connection)
+
+        self.backend.request(lambda: execute(reply))
+        self.later(timeout, expire)
+
+    def write(self, script: Callable[[MemoryShard, int, str], None]) -> None:
+        """Execute a script that needs a live incarnation, and report the members."""
+        registered = self._registration
+        if registered is None or not self._is_attached:
+            return
+
+        def execute(store: MemoryShard) -> list[Member] | None:
+            try:
+                script(store, registered.slot, registered.incarnation)
+            except Fenced:
+                return None
+            return list(store.nodes.values())
+
+        def answered(members: list[Member] | None) -> None:
+            if members is None:
+                self._end_registration(registered)
+            else:
+                self.receiver.members(self.index, members)
+
+        self.request(execute, answered, lambda: None)
+
+    def remove(self, member: Member) -> None:
+        """Remove a dead node."""
+        run, known = self.hub.run, self.known
+
+        def script(store: MemoryShard, slot: int, incarnation: str) -> None:
+            store.remove(slot, incarnation, run, known, member)
+            self.hub.grew(self.index)
+
+        self.write(script)
+
+    def commit(self, batch: Batch, floor: int) -> None:
+        """Ask the store to accept a batch."""
+        self.know(floor)
+        registered = self._registration
+        lost: Action = lambda: self.receiver.unknown(self.index, batch.serial)  # noqa: E731, it is used twice below
+        if registered is None or not self._is_attached:
+            self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
+            return
+        loses_request, loses_reply = self.backend.faults_of_commit()
+
+        def answered(result: Committed | str | None) -> None:
+            if isinstance(result, Committed):
+                self.know(result.n)
+                self.receiver.committed(self.index, result)
+            elif result is None:
+                self._end_registration(registered)
+            else:  # out of memory: the pause keeps the node from committing in a busy loop
+                self.later(RETRY_S, lost)
+
+        execute = (lambda _: None) if loses_request else self._committing(registered, batch)
+        self.send(execute, answered, lost, loses_reply=loses_reply)
+
+    def _committing(self, registered: Registration, batch: Batch) -> Callable[[Reply], None]:
+        run, known = self.hub.run, self.known
+
+        def execute(reply: Reply) -> None:
+            if self.hub.out_of_memory:
+                reply("out of memory")
+                return
+            now_ms = self.hub.clock.now().epoch_ms
+            try:
+                result = self.store.commit(registered.slot, registered.incarnation, run, known, batch, now_ms)
+            except Fenced:
+                reply(None)
+                return
+            reply(result)
+            self.hub.grew(self.index)
+
+        return execute
+
+    # Reading.
+
+    def read(self, user_ids: tuple[str, ...], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+        """Read records. This is repeated after a loss."""
+
+        def execute(store: MemoryShard) -> dict[str, StoredUser]:
+            return {user_id: store.users[user_id] for user_id in user_ids if user_id in store.users}
+
+        self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read(user_ids, answered)))
+
+    def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again. This is repeated after a loss."""
+
+        def execute(store: MemoryShard) -> Excerpt:
+            return store.excerpt(after, READ_ENTRIES)
+
+        self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read_log(after, answered)))
+
+    def _look(self, connection: int, registered: Registration) -> None:
+        """Report the members, again and again while this registration and this connection last."""
+        if connection != self._connection or not self._is_attached or registered != self._registration:
+            return
+
+        def answered(members: list[Member]) -> None:
+            self.receiver.members(self.index, members)
+
+        self.request(lambda store: list(store.nodes.values()), answered, lambda: None)
+        self.later(LOOK_S, lambda: self._look(connection, registered))

@@ -1,0 +1,183 @@
+"""Messages between nodes, and values that one node leaves for another, in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from presenced.cluster.backend import StoredKey
+from presenced.cluster.redis.connection import Argument, Connection, StoreLost
+from presenced.cluster.redis.format import inbox_key
+from presenced.errors import BackendError
+from presenced.runtime.logs import logger
+
+if TYPE_CHECKING:
+    from presenced.cluster.redis.backend import RedisBackend
+
+MAX_WAITING_CALLS = 10_000
+"""Maximum number of calls that wait for the store. At the bound, messages and values are lost."""
+
+PIPELINE_SIZE = 100
+"""Maximum number of calls in one round trip."""
+
+MAX_INBOX = 1000
+"""Approximate number of messages that wait for a node. Older ones are lost."""
+
+READ_MESSAGES = 100
+"""Maximum number of messages in one read."""
+
+BLOCK_MS = 1000
+CALL_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 3.0
+FLUSH_TIMEOUT_S = 2.0
+RETRY_S = 0.25
+"""Seconds between attempts to connect."""
+
+
+Answered = Callable[[Any], None]
+
+
+class _Call(NamedTuple):
+    key: bytes
+    command: tuple[Argument, ...]
+    answered: Answered | None
+    lost: Callable[[], None] | None
+
+
+class RedisMessages:
+    """Messages and values of one node. All of it is best effort: what fails is lost, and not tried again."""
+
+    def __init__(self, backend: RedisBackend) -> None:
+        self._backend = backend
+        self._calls: deque[_Call] = deque()
+        self._has_calls = asyncio.Event()
+        self._must_connect = False  # the connections may be dead, which only a call would show
+        self._read_slot = -1
+        self._last = b""  # id of the last message that was read
+
+    def send(self, slot: int, message: bytes) -> None:
+        """Send a message to another node."""
+        key = inbox_key(self._backend.cluster_name, slot)
+        stamped = bytes([max(self._backend.slot, 0)]) + message
+        self.call(key, ("XADD", key, "MAXLEN", "~", MAX_INBOX, "*", "m", stamped))
+
+    def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
+        """Leave a value."""
+        name = self._name(key)
+        self.call(name, ("SET", name, value, "PX", max(1, round(seconds * 1000))))
+
+    def take(
+        self,
+        key: StoredKey,
+        answered: Callable[[bytes | None], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Take a value."""
+        name = self._name(key)
+        self.call(name, ("GETDEL", name), answered, lost or (lambda: answered(None)))
+
+    def connect_again(self) -> None:
+        """Use new connections, because another one was lost."""
+        self._must_connect = True
+
+    async def flush(self) -> None:
+        """Wait until no call waits, at most `FLUSH_TIMEOUT_S`."""
+        done = asyncio.Event()
+        self.call(b"", ("PING",), lambda _: done.set(), done.set)  # calls are answered in their order
+        with suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), FLUSH_TIMEOUT_S)
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what has to run all the time."""
+        return [self._forever(self._execute_calls), self._forever(self._read_inbox)]
+
+    def _name(self, key: StoredKey) -> bytes:
+        return f"{self._backend.cluster_name}:{key.kind}:{key.digest}".encode()
+
+    def call(
+        self,
+        key: bytes,
+        command: tuple[Argument, ...],
+        answered: Answered | None = None,
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Execute a command. `answered` gets its reply later; if there is none, `lost` is called instead."""
+        if len(self._calls) < MAX_WAITING_CALLS:
+            self._calls.append(_Call(key, command, answered, lost))
+            self._has_calls.set()
+        elif lost is not None:
+            asyncio.get_running_loop().call_soon(lost)
+
+    async def _forever(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something again and again. It ends when a connection is lost."""
+        while True:
+            try:
+                await step()
+            except (StoreLost, BackendError) as error:
+                logger.debug("messages between nodes: %s", error)
+            except Exception:
+                logger.exception("messages between nodes: unexpected error")
+            await asyncio.sleep(RETRY_S)
+
+    # Calls.
+
+    async def _execute_calls(self) -> None:
+        connections: dict[object, Connection] = {}
+        try:
+            while True:
+                await self._has_calls.wait()
+                calls = [self._calls.popleft() for _ in range(min(len(self._calls), PIPELINE_SIZE))]
+                if not calls:
+                    self._has_calls.clear()
+                    continue
+                if self._must_connect:
+                    self._must_connect = False
+                    while connections:
+                        connections.popitem()[1].close()
+                await self._execute(calls, connections)
+        finally:
+            for connection in connections.values():
+                connection.close()
+
+    async def _execute(self, calls: list[_Call], connections: dict[object, Connection]) -> None:
+        """Execute some calls, one round trip for each server."""
+        answers: dict[int, Any] = {}
+        try:
+            groups: dict[object, list[int]] = {}
+            for index, call in enumerate(calls):
+                groups.setdefault(await self._backend.find(call.key), []).append(index)
+            for place, indexes in groups.items():
+                if place not in connections:
+                    connections[place] = await self._backend.connect(calls[indexes[0]].key, CALL_TIMEOUT_S)
+                replies = await connections[place].pipeline([calls[index].command for index in indexes])
+                answers |= zip(indexes, replies, strict=True)
+        finally:
+            for index, call in enumerate(calls):  # in turns of their own, so that an error of one affects no other
+                if index not in answers:
+                    if call.lost is not None:
+                        asyncio.get_running_loop().call_soon(call.lost)
+                elif call.answered is not None:
+                    asyncio.get_running_loop().call_soon(call.answered, answers[index])
+
+    # Inbox.
+
+    async def _read_inbox(self) -> None:
+        await self._backend.has_slot.wait()
+        slot = self._backend.slot
+        key = inbox_key(self._backend.cluster_name, slot)
+        connection = await self._backend.connect(key, READ_TIMEOUT_S)
+        if slot != self._read_slot:  # messages from before the registration are for the node that had the slot
+            self._read_slot, self._last = slot, f"{self._backend.registered_ms}-0".encode()
+        try:
+            while slot == self._backend.slot:
+                command = ("XREAD", "COUNT", READ_MESSAGES, "BLOCK", BLOCK_MS, "STREAMS", key, self._last)
+                reply = await connection.call(*command)
+                for stream_id, fields in reply[0][1] if reply else ():
+                    self._last = stream_id
+                    message = fields[1]
+                    self._backend.receiver.received(message[0], message[1:])
+        finally:
+            connection.close()

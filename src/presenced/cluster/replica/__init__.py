@@ -1,0 +1,1 @@
+"""A node's replica of one shard: pure rules."""
