@@ -32,7 +32,7 @@ from presenced.cluster.members import Do, Members
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import SharedSession, UserRecord, decode_sessions, encode_sessions
 from presenced.cluster.replica.digest import compare
-from presenced.cluster.replica.replica import SharedShard, When
+from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.presence.directory import Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Ending, Status, View
@@ -307,7 +307,7 @@ class Node:
         self.sessions: dict[str, bool] = {}
         """Whether the session is active, of the users connected here."""
         self.presence = world.presence(world, name)
-        self.shard = SharedShard(self.presence, LEASE_S)
+        self.shard = ShardReplica(self.presence, LEASE_S)
         self.presence.agreement = self
         self.members = Members(LEASE_S)
         self.generation = 0

@@ -5,7 +5,7 @@
             v                              v            |
     SharedDirectory --touched-->      Cluster  ---- commit, load, heartbeat, remove
             ^                         /      \\
-            '--accept-- SharedShard(s)        Members (who is alive)
+            '--accept-- ShardReplica(s)        Members (who is alive)
             |
             '-- outcomes --> publisher (connections, journal, rooms, storage)
 
@@ -61,7 +61,7 @@ from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import OwnMarks, SharedNames
 from presenced.cluster.node_shard import NodeShard
-from presenced.cluster.replica.replica import SharedShard, When
+from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
 from presenced.presence.journal import Cursor
@@ -170,7 +170,7 @@ class Cluster(ClusterEvents):
     @property
     def is_ready(self) -> bool:
         """Whether everything was loaded, so that the node may take connections."""
-        return all(shard.rules.is_loaded for shard in self._shards) and self.may_be_ready()
+        return all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
 
     @property
     def is_in_reach(self) -> bool:
@@ -180,7 +180,7 @@ class Cluster(ClusterEvents):
     @property
     def is_local(self) -> bool:
         """Whether some shard is out of reach, so that other nodes' users may be out of date."""
-        return any(shard.rules.is_local for shard in self._shards)
+        return any(shard.replica.is_local for shard in self._shards)
 
     def is_out_of_reach(self, user_id: str) -> bool:
         """Whether the shard of this user is out of reach, or what happened meanwhile is not yet read."""
@@ -191,7 +191,7 @@ class Cluster(ClusterEvents):
     @property
     def warning(self) -> str:
         """Why other nodes' users may be out of date; empty if they are not."""
-        lost = [shard.lost_at for shard in self._shards if shard.rules.is_local and shard.lost_at is not None]
+        lost = [shard.lost_at for shard in self._shards if shard.replica.is_local and shard.lost_at is not None]
         if not lost:
             return ""
         away = self._clock.monotonic() - min(lost)
@@ -255,9 +255,9 @@ class Cluster(ClusterEvents):
                 self.save_session(session)
 
     @property
-    def rules(self) -> Sequence[SharedShard]:
-        """The rules of each shard, with its records and contributions."""
-        return [shard.rules for shard in self._shards]
+    def replicas(self) -> Sequence[ShardReplica]:
+        """This node's replica of each shard."""
+        return [shard.replica for shard in self._shards]
 
     # Sessions that move between nodes.
 
@@ -276,32 +276,32 @@ class Cluster(ClusterEvents):
     def control(self, kind: Kind, user_id: str, body: bytes) -> bool:
         """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already."""
         index = shard_of(user_id, len(self._shards))
-        is_accepted = self._shards[index].rules.control(kind, body)
+        is_accepted = self._shards[index].replica.control(kind, body)
         self._wake(index)
         return is_accepted
 
-    def rules_of(self, user_id: str) -> SharedShard:
+    def replica_of(self, user_id: str) -> ShardReplica:
         """Return what this node knows of the shard of a user (read-only)."""
-        return self._shards[shard_of(user_id, len(self._shards))].rules
+        return self._shards[shard_of(user_id, len(self._shards))].replica
 
     # Events of this node.
 
     def touched(self, user_id: str, now: Instant) -> None:
         """Something about the user has changed on this node."""
         index = shard_of(user_id, len(self._shards))
-        self._shards[index].rules.touched(user_id, now)
+        self._shards[index].replica.touched(user_id, now)
         self._wake(index)
 
     def contribution_changed(self, user_id: str) -> None:
         """This node's contribution to the user has changed. Others see the user as before."""
         index = shard_of(user_id, len(self._shards))
-        self._shards[index].rules.contribution_changed(user_id)
+        self._shards[index].replica.contribution_changed(user_id)
         self._wake(index)
 
     def came_back(self, user_id: str, tag: bytes) -> None:
         """A session has come from another node."""
         shard = self._shards[shard_of(user_id, len(self._shards))]
-        shard.rules.came_back(user_id, tag, shard.members.contact)
+        shard.replica.came_back(user_id, tag, shard.members.contact)
 
     def ends_for_absent(self, user_id: str) -> bool:
         """Return whether this node ends the choice and the claims of a user who has no session."""
@@ -312,7 +312,7 @@ class Cluster(ClusterEvents):
     def registered(self, shard: int, registration: Registration) -> None:
         """The node has a slot and an incarnation. It loads the shard."""
         this = self._shards[shard]
-        this.rules.registered(registration.slot)
+        this.replica.registered(registration.slot)
         has_rejoined = bool(this.members.incarnation)
         this.members.incarnation = registration.incarnation
         this.generation = registration.generation
@@ -332,11 +332,11 @@ class Cluster(ClusterEvents):
 
     def page(self, shard: int, users: Sequence[StoredUser], parts: Sequence[tuple[str, Part]]) -> None:
         """A page of a load."""
-        self._shards[shard].rules.page(users, parts)
+        self._shards[shard].replica.page(users, parts)
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
         """All pages of a load were sent."""
-        self._shards[shard].rules.loaded(last, n, self._when(shard))
+        self._shards[shard].replica.loaded(last, n, self._when(shard))
         self.history.loaded(shard)
         self._publish()
         self.on_loaded()
@@ -350,9 +350,9 @@ class Cluster(ClusterEvents):
         for entry in entries:
             is_own = entry.incarnation == this.members.incarnation
             (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
-            if this.rules.applied is None or entry.n > this.rules.applied.n:
+            if this.replica.applied is None or entry.n > this.replica.applied.n:
                 self.history.reads(shard, entry)
-                this.rules.apply(entry, when)
+                this.replica.apply(entry, when)
             if entry.kind is Kind.REMOVED:
                 this.is_removing = False
                 self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
@@ -360,7 +360,7 @@ class Cluster(ClusterEvents):
                 self._marks.add(decode_mark(entry.body), now.monotonic)
             elif entry.kind in self.handlers:
                 self.handlers[entry.kind](entry.body, is_own)
-        applied = this.rules.applied
+        applied = this.replica.applied
         if (applied is not None and applied.n >= n) or not entries:
             self._has_read_all(shard, n, when)
         self._publish()
@@ -378,15 +378,15 @@ class Cluster(ClusterEvents):
         this = self._shards[shard]
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
-        this.rules.committed(result)
+        this.replica.committed(result)
         if not result.refused:  # otherwise it would be refused again, until the newer item is read
             self._wake(shard)
 
     def unknown(self, shard: int, serial: int) -> None:
         """The reply to a batch was lost."""
         this = self._shards[shard]
-        self._metrics.refused("unknown", this.rules.in_flight)
-        this.rules.unknown()
+        self._metrics.refused("unknown", this.replica.in_flight)
+        this.replica.unknown()
         this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
         self._wake(shard)
 
@@ -394,8 +394,8 @@ class Cluster(ClusterEvents):
         """This incarnation may no longer write. The backend registers the node again."""
         logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
         self._metrics.fenced.inc()
-        self._metrics.refused("fenced", self._shards[shard].rules.in_flight)
-        self._shards[shard].rules.unknown()
+        self._metrics.refused("fenced", self._shards[shard].replica.in_flight)
+        self._shards[shard].replica.unknown()
         self._shards[shard].must_verify = True
 
     def reconnected(self, shard: int, generation: int) -> None:
@@ -427,7 +427,7 @@ class Cluster(ClusterEvents):
                 )
                 this.is_removing = True
                 cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
-                this.rules.remove(duty.member, cause, self._clock.now())
+                this.replica.remove(duty.member, cause, self._clock.now())
         self._share_duties(shard)
         self._wake(shard)
 
@@ -462,7 +462,7 @@ class Cluster(ClusterEvents):
 
     def _load(self, shard: int, reason: str) -> None:
         self._metrics.reloading(reason)
-        self._shards[shard].rules.begin_load()
+        self._shards[shard].replica.begin_load()
         self._backend.load(shard)
 
     def _in_reach(self, shard: int, now: Instant) -> None:
@@ -477,15 +477,15 @@ class Cluster(ClusterEvents):
     def _has_read_all(self, shard: int, n: int, when: When) -> None:
         this = self._shards[shard]
         this.read_all_at = when.now.monotonic
-        this.rules.read_up_to(n, when)
-        if this.rules.is_local:
-            this.rules.reconnected()
-        if this.rules.is_loaded:
+        this.replica.read_up_to(n, when)
+        if this.replica.is_local:
+            this.replica.reconnected()
+        if this.replica.is_loaded:
             this.stale_since_ms = 0
         if this.must_verify:
             this.must_verify = False
             this.is_removing = False  # what has been taken out may be lost, or the dead node itself: begin again
-            this.rules.verify()
+            this.replica.verify()
         self.check_ready()
 
     def check_ready(self) -> None:
@@ -493,7 +493,7 @@ class Cluster(ClusterEvents):
         if self.is_ready and not self.is_local and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
-            is_new = not any(shard.rules.records for shard in self._shards)
+            is_new = not any(shard.replica.records for shard in self._shards)
             self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
             self.history.ready(is_new)
             self.on_ready()
@@ -501,8 +501,8 @@ class Cluster(ClusterEvents):
 
     def _publish(self) -> None:
         now = self._clock.now()
-        self._directory.versions.newest = max(shard.rules.floor for shard in self._shards)
-        self._directory.versions.shown_up_to = tuple(shard.rules.shown_up_to for shard in self._shards)
+        self._directory.versions.newest = max(shard.replica.floor for shard in self._shards)
+        self._directory.versions.shown_up_to = tuple(shard.replica.shown_up_to for shard in self._shards)
         for outcome in self._directory.take_outcomes():
             self._publisher.apply(outcome, now)
 
@@ -528,26 +528,26 @@ class Cluster(ClusterEvents):
         if now < shard.next_commit:
             self._wake(index)
             return
-        batch = shard.rules.due(shard.members.members, self._when(index))
+        batch = shard.replica.due(shard.members.members, self._when(index))
         if batch is not None:
             shard.next_commit = now + self._backend.commit_pause_s
             shard.committed_at = now
             self._metrics.batch_items.observe(len(batch.proposals))
-            self._backend.commit(index, batch, shard.rules.floor)
-        elif (member := shard.rules.removing) is not None and shard.rules.is_removed(member):
+            self._backend.commit(index, batch, shard.replica.floor)
+        elif (member := shard.replica.removing) is not None and shard.replica.is_removed(member):
             self._backend.remove(index, member)
         self.on_progress()
 
     def _go_local(self) -> None:
         now = self._clock.now()
         for shard in self._shards:
-            if shard.lost_at is None or shard.rules.is_local:
+            if shard.lost_at is None or shard.replica.is_local:
                 continue
             if now.monotonic - shard.lost_at < LOCAL_AFTER_S:
                 self._timer.set(self._go_local, shard.lost_at + LOCAL_AFTER_S)
                 continue
             logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
-            shard.rules.disconnected(now)
+            shard.replica.disconnected(now)
             shard.stale_since_ms = now.epoch_ms - int((now.monotonic - shard.lost_at) * 1000)
         self._report_certainty()  # before what happens on this node alone
         self._publish()
@@ -571,7 +571,7 @@ class Cluster(ClusterEvents):
             self._figures(), leaves_in=self._leaves_in, since_ms=self._started_ms, lag_s=round(self.lag_s, 1)
         )
         for index, shard in enumerate(self._shards):
-            own = replace(figures, unsettled=shard.rules.unsettled, digests=shard.rules.digests())
+            own = replace(figures, unsettled=shard.replica.unsettled, digests=shard.replica.digests())
             self._backend.heartbeat(index, self._state, msgpack.encode(own))
         self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
 
@@ -582,10 +582,10 @@ class Cluster(ClusterEvents):
         if not self.is_ready or self.is_local or self._state is State.LEAVING:
             return
         ready = frozenset(node.incarnation for node in self.nodes if node.state is State.READY)
-        applied = tuple(shard.rules.applied.n for shard in self._shards if shard.rules.applied is not None)
+        applied = tuple(shard.replica.applied.n for shard in self._shards if shard.replica.applied is not None)
         mark = self._own_marks.next(self._directory.users.journal.position, applied, ready, now)
-        if mark is not None and self._shards[0].rules.control(Kind.MARK, encode_mark(mark)):
-            self._own_marks.logged(mark, tuple(shard.rules.changed_at for shard in self._shards), ready, now)
+        if mark is not None and self._shards[0].replica.control(Kind.MARK, encode_mark(mark)):
+            self._own_marks.logged(mark, tuple(shard.replica.changed_at for shard in self._shards), ready, now)
             self._wake(0)
 
     def _check(self) -> None:

@@ -3,7 +3,7 @@
 It has two kinds of sessions: those of this node, and those that other nodes contribute. The rule of presence is the
 same for both. Only two things differ from the directory of a single node:
 
-    an event here       _settle: marks the user as touched, and shows nothing (unless the store is out of reach)
+    an event here       _reconcile: marks the user as touched, and shows nothing (unless the store is out of reach)
     an item of the log  accept: shows what all nodes have agreed on, with its version
 
 The user's own devices see at once what they caused, as the event's `Outcome` says. What becomes visible later is in
@@ -185,7 +185,7 @@ class SharedDirectory(Directory[C]):
 
     # Events of this node.
 
-    def _settle(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
+    def _reconcile(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Propose that something becomes visible, instead of deciding it."""
         assert self.agreement is not None
         self._stamp(user, now)
@@ -272,7 +272,7 @@ class SharedDirectory(Directory[C]):
         if user is None or user.display == NO_DISPLAY:
             return NOTHING
         user.display = Display(b"", now.epoch_ms / 1000)
-        return self._settle(user, Cause.DISPLAY, now)
+        return self._reconcile(user, Cause.DISPLAY, now)
 
     def display_erased(self, user_id: str, epoch_ms: int) -> None:
         """Another node has erased the display data. Its record says so if the user is present."""

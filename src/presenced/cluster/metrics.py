@@ -117,15 +117,15 @@ class ClusterMetrics:
         gauge(
             "presenced_cluster_unsettled",
             "Users who are shown as before, because the store has lost something about them.",
-            lambda: sum(shard.rules.unsettled for shard in cluster.shards),
+            lambda: sum(shard.replica.unsettled for shard in cluster.shards),
         )
         gauge(
             "presenced_cluster_retained_contributions",
             "Contributions of nodes that the store has lost, and that still count here.",
-            lambda: sum(shard.rules.retained for shard in cluster.shards),
+            lambda: sum(shard.replica.retained for shard in cluster.shards),
         )
         gauge(
             "presenced_cluster_records",
             "User records that this node holds.",
-            lambda: sum(len(shard.rules.records) for shard in cluster.shards),
+            lambda: sum(len(shard.replica.records) for shard in cluster.shards),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Members
-from presenced.cluster.replica.replica import SharedShard
+from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
 
@@ -13,7 +13,7 @@ class NodeShard:
     """One shard, with everything about it that is not a rule."""
 
     def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
-        self.rules = SharedShard(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
+        self.replica = ShardReplica(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
         self.members = Members(lease_s)
         self.generation = -1
         self.lost_at: float | None = None

@@ -67,15 +67,15 @@ class NodePublisher:
         if outcome.own:
             for connection in self.directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
-        self.settle_rooms(outcome.user_id, now)
+        self.update_rooms(outcome.user_id, now)
         self._set_timer()
 
-    def settle_rooms(self, user_id: str, now: Instant) -> None:
+    def update_rooms(self, user_id: str, now: Instant) -> None:
         """Make the user a member of exactly the rooms of their sessions, and notify others of the changes."""
         wanted = self.directory.users.rooms_wanted(user_id)
         if not wanted and not self.rooms.of(user_id):
             return
-        for change in self.rooms.settle(user_id, wanted, now, self.directory.joined(user_id)):
+        for change in self.rooms.update(user_id, wanted, now, self.directory.joined(user_id)):
             if not self.is_silent:
                 self.broadcaster.publish(change)
                 if self.storage is not None:

@@ -1,11 +1,11 @@
 """The directory: the events that can happen to users, and the visible changes that follow.
 
 Each event is one call with the time as an argument. It changes the sessions, choices or claims of one user, and then
-settles the user. `_settle` compares the state that others should see with the one they saw last. Only if these differ,
+calls `_reconcile`, which compares the state that others should see with the one they saw last. Only if these differ,
 `_show` makes a `Change`. Every result is a value (`Outcome`). Nothing is sent, and nothing here reads a clock.
 
-    event --> session, choice or claim of the user --> _settle --> nothing visible: Outcome without a change
-                                                             '--> visible: _show --> Change with position and version
+    event --> session, choice or claim of the user --> _reconcile --> nothing visible: Outcome without a change
+                                                                '--> visible: _show --> Change with position and version
 
 The passing of time is an event, too: the caller calls `expire` at `next_deadline`. It ends grace periods, sessions,
 temporary choices, claims and the pause after a client's change.
@@ -99,8 +99,8 @@ class Directory(Generic[C]):
     A source of presence is a connection, a grace period or an announcement. A user is OFFLINE to others exactly while
     they have no source or have chosen to be invisible. Nothing that a client does makes a method fail.
 
-    A cluster subclasses this and overrides `_settle`, which decides that something becomes visible, so that all nodes
-    decide together, and `_expire`, which one node has to do. This is the one planned use of inheritance.
+    A cluster subclasses this and overrides `_reconcile`, which decides that something becomes visible, so that all
+    nodes decide together, and `_expire`, which one node has to do. This is the one planned use of inheritance.
 
     Bounds: those of `Users`, and announcements by `max_announced`. The caller bounds the connections.
 
@@ -245,7 +245,7 @@ class Directory(Generic[C]):
         if not user.connected:
             self.users.connected_users -= 1
         self._schedule(user)
-        return self._settle(user, _CAUSES[ending], now)
+        return self._reconcile(user, _CAUSES[ending], now)
 
     def set_active(self, user_id: str, connection: C, active: bool, now: Instant) -> Outcome[C]:
         """Set whether the client's person is active or idle. During the user's pause the request is held."""
@@ -267,7 +267,7 @@ class Directory(Generic[C]):
             return Outcome(user_id)
         session.active = active
         self._pause(user, now)
-        return self._settle(user, Cause.IDLE, now)
+        return self._reconcile(user, Cause.IDLE, now)
 
     def rooms_changed(self, user_id: str) -> None:
         """Note that a session of the user has joined or left a room. Only a cluster has to know."""
@@ -301,7 +301,7 @@ class Directory(Generic[C]):
         user.announced = online
         if not online and not user.connected:
             self._forget_detached(user)
-        return self._settle(user, Cause.ANNOUNCEMENT, now)
+        return self._reconcile(user, Cause.ANNOUNCEMENT, now)
 
     def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
         """End the user's grace periods immediately. Sessions without a connection can no longer be resumed
@@ -310,7 +310,7 @@ class Directory(Generic[C]):
         if user is None:
             return NOTHING
         self._forget_detached(user)
-        return self._settle(user, Cause.KICK, now)
+        return self._reconcile(user, Cause.KICK, now)
 
     def expire(self, now: Instant) -> list[Outcome[C]]:
         """End everything that is due, and drop changes that are too old from the log. Call this at `next_deadline`."""
@@ -334,7 +334,7 @@ class Directory(Generic[C]):
             user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
             cause = Cause.EXPIRY
         self._schedule(user)
-        outcomes = [self._settle(user, cause, now)]
+        outcomes = [self._reconcile(user, cause, now)]
         if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
             outcomes += self._release(user, held, now)
         return outcomes
@@ -397,7 +397,7 @@ class Directory(Generic[C]):
         for one in stored:
             user.choose(one, now)
         self._schedule(user)
-        return self._settle(user, Cause.CHOICE, now)
+        return self._reconcile(user, Cause.CHOICE, now)
 
     def forget_stored(self, user_id: str) -> None:
         """Prevent the restore of data that was stored about the user. No-op if everything is restored."""
@@ -421,7 +421,7 @@ class Directory(Generic[C]):
         if self.since_start is not None:
             self.since_start.claimed(user_id, claim.source)
         self._schedule(user)
-        return self._settle(user, Cause.CLAIM, now)
+        return self._reconcile(user, Cause.CLAIM, now)
 
     def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
         """Clear the claim of a source. Return None if there was none."""
@@ -432,7 +432,7 @@ class Directory(Generic[C]):
             return None
         user.claims = others
         self._schedule(user)
-        return self._settle(user, Cause.CLAIM, now)
+        return self._reconcile(user, Cause.CLAIM, now)
 
     # Display data.
 
@@ -444,7 +444,7 @@ class Directory(Generic[C]):
         user = self._by_id.get(user_id)
         if user is None or not user.give_display(display, now):
             return NOTHING
-        return self._settle(user, Cause.DISPLAY, now)
+        return self._reconcile(user, Cause.DISPLAY, now)
 
     def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
         """Restore display data from before the start. No-op if a token has set some since, or the user was erased."""
@@ -453,7 +453,7 @@ class Directory(Generic[C]):
             return NOTHING
         if user is not None and user.display == NO_DISPLAY:
             user.display = display
-            return self._settle(user, Cause.DISPLAY, now)
+            return self._reconcile(user, Cause.DISPLAY, now)
         if user is None and user_id not in self.users.displays:
             self.users.displays.set(user_id, display)
         return NOTHING
@@ -465,7 +465,7 @@ class Directory(Generic[C]):
         if user is None:
             return NOTHING
         user.display = NO_DISPLAY
-        return self._settle(user, Cause.DISPLAY, now)
+        return self._reconcile(user, Cause.DISPLAY, now)
 
     def erase_seen(self, user_id: str) -> None:
         """Erase when the user was last seen and last active."""
@@ -479,7 +479,7 @@ class Directory(Generic[C]):
         user.add(session)
         user.seen_ms = now.epoch_ms
         self._schedule(user)
-        outcome = self._settle(user, Cause.CONNECT, now)
+        outcome = self._reconcile(user, Cause.CONNECT, now)
         connection_id = f"{user.user_id}-{user.next_id_ms(now.epoch_ms)}"
         return Outcome(user.user_id, outcome.change, outcome.own, session, connection_id)
 
@@ -508,7 +508,7 @@ class Directory(Generic[C]):
             if self.since_start is not None:
                 self.since_start.chose(user.user_id, one.is_permanent)
         self._schedule(user)
-        return self._settle(user, Cause.CHOICE, now)
+        return self._reconcile(user, Cause.CHOICE, now)
 
     def _pause(self, user: User[C], now: Instant) -> None:
         """Start the pause after a change by one of the user's clients, during which further requests wait."""
@@ -527,13 +527,13 @@ class Directory(Generic[C]):
         for session, active in activities.items():
             session.active = active
         if activities:
-            outcomes.append(self._settle(user, Cause.IDLE, now))
+            outcomes.append(self._reconcile(user, Cause.IDLE, now))
         if choices:
             outcomes.append(self._choose(user, choices, now))
         self._schedule(user)
         return outcomes
 
-    def _settle(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
+    def _reconcile(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Decide whether something about the user becomes visible. Every event ends here. A cluster overrides this."""
         users = self.users
         view, own = user.look(cause)  # hot: once per event, also when nothing changes

@@ -1,7 +1,7 @@
 """Rooms: their members as others see them, and what changed since a position.
 
 Membership has two sides. A session joins, updates its data and leaves (`Rooms.join`, `Rooms.leave`), which others do
-not see. The present sessions of a user decide in which rooms the user is a member (`Rooms.settle`), which others do
+not see. The present sessions of a user decide in which rooms the user is a member (`Rooms.update`), which others do
 see. So a user with two sessions in a room leaves it with the second one, and an invisible user is in none.
 
 A room is occupied by its first member and vacated by its last. `RoomChange.occupied` says so.
@@ -193,7 +193,7 @@ class Rooms:
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def join(self, session: Session[Any], name: str, data: bytes, now: Instant) -> None:
-        """Have a session join a room, or replace its data in a room it is in. The caller then settles the user."""
+        """Have a session join a room, or replace its data in a room it is in. The caller then calls `update_rooms`."""
         # The time makes numbers of several nodes comparable.
         self._joins = max(self._joins + 1, now.epoch_ms)
         room = self._rooms.get(name)
@@ -203,16 +203,16 @@ class Rooms:
         self._on_changed(session.user_id)
 
     def leave(self, session: Session[Any], name: str) -> None:
-        """Have a session leave a room. The caller then settles the user."""
+        """Have a session leave a room. The caller then calls `update_rooms`."""
         session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
         self._on_changed(session.user_id)
 
     def leave_forbidden(self, session: Session[Any], visibility: Visibility) -> None:
-        """Have a session leave all rooms that it may no longer enter. The caller then settles the user."""
+        """Have a session leave all rooms that it may no longer enter. The caller then calls `update_rooms`."""
         session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
         self._on_changed(session.user_id)
 
-    def settle(
+    def update(
         self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NEVER
     ) -> list[RoomChange]:
         """Make the user a member of exactly the wanted rooms. Memberships change only here.

@@ -84,7 +84,7 @@ class Publisher(Protocol):
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
 
-    def settle_rooms(self, user_id: str, now: Instant) -> None:
+    def update_rooms(self, user_id: str, now: Instant) -> None:
         """Make the user a member of exactly the rooms of their sessions, and notify others of the changes."""
 
     def session_opened(self, connection: Connection) -> None:

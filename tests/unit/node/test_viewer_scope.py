@@ -54,7 +54,7 @@ def scope(viewer: str, *parts: Visibility) -> ViewerScope:
     """Return what a viewer with these sessions may see, where `MEMBERS` says who is in which room."""
     node = GrantsHarness("everyone").node
     for user_id, names in MEMBERS.items():
-        node.rooms.settle(user_id, dict.fromkeys(names, b""), node.clock.now())
+        node.rooms.update(user_id, dict.fromkeys(names, b""), node.clock.now())
     return ViewerScope(viewer, parts, node.directory.users, node.rooms, with_causes=False)
 
 

@@ -319,7 +319,7 @@ class Deferring(Directory[str]):
         super().__init__(Grace(0, 0), Limits(1000, 600, 0), Journal(1000))
         self.undecided: list[str] = []
 
-    def _settle(self, user: User[str], cause: Cause, now: Instant) -> Outcome[str]:
+    def _reconcile(self, user: User[str], cause: Cause, now: Instant) -> Outcome[str]:
         self.undecided.append(user.user_id)
         return Outcome(user.user_id)
 
@@ -327,7 +327,7 @@ class Deferring(Directory[str]):
         """Apply the changes since the last call."""
         user = self.users.user(user_id)
         assert user
-        return super()._settle(user, Cause.CONNECT, at(0))
+        return super()._reconcile(user, Cause.CONNECT, at(0))
 
 
 def test_a_cluster_may_decide_later_that_something_becomes_visible() -> None:

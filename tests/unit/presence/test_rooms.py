@@ -25,30 +25,30 @@ def summary(changes: list[RoomChange]) -> list[tuple[int, str, str, bytes | None
 
 
 def test_memberships_follow_the_wanted_rooms(rooms: Rooms) -> None:
-    assert summary(rooms.settle("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
-    assert rooms.settle("ada", {"lobby": b"1"}, NOW) == []
-    assert summary(rooms.settle("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
+    assert summary(rooms.update("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
+    assert rooms.update("ada", {"lobby": b"1"}, NOW) == []
+    assert summary(rooms.update("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
         (2, "lobby", "ada", b"2"),
         (3, "bar", "ada", b""),
     ]
     assert set(rooms.of("ada")) == {"lobby", "bar"}
-    assert summary(rooms.settle("ada", {"bar": b""}, NOW)) == [(4, "lobby", "ada", None)]
-    assert summary(rooms.settle("ada", {}, NOW)) == [(5, "bar", "ada", None)]
+    assert summary(rooms.update("ada", {"bar": b""}, NOW)) == [(4, "lobby", "ada", None)]
+    assert summary(rooms.update("ada", {}, NOW)) == [(5, "bar", "ada", None)]
     assert (rooms.of("ada"), rooms.get("bar"), rooms._rooms, rooms._of_user) == ((), None, {}, {})
 
 
 def test_other_data_does_not_make_a_new_member(rooms: Rooms) -> None:
-    rooms.settle("ada", {"lobby": b"1"}, NOW)
-    [change] = rooms.settle("ada", {"lobby": b"2"}, Instant(5.0, NOW.epoch_ms + 5000))
+    rooms.update("ada", {"lobby": b"1"}, NOW)
+    [change] = rooms.update("ada", {"lobby": b"2"}, Instant(5.0, NOW.epoch_ms + 5000))
     assert change.member
     assert change.member.joined_ms == NOW.epoch_ms
 
 
 def test_since_a_position_each_member_appears_once(rooms: Rooms) -> None:
-    rooms.settle("ada", {"lobby": b""}, NOW)  # 1
-    rooms.settle("bob", {"lobby": b""}, NOW)  # 2
-    rooms.settle("ada", {"lobby": b"x"}, NOW)  # 3
-    rooms.settle("bob", {}, NOW)  # 4
+    rooms.update("ada", {"lobby": b""}, NOW)  # 1
+    rooms.update("bob", {"lobby": b""}, NOW)  # 2
+    rooms.update("ada", {"lobby": b"x"}, NOW)  # 3
+    rooms.update("bob", {}, NOW)  # 4
     room = rooms.get("lobby")
     assert room
 
@@ -61,14 +61,14 @@ def test_since_a_position_each_member_appears_once(rooms: Rooms) -> None:
     assert since(2) == (["ada"], ["bob"])
     assert since(3) == ([], ["bob"])
     assert since(4) == ([], [])
-    rooms.settle("bob", {"lobby": b""}, NOW)
+    rooms.update("bob", {"lobby": b""}, NOW)
     assert since(3) == (["bob"], []), "who is back has not left"
 
 
 def test_a_new_room_knows_nothing_about_an_earlier_one_of_the_same_name(rooms: Rooms) -> None:
-    rooms.settle("ada", {"lobby": b""}, NOW)
-    rooms.settle("ada", {}, NOW)
-    rooms.settle("bob", {"lobby": b""}, NOW)
+    rooms.update("ada", {"lobby": b""}, NOW)
+    rooms.update("ada", {}, NOW)
+    rooms.update("bob", {"lobby": b""}, NOW)
     room = rooms.get("lobby")
     assert room
     assert room.since(1) is None, "it would not be told that ada left"
@@ -76,10 +76,10 @@ def test_a_new_room_knows_nothing_about_an_earlier_one_of_the_same_name(rooms: R
 
 
 def test_former_members_are_bounded(rooms: Rooms) -> None:
-    rooms.settle("host", {"lobby": b""}, NOW)
+    rooms.update("host", {"lobby": b""}, NOW)
     for number in range(MAX_LEFT + 5):
-        rooms.settle(str(number), {"lobby": b""}, NOW)
-        rooms.settle(str(number), {}, NOW)
+        rooms.update(str(number), {"lobby": b""}, NOW)
+        rooms.update(str(number), {}, NOW)
     room = rooms.get("lobby")
     assert room
     assert len(room.left) == MAX_LEFT
@@ -90,28 +90,28 @@ def test_former_members_are_bounded(rooms: Rooms) -> None:
 def test_the_mode_follows_the_size_and_does_not_flap(rooms: Rooms) -> None:
     modes = []
     for number in range(20):
-        rooms.settle(str(number), {"lobby": b""}, NOW)
+        rooms.update(str(number), {"lobby": b""}, NOW)
         room = rooms.get("lobby")
         assert room
         modes.append(room.mode)
     assert modes == [Mode.FULL] * 9 + [Mode.COALESCED] * 10 + [Mode.COUNTS]
     assert room
     for number in range(4):
-        rooms.settle(str(number), {}, NOW)
+        rooms.update(str(number), {}, NOW)
         assert room.mode is Mode.COUNTS, f"{len(room.members)} members"
-    rooms.settle("4", {}, NOW)
+    rooms.update("4", {}, NOW)
     assert room.mode is Mode.COALESCED
     for number in range(5, 12):
-        rooms.settle(str(number), {}, NOW)
+        rooms.update(str(number), {}, NOW)
         assert room.mode is Mode.COALESCED, f"{len(room.members)} members"
-    rooms.settle("12", {}, NOW)
+    rooms.update("12", {}, NOW)
     assert str(room.mode) == "full"
 
 
 def test_nobody_can_join_a_full_room(rooms: Rooms) -> None:
     for number in range(30):
         assert rooms.has_place("lobby", str(number))
-        rooms.settle(str(number), {"lobby": b""}, NOW)
+        rooms.update(str(number), {"lobby": b""}, NOW)
     assert not rooms.has_place("lobby", "30")
     assert rooms.has_place("lobby", "7"), "who is in it already"
     assert rooms.has_place("bar", "30")
@@ -119,12 +119,12 @@ def test_nobody_can_join_a_full_room(rooms: Rooms) -> None:
 
 def test_a_room_is_occupied_by_its_first_member_and_vacated_by_its_last(rooms: Rooms) -> None:
     changes = [
-        *rooms.settle("ada", {"lobby": b""}, NOW),
-        *rooms.settle("bob", {"lobby": b""}, NOW),
-        *rooms.settle("ada", {"lobby": b"x"}, NOW),
-        *rooms.settle("ada", {}, NOW),
-        *rooms.settle("bob", {}, NOW),
-        *rooms.settle("eve", {"lobby": b""}, NOW),
+        *rooms.update("ada", {"lobby": b""}, NOW),
+        *rooms.update("bob", {"lobby": b""}, NOW),
+        *rooms.update("ada", {"lobby": b"x"}, NOW),
+        *rooms.update("ada", {}, NOW),
+        *rooms.update("bob", {}, NOW),
+        *rooms.update("eve", {"lobby": b""}, NOW),
     ]
     assert [change.occupied for change in changes] == [True, None, None, None, False, True]
 
@@ -148,11 +148,11 @@ def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
 
 def test_rooms_come_in_the_order_of_their_first_members(rooms: Rooms) -> None:
     for name in ("lobby", "bar", "attic", "cellar"):
-        rooms.settle(f"keeper of {name}", {name: b""}, NOW)
-    rooms.settle("keeper of bar", {}, NOW)
+        rooms.update(f"keeper of {name}", {name: b""}, NOW)
+    rooms.update("keeper of bar", {}, NOW)
     first = rooms.after(0, 2)
     assert [room.name for room in first] == ["lobby", "attic"]
-    rooms.settle("keeper of attic", {}, NOW)
-    rooms.settle("keeper of bar", {"bar": b""}, NOW)
+    rooms.update("keeper of attic", {}, NOW)
+    rooms.update("keeper of bar", {"bar": b""}, NOW)
     assert [room.name for room in rooms.after(first[-1].number, 10)] == ["cellar", "bar"], "bar is a new room"
     assert rooms.after(rooms.after(0, 10)[-1].number, 10) == []

@@ -104,7 +104,7 @@ class ClusterCommands:
 
     def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None]:
         """Call `answered` when all nodes have what this one has decided about a user; with False if it is alone."""
-        end = self._waits.add(user_id, self._cluster.rules_of(user_id), answered)
+        end = self._waits.add(user_id, self._cluster.replica_of(user_id), answered)
         self._progress()
         return end
 
@@ -117,7 +117,7 @@ class ClusterCommands:
     def _forgotten(self, body: bytes, is_own: bool) -> None:
         text, _, user_id = body.decode().partition(" ")
         now, erased_ms = self._clock.now(), int(text)
-        is_pending = is_own or bool(self._cluster.rules_of(user_id).pending([user_id]))
+        is_pending = is_own or bool(self._cluster.replica_of(user_id).pending([user_id]))
         if not is_own:
             self._service.disconnect_here(user_id)
             self._directory.display_erased(user_id, erased_ms)

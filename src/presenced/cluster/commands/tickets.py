@@ -7,7 +7,7 @@
 Only digests of tickets are in the store, with what the tickets stand for.
 
 A ticket that is not there was used or has expired, or its node could not put it there. In the latter case the client
-should try again (1013). A node cannot tell the two apart until `SETTLE_S` after the store has come back.
+should try again (1013). A node cannot tell the two apart until `RECOVERY_S` after the store has come back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from presenced.auth.authenticator import UNAVAILABLE
 from presenced.auth.principal import Principal
 from presenced.auth.tickets import TICKET_LIFETIME_S, OnTaken, Ticket
 from presenced.cluster.backend import Backend, StoredKey
-from presenced.cluster.replica.replica import SETTLE_S
+from presenced.cluster.replica.replica import RECOVERY_S
 from presenced.errors import BadUserId
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.v1 import codec as v1
@@ -92,7 +92,7 @@ class RemoteTickets:
                 self._again.append((at, partial(self._ask, key, on_taken, asks_again=False)))
                 self._timer.set(self._ask_again, self._again[0][0])
             else:
-                is_sure = self._reach.is_in_reach and now.monotonic - self._reach.in_reach_since > SETTLE_S
+                is_sure = self._reach.is_in_reach and now.monotonic - self._reach.in_reach_since > RECOVERY_S
                 on_taken(None if is_sure else UNAVAILABLE)
 
         self._backend.take(StoredKey(KIND, key.hex()), answered, lambda: on_taken(UNAVAILABLE))

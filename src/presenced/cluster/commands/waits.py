@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from presenced.cluster.replica.replica import SharedShard
+from presenced.cluster.replica.replica import ShardReplica
 from presenced.errors import CapacityError
 
 MAX_WAITS = 1_000
@@ -14,11 +14,11 @@ Answered = Callable[[bool], None]
 
 
 class _Wait:
-    __slots__ = ("answered", "rules", "user_id")
+    __slots__ = ("answered", "replica", "user_id")
 
-    def __init__(self, user_id: str, rules: SharedShard, answered: Answered) -> None:
+    def __init__(self, user_id: str, replica: ShardReplica, answered: Answered) -> None:
         self.user_id = user_id
-        self.rules = rules
+        self.replica = replica
         self.answered = answered
 
 
@@ -31,11 +31,11 @@ class Waits:
     def __init__(self) -> None:
         self._waits: dict[_Wait, None] = {}
 
-    def add(self, user_id: str, rules: SharedShard, answered: Answered) -> Callable[[], None]:
+    def add(self, user_id: str, replica: ShardReplica, answered: Answered) -> Callable[[], None]:
         """Add a caller, and return the function that removes it.
 
         Args:
-            rules: What this node knows of the user's shard.
+            replica: What this node knows of the user's shard.
             answered: Function that gets True if all nodes have it, and False if the store is out of reach.
 
         Raises:
@@ -43,7 +43,7 @@ class Waits:
         """
         if len(self._waits) >= MAX_WAITS:
             raise CapacityError(f"{MAX_WAITS:,} commands wait for the other nodes already")
-        wait = _Wait(user_id, rules, answered)
+        wait = _Wait(user_id, replica, answered)
         self._waits[wait] = None
         return lambda: self._waits.pop(wait, None)
 
@@ -55,13 +55,13 @@ class Waits:
         """
         if not self._waits:
             return
-        by_shard: dict[SharedShard, list[_Wait]] = {}
+        by_shard: dict[ShardReplica, list[_Wait]] = {}
         for wait in self._waits:
-            by_shard.setdefault(wait.rules, []).append(wait)
-        for rules, waits in by_shard.items():
-            pending = set() if rules.is_local else rules.pending([wait.user_id for wait in waits])
+            by_shard.setdefault(wait.replica, []).append(wait)
+        for replica, waits in by_shard.items():
+            pending = set() if replica.is_local else replica.pending([wait.user_id for wait in waits])
             for wait in waits:
-                if wait.user_id in pending or (not rules.is_local and must_wait(wait.user_id)):
+                if wait.user_id in pending or (not replica.is_local and must_wait(wait.user_id)):
                     continue
                 if self._waits.pop(wait, wait) is None:  # an earlier answer may have removed it
-                    wait.answered(not rules.is_local)
+                    wait.answered(not replica.is_local)

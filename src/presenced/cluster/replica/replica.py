@@ -14,12 +14,12 @@ proposes what differs when the store is back.
 
 **Lost writes.** A store that failed over may have forgotten what nodes have read, and shown. A user is *unsettled* if
 record, contributions and what is shown do not fit together. Others see them as before, until a newer item arrives, or
-until all nodes that might know better have had their time: `SETTLE_S` if they live, else the lease and `SETTLE_S`.
+until all nodes that might know better have had their time: `RECOVERY_S` if they live, else the lease and `RECOVERY_S`.
 Contributions that the store has lost are *retained* for as long: their node proposes them again, or is gone.
 
 Time is *contact time* throughout (`cluster.members`): it passes only while this node reads the store.
 
-Bounds: users as for the directory; one batch in flight; retained contributions end after the lease and `SETTLE_S`.
+Bounds: users as for the directory; one batch in flight; retained contributions end after the lease and `RECOVERY_S`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from presenced.cluster.replica.outbox import Outbox
 from presenced.presence.model import SEEN_OFFLINE, Cause, Status
 from presenced.runtime.instant import Instant
 
-SETTLE_S = 2.0
+RECOVERY_S = 2.0
 """Seconds of contact in which a live node proposes again what the store has lost."""
 
 
@@ -98,7 +98,7 @@ class _Returned(NamedTuple):
     """Contact time at which the last one came."""
 
 
-class SharedShard:
+class ShardReplica:
     """One shard on one node.
 
     Args:
@@ -532,7 +532,7 @@ class SharedShard:
     def _may_settle(self, user_id: str, alive: set[int], when: When) -> bool:
         """Return whether all nodes that might know better of an unsettled user have had enough time."""
         owners = self._parts.get(user_id, {}).keys() - {self.slot}
-        wait = SETTLE_S if owners <= alive else self._lease_s + SETTLE_S
+        wait = RECOVERY_S if owners <= alive else self._lease_s + RECOVERY_S
         return when.contact - self._unsettled[user_id] > wait
 
     def _expire(self, alive: set[int], when: When) -> None:
@@ -543,7 +543,7 @@ class SharedShard:
             if self._may_settle(user_id, alive, when):
                 self._dirty[user_id] = None
         for (user_id, slot), since in list(self._retained.items()):
-            if when.contact - since > self._lease_s + SETTLE_S:
+            if when.contact - since > self._lease_s + RECOVERY_S:
                 del self._retained[user_id, slot]
                 self._parts.get(user_id, {}).pop(slot, None)
                 self._presence.contributed(user_id, slot, b"", b"")

@@ -54,4 +54,4 @@ class ClassicProtocol(ClientProtocol):
         """Apply the visibility that a newer token grants to all later changes."""
         with self._parts.broadcaster.changing(connection):
             connection.session.visibility = visibility
-        self._parts.publisher.settle_rooms(connection.user_id, now)
+        self._parts.publisher.update_rooms(connection.user_id, now)

@@ -283,7 +283,7 @@ class V1Protocol(ClientProtocol):
         with self._parts.broadcaster.changing(connection):
             forbidden = self._limit(connection, visibility)
         self._report_forbidden(connection, forbidden)
-        self._parts.publisher.settle_rooms(connection.session.user_id, now)
+        self._parts.publisher.update_rooms(connection.session.user_id, now)
         self._parts.broadcaster.restart_catch_up(connection, self.feed.all(connection))
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:

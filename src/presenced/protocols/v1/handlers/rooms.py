@@ -24,7 +24,7 @@ def join(context: Context, request: Join | SetMember) -> None:
         raise RequestRefused(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
     context.ack()
     context.parts.rooms.join(session, name, data, context.now)
-    context.parts.publisher.settle_rooms(session.user_id, context.now)
+    context.parts.publisher.update_rooms(session.user_id, context.now)
     if name not in subscription.full.rooms:
         broadcaster, connection = context.parts.broadcaster, context.connection
         with broadcaster.changing(connection):  # after the join above, which the snapshot shows
@@ -42,4 +42,4 @@ def leave(context: Context, request: Leave) -> None:
         context.subscription.full.rooms.discard(name)
     context.parts.rooms.leave(session, name)
     context.ack()
-    context.parts.publisher.settle_rooms(session.user_id, context.now)
+    context.parts.publisher.update_rooms(session.user_id, context.now)
