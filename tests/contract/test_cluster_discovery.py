@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from tests.support.services import Redis, RedisClusterNode, RedisReplica, RedisSentinel, Service, find
 
-from presenced.cluster.backend import Applicant, Batch, Committed, Part, Proposal, Registration
+from presenced.cluster.backend import Applicant, Batch, Committed, ContributionUpdate, Proposal, Registration
 from presenced.cluster.redis.backend import RedisBackend, open_backend
 from presenced.errors import BackendError
 from presenced.testing.backend_peers import PATIENCE_S, STAGE_LOG_ITEMS, Peer, Recorder
@@ -174,7 +174,7 @@ async def commit_everywhere(backend: RedisBackend, recorder: ShardRecorder, seri
     recorder.done = {}
     for shard in range(backend.shards):
         slot = recorder.by_shard[shard].slot
-        proposal = Proposal(f"u{serial}", 0, b"r", True, True, (Part(slot, b"s"),))
+        proposal = Proposal(f"u{serial}", 0, b"r", True, True, (ContributionUpdate(slot, b"s"),))
         backend.commit(shard, Batch(serial, (proposal,)), 0)
     await recorder.until(lambda: len(recorder.done) == backend.shards)
     return recorder.done

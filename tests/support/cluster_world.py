@@ -19,18 +19,25 @@ from presenced.cluster.backend import (
     JUMP,
     Batch,
     Committed,
+    ContributionUpdate,
     Entry,
     Item,
     Kind,
     Member,
-    Part,
     State,
     StoredUser,
 )
 from presenced.cluster.directory import Agreement, SharedDirectory
 from presenced.cluster.members import Do, Members
 from presenced.cluster.presence import Shown
-from presenced.cluster.records import SharedSession, UserRecord, decode_sessions, encode_sessions
+from presenced.cluster.records import (
+    NO_CONTRIBUTION,
+    Contribution,
+    SharedSession,
+    UserRecord,
+    decode_sessions,
+    encode_sessions,
+)
 from presenced.cluster.replica.digest import compare
 from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.presence.directory import Outcome
@@ -49,7 +56,6 @@ LOSABLE_WRITES = 6
 STEADY = "steady"
 """User who is connected to the first node throughout. That node is never killed, frozen or cut off."""
 
-NOTHING = b"", b""
 VIEWS = {status: View(status) for status in Status}
 
 
@@ -65,7 +71,7 @@ class Tables(NamedTuple):
 
     head: Head | None
     records: dict[str, StoredUser]
-    parts: dict[int, dict[str, tuple[bytes, bytes]]]
+    contributions: dict[int, dict[str, Contribution]]
     members: dict[int, Member]
     log: tuple[Entry, ...]
 
@@ -122,7 +128,7 @@ class Store:
         if self.tables.head is None or self.live(slot, incarnation) is None:
             return None
         head = self.head(node.shard.floor, node.generation)
-        records, parts, n = dict(self.tables.records), dict(self.tables.parts), head.n
+        records, contributions, n = dict(self.tables.records), dict(self.tables.contributions), head.n
         items, refused = [], []
         for user_id, expected, record, is_kept, is_visible, changed in batch.proposals:
             before = records.get(user_id)
@@ -136,15 +142,15 @@ class Store:
             if not is_kept:
                 del records[user_id]
             for part in changed:
-                of_slot = dict(parts.get(part.slot, {}))
-                of_slot[user_id] = (part.sessions or b"", part.rooms or b"")
-                if of_slot[user_id] == NOTHING:
+                of_slot = dict(contributions.get(part.slot, {}))
+                of_slot[user_id] = Contribution(part.sessions or b"", part.rooms or b"")
+                if of_slot[user_id] == NO_CONTRIBUTION:
                     del of_slot[user_id]
-                parts[part.slot] = of_slot
+                contributions[part.slot] = of_slot
         log = self.tables.log
         if items:
             log = (*log, Entry(n, slot, incarnation, batch.serial, Kind.ITEMS, tuple(items)))[-LOG_ENTRIES:]
-        self._save(head=head._replace(n=n), records=records, parts=parts, log=log)
+        self._save(head=head._replace(n=n), records=records, contributions=contributions, log=log)
         return Committed(batch.serial, n, tuple(refused), 0)
 
     def declare_dead(self, node: Node, seen: Member) -> None:
@@ -166,11 +172,11 @@ class Store:
         head = self.head(node.shard.floor, node.generation)
         head = head._replace(n=head.n + 1)
         members = {slot: one for slot, one in self.tables.members.items() if slot != seen.slot}
-        parts = {slot: part for slot, part in self.tables.parts.items() if slot != seen.slot}
+        contributions = {slot: part for slot, part in self.tables.contributions.items() if slot != seen.slot}
         body = f"{seen.slot} {seen.incarnation}".encode()
         entry = Entry(head.n, node.shard.slot, node.members.incarnation, 0, Kind.REMOVED, (), body)
         log = (*self.tables.log, entry)[-LOG_ENTRIES:]
-        self._save(head=head, members=members, parts=parts, log=log)
+        self._save(head=head, members=members, contributions=contributions, log=log)
 
     def fail_over(self, rng: random.Random) -> None:
         """Restart with another run id, and perhaps without the last writes."""
@@ -204,23 +210,23 @@ class NaivePresence:
         else:
             self.sessions[user_id] = active
         assert self.agreement
-        self.agreement.touched(user_id, now)
+        self.agreement.user_changed(user_id, now)
 
-    def part(self, user_id: str) -> tuple[bytes, bytes]:
+    def own_contribution(self, user_id: str) -> Contribution:
         if user_id not in self.sessions:
-            return NOTHING
-        return encode_sessions((SharedSession(b"", "", self.sessions[user_id]),)), b""
+            return NO_CONTRIBUTION
+        return Contribution(encode_sessions((SharedSession(b"", "", self.sessions[user_id]),)))
 
-    def contributing(self) -> Iterable[str]:
+    def contributed_users(self) -> Iterable[str]:
         return sorted(self.sessions)
 
     def shown_users(self) -> Iterable[str]:
         return sorted(user_id for user_id, shown in self._shown.items() if shown.view != SEEN_OFFLINE)
 
-    def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
+    def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
         of_user = self.others.setdefault(user_id, {})
         of_user.pop(slot, None)
-        for session in decode_sessions(sessions):
+        for session in decode_sessions(contribution.sessions):
             of_user[slot] = session.active
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
@@ -315,8 +321,8 @@ class Node:
         self.unreachable_since: float | None = None
         self.heartbeat_at = -99.0
 
-    def touched(self, user_id: str, now: Instant) -> None:
-        self.shard.touched(user_id, now)
+    def user_changed(self, user_id: str, now: Instant) -> None:
+        self.shard.user_changed(user_id, now)
 
     def contribution_changed(self, user_id: str) -> None:
         self.shard.contribution_changed(user_id)
@@ -324,8 +330,8 @@ class Node:
     def is_out_of_reach(self, user_id: str) -> bool:
         return False
 
-    def came_back(self, user_id: str, tag: bytes) -> None:
-        self.shard.came_back(user_id, tag, self.members.contact)
+    def session_moved_here(self, user_id: str, tag: bytes) -> None:
+        self.shard.session_moved_here(user_id, tag, self.members.contact)
 
     def ends_for_absent(self, user_id: str) -> bool:
         return True
@@ -388,7 +394,7 @@ class Node:
         self.shard.reconnected()
         if is_fresh:
             self.shard.verify()
-        if self.world.rng.random() < 0.8 and (batch := self.shard.due(self.members.members, self.when)):
+        if self.world.rng.random() < 0.8 and (batch := self.shard.next_batch(self.members.members, self.when)):
             self._commit(store, batch)
         if self.world.now - self.heartbeat_at >= HEARTBEAT_S and store.heartbeat(self):
             self.heartbeat_at = self.world.now
@@ -398,12 +404,12 @@ class Node:
         self.world.trace(self.name, "loads")
         tables = store.tables
         self.shard.begin_load()
-        parts = [
-            (user_id, Part(slot, *value))
-            for slot, of_slot in tables.parts.items()
+        contributions = [
+            (user_id, ContributionUpdate(slot, *value))
+            for slot, of_slot in tables.contributions.items()
             for user_id, value in of_slot.items()
         ]
-        self.shard.page([*tables.records.values()], parts)
+        self.shard.page([*tables.records.values()], contributions)
         assert tables.head
         last = tables.log[-1].key if tables.log else None
         self.shard.loaded(last, last.n if last else tables.head.n, self.when)
@@ -432,13 +438,13 @@ class Node:
 
     def _remove(self, store: Store, member: Member) -> None:
         self.world.trace(self.name, "removes", member.name)
-        self.shard.remove(member, Cause.TIMEOUT, self.when.now)
+        self.shard.begin_removal(member, Cause.TIMEOUT, self.when.now)
         for _ in range(3 if self.world.rng.random() < 0.2 else 50):  # some stall midway, and go on at a later step
-            if self.shard.is_removed(member):
+            if self.shard.removable() == member:
                 store.remove(self, member)
                 self._read(store)
                 return
-            if batch := self.shard.due(self.members.members, self.when):
+            if batch := self.shard.next_batch(self.members.members, self.when):
                 self._commit(store, batch)
             self._read(store)
 

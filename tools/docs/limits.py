@@ -723,7 +723,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "users with sessions that have just come from other nodes",
-                    _number("cluster.replica.replica.MAX_CAME_BACK"),
+                    _number("cluster.replica.moved_sessions.MAX_MOVED_USERS"),
                     "",
                     "what a stopped node has left of the oldest ends with its other sessions",
                 ),

@@ -53,7 +53,7 @@ LOG_ITEMS = 200_000
 """Number of items that the log keeps, approximately. A node that is further behind loads everything."""
 
 
-class Part(NamedTuple):
+class ContributionUpdate(NamedTuple):
     """Contribution of one node to a user, in a proposal or an item. `b""`: nothing; None: as before."""
 
     slot: int
@@ -72,7 +72,7 @@ class Proposal(NamedTuple):
     """Whether the store keeps the record. It does not if the user is offline, and nothing else is set."""
     is_visible: bool
     """Whether others see the user differently: the version becomes the number of the item."""
-    parts: tuple[Part, ...] = ()
+    contributions: tuple[ContributionUpdate, ...] = ()
 
 
 class Kind(StrEnum):
@@ -114,7 +114,7 @@ class Item(NamedTuple):
     """`n` of the last item that others saw."""
     record: bytes
     is_kept: bool
-    parts: tuple[Part, ...]
+    contributions: tuple[ContributionUpdate, ...]
 
 
 class Entry(NamedTuple):
@@ -240,7 +240,7 @@ class Receiver(Protocol):
     def rejected(self, reason: str) -> None:
         """The node cannot register: the store has another layout, or too many nodes."""
 
-    def page(self, shard: int, users: Sequence[StoredUser], parts: Sequence[tuple[str, Part]]) -> None:
+    def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """A page of a load: records of users, and contributions with their users.
 
         All pages of records come before those of contributions. A contribution is therefore never older than the record

@@ -3,9 +3,9 @@
     connections, HTTP API             backend (store, other nodes)
             |                              |            ^
             v                              v            |
-    SharedDirectory --touched-->      Cluster  ---- commit, load, heartbeat, remove
+    SharedDirectory --user_changed--> Cluster  ---- commit, load, heartbeat, remove
             ^                         /      \\
-            '--accept-- ShardReplica(s)        Members (who is alive)
+            '--accept-- ShardReplica(s)       Members (which nodes are alive)
             |
             '-- outcomes --> publisher (connections, journal, rooms, storage)
 
@@ -34,11 +34,11 @@ from presenced.cluster.backend import (
     Applicant,
     Backend,
     Committed,
+    ContributionUpdate,
     Entry,
     EntryKey,
     Kind,
     Member,
-    Part,
     Registration,
     State,
     StoredUser,
@@ -83,7 +83,7 @@ UNKNOWN_PAUSE_S = 0.05
 
 
 class Cluster(ClusterEvents):
-    """This node's part in the cluster (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
+    """This node's update in the cluster (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
 
     Args:
         name: Name of the node, for people.
@@ -286,10 +286,10 @@ class Cluster(ClusterEvents):
 
     # Events of this node.
 
-    def touched(self, user_id: str, now: Instant) -> None:
-        """Something about the user has changed on this node."""
+    def user_changed(self, user_id: str, now: Instant) -> None:
+        """Note that something about the user has changed on this node."""
         index = shard_of(user_id, len(self._shards))
-        self._shards[index].replica.touched(user_id, now)
+        self._shards[index].replica.user_changed(user_id, now)
         self._wake(index)
 
     def contribution_changed(self, user_id: str) -> None:
@@ -298,10 +298,10 @@ class Cluster(ClusterEvents):
         self._shards[index].replica.contribution_changed(user_id)
         self._wake(index)
 
-    def came_back(self, user_id: str, tag: bytes) -> None:
-        """A session has come from another node."""
+    def session_moved_here(self, user_id: str, tag: bytes) -> None:
+        """Note that a session has come from another node."""
         shard = self._shards[shard_of(user_id, len(self._shards))]
-        shard.replica.came_back(user_id, tag, shard.members.contact)
+        shard.replica.session_moved_here(user_id, tag, shard.members.contact)
 
     def ends_for_absent(self, user_id: str) -> bool:
         """Return whether this node ends the choice and the claims of a user who has no session."""
@@ -330,9 +330,9 @@ class Cluster(ClusterEvents):
         self.rejection = reason
         logger.error("cannot join the cluster: %s", reason, extra={"event": "cluster_rejected"})
 
-    def page(self, shard: int, users: Sequence[StoredUser], parts: Sequence[tuple[str, Part]]) -> None:
+    def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """A page of a load."""
-        self._shards[shard].replica.page(users, parts)
+        self._shards[shard].replica.page(users, updates)
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
         """All pages of a load were sent."""
@@ -354,7 +354,7 @@ class Cluster(ClusterEvents):
                 self.history.reads(shard, entry)
                 this.replica.apply(entry, when)
             if entry.kind is Kind.REMOVED:
-                this.is_removing = False
+                this.has_begun_removal = False
                 self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
             elif entry.kind is Kind.MARK and not is_own:
                 self._marks.add(decode_mark(entry.body), now.monotonic)
@@ -421,13 +421,13 @@ class Cluster(ClusterEvents):
         for duty in this.members.observe(members):
             if duty.do is Do.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
-            elif not this.is_removing:
+            elif not this.has_begun_removal:
                 logger.warning(
                     "node %s is dead: its users are taken out", duty.member.name, extra={"event": "cluster_removes"}
                 )
-                this.is_removing = True
+                this.has_begun_removal = True
                 cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
-                this.replica.remove(duty.member, cause, self._clock.now())
+                this.replica.begin_removal(duty.member, cause, self._clock.now())
         self._share_duties(shard)
         self._wake(shard)
 
@@ -484,7 +484,7 @@ class Cluster(ClusterEvents):
             this.stale_since_ms = 0
         if this.must_verify:
             this.must_verify = False
-            this.is_removing = False  # what has been taken out may be lost, or the dead node itself: begin again
+            this.has_begun_removal = False  # what has been taken out may be lost, or the dead node itself: begin again
             this.replica.verify()
         self.check_ready()
 
@@ -528,13 +528,13 @@ class Cluster(ClusterEvents):
         if now < shard.next_commit:
             self._wake(index)
             return
-        batch = shard.replica.due(shard.members.members, self._when(index))
+        batch = shard.replica.next_batch(shard.members.members, self._when(index))
         if batch is not None:
             shard.next_commit = now + self._backend.commit_pause_s
             shard.committed_at = now
             self._metrics.batch_items.observe(len(batch.proposals))
             self._backend.commit(index, batch, shard.replica.floor)
-        elif (member := shard.replica.removing) is not None and shard.replica.is_removed(member):
+        elif (member := shard.replica.removable()) is not None:
             self._backend.remove(index, member)
         self.on_progress()
 

@@ -3,7 +3,7 @@
 It has two kinds of sessions: those of this node, and those that other nodes contribute. The rule of presence is the
 same for both. Only two things differ from the directory of a single node:
 
-    an event here       _reconcile: marks the user as touched, and shows nothing (unless the store is out of reach)
+    an event here       _reconcile: marks the user as changed, and shows nothing (unless the store is out of reach)
     an item of the log  accept: shows what all nodes have agreed on, with its version
 
 The user's own devices see at once what they caused, as the event's `Outcome` says. What becomes visible later is in
@@ -24,6 +24,7 @@ from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
     TAG_BYTES,
     Choices,
+    Contribution,
     SharedClaim,
     SharedMember,
     SharedSession,
@@ -67,15 +68,17 @@ OTHERS_END_S = 1.0
 class Agreement(Protocol):
     """How the nodes agree: `cluster.cluster`."""
 
-    def touched(self, user_id: str, now: Instant) -> None:
-        """Something about the user has changed on this node."""
+    def user_changed(self, user_id: str, now: Instant) -> None:
+        """Note that something about the user has changed on this node."""
 
     def contribution_changed(self, user_id: str) -> None:
-        """What this node contributes to the user has changed, and nothing that others see: a room, or a session that
-        went to another node."""
+        """Note that this node contributes something else to the user, and others see the user as before.
 
-    def came_back(self, user_id: str, tag: bytes) -> None:
-        """A session has come from another node, which may have stopped and does not drop it any more."""
+        A session has joined or left a room, or has gone to another node.
+        """
+
+    def session_moved_here(self, user_id: str, tag: bytes) -> None:
+        """Note that a session has come from another node, which may have stopped and does not drop it any more."""
 
     @property
     def stale_since_ms(self) -> int:
@@ -150,8 +153,9 @@ class SharedDirectory(Directory[C]):
         self._stamps: dict[str, _Stamps] = {}
         self._evicted: BoundedMap[str, _Stamps] = BoundedMap(limits.max_choices)
         """What was decided here about users who were evicted before the nodes agreed on it: something was cleared."""
-        self._made: Change | None = None  # change that `show_locally` has made for the event that is being settled
-        self._settled: str = ""  # user whose event is being settled
+        # `_reconcile` may call `show_locally` through `agreement`, and returns the change that was made there.
+        self._reconciled_id = ""  # user for whom `_reconcile` runs; empty outside of it
+        self._made: Change | None = None
         self._is_restoring = False
         self.shown_locally: set[str] = set()
         """Users whose last change was shown without the store, and has not been accepted yet."""
@@ -195,9 +199,9 @@ class SharedDirectory(Directory[C]):
             user.own = own_change = own
         if view != user.shown or user.user_id not in self._causes:
             self._causes[user.user_id] = _Cause(cause, now.epoch_ms)
-        self._settled, self._made = user.user_id, None
-        self.agreement.touched(user.user_id, now)
-        self._settled, change = "", self._made
+        self._reconciled_id, self._made = user.user_id, None
+        self.agreement.user_changed(user.user_id, now)
+        self._reconciled_id, change = "", self._made
         self._remember_or_evict(user, is_agreed=False)
         return Outcome(user.user_id, change, own_change)
 
@@ -228,7 +232,7 @@ class SharedDirectory(Directory[C]):
 
     def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not session.session_id and self.agreement is not None:
-            self.agreement.came_back(user.user_id, b"")
+            self.agreement.session_moved_here(user.user_id, b"")
         outcome = super()._attach(user, session, now)
         # Nodes that open connections of one user in the same millisecond give them different ids.
         user.last_id_ms += (self.slot - user.last_id_ms) % MAX_SLOTS
@@ -245,7 +249,7 @@ class SharedDirectory(Directory[C]):
         self.users.sessions[session.session_id] = session
         self._forget_surplus(user)
         self._schedule(user)
-        self.agreement.came_back(user.user_id, tag_of(session.session_id))
+        self.agreement.session_moved_here(user.user_id, tag_of(session.session_id))
 
     def give_away(self, session: Session[C], until: float) -> None:
         """Hand a session over to another node, and keep contributing it until that node does, or until `until`."""
@@ -291,8 +295,8 @@ class SharedDirectory(Directory[C]):
 
     # Methods of `cluster.presence.Presence`.
 
-    def part(self, user_id: str) -> tuple[bytes, bytes]:
-        """Return what this node contributes to the user: sessions and rooms, each `b""` if there are none."""
+    def own_contribution(self, user_id: str) -> Contribution:
+        """Return what this node contributes to the user."""
         user = self._by_id.get(user_id)
         mine = [s for s in user.sessions if s.slot < 0 and s.is_present] if user else []
         sessions = sorted(SharedSession(tag_of(s.session_id), s.device, s.active) for s in mine)
@@ -301,10 +305,10 @@ class SharedDirectory(Directory[C]):
             for session in mine
             for room, given in (session.rooms or {}).items()
         )
-        return encode_sessions(tuple(sessions)), encode_rooms(tuple(rooms))
+        return Contribution(encode_sessions(tuple(sessions)), encode_rooms(tuple(rooms)))
 
-    def contributing(self) -> Iterable[str]:
-        """Return the users that this node has sessions of."""
+    def contributed_users(self) -> Iterable[str]:
+        """Return the users to whom this node contributes: those who have a session here."""
         return [
             user_id
             for user_id, user in self._by_id.items()
@@ -315,11 +319,11 @@ class SharedDirectory(Directory[C]):
         """Return the users who are not shown as offline."""
         return [change.user_id for change in self.users.snapshot()]
 
-    def contributed(self, user_id: str, slot: int, sessions: bytes, rooms: bytes) -> None:
-        """Another node contributes this to the user from now on. Nothing becomes visible, except in rooms."""
+    def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
+        """Set what another node contributes to the user. Nothing becomes visible, except in rooms."""
         user = self._by_id.get(user_id)
         if user is None:
-            if not sessions:
+            if not contribution.sessions:
                 return
             user = self.users.get_or_add(user_id)
         before = [session for session in user.sessions if session.slot == slot]
@@ -327,9 +331,9 @@ class SharedDirectory(Directory[C]):
             user.sessions.remove(session)
             user.named -= bool(session.session_id)
         given: dict[bytes, dict[str, MemberData]] = {}
-        for member in decode_rooms(rooms):
+        for member in decode_rooms(contribution.rooms):
             given.setdefault(member.tag, {})[member.room] = MemberData(member.number, member.data, member.joined_ms)
-        for tag, device, active in decode_sessions(sessions):
+        for tag, device, active in decode_sessions(contribution.sessions):
             session = Session[C](user_id, None, tag.hex(), device, None, active, slot=slot, rooms=given.get(tag))
             user.sessions.append(session)
             user.named += bool(tag)
@@ -403,7 +407,7 @@ class SharedDirectory(Directory[C]):
         change = self._make(user, self.record(user_id, now), version, now)
         self._causes.pop(user_id, None)
         self.shown_locally.add(user_id)
-        if self._settled == user_id:
+        if self._reconciled_id == user_id:
             self._made = change
         else:
             self._finish(user, change, change.cause)

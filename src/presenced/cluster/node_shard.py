@@ -24,7 +24,8 @@ class NodeShard:
         """Epoch milliseconds since when other nodes' users may have changed unnoticed; 0 if they may not."""
         self.next_commit = 0.0
         """Monotonic time before which nothing is committed."""
-        self.is_removing = False
+        self.has_begun_removal = False
+        """Whether this node is taking out the users of a dead node."""
         self.ends_for_absent = False
         """Whether this node ends choices and claims of absent users."""
         self.behind = 0

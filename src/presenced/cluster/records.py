@@ -124,6 +124,17 @@ class SharedMember(NamedTuple):
     joined_ms: int
 
 
+class Contribution(NamedTuple):
+    """What one node contributes to a user, as bytes."""
+
+    sessions: bytes = b""
+    """Its sessions (`encode_sessions`); empty if there are none."""
+    rooms: bytes = b""
+    """Their rooms (`encode_rooms`); empty if there are none."""
+
+
+NO_CONTRIBUTION = Contribution()
+
 TAG_BYTES = 6
 """Bytes of a session's tag."""
 

@@ -12,12 +12,12 @@ from presenced.cluster.backend import (
     Backend,
     Batch,
     Committed,
+    ContributionUpdate,
     Entry,
     EntryKey,
     Excerpt,
     Kind,
     Member,
-    Part,
     Proposal,
     Registration,
     StoredKey,
@@ -68,7 +68,7 @@ class Recorder:
         """Entries since the last load."""
         self.n = 0
         self.users: dict[str, StoredUser] = {}
-        self.parts: dict[tuple[str, int], tuple[bytes, bytes]] = {}
+        self.contributions: dict[tuple[str, int], tuple[bytes, bytes]] = {}
         """Sessions and rooms, by user and slot."""
         self.results: dict[int, Committed | str] = {}
         self.generations: list[int] = []
@@ -107,12 +107,12 @@ class Recorder:
         self.rejections.append(reason)
         self._event("rejected")
 
-    def page(self, shard: int, users: Sequence[StoredUser], parts: Sequence[tuple[str, Part]]) -> None:
+    def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Put the page into the replica."""
         for user in users:
             self.users[user.user_id] = user
-        for user_id, part in parts:
-            self._put_part(user_id, part)
+        for user_id, update in updates:
+            self._put_contribution(user_id, update)
         self._changed.set()
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
@@ -176,12 +176,12 @@ class Recorder:
 
     def forget(self) -> None:
         """Empty the replica before a load."""
-        self.users, self.parts, self.entries_read = {}, {}, []
+        self.users, self.contributions, self.entries_read = {}, {}, []
 
     def _apply(self, entry: Entry) -> None:
         if entry.kind is Kind.REMOVED:
             slot = int(entry.body.split()[0])
-            self.parts = {key: value for key, value in self.parts.items() if key[1] != slot}
+            self.contributions = {key: value for key, value in self.contributions.items() if key[1] != slot}
         for index, item in enumerate(entry.items):
             assert item.n == entry.n - len(entry.items) + 1 + index, "numbers of an entry are successive"
             if item.user_id in self.users and self.users[item.user_id].n >= item.n:
@@ -189,17 +189,17 @@ class Recorder:
             self.users[item.user_id] = StoredUser(item.user_id, item.n, item.version, item.record)
             if not item.is_kept:
                 del self.users[item.user_id]
-            for part in item.parts:
-                self._put_part(item.user_id, part)
+            for update in item.contributions:
+                self._put_contribution(item.user_id, update)
 
-    def _put_part(self, user_id: str, part: Part) -> None:
-        key = user_id, part.slot
-        sessions, rooms = self.parts.get(key, (b"", b""))
-        sessions = sessions if part.sessions is None else part.sessions
-        rooms = rooms if part.rooms is None else part.rooms
-        self.parts[key] = sessions, rooms
+    def _put_contribution(self, user_id: str, update: ContributionUpdate) -> None:
+        key = user_id, update.slot
+        sessions, rooms = self.contributions.get(key, (b"", b""))
+        sessions = sessions if update.sessions is None else update.sessions
+        rooms = rooms if update.rooms is None else update.rooms
+        self.contributions[key] = sessions, rooms
         if not sessions and not rooms:
-            del self.parts[key]
+            del self.contributions[key]
 
     def _result(self, serial: int, result: Committed | str) -> None:
         assert serial == self._in_flight, f"{result} for a batch that is not in flight"
@@ -267,8 +267,8 @@ class Peer:
     def set(self, user_id: str, record: bytes, *, visible: bool = True, kept: bool = True) -> Proposal:
         """Return a proposal that replaces the record as this node knows it, with a session of this node."""
         known = self.recorder.users.get(user_id)
-        parts = (Part(self.slot, sessions=record if kept else b""),)
-        return Proposal(user_id, known.n if known else 0, record, kept, visible, parts)
+        contributions = (ContributionUpdate(self.slot, sessions=record if kept else b""),)
+        return Proposal(user_id, known.n if known else 0, record, kept, visible, contributions)
 
     async def reads(self, n: int) -> None:
         """Wait until this node has read everything up to a number."""

@@ -14,7 +14,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from presenced.cluster.backend import Applicant, Committed, Kind, Member, Part, Proposal, State, StoredUser
+from presenced.cluster.backend import (
+    Applicant,
+    Committed,
+    ContributionUpdate,
+    Kind,
+    Member,
+    Proposal,
+    State,
+    StoredUser,
+)
 from presenced.testing.backend_log_suite import (
     a_jump_of_the_numbers_does_not_trim_the_log,
     a_trimmed_log_interrupts_a_node_that_was_away,
@@ -43,7 +52,7 @@ async def items_reach_every_node_in_one_order(stage: Stage) -> None:
             await one.reads(last)
             assert one.recorder.entries_read == a.recorder.entries_read
             assert one.recorder.users == a.recorder.users
-            assert one.recorder.parts == a.recorder.parts
+            assert one.recorder.contributions == a.recorder.contributions
         assert len(a.recorder.users) == 180
         authors = {(entry.slot, entry.incarnation) for entry in c.recorder.entries_read}
         assert authors == {(a.slot, a.incarnation), (b.slot, b.incarnation)}
@@ -53,17 +62,17 @@ async def an_item_changes_record_contributions_and_log(stage: Stage) -> None:
     """A node that loads, and a node that reads the log, know the same."""
     async with Peers(stage, "a", "b") as [a, b]:
         record, sessions, rooms = bytes(range(256)), b"\x00\xff", b"\xc1 room"
-        parts = (Part(a.slot, sessions, rooms), Part(9, b"elsewhere"))
-        await a.commit(Proposal("ünï", 0, record, True, True, parts), a.set("bob", b"1"))
+        contributions = (ContributionUpdate(a.slot, sessions, rooms), ContributionUpdate(9, b"elsewhere"))
+        await a.commit(Proposal("ünï", 0, record, True, True, contributions), a.set("bob", b"1"))
         await b.reads(a.recorder.results[1].n)  # type: ignore[union-attr]  # no result fails the check
         [entry] = b.recorder.entries_read
-        assert entry.items[0].parts == parts
+        assert entry.items[0].contributions == contributions
         assert entry.items[0].record == record
-        assert b.recorder.parts[("ünï", a.slot)] == (sessions, rooms)
-        assert b.recorder.parts[("ünï", 9)] == (b"elsewhere", b"")
-        before = b.recorder.users, b.recorder.parts
+        assert b.recorder.contributions[("ünï", a.slot)] == (sessions, rooms)
+        assert b.recorder.contributions[("ünï", 9)] == (b"elsewhere", b"")
+        before = b.recorder.users, b.recorder.contributions
         await b.load()
-        assert (b.recorder.users, b.recorder.parts) == before
+        assert (b.recorder.users, b.recorder.contributions) == before
         assert b.recorder.loads[-1] == entry.key
 
 
@@ -85,7 +94,7 @@ async def versions_change_only_with_what_others_see(stage: Stage) -> None:
         assert (item.record, item.is_kept, item.version) == (b"off", False, n)
         await b.load()
         assert not b.recorder.users
-        assert not b.recorder.parts
+        assert not b.recorder.contributions
         assert not (await a.commit(Proposal("ada", 0, b"3", True, True))).refused
 
 
@@ -167,7 +176,7 @@ async def a_load_during_writes_misses_nothing(stage: Stage) -> None:
         await writing
         await b.reads(a.recorder.entries_read[-1].n)
         assert b.recorder.users == a.recorder.users
-        assert b.recorder.parts == a.recorder.parts
+        assert b.recorder.contributions == a.recorder.contributions
 
 
 async def a_node_that_was_away_reads_on(stage: Stage) -> None:
@@ -392,13 +401,13 @@ async def nothing_is_accepted_from_a_node_that_was_declared_dead(stage: Stage) -
         [changed, removed] = c.recorder.entries_read
         assert (removed.kind, removed.slot, removed.incarnation) == (Kind.REMOVED, b.slot, b.incarnation)
         assert removed.body == f"{changed.slot} {changed.incarnation}".encode()
-        assert not c.recorder.parts
+        assert not c.recorder.contributions
         await a.happens("registered", 2)
         assert a.recorder.registrations[1].slot == a.recorder.registrations[0].slot
         assert a.incarnation != a.recorder.registrations[0].incarnation
         await a.load()
         assert "ada" in a.recorder.users
-        assert not a.recorder.parts
+        assert not a.recorder.contributions
         assert a.recorder.events.count("fenced") == 1
         assert not (await a.commit(a.set("ada", b"3"))).refused
 
@@ -464,15 +473,15 @@ async def a_remover_takes_contributions_out_by_commits(stage: Stage) -> None:
         b.backend.declare_dead(0, b.recorder.nodes[a.slot])
         await b.sees(lambda nodes: nodes[a.slot].state is State.DEAD, "a dead")
         known = b.recorder.users["bob"].n
-        gone = Proposal("bob", known, b"off", False, True, (Part(a.slot, b"", b""),))
+        gone = Proposal("bob", known, b"off", False, True, (ContributionUpdate(a.slot, b"", b""),))
         await c.reads((await b.commit(gone)).n)
-        assert set(c.recorder.parts) == {("ada", a.slot), ("ada", b.slot)}
+        assert set(c.recorder.contributions) == {("ada", a.slot), ("ada", b.slot)}
         b.backend.remove(0, b.recorder.nodes[a.slot])
         await c.recorder.until(lambda: c.recorder.entries_read[-1].kind is Kind.REMOVED, "the removal")
-        assert set(c.recorder.parts) == {("ada", b.slot)}
-        before = c.recorder.users, c.recorder.parts
+        assert set(c.recorder.contributions) == {("ada", b.slot)}
+        before = c.recorder.users, c.recorder.contributions
         await c.load()
-        assert (c.recorder.users, c.recorder.parts) == before
+        assert (c.recorder.users, c.recorder.contributions) == before
 
 
 async def _end(by: Peer, peer: Peer) -> None:

@@ -22,7 +22,7 @@ from presenced.auth.authenticator import UNAVAILABLE
 from presenced.auth.principal import Principal
 from presenced.auth.tickets import TICKET_LIFETIME_S, OnTaken, Ticket
 from presenced.cluster.backend import Backend, StoredKey
-from presenced.cluster.replica.replica import RECOVERY_S
+from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.errors import BadUserId
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.v1 import codec as v1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from presenced.cluster.backend import Entry, Part, StoredUser
+from presenced.cluster.backend import ContributionUpdate, Entry, StoredUser
 from presenced.cluster.log import Position
 from presenced.cluster.memory.store import MemoryShard
 from presenced.runtime.clock import Action
@@ -80,7 +81,7 @@ class LogReader:
 
     def _load_users(self, position: Position, user_ids: list[str]) -> None:
         if not user_ids:
-            self._ask(lambda store: list(store.parts()), lambda parts: self._load_parts(position, parts))
+            self._ask(lambda store: list(store.contributions()), partial(self._load_contributions, position))
             return
         size = self._link.hub.page_size
         page, rest = user_ids[:size], user_ids[size:]
@@ -92,10 +93,10 @@ class LogReader:
 
         self._ask(lambda store: [store.users[user_id] for user_id in page if user_id in store.users], answered)
 
-    def _load_parts(self, position: Position, parts: list[tuple[str, Part]]) -> None:
+    def _load_contributions(self, position: Position, updates: list[tuple[str, ContributionUpdate]]) -> None:
         self._has_pages, size = True, self._link.hub.page_size
-        for start in range(0, len(parts), size):
-            self._link.receiver.page(self._link.index, (), parts[start : start + size])
+        for start in range(0, len(updates), size):
+            self._link.receiver.page(self._link.index, (), updates[start : start + size])
         self._ask(lambda store: store.end.n, lambda n: self._loaded(position, n))
 
     def _loaded(self, position: Position, n: int) -> None:

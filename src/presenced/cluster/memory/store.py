@@ -18,12 +18,12 @@ from presenced.cluster.backend import (
     Applicant,
     Batch,
     Committed,
+    ContributionUpdate,
     Entry,
     Excerpt,
     Item,
     Kind,
     Member,
-    Part,
     Proposal,
     Registration,
     State,
@@ -217,10 +217,14 @@ class MemoryShard:
         index = bisect_left(self.log, position.last.n, key=_number)
         return index < len(self.log) and self.log[index].entry.key == position.last
 
-    def parts(self) -> list[tuple[str, Part]]:
+    def contributions(self) -> list[tuple[str, ContributionUpdate]]:
         """Return all contributions."""
-        sessions = [(user_id, Part(slot, sessions=value)) for (slot, user_id), value in self.sessions.items()]
-        return sessions + [(user_id, Part(slot, rooms=value)) for (slot, user_id), value in self.rooms.items()]
+        sessions = [
+            (user_id, ContributionUpdate(slot, sessions=value)) for (slot, user_id), value in self.sessions.items()
+        ]
+        return sessions + [
+            (user_id, ContributionUpdate(slot, rooms=value)) for (slot, user_id), value in self.rooms.items()
+        ]
 
     # Steps.
 
@@ -265,11 +269,11 @@ class MemoryShard:
         version = n if proposal.is_visible else stored.version if stored else 0
         user = StoredUser(proposal.user_id, n, version, proposal.record) if proposal.is_kept else None
         self._put(undo, self.users, proposal.user_id, user)
-        for part in proposal.parts:
-            for hashed, value in ((self.sessions, part.sessions), (self.rooms, part.rooms)):
+        for update in proposal.contributions:
+            for hashed, value in ((self.sessions, update.sessions), (self.rooms, update.rooms)):
                 if value is not None:
-                    self._put(undo, hashed, (part.slot, proposal.user_id), value or None)
-        return Item(proposal.user_id, n, version, proposal.record, proposal.is_kept, proposal.parts)
+                    self._put(undo, hashed, (update.slot, proposal.user_id), value or None)
+        return Item(proposal.user_id, n, version, proposal.record, proposal.is_kept, proposal.contributions)
 
     def _append(self, undo: list[Callable[[], None]], head: Head, entry: Entry) -> Head:
         self.log.append(Logged(entry, head.last))

@@ -21,7 +21,18 @@ from struct import Struct
 
 import msgspec
 
-from presenced.cluster.backend import MAX_SLOTS, Batch, Entry, EntryKey, Item, Kind, Member, Part, State, StoredUser
+from presenced.cluster.backend import (
+    MAX_SLOTS,
+    Batch,
+    ContributionUpdate,
+    Entry,
+    EntryKey,
+    Item,
+    Kind,
+    Member,
+    State,
+    StoredUser,
+)
 from presenced.cluster.log import Logged
 from presenced.storage.records import StoredRevocation
 
@@ -153,9 +164,9 @@ def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
     extra: dict[bytes, bytes] = {}  # key -> its number among all keys of the script, as Lua counts
     arguments: Arguments = []
     for proposal in batch.proposals:
-        user_id, _, record, is_kept, is_visible, parts = proposal
+        user_id, _, record, is_kept, is_visible, updates = proposal
         values: Arguments = []
-        for slot, sessions, rooms in parts:
+        for slot, sessions, rooms in updates:
             if sessions is not None:
                 values += (_index(extra, keys.sessions[slot]), sessions)
             if rooms is not None:
@@ -165,7 +176,7 @@ def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
             number(proposal.expected),
             (b"v" if is_visible else b"-") + (b"k" if is_kept else b"-"),
             record if is_kept else b"",
-            _encode((user_id, record, is_kept, parts))[1:],  # without the byte for four elements: the script adds one
+            _encode((user_id, record, is_kept, updates))[1:],  # without the byte for four elements: the script adds one
             b"%d" % (len(values) // 2),
             *values,
         )
@@ -187,7 +198,7 @@ class _Item(msgspec.Struct, array_like=True):
     user_id: str
     record: bytes
     is_kept: bool
-    parts: tuple[Part, ...]
+    contributions: tuple[ContributionUpdate, ...]
 
 
 _decode_items = msgspec.msgpack.Decoder(list[_Item]).decode
@@ -200,7 +211,7 @@ def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
     items = _decode_items(packed)
     first = key.n - len(items) + 1
     accepted = tuple(
-        Item(item.user_id, first + index, item.version, item.record, item.is_kept, item.parts)
+        Item(item.user_id, first + index, item.version, item.record, item.is_kept, item.contributions)
         for index, item in enumerate(items)
     )
     entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), accepted, body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from presenced.cluster.backend import MAX_SLOTS, EntryKey, Part
+from presenced.cluster.backend import MAX_SLOTS, ContributionUpdate, EntryKey
 from presenced.cluster.log import Logged, Position, next_position
 from presenced.cluster.redis.connection import Connection
 from presenced.cluster.redis.format import decode_entry, decode_entry_key, decode_users, pairs
@@ -106,7 +106,7 @@ class RedisReader:
         if not await self._load_users(queries, number):
             return
         for slot in range(MAX_SLOTS):
-            if not await self._load_parts(queries, number, slot):
+            if not await self._load_contributions(queries, number, slot):
                 return
         n = int(await queries.call("HGET", keys.head, "n") or 0)
         if number == self._load_number:
@@ -129,7 +129,7 @@ class RedisReader:
             if cursor == b"0":
                 return True
 
-    async def _load_parts(self, queries: Connection, number: int, slot: int) -> bool:
+    async def _load_contributions(self, queries: Connection, number: int, slot: int) -> bool:
         """Report the contributions of a node. Return whether the load goes on."""
         keys = self._shard.keys
         scans = [(keys.sessions[slot], b"0"), (keys.rooms[slot], b"0")]
@@ -139,13 +139,18 @@ class RedisReader:
                 return False
             for (key, _), (_, flat) in zip(scans, replies, strict=True):
                 is_sessions = key == keys.sessions[slot]
-                parts = [
-                    (user_id.decode(), Part(slot, value) if is_sessions else Part(slot, None, value))
+                updates = [
+                    (
+                        user_id.decode(),
+                        ContributionUpdate(slot, sessions=value)
+                        if is_sessions
+                        else ContributionUpdate(slot, rooms=value),
+                    )
                     for user_id, value in pairs(flat)
                 ]
-                if parts:
+                if updates:
                     self._has_pages = True
-                    self._shard.receiver.page(self._shard.index, (), parts)
+                    self._shard.receiver.page(self._shard.index, (), updates)
             scans = [(key, cursor) for (key, _), (cursor, _) in zip(scans, replies, strict=True) if cursor != b"0"]
         return True
 

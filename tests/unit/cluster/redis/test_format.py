@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from presenced.cluster.backend import Batch, Kind, Member, Part, Proposal, State
+from presenced.cluster.backend import Batch, ContributionUpdate, Kind, Member, Proposal, State
 from presenced.cluster.redis.format import (
     MAX_SHARDS,
     Keys,
@@ -68,7 +68,7 @@ def test_a_member_is_read_as_it_was_written(name: str, figures: bytes, state: St
     assert decode_member(b"12", written) == member
 
 
-parts = st.builds(Part, st.integers(0, 63), st.none() | st.binary(), st.none() | st.binary())
+contributions = st.builds(ContributionUpdate, st.integers(0, 63), st.none() | st.binary(), st.none() | st.binary())
 proposals = st.builds(
     Proposal,
     st.text(min_size=1),
@@ -76,7 +76,7 @@ proposals = st.builds(
     st.binary(),
     st.booleans(),
     st.booleans(),
-    st.lists(parts, max_size=3).map(tuple),
+    st.lists(contributions, max_size=3).map(tuple),
 )
 
 
@@ -102,8 +102,8 @@ def test_an_item_is_read_as_it_was_proposed(proposed: list[Proposal]) -> None:
     for index, (item, proposal) in enumerate(zip(entry.items, proposed, strict=True)):
         assert item.n == 1000 - len(proposed) + 1 + index
         assert item.version == 99
-        wanted = (proposal.user_id, proposal.record, proposal.is_kept, proposal.parts)
-        assert (item.user_id, item.record, item.is_kept, item.parts) == wanted
+        wanted = (proposal.user_id, proposal.record, proposal.is_kept, proposal.contributions)
+        assert (item.user_id, item.record, item.is_kept, item.contributions) == wanted
     assert decode_entry_key(b"1000-0", fields) == entry.key
 
 
@@ -111,8 +111,8 @@ def test_contributions_are_numbered_after_the_four_fixed_keys() -> None:
     batch = Batch(
         1,
         (
-            Proposal("a", 0, b"", True, True, (Part(3, b"s"), Part(9, None, b"r"))),
-            Proposal("b", 0, b"", True, True, (Part(3, b"", b"x"), Part(4))),
+            Proposal("a", 0, b"", True, True, (ContributionUpdate(3, b"s"), ContributionUpdate(9, None, b"r"))),
+            Proposal("b", 0, b"", True, True, (ContributionUpdate(3, b"", b"x"), ContributionUpdate(4))),
         ),
     )
     keys, arguments = encode_batch(KEYS, batch)
