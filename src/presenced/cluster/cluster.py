@@ -61,7 +61,7 @@ from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import OwnMarks, SharedNames
 from presenced.cluster.node_shard import NodeShard
-from presenced.cluster.replica.replica import ShardReplica, When
+from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
 from presenced.presence.journal import Cursor
@@ -311,12 +311,7 @@ class Cluster(ClusterEvents):
 
     def registered(self, shard: int, registration: Registration) -> None:
         """The node has a slot and an incarnation. It loads the shard."""
-        this = self._shards[shard]
-        this.replica.registered(registration.slot)
-        has_rejoined = bool(this.members.incarnation)
-        this.members.incarnation = registration.incarnation
-        this.generation = registration.generation
-        this.must_verify = True
+        has_rejoined = self._shards[shard].registered(registration)
         if not shard:
             self._names.registered(registration)
             self._directory.slot = registration.slot
@@ -336,37 +331,41 @@ class Cluster(ClusterEvents):
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
         """All pages of a load were sent."""
-        self._shards[shard].replica.loaded(last, n, self._when(shard))
+        self._shards[shard].replica.loaded(last, n, self._shards[shard].when(self._clock.now()))
         self.history.loaded(shard)
         self._publish()
         self.on_loaded()
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
-        """The next entries of the log."""
+        """Apply the next entries of the log."""
         this, now = self._shards[shard], self._clock.now()
         self._in_reach(shard, now)
         this.behind = n - entries[-1].n if entries else 0
-        when = When(this.members.contact, now)
         for entry in entries:
-            is_own = entry.incarnation == this.members.incarnation
-            (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
-            if this.replica.applied is None or entry.n > this.replica.applied.n:
-                self.history.reads(shard, entry)
-                this.replica.apply(entry, when)
-            if entry.kind is Kind.REMOVED:
-                this.has_begun_removal = False
-                self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
-            elif entry.kind is Kind.MARK and not is_own:
-                self._marks.add(decode_mark(entry.body), now.monotonic)
-            elif entry.kind in self.handlers:
-                self.handlers[entry.kind](entry.body, is_own)
+            self._apply(shard, entry, now)
         applied = this.replica.applied
         if (applied is not None and applied.n >= n) or not entries:
-            self._has_read_all(shard, n, when)
+            this.has_read_all(n, now)
+            self.check_ready()
         self._publish()
         self._report_certainty()  # after what happened meanwhile
         self.on_progress()
         self._wake(shard)
+
+    def _apply(self, shard: int, entry: Entry, now: Instant) -> None:
+        this = self._shards[shard]
+        is_own = entry.incarnation == this.members.incarnation
+        (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
+        if this.replica.applied is None or entry.n > this.replica.applied.n:
+            self.history.reads(shard, entry)
+            this.replica.apply(entry, this.when(now))
+        if entry.kind is Kind.REMOVED:
+            this.has_begun_removal = False
+            self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
+        elif entry.kind is Kind.MARK and not is_own:
+            self._marks.add(decode_mark(entry.body), now.monotonic)
+        elif entry.kind in self.handlers:
+            self.handlers[entry.kind](entry.body, is_own)
 
     def interrupted(self, shard: int) -> None:
         """The log does not continue where this node is."""
@@ -399,20 +398,16 @@ class Cluster(ClusterEvents):
         self._shards[shard].must_verify = True
 
     def reconnected(self, shard: int, generation: int) -> None:
-        """The store is reachable again."""
-        this = self._shards[shard]
-        this.must_verify = this.must_verify or generation != this.generation or this.lost_at is not None
-        this.generation = generation
+        """Go on with the store, which is reachable again."""
+        self._shards[shard].reconnected(generation)
         self._in_reach(shard, self._clock.now())
         self._timer.set(self._beat, self._clock.monotonic())  # before the others take this node for dead
 
     def disconnected(self, shard: int) -> None:
-        """A call to the store failed."""
-        this = self._shards[shard]
-        if this.lost_at is None:
-            this.lost_at = self._clock.monotonic()
-            this.members.lost()
-            self._timer.set(self._go_local, this.lost_at + LOCAL_AFTER_S)
+        """Become local in `LOCAL_AFTER_S`, because a call to the store failed, unless it is reachable before."""
+        now = self._clock.monotonic()
+        if self._shards[shard].lost(now):
+            self._timer.set(self._go_local, now + LOCAL_AFTER_S)
 
     def members(self, shard: int, members: Sequence[Member]) -> None:
         """Take the registered nodes, and do what has to be done about dead ones."""
@@ -457,36 +452,15 @@ class Cluster(ClusterEvents):
         if writer is not None and self._was_ready and self._state is not State.LEAVING:
             self.history.designated(shard, writer.incarnation == own)
 
-    def _when(self, shard: int) -> When:
-        return When(self._shards[shard].members.contact, self._clock.now())
-
     def _load(self, shard: int, reason: str) -> None:
         self._metrics.reloading(reason)
         self._shards[shard].replica.begin_load()
         self._backend.load(shard)
 
     def _in_reach(self, shard: int, now: Instant) -> None:
-        this = self._shards[shard]
-        this.members.look(now.monotonic)
-        if this.lost_at is not None:
-            this.lost_at = None
-            if self.is_in_reach:
-                self.in_reach_since = now.monotonic
-                self.on_in_reach()
-
-    def _has_read_all(self, shard: int, n: int, when: When) -> None:
-        this = self._shards[shard]
-        this.read_all_at = when.now.monotonic
-        this.replica.read_up_to(n, when)
-        if this.replica.is_local:
-            this.replica.reconnected()
-        if this.replica.is_loaded:
-            this.stale_since_ms = 0
-        if this.must_verify:
-            this.must_verify = False
-            this.has_begun_removal = False  # what has been taken out may be lost, or the dead node itself: begin again
-            this.replica.verify()
-        self.check_ready()
+        if self._shards[shard].reached(now.monotonic) and self.is_in_reach:
+            self.in_reach_since = now.monotonic
+            self.on_in_reach()
 
     def check_ready(self) -> None:
         """Take connections from now on, if everything was loaded."""
@@ -528,7 +502,7 @@ class Cluster(ClusterEvents):
         if now < shard.next_commit:
             self._wake(index)
             return
-        batch = shard.replica.next_batch(shard.members.members, self._when(index))
+        batch = shard.replica.next_batch(shard.members.members, shard.when(self._clock.now()))
         if batch is not None:
             shard.next_commit = now + self._backend.commit_pause_s
             shard.committed_at = now
@@ -547,8 +521,7 @@ class Cluster(ClusterEvents):
                 self._timer.set(self._go_local, shard.lost_at + LOCAL_AFTER_S)
                 continue
             logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
-            shard.replica.disconnected(now)
-            shard.stale_since_ms = now.epoch_ms - int((now.monotonic - shard.lost_at) * 1000)
+            shard.go_local(now)
         self._report_certainty()  # before what happens on this node alone
         self._publish()
         self.on_progress()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from hashlib import blake2b
-from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -23,9 +22,7 @@ from presenced.cluster.backend import MAX_SLOTS
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
     TAG_BYTES,
-    Choices,
     Contribution,
-    SharedClaim,
     SharedMember,
     SharedSession,
     UserRecord,
@@ -36,6 +33,7 @@ from presenced.cluster.records import (
     merged,
 )
 from presenced.cluster.sharding import shard_of
+from presenced.cluster.stamps import StampTable
 from presenced.presence.directory import NOTHING, Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -44,17 +42,15 @@ from presenced.presence.model import (
     SEEN_OFFLINE,
     Cause,
     Change,
-    Choice,
     Display,
     Status,
 )
 from presenced.presence.session import Grace, MemberData, Session
-from presenced.presence.status import Claim, TimedChoice
+from presenced.presence.status import TimedChoice
 from presenced.presence.user import User
 from presenced.presence.users import Limits
 from presenced.presence.versions import VersionCounter, VersionOf
 from presenced.runtime.instant import Instant
-from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
 
@@ -102,20 +98,6 @@ class _Cause(NamedTuple):
     epoch_ms: int
 
 
-class _Stamps:
-    """When the stamped fields of a user were set, and what they were then: a difference is a decision made here."""
-
-    __slots__ = ("announced", "announced_ms", "chosen", "chosen_ms", "claims", "cleared", "timed", "timed_ms")
-
-    def __init__(self) -> None:
-        self.chosen, self.chosen_ms = AS_DETECTED, 0
-        self.timed: Choice | None = None
-        self.timed_ms = 0
-        self.announced, self.announced_ms = False, 0
-        self.claims: tuple[Claim, ...] = ()
-        self.cleared: dict[str, int] = {}
-
-
 class SharedVersions(VersionCounter):
     """Numbers of the shards. Versions themselves come from the store.
 
@@ -150,9 +132,7 @@ class SharedDirectory(Directory[C]):
         """This node's number."""
         self._outcomes: list[Outcome[C]] = []
         self._causes: dict[str, _Cause] = {}
-        self._stamps: dict[str, _Stamps] = {}
-        self._evicted: BoundedMap[str, _Stamps] = BoundedMap(limits.max_choices)
-        """What was decided here about users who were evicted before the nodes agreed on it: something was cleared."""
+        self._stamps = StampTable(limits.max_choices)
         # `_reconcile` may call `show_locally` through `agreement`, and returns the change that was made there.
         self._reconciled_id = ""  # user for whom `_reconcile` runs; empty outside of it
         self._made: Change | None = None
@@ -352,7 +332,8 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None:
             record = UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
-            return _with_stamps(record, self._evicted.get(user_id))
+            stamps = self._stamps.of_evicted(user_id)
+            return stamps.added_to(record) if stamps is not None else record
         active_ms = user.active_ms
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
         view, _ = user.look(cause)
@@ -376,7 +357,7 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None:
             if not record.is_kept:
-                self._evicted.pop(user_id)
+                self._stamps.forget_evicted(user_id)
                 return  # unknown, and shown as offline already
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
@@ -469,86 +450,48 @@ class SharedDirectory(Directory[C]):
         if user.user_id not in self._by_id:
             self.shown_locally.discard(user.user_id)
             self._causes.pop(user.user_id, None)
-            stamps = self._stamps.pop(user.user_id, None)
-            if stamps is not None and not is_agreed:
-                self._evicted.set(user.user_id, stamps)
+            self._stamps.evict(user.user_id, is_agreed)
 
     # Stamped fields.
 
     def _stamp(self, user: User[C], now: Instant) -> None:
-        """Note when this node decided something about the user: any difference to what was agreed on."""
-        self._recall(user.user_id)
+        """Stamp what this node has just decided about the user, if anything."""
+        self._stamps.recall(user.user_id)
         is_plain = user.chosen == AS_DETECTED and user.timed is None and not user.claims and not user.announced
-        if is_plain and user.user_id not in self._stamps:
+        if is_plain and self._stamps.get(user.user_id) is None:
             return
-        stamps = self._stamps.setdefault(user.user_id, _Stamps())
-        # A decision is newer than what it replaces, even if the clock of the node that made that one is ahead.
-        now_ms = RESTORED_MS if self._is_restoring else now.epoch_ms
-        if user.chosen != stamps.chosen:
-            stamps.chosen, stamps.chosen_ms = user.chosen, max(now_ms, stamps.chosen_ms + 1)
-        if user.timed != stamps.timed:
-            stamps.timed, stamps.timed_ms = user.timed, max(now_ms, stamps.timed_ms + 1)
-        if user.announced != stamps.announced:
-            stamps.announced, stamps.announced_ms = user.announced, max(now_ms, stamps.announced_ms + 1)
-        if user.claims != stamps.claims:
-            before, after = {claim.source: claim.set_ms for claim in stamps.claims}, {c.source for c in user.claims}
-            left = {source: max(now_ms, set_ms + 1) for source, set_ms in before.items() if source not in after}
-            stamps.cleared.update(left)
-            stamps.claims = user.claims
+        self._stamps.get_or_add(user.user_id).note(user, RESTORED_MS if self._is_restoring else now.epoch_ms)
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """Announce a user, or withdraw the announcement. A repeated one is newer than what another node decided."""
         outcome = super().announce(user_id, online, now)
         if (stamps := self._stamps.get(user_id)) is not None:
-            stamps.announced_ms = max(stamps.announced_ms, now.epoch_ms)
+            stamps.renew_announcement(now.epoch_ms)
         return outcome
 
     def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         outcome = super()._choose(user, choices, now)
-        # A choice that changes nothing here is newer than what another node has decided, too.
         if (stamps := self._stamps.get(user.user_id)) is not None:
-            stamps.timed_ms = max(stamps.timed_ms, now.epoch_ms)
-            if any(one.is_permanent for one in choices):
-                stamps.chosen_ms = max(stamps.chosen_ms, now.epoch_ms)
+            stamps.renew_choice(now.epoch_ms, any(one.is_permanent for one in choices))
         return outcome
-
-    def _recall(self, user_id: str) -> None:
-        if (stamps := self._evicted.pop(user_id)) is not None:
-            self._stamps.setdefault(user_id, stamps)
 
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
         display = user.display
         if display != NO_DISPLAY:
             record = replace(record, display=display.data, display_issued=display.issued)
-        return _with_stamps(record, self._stamps.get(user.user_id))
+        stamps = self._stamps.get(user.user_id)
+        return stamps.added_to(record) if stamps is not None else record
 
     def _adopt(self, user: User[C], record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of a record, except those that this node has set later."""
         user.active_ms = max(user.active_ms, record.active_ms)
-        self._recall(user.user_id)
+        self._stamps.recall(user.user_id)
         mine = self._with_stamped_fields(record_of(user), user)
         if mine.stamped == record.stamped:
             return
         result = merged(mine, record)
-        stamps = self._stamps.setdefault(user.user_id, _Stamps())
-        chosen = result.chosen
-        user.chosen = stamps.chosen = Choice(chosen.status, chosen.custom)
-        stamps.chosen_ms, stamps.timed_ms = chosen.stamp_ms, chosen.timed_stamp_ms
-        user.timed = stamps.timed = None
-        if chosen.timed_custom is not None:
-            user.timed = stamps.timed = Choice(chosen.timed, chosen.timed_custom)
-            user.timed_until = _ends(chosen.timed_custom.until_ms, now)
         self._announced += result.announced - user.announced
-        user.announced = stamps.announced = result.announced
-        stamps.announced_ms = result.announced_stamp_ms
-        user.claims = stamps.claims = tuple(
-            Claim(c.source, c.status, c.custom, c.priority, c.stamp_ms, _ends(c.custom.until_ms, now))
-            for c in result.claims
-            if c.status is not None
-        )
-        stamps.cleared = {claim.source: claim.stamp_ms for claim in result.claims if claim.status is None}
-        if result.display_issued:
-            user.display = Display(result.display, result.display_issued)
+        self._stamps.get_or_add(user.user_id).apply(user, result, now)
         self._schedule(user)
 
 
@@ -557,38 +500,9 @@ def tag_of(session_id: str) -> bytes:
     return blake2b(session_id.encode(), digest_size=TAG_BYTES).digest() if session_id else b""
 
 
-def _with_stamps(record: UserRecord, stamps: _Stamps | None) -> UserRecord:
-    """Return a record with the decisions in `stamps`."""
-    if stamps is None:
-        return record
-    timed = stamps.timed
-    chosen = Choices(
-        stamps.chosen.status,
-        stamps.chosen.custom,
-        stamps.chosen_ms,
-        timed.status if timed else None,
-        timed.custom if timed else None,
-        stamps.timed_ms,
-    )
-    set_now = {claim.source for claim in stamps.claims}
-    cleared = [SharedClaim(source, at) for source, at in stamps.cleared.items() if source not in set_now]
-    claims = [SharedClaim(c.source, c.set_ms, c.status, c.custom, c.priority) for c in stamps.claims]
-    return replace(
-        record,
-        chosen=chosen,
-        claims=(*cleared, *claims),
-        announced=stamps.announced,
-        announced_stamp_ms=stamps.announced_ms,
-    )
-
-
 def record_of(user: User[C]) -> UserRecord:
     """Return what is shown of a user as a record, without stamped fields."""
     last = user.last_change
     if last is None:
         return UserRecord(SEEN_OFFLINE, 0, 0, Cause.GRACE)
     return UserRecord(last.view, last.since_ms, last.seen_ms, last.cause, last.was, last.was_version)
-
-
-def _ends(until_ms: int, now: Instant) -> float:
-    return now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
