@@ -223,6 +223,12 @@ class NaivePresence:
     def shown_users(self) -> Iterable[str]:
         return sorted(user_id for user_id, shown in self._shown.items() if shown.view != SEEN_OFFLINE)
 
+    def decided_users(self) -> Iterable[str]:
+        return ()
+
+    def forget_cleared(self, user_id: str) -> None:
+        """Nothing can be cleared."""
+
     def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
         of_user = self.others.setdefault(user_id, {})
         of_user.pop(slot, None)

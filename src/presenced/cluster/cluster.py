@@ -78,6 +78,9 @@ CHECK_PERIOD_S = 0.5
 """Seconds between two looks at what only time changes: unsettled users and retained contributions."""
 
 
+REMOVE_AGAIN_S = 1.0
+"""Seconds from asking the store to remove a dead node until it is asked again, if the log does not say that it has."""
+
 UNKNOWN_PAUSE_S = 0.05
 """Seconds from a commit whose reply was lost to the next one."""
 
@@ -305,7 +308,7 @@ class Cluster(ClusterEvents):
 
     def ends_for_absent(self, user_id: str) -> bool:
         """Return whether this node ends the choice and the claims of a user who has no session."""
-        return self._shards[shard_of(user_id, len(self._shards))].ends_for_absent
+        return self.replica_of(user_id).ends_for_absent
 
     # Reports of the backend.
 
@@ -413,7 +416,10 @@ class Cluster(ClusterEvents):
         """Take the registered nodes, and do what has to be done about dead ones."""
         this = self._shards[shard]
         this.members.look(self._clock.monotonic())
-        for duty in this.members.observe(members):
+        duties = this.members.observe(members)
+        if this.replica.end_removal([duty.member.incarnation for duty in duties if duty.do is Do.REMOVE]):
+            this.has_begun_removal = False
+        for duty in duties:
             if duty.do is Do.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
             elif not this.has_begun_removal:
@@ -445,7 +451,7 @@ class Cluster(ClusterEvents):
         this = self._shards[shard]
         known = [(member, figures_of(member)) for member in this.members.members]
         writer, ender, own = writer_of(shard, known), ender_of(shard, known), this.members.incarnation
-        this.ends_for_absent = ender is not None and ender.incarnation == own
+        this.replica.ends_for_absent = ender is not None and ender.incarnation == own
         if not shard:
             self.history.knows(known)
         # While there is no designated writer, the last one goes on, and so does a node that stops.
@@ -508,7 +514,8 @@ class Cluster(ClusterEvents):
             shard.committed_at = now
             self._metrics.batch_items.observe(len(batch.proposals))
             self._backend.commit(index, batch, shard.replica.floor)
-        elif (member := shard.replica.removable()) is not None:
+        elif (member := shard.replica.removable()) is not None and now >= shard.next_removal:
+            shard.next_removal = now + REMOVE_AGAIN_S
             self._backend.remove(index, member)
         self.on_progress()
 

@@ -33,7 +33,7 @@ from presenced.cluster.records import (
     merged,
 )
 from presenced.cluster.sharding import shard_of
-from presenced.cluster.stamps import StampTable
+from presenced.cluster.stamps import Stamps, StampTable
 from presenced.presence.directory import NOTHING, Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -117,8 +117,8 @@ class SharedVersions(VersionCounter):
 class SharedDirectory(Directory[C]):
     """The users of all nodes, as this node sees them.
 
-    Bounds: as for `Directory`. What was decided about a user is remembered while the user is, and for up to
-    `max_choices` evicted users until the nodes agree on it.
+    Bounds: as for `Directory`. Stamps are remembered while the user is, and for up to `max_choices` evicted users until
+    `forget_cleared`.
     """
 
     def __init__(self, grace: Grace, limits: Limits, journal: Journal) -> None:
@@ -139,6 +139,7 @@ class SharedDirectory(Directory[C]):
         self._is_restoring = False
         self.shown_locally: set[str] = set()
         """Users whose last change was shown without the store, and has not been accepted yet."""
+        self.users.on_evicted = self._forget_user
 
     @property
     def stale_since_ms(self) -> int:
@@ -182,7 +183,7 @@ class SharedDirectory(Directory[C]):
         self._reconciled_id, self._made = user.user_id, None
         self.agreement.user_changed(user.user_id, now)
         self._reconciled_id, change = "", self._made
-        self._remember_or_evict(user, is_agreed=False)
+        self._remember_or_evict(user)
         return Outcome(user.user_id, change, own_change)
 
     def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
@@ -299,6 +300,14 @@ class SharedDirectory(Directory[C]):
         """Return the users who are not shown as offline."""
         return [change.user_id for change in self.users.snapshot()]
 
+    def decided_users(self) -> Iterable[str]:
+        """Return the users about whom something was chosen, claimed or announced, or cleared not long ago."""
+        return self._stamps.users()
+
+    def forget_cleared(self, user_id: str) -> None:
+        """Forget when something about the user was cleared, because all nodes know it by now."""
+        self._stamps.forget_cleared(user_id)
+
     def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
         """Set what another node contributes to the user. Nothing becomes visible, except in rooms."""
         user = self._by_id.get(user_id)
@@ -321,6 +330,7 @@ class SharedDirectory(Directory[C]):
         if [session.rooms for session in before if session.rooms] != list(given.values()):
             # Members come from contributions. If the record stays the same, nothing else makes the rooms right.
             self._outcomes.append(Outcome(user_id, None, None))
+        self._remember_or_evict(user)  # no item about the user may follow
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
         """Note why the user is about to look different, if that comes from another node's end."""
@@ -357,7 +367,6 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None:
             if not record.is_kept:
-                self._stamps.forget_evicted(user_id)
                 return  # unknown, and shown as offline already
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
@@ -438,7 +447,7 @@ class SharedDirectory(Directory[C]):
         self._outcomes.append(Outcome(user.user_id, change, own_change))
         self._remember_or_evict(user)
 
-    def _remember_or_evict(self, user: User[C], is_agreed: bool = True) -> None:
+    def _remember_or_evict(self, user: User[C]) -> None:
         users = self.users
         if user.is_present:
             users.with_choice.pop(user.user_id)
@@ -446,11 +455,23 @@ class SharedDirectory(Directory[C]):
             return
         if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
             self._remember(user)
+            if user.timed is None and (stamps := self._stamps.get(user.user_id)) is not None:
+                stamps.end_timed()
         users.evict_if_unneeded(user)
-        if user.user_id not in self._by_id:
-            self.shown_locally.discard(user.user_id)
-            self._causes.pop(user.user_id, None)
-            self._stamps.evict(user.user_id, is_agreed)
+
+    def _lose(self, user: User[C], is_choice: bool) -> None:
+        """Forget the choice or the claims of an absent user, because of a bound. All nodes do so at about the time."""
+        super()._lose(user, is_choice)
+        stamps = self._stamps.get(user.user_id)
+        if stamps is not None and self.agreement is not None:
+            (stamps.lose_choice if is_choice else stamps.lose_claims)()
+            self.agreement.contribution_changed(user.user_id)
+
+    def _forget_user(self, user_id: str) -> None:
+        """Forget what belongs to an evicted user."""
+        self.shown_locally.discard(user_id)
+        self._causes.pop(user_id, None)
+        self._stamps.evict(user_id)
 
     # Stamped fields.
 
@@ -460,20 +481,31 @@ class SharedDirectory(Directory[C]):
         is_plain = user.chosen == AS_DETECTED and user.timed is None and not user.claims and not user.announced
         if is_plain and self._stamps.get(user.user_id) is None:
             return
-        self._stamps.get_or_add(user.user_id).note(user, RESTORED_MS if self._is_restoring else now.epoch_ms)
+        self._stamps.get_or_add(user.user_id).note(user, now, RESTORED_MS if self._is_restoring else now.epoch_ms)
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """Announce a user, or withdraw the announcement. A repeated one is newer than what another node decided."""
         outcome = super().announce(user_id, online, now)
-        if (stamps := self._stamps.get(user_id)) is not None:
+        if (stamps := self._stamps_of_decision(user_id)) is not None:
             stamps.renew_announcement(now.epoch_ms)
         return outcome
 
     def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         outcome = super()._choose(user, choices, now)
-        if (stamps := self._stamps.get(user.user_id)) is not None:
+        if (stamps := self._stamps_of_decision(user.user_id)) is not None:
             stamps.renew_choice(now.epoch_ms, any(one.is_permanent for one in choices))
         return outcome
+
+    def _stamps_of_decision(self, user_id: str) -> Stamps | None:
+        """Return the stamps of a user about whom something was just decided; None if that has changed nothing.
+
+        Without the store it may have changed something that this node does not know.
+        """
+        stamps = self._stamps.get(user_id) or self._stamps.of_evicted(user_id)
+        if stamps is None and self.agreement is not None and self.agreement.is_out_of_reach(user_id):
+            stamps = self._stamps.add(user_id, is_known=user_id in self._by_id)
+            self.agreement.contribution_changed(user_id)
+        return stamps
 
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
         display = user.display
@@ -490,6 +522,8 @@ class SharedDirectory(Directory[C]):
         if mine.stamped == record.stamped:
             return
         result = merged(mine, record)
+        if result.decided != record.decided and self.agreement is not None:
+            self.agreement.contribution_changed(user.user_id)  # the store has lost what this node knows
         self._announced += result.announced - user.announced
         self._stamps.get_or_add(user.user_id).apply(user, result, now)
         self._schedule(user)

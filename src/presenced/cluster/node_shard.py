@@ -37,8 +37,8 @@ class NodeShard:
         """Monotonic time of the commit in flight."""
         self.has_begun_removal = False
         """Whether this node is taking out the users of a dead node."""
-        self.ends_for_absent = False
-        """Whether this node ends choices and claims of absent users."""
+        self.next_removal = 0.0
+        """Monotonic time before which the store is not asked again to remove a dead node."""
         self.behind = 0
         """Numbers up to the highest one that the store had given when this node read last. They may jump."""
         self.read_all_at: float | None = None

@@ -29,6 +29,12 @@ class Presence(Protocol):
     def shown_users(self) -> Iterable[str]:
         """Return the users who are not shown as offline."""
 
+    def decided_users(self) -> Iterable[str]:
+        """Return the users about whom something was chosen, claimed or announced, or cleared not long ago."""
+
+    def forget_cleared(self, user_id: str) -> None:
+        """Forget when something about the user was cleared, because all nodes know it by now."""
+
     def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
         """Set what another node contributes to the user. Nothing becomes visible, except in rooms."""
 

@@ -4,7 +4,8 @@ Both are MessagePack arrays. Fields at the end that have their default value are
 nothing but a status. A later release adds fields to `later`, which earlier ones carry along.
 
 *Stamped fields* are decisions that may be made on any node: choices, claims, announcements. Each has a stamp of cluster
-time. If two nodes have decided, the newer stamp counts (`merged`).
+time. If two nodes have decided, the newer stamp counts (`merged`). A field that was cleared keeps its stamp. Otherwise
+a node that was cut off meanwhile would bring back what it had before.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
     source: str
     stamp_ms: int
     status: Status | None = None
-    """None: it was cleared. This is remembered while the user has a record, so that no older claim returns."""
+    """None: it was cleared."""
     custom: Custom = PLAIN
     priority: int = 0
 
@@ -91,9 +92,27 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
         )
 
     @property
+    def decided(self) -> tuple[Any, ...]:
+        """What is chosen, claimed and announced. Stamps, and what was cleared, are not part of it."""
+        chosen = self.chosen
+        claims = tuple(one for one in self.claims if one.status is not None)
+        return (chosen.status, chosen.custom, chosen.timed, chosen.timed_custom), claims, self.announced
+
+    @property
     def is_kept(self) -> bool:
-        """Whether the store has to keep the record: the user is present, or something is set."""
-        return self.view.status is not Status.OFFLINE or self.is_set
+        """Whether the store has to keep the record: the user is present, or something is set, or was cleared."""
+        return self.view.status is not Status.OFFLINE or self.is_set or self.was_cleared
+
+    @property
+    def is_only_cleared(self) -> bool:
+        """Whether the record only says that something was cleared. It is kept for `CLEARED_S` (`cluster.replica`)."""
+        return self.view.status is Status.OFFLINE and not self.is_set
+
+    @property
+    def was_cleared(self) -> bool:
+        """Whether a decision has a stamp: also one that sets nothing any more."""
+        chosen = self.chosen
+        return bool(chosen.stamp_ms or chosen.timed_stamp_ms or self.announced_stamp_ms or self.claims)
 
     @property
     def is_set(self) -> bool:

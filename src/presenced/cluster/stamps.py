@@ -4,6 +4,9 @@ Choices, claims and announcements may be decided on any node (*stamped fields*, 
 changes them on a user, as on a single node. `Stamps.note` then compares them with what they were before: any difference
 is a decision that was made here, and takes a stamp in epoch milliseconds. `Stamps.apply` does the reverse with what the
 nodes have agreed on.
+
+A field that was cleared keeps its stamp. Otherwise a node that was cut off meanwhile would bring back what it had. The
+nodes forget these stamps together, an hour later (`cluster.replica.cleared_records`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from msgspec.structs import replace
 
 from presenced.cluster.records import Choices, SharedClaim, UserRecord
 from presenced.presence.model import AS_DETECTED, Choice, Display
-from presenced.presence.status import Claim
+from presenced.presence.status import MAX_SOURCES, Claim
 from presenced.presence.user import User
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import BoundedMap
@@ -24,8 +27,16 @@ from presenced.runtime.limits import BoundedMap
 C = TypeVar("C", bound=Hashable)
 
 
+MAX_CLEARED_CLAIMS = MAX_SOURCES
+"""Maximum number of cleared claims of one user whose stamps are remembered. At the bound, the one cleared first is
+forgotten, and a node that was cut off meanwhile may bring it back."""
+
+
 class Stamps:
-    """The stamped fields of one user as they were last agreed on or decided here, each with its stamp."""
+    """The stamped fields of one user as they were last agreed on or decided here, each with its stamp.
+
+    Bounds: those of the fields, and `MAX_CLEARED_CLAIMS`.
+    """
 
     __slots__ = ("announced", "announced_ms", "chosen", "chosen_ms", "claims", "cleared", "timed", "timed_ms")
 
@@ -38,21 +49,66 @@ class Stamps:
         self.cleared: dict[str, int] = {}
         """Stamps of the claims that were cleared, by source."""
 
-    def note(self, user: User[C], now_ms: int) -> None:
+    def note(self, user: User[C], now: Instant, now_ms: int) -> None:
         """Stamp what was decided about the user here, with `now_ms` or later.
 
-        A decision is newer than what it replaces, even if the clock of the node that made that one is ahead.
+        A decision is newer than what it replaces, even if the clock of the node that made that one is ahead. An end
+        that was known before is no decision. It must not replace one that a node without the store made before the end.
         """
         if user.chosen != self.chosen:
             self.chosen, self.chosen_ms = user.chosen, max(now_ms, self.chosen_ms + 1)
         if user.timed != self.timed:
-            self.timed, self.timed_ms = user.timed, max(now_ms, self.timed_ms + 1)
+            has_ended = user.timed is None and self.timed is not None and 0 < self.timed.custom.until_ms <= now.epoch_ms
+            self.timed, self.timed_ms = user.timed, max(0 if has_ended else now_ms, self.timed_ms + 1)
         if user.announced != self.announced:
             self.announced, self.announced_ms = user.announced, max(now_ms, self.announced_ms + 1)
         if user.claims != self.claims:
-            sources = {claim.source for claim in user.claims}
-            self.cleared.update({c.source: max(now_ms, c.set_ms + 1) for c in self.claims if c.source not in sources})
-            self.claims = user.claims
+            self._note_claims(user, now, now_ms)
+
+    def _note_claims(self, user: User[C], now: Instant, now_ms: int) -> None:
+        before = {claim.source: claim for claim in self.claims}
+        stamps = {**self.cleared, **{claim.source: claim.set_ms for claim in self.claims}}
+        user.claims = self.claims = tuple(
+            claim
+            if claim == before.get(claim.source)
+            else replace(claim, set_ms=max(claim.set_ms, stamps.get(claim.source, -1) + 1))
+            for claim in user.claims
+        )
+        for source in before.keys() - {claim.source for claim in user.claims}:
+            has_ended = before[source].ends <= now.monotonic
+            self._clear_claim(source, max(0 if has_ended else now_ms, before[source].set_ms + 1))
+
+    def _clear_claim(self, source: str, stamp_ms: int) -> None:
+        self.cleared[source] = stamp_ms
+        self._keep_newest()
+
+    def _keep_newest(self) -> None:
+        while len(self.cleared) > MAX_CLEARED_CLAIMS:
+            del self.cleared[min(self.cleared, key=self.cleared.__getitem__)]
+
+    def lose_choice(self) -> None:
+        """Clear the choice, because of a bound. All nodes do so, and get the same stamps."""
+        self.chosen_ms += self.chosen != AS_DETECTED
+        self.timed_ms += self.timed is not None
+        self.chosen, self.timed = AS_DETECTED, None
+
+    def lose_claims(self) -> None:
+        """Clear all claims, because of a bound. All nodes do so, and get the same stamps."""
+        for claim in self.claims:
+            self._clear_claim(claim.source, claim.set_ms + 1)
+        self.claims = ()
+
+    def end_timed(self) -> None:
+        """Drop a temporary choice that sets nothing, with the user's presence. All nodes do so."""
+        self.timed = None
+
+    def forget_cleared(self) -> bool:
+        """Forget the stamps of fields that were cleared. Return whether no stamp is left."""
+        self.chosen_ms *= self.chosen != AS_DETECTED
+        self.timed_ms *= self.timed is not None
+        self.announced_ms *= self.announced
+        self.cleared = {}
+        return not (self.chosen_ms or self.timed_ms or self.announced_ms or self.claims)
 
     def renew_choice(self, now_ms: int, is_permanent: bool) -> None:
         """Make the choice newer than what another node has decided, although it has changed nothing here."""
@@ -81,6 +137,7 @@ class Stamps:
             if c.status is not None
         )
         self.cleared = {claim.source: claim.stamp_ms for claim in record.claims if claim.status is None}
+        self._keep_newest()
         if record.display_issued:
             user.display = Display(record.display, record.display_issued)
 
@@ -116,7 +173,11 @@ class StampTable:
     def __init__(self, max_evicted: int) -> None:
         self._by_user: dict[str, Stamps] = {}
         self._evicted: BoundedMap[str, Stamps] = BoundedMap(max_evicted)
-        """Stamps of users who were evicted before the nodes agreed on the last decision: something was cleared."""
+        """Stamps of users who were evicted: of what was cleared."""
+
+    def users(self) -> list[str]:
+        """Return the users who have stamps."""
+        return [*self._by_user, *self._evicted]
 
     def get(self, user_id: str) -> Stamps | None:
         """Return the stamps of a known user; None if there are none."""
@@ -130,20 +191,36 @@ class StampTable:
         """Return the stamps of a known user, with new ones if there are none."""
         return self._by_user.setdefault(user_id, Stamps())
 
+    def add(self, user_id: str, is_known: bool) -> Stamps:
+        """Add new stamps of a user.
+
+        Args:
+            is_known: Whether the user was not evicted.
+        """
+        stamps = Stamps()
+        if is_known:
+            self._by_user[user_id] = stamps
+        else:
+            self._evicted.set(user_id, stamps)
+        return stamps
+
     def recall(self, user_id: str) -> None:
         """Restore the stamps of an evicted user, who is known again."""
         if (stamps := self._evicted.pop(user_id)) is not None:
             self._by_user.setdefault(user_id, stamps)
 
-    def evict(self, user_id: str, is_agreed: bool) -> None:
-        """Drop the stamps of an evicted user, or keep them if the nodes have not agreed on them yet."""
+    def evict(self, user_id: str) -> None:
+        """Keep the stamps of an evicted user apart, so that they are no decisions when the user is known again."""
         stamps = self._by_user.pop(user_id, None)
-        if stamps is not None and not is_agreed:
+        if stamps is not None:
             self._evicted.set(user_id, stamps)
 
-    def forget_evicted(self, user_id: str) -> None:
-        """Forget the stamps of an evicted user, on which the nodes have agreed."""
+    def forget_cleared(self, user_id: str) -> None:
+        """Forget the stamps of fields that were cleared."""
         self._evicted.pop(user_id)
+        stamps = self._by_user.get(user_id)
+        if stamps is not None and stamps.forget_cleared():
+            del self._by_user[user_id]
 
 
 def _ends(until_ms: int, now: Instant) -> float:

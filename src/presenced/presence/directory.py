@@ -100,7 +100,8 @@ class Directory(Generic[C]):
     they have no source or have chosen to be invisible. Nothing that a client does makes a method fail.
 
     A cluster subclasses this and overrides `_reconcile`, which decides that something becomes visible, so that all
-    nodes decide together, and `_expire`, which one node has to do. This is the one planned use of inheritance.
+    nodes decide together, `_expire`, which one node has to do, and `_lose`, which all nodes do alike. This is the one
+    planned use of inheritance.
 
     Bounds: those of `Users`, and announcements by `max_announced`. The caller bounds the connections.
 
@@ -592,9 +593,13 @@ class Directory(Generic[C]):
                 absent.pop(user_id)
             elif user_id not in absent and (evicted := absent.set(user_id, None)):  # by time of leaving, not renewed
                 loser = self._by_id[evicted[0]]
-                if absent is users.with_choice:
-                    loser.chosen, loser.timed = AS_DETECTED, None
-                else:
-                    loser.claims = ()
+                self._lose(loser, is_choice=absent is users.with_choice)
                 self._schedule(loser)
                 users.evict_if_unneeded(loser)
+
+    def _lose(self, user: User[C], is_choice: bool) -> None:
+        """Forget the choice or the claims of an absent user, because of a bound. A cluster overrides this."""
+        if is_choice:
+            user.chosen, user.timed = AS_DETECTED, None
+        else:
+            user.claims = ()

@@ -11,6 +11,7 @@ A user is in the table as long as one of these reasons holds. Otherwise the user
     absent, with a choice                         `max_choices`; at the bound the user away longest loses it
     absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
     a held request                                ends with `status_pause`
+    shown as not offline, without a session        in a cluster, until the nodes agree that the user is offline
 
 An evicted user looks like one who was never there: offline, without details, and without a pause after the last change.
 Only their display data is remembered, for up to `max_choices` users, in a map that takes less memory.
@@ -18,7 +19,7 @@ Only their display data is remembered, for up to `max_choices` users, in a map t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
@@ -84,6 +85,8 @@ class Users(Generic[C]):
         """Display data of evicted users."""
         self.log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
         """Recent changes, for subscribers to everyone. Append one after setting the user's `last_change`."""
+        self.on_evicted: Callable[[str], None] = lambda _: None
+        """Called with each user who was evicted."""
         self._numbered: NumberedItems[User[C]] = NumberedItems()
 
     # Users.
@@ -221,11 +224,14 @@ class Users(Generic[C]):
             return
         if user.held is not None and user.held.deadline is not None:
             return
+        if user.shown.status is not _OFFLINE:
+            return  # in a cluster: the last session is gone, and the nodes have not agreed yet that the user is offline
         if self.by_id.pop(user.user_id, None) is None:
             return
         self._numbered.remove(user.serial)
         if user.display != NO_DISPLAY:
             self.displays.set(user.user_id, user.display)
+        self.on_evicted(user.user_id)
 
     def _is_latest(self, change: Change) -> bool:
         user = self.by_id.get(change.user_id)

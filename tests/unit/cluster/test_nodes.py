@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.node_harness import statuses
 
-from presenced.cluster.memory.hub import MemoryHub
+from presenced.cluster.backend import Member, State
+from presenced.cluster.memory.hub import MemoryBackend, MemoryHub
 from presenced.cluster.sharding import shard_of
 from presenced.http.api.explain import live_session, sentence
 from presenced.presence.model import Choice, Ending, Status
@@ -263,7 +265,6 @@ def test_what_is_cleared_for_an_absent_user_is_cleared_on_all_nodes() -> None:
     second.set_status("bob", None)
     cluster.run()
     assert [node.service.claims_of("ada") for node in cluster.nodes.values()] == [(), (), ()]
-    assert not any(user in shard.users for shard in cluster.hub.shards for user in ("ada", "bob"))
     cluster.nodes["a"].connect("bob")
     cluster.nodes["c"].connect("ada")
     cluster.run()
@@ -315,3 +316,34 @@ def test_a_load_that_was_cut_off_leaves_nothing_behind() -> None:
     cluster.hub.heal("b")
     cluster.run(30, step=0.01)
     assert [list(node.node.rooms.of("ada")) for node in (a, b)] == [[], []]
+
+
+def test_users_of_a_node_stay_if_the_store_loses_that_the_node_was_declared_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = ClusterHarness("abc")
+    cluster.nodes["b"].connect("ada")
+    cluster.run()
+    asked: list[str] = []
+    remove = MemoryBackend.remove
+
+    def counting(backend: MemoryBackend, shard: int, member: Member) -> None:
+        asked.append(member.name)
+        assert len(asked) < 100, "the store is asked again and again"
+        remove(backend, shard, member)
+
+    monkeypatch.setattr(MemoryBackend, "remove", counting)
+    cluster.hub.cut("b")
+    cluster.run(14, step=0.05)
+    nodes, writes = cluster.hub.shards[0].nodes, 0
+    while not any(member.state is State.DEAD for member in nodes.values()):
+        writes = cluster.hub.writes
+        cluster.run(0.001)
+    cluster.run(0.002)
+    cluster.hub.heal("b")
+    cluster.hub.fail_over(cluster.hub.writes - writes)
+    assert not any(member.state is State.DEAD for member in nodes.values())
+    cluster.run(30, step=0.05)
+    assert cluster.statuses("ada") == dict.fromkeys("abc", "online")
+    assert [len(node.service.sessions_of("ada")) for node in cluster.nodes.values()] == [1, 1, 1]
+    assert [session.slot >= 0 for session in cluster.nodes["a"].service.sessions_of("ada")] == [True]

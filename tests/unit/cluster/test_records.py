@@ -80,10 +80,11 @@ def test_claims_of_two_sources_are_both_kept_and_a_cleared_one_does_not_return()
     assert claim.status is None
 
 
-def test_whether_the_store_keeps_a_record_of_an_absent_user_depends_on_what_is_set() -> None:
+def test_whether_the_store_keeps_a_record_of_an_absent_user_depends_on_what_is_set_or_was_cleared() -> None:
     offline = View(Status.OFFLINE)
     assert ONLINE.is_kept
     assert not changed(view=offline).is_kept
     assert changed(view=offline, chosen=Choices(Status.INVISIBLE, PLAIN, 3)).is_kept
     assert changed(view=offline, claims=(SharedClaim("calendar", 3, Status.BUSY),)).is_kept
-    assert not changed(view=offline, claims=(SharedClaim("calendar", 3),)).is_kept
+    cleared = changed(view=offline, claims=(SharedClaim("calendar", 3),))
+    assert (cleared.is_kept, cleared.is_set, cleared.is_only_cleared) == (True, False, True)

@@ -44,7 +44,8 @@ class Erasures:
     def _look(self) -> None:
         now = self._clock.monotonic()
         for user_id, until in list(self._until.items()):
-            has_record = user_id in self._cluster.replica_of(user_id).records
+            stored = self._cluster.replica_of(user_id).records.get(user_id)
+            has_record = stored is not None and not stored.record.is_only_cleared
             is_gone = not has_record and self._users.status(user_id) is Status.OFFLINE
             if (is_gone or now >= until) and self._cluster.control(Kind.ERASE, user_id, user_id.encode()):
                 del self._until[user_id]

@@ -22,7 +22,7 @@ Bounds: users as for the directory; one batch in flight; those of `Outbox`, `Mov
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -44,6 +44,7 @@ from presenced.cluster.backend import (
 )
 from presenced.cluster.presence import Presence
 from presenced.cluster.records import NO_CONTRIBUTION, Contribution, UserRecord, decode_record, encode_record
+from presenced.cluster.replica.cleared_records import ClearedRecords
 from presenced.cluster.replica.contributions import Contributions
 from presenced.cluster.replica.digest import Checkpoint, StateDigest
 from presenced.cluster.replica.load import Load, VersionedRecord
@@ -98,9 +99,12 @@ class ShardReplica:
         # What the store has.
         self.records: dict[str, VersionedRecord] = {}
         self._digest = StateDigest()  # of the records
+        self._cleared = ClearedRecords()
         self._contributions = Contributions()  # of this node, too
         # What this node wants to change.
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
+        self.ends_for_absent = False
+        """Whether this node ends choices and claims of absent users, and deletes records about cleared ones."""
         self._outbox = Outbox()
         self._moved = MovedSessions()
         self._stopped: frozenset[int] = frozenset()  # slots of the nodes that had stopped at the last `next_batch`
@@ -235,8 +239,11 @@ class ShardReplica:
                 self._removal.waiting[proposal.user_id] = None
 
     def _expire(self, nodes: _NodeStates, when: When) -> None:
-        """Propose users who have been unsettled for long enough, and drop retained contributions that are over."""
+        """Propose users who have been unsettled for long enough, and drop what is over."""
         self._moved.expire(when.contact)
+        for user_id in self._cleared.expired(when.contact, self.ends_for_absent):
+            self._presence.forget_cleared(user_id)
+            self._dirty[user_id] = None
         for user_id in self._lost.unsettled:
             if self._has_waited(user_id, nodes, when):
                 self._dirty[user_id] = None
@@ -261,19 +268,24 @@ class ShardReplica:
                 waiting[user_id] = None
                 continue
             wanted = self._wanted(user_id, when)
+            own = self._presence.own_contribution(user_id)
             is_unsettled = user_id in self._lost.unsettled
-            if not wanted.is_kept and is_unsettled and not self._has_waited(user_id, nodes, when):
+            is_offline = wanted.view.status is Status.OFFLINE and not self._is_anywhere(user_id, own)
+            if is_offline and is_unsettled and not self._has_waited(user_id, nodes, when):
                 # A node that started after the loss does not know all contributions. So it must not commit the user as
                 # offline, even if its own contribution has just ended.
                 waiting[user_id] = None
                 continue
-            own = self._presence.own_contribution(user_id)
             left = self._moved.left_behind(user_id, self._contributions.of(user_id), nodes.stopped)
             differs = self._differs(user_id, wanted) or own != self._contributions.get(user_id, self.slot) or left
             if differs or wanted.view != self._presence.shown(user_id).view or is_unsettled:
                 proposals.append(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
         self._dirty.update(waiting)
         return proposals
+
+    def _is_anywhere(self, user_id: str, own: Contribution) -> bool:
+        """Return whether some node contributes to the user, or this one is about to."""
+        return own != NO_CONTRIBUTION or any(slot != self.slot for slot in self._contributions.of(user_id))
 
     def _proposal(self, user_id: str, wanted: UserRecord, *updates: ContributionUpdate) -> Proposal:
         stored, shown = self.records.get(user_id), self._presence.shown(user_id)
@@ -286,6 +298,8 @@ class ShardReplica:
     def _wanted(self, user_id: str, when: When) -> UserRecord:
         """Return the record that the user should have."""
         record = self._presence.record(user_id, when.now)
+        if record.is_only_cleared and self._cleared.has(user_id):
+            record = replace(record, since_ms=0)  # the user was offline before: the database knows since when
         is_any_retained = self._lost.is_any_retained(user_id, self._contributions.of(user_id))
         return replace(record, rests_on_retained=True) if is_any_retained else record
 
@@ -312,6 +326,20 @@ class ShardReplica:
         if removal is None or self._outbox.in_flight is not None or self.applied is None:
             return None
         return removal.member if removal.is_complete(self.applied.n) else None
+
+    def end_removal(self, incarnations: Collection[str]) -> bool:
+        """End the removal of a node, unless it is one of these dead ones. Return whether it has ended.
+
+        The store may have lost that the node was declared dead. The node is alive then, and so are its users.
+        """
+        removal = self._removal
+        if removal is None or removal.member.incarnation in incarnations:
+            return False
+        self._removal = None
+        slot = removal.member.slot
+        for user_id in self._contributions.users_of(slot):
+            self._presence.set_contribution(user_id, slot, self._contributions.get(user_id, slot))
+        return True
 
     def _removal_proposals(self, when: When) -> list[Proposal]:
         """Propose the records without the contributions of the node that is being removed."""
@@ -343,7 +371,7 @@ class ShardReplica:
         """Apply the next entry of the log."""
         before = self._applied_n
         for item in entry.items:
-            self._apply(item, when)
+            self._apply(item, when, is_own=entry.slot == self.slot)
         if entry.kind is Kind.REMOVED:
             self._apply_removal(int(entry.body.split()[0]), when)
         if entry.items or entry.kind is Kind.REMOVED:
@@ -372,7 +400,7 @@ class ShardReplica:
         self.applied = key
         self._outbox.read_up_to(key.n)
 
-    def _apply(self, item: Item, when: When) -> None:
+    def _apply(self, item: Item, when: When, is_own: bool) -> None:
         stored = self.records.get(item.user_id)
         if stored is not None and item.n <= stored.n:
             return  # a load has read it already
@@ -381,6 +409,8 @@ class ShardReplica:
             self._lost.end_retained(item.user_id, update.slot)
             if update.slot != self.slot:
                 self._presence.set_contribution(item.user_id, update.slot, contribution)
+            elif not is_own:
+                self._dirty[item.user_id] = None  # another node took this one for dead, and the store has lost that
         record = VersionedRecord(item.n, item.version, decode_record(item.record))
         self._set_record(item.user_id, record, when, item.is_kept)
         self._check(item.user_id, when)
@@ -388,11 +418,16 @@ class ShardReplica:
     def _set_record(self, user_id: str, new: VersionedRecord, when: When, is_kept: bool = True) -> None:
         if (before := self.records.get(user_id)) is not None:
             self._digest.remove(user_id, before.record.view.status, before.version)
+        was_only_cleared = self._cleared.remove(user_id)
         if is_kept:
             self.records[user_id] = new
             self._digest.add(user_id, new.record.view.status, new.version)
+            if new.record.is_only_cleared:
+                self._cleared.add(user_id, when.contact)
         else:
             self.records.pop(user_id, None)
+            if was_only_cleared:
+                self._presence.forget_cleared(user_id)
         shown = self._presence.shown(user_id)
         if new.record.view == shown.view or new.version > shown.version:
             self._presence.accept(user_id, new.record, max(new.version, shown.version), when.now)
@@ -422,6 +457,7 @@ class ShardReplica:
             self._reload_contributions(user_id, before.of(user_id), when)
         self.records = {}
         self._digest.clear()
+        self._cleared.clear()
         for user_id, record in load.records.items():
             self._set_record(user_id, record, when)
         self._applied_up_to(last or EntryKey(0, -1, "", 0))
@@ -448,7 +484,8 @@ class ShardReplica:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
         self._outbox.read_all()
-        here = *self._presence.contributed_users(), *self._presence.shown_users()
+        presence = self._presence
+        here = *presence.contributed_users(), *presence.shown_users(), *presence.decided_users()
         for user_id in {*self.records, *self._contributions.users(), *filter(self._has_user, here)}:
             self._check(user_id, when, compares=True)
 
