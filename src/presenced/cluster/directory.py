@@ -371,17 +371,14 @@ class SharedDirectory(Directory[C]):
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
         self.shown_locally.discard(user_id)
-        change = None
+        change = renumbered = None
         if record.view != user.shown:
             change = self._make(user, record, version, now)
         elif version > user.version:
-            user.version = version
-            if user.last_change is not None:
-                user.last_change = replace(user.last_change, version=version)
-                self.users.log.replace(user.last_change)
+            renumbered = self._renumber(user, version, now)
         if user.look(record.cause)[0] == user.shown:
             self._causes.pop(user_id, None)
-        self._finish(user, change, record.cause)
+        self._finish(user, change, record.cause, renumbered)
 
     def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
         """Adopt what was chosen, claimed and announced, and show nothing: the user is unsettled."""
@@ -439,12 +436,26 @@ class SharedDirectory(Directory[C]):
         users.log.append(change)
         return change
 
-    def _finish(self, user: User[C], change: Change | None, cause: Cause) -> None:
+    def _renumber(self, user: User[C], version: int, now: Instant) -> Change | None:
+        """Give a higher version to a user who looks as before. Return what followers of the journal receive."""
+        user.version, last = version, user.last_change
+        if last is None:
+            return None
+        user.last_change = replace(last, version=version)
+        self.users.log.replace(user.last_change)
+        if last.status is Status.OFFLINE:
+            return None  # the digest has no users who are offline
+        position = self._journal.next_position()
+        return replace(last, position=position, version=version, was=last.status, was_version=last.version, at=now)
+
+    def _finish(
+        self, user: User[C], change: Change | None, cause: Cause, renumbered: Change | None = None
+    ) -> None:
         own = user.look(cause)[1]
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own
-        self._outcomes.append(Outcome(user.user_id, change, own_change))
+        self._outcomes.append(Outcome(user.user_id, change, renumbered=renumbered, own=own_change))
         self._remember_or_evict(user)
 
     def _remember_or_evict(self, user: User[C]) -> None:

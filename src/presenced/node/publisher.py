@@ -62,6 +62,9 @@ class NodePublisher:
             self.directory.users.journal.append(change)
             self.followers.changed()
             self.broadcaster.publish(change)
+        if outcome.renumbered and not self.is_silent:
+            self.directory.users.journal.append(outcome.renumbered)
+            self.followers.changed()
         if self.storage is not None:
             self.storage.event(outcome, not self.is_silent)
         if outcome.own:

@@ -26,6 +26,10 @@ def test_a_record_with_a_newer_version_and_the_same_view_changes_nothing_but_the
     assert known
     assert (known.version, known.position) == (9, first.change.position)
     assert directory.users.log.since(0, 10) == [known], "clients that resume receive it with this version"
+    renumbered = second.renumbered
+    assert renumbered is not None, "followers of the journal, who compare digests, learn the version"
+    assert (renumbered.was, renumbered.was_version, renumbered.version) == (Status.ONLINE, 7, 9)
+    assert renumbered.position > first.change.position
 
 
 def test_a_record_of_an_absent_user_who_is_unknown_here_adds_nobody() -> None:

@@ -318,6 +318,32 @@ def test_a_load_that_was_cut_off_leaves_nothing_behind() -> None:
     assert [list(node.node.rooms.of("ada")) for node in (a, b)] == [[], []]
 
 
+def test_a_follower_has_the_versions_of_its_node_after_that_has_loaded_everything_again() -> None:
+    cluster = ClusterHarness()
+    a, b = cluster.nodes["a"], cluster.nodes["b"]
+    ada = a.connect("ada")
+    cluster.run()
+    while b.service.digest() is None:
+        pass
+    cluster.hub.cut("b")
+    cluster.run(25, step=0.05)
+    a.end(ada)
+    cluster.run()
+    a.connect("ada")
+    cluster.run()
+    cluster.hub.heal("b")
+    cluster.run(30, step=0.05)
+    changes = b.service.changes_since(0, 100)
+    assert changes is not None
+    followed = {change.user_id: change.version for change in changes}
+    assert followed == {change.user_id: change.version for change in b.node.directory.users.snapshot()}
+    while (digest := b.service.digest()) is None:
+        pass
+    while (other := a.service.digest()) is None:
+        pass
+    assert (digest.value, digest.users) == (other.value, 1)
+
+
 def test_users_of_a_node_stay_if_the_store_loses_that_the_node_was_declared_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
