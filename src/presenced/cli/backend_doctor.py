@@ -78,7 +78,9 @@ def lease_findings(settings: Settings) -> Iterator[Finding]:
 
 async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
     finder = url.finder()
-    backend = RedisBackend(finder, url.access, cluster_name=settings.cluster_name, shards=url.default_shards)
+    backend = RedisBackend(
+        finder, url.access, cluster_name=settings.cluster_name, shards=url.shards(settings.cluster_shards)
+    )
     await backend.check()  # version, eviction policy, permissions
     async with open_admin(settings) as admin:
         connected = sum(figures_of(member).users for member in (await admin.members())[0])
@@ -108,7 +110,10 @@ async def _layout(settings: Settings, url: StoreUrl, address: Address, shards: i
         f"the store has layout {int(layout)} and {int(found)} shards for {settings.cluster_name}, but this release "
         f"uses layout {LAYOUT} and {shards} shards"
     )
-    return [Finding("broken", what, "choose another cluster_name, or stop all nodes and delete the keys of this one")]
+    advice = "choose another cluster_name, or stop all nodes and delete the keys of this one"
+    if int(layout) == LAYOUT:
+        advice = f"set cluster_shards to {int(found)}, as on the other nodes, or {advice}"
+    return [Finding("broken", what, advice)]
 
 
 async def _server(url: StoreUrl, address: Address, users: int) -> list[Finding]:

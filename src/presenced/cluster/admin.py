@@ -169,7 +169,7 @@ async def open_admin(settings: Settings) -> AsyncIterator[Admin]:
     url = parse_url(settings.backend, settings.backend_password.get_secret_value())
     admin = Admin(url.finder(), url.access, settings.cluster_name)
     try:
-        await admin._read_shards(url.default_shards)
+        await admin._read_shards(url.shards(settings.cluster_shards))
         yield admin
     finally:
         admin.close()

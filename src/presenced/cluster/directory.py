@@ -448,9 +448,7 @@ class SharedDirectory(Directory[C]):
         position = self._journal.next_position()
         return replace(last, position=position, version=version, was=last.status, was_version=last.version, at=now)
 
-    def _finish(
-        self, user: User[C], change: Change | None, cause: Cause, renumbered: Change | None = None
-    ) -> None:
+    def _finish(self, user: User[C], change: Change | None, cause: Cause, renumbered: Change | None = None) -> None:
         own = user.look(cause)[1]
         own_change = None
         if own is None or not own.looks_like(user.own):

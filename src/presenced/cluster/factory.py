@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import suppress
 from typing import cast
 
 from presenced.cluster import NO_LIBRARY
@@ -20,7 +21,7 @@ from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
-from presenced.errors import ConfigError
+from presenced.errors import BackendError, ConfigError
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.clock import Clock
@@ -32,6 +33,10 @@ try:
     from presenced.cluster.redis.discovery import parse_url
 except ImportError as error:
     raise ConfigError(NO_LIBRARY) from error
+
+
+LOOK_S = 0.25
+"""Seconds between two looks at what a starting node waits for."""
 
 
 class ClusterNode:
@@ -51,12 +56,22 @@ class ClusterNode:
             BackendError: The backend cannot be used as it is.
         """
         missing = await self._backend.check()
-        if missing:
-            logger.warning("waiting for the store: %s", missing, extra={"event": "cluster_waits"})
+        self._report_waiting(missing)
         self.cluster.start()
-        await self._ready.wait()
+        while not self._ready.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), LOOK_S)
+            if self._backend.conflict:
+                raise BackendError(self._backend.conflict)
+            if not missing and not self._ready.is_set():
+                missing = self._backend.trouble  # the store was lost after the check
+                self._report_waiting(missing)
         if missing:
             logger.warning("the store is in reach, and this node has joined", extra={"event": "cluster_joined"})
+
+    def _report_waiting(self, missing: str) -> None:
+        if missing:
+            logger.warning("waiting for the store: %s", missing, extra={"event": "cluster_waits"})
 
     def leave(self) -> None:
         """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
@@ -147,7 +162,7 @@ def _backend(settings: Settings, metrics: ClusterMetrics) -> RedisBackend:
         url.finder(),
         url.access,
         cluster_name=settings.cluster_name,
-        shards=url.default_shards,
+        shards=url.shards(settings.cluster_shards),
         on_round_trip=metrics.store_rtt_seconds.observe,
     )
 

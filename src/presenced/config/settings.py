@@ -300,6 +300,15 @@ class ClusterSettings(Section, title="Several nodes"):
         "offline then.",
     )
 
+    cluster_shards: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Number of parts into which the users are divided in the backend: 0 for 1, or for 8 in a Redis "
+        "Cluster, where it should be at least the number of masters. The backend remembers it, and a node with another "
+        "number does not start.",
+    )
+
     @model_validator(mode="after")
     def _check_backend(self) -> Self:
         if self.backend and not self.backend.startswith(BACKEND_SCHEMES):

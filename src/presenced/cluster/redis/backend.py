@@ -62,6 +62,8 @@ class RedisBackend:
         self.shards = shards
         self.log_items = log_items
         self.on_round_trip = on_round_trip
+        self.conflict = ""
+        """Why this node can never join, as it is set: the store has another layout. Empty if it can."""
         self.nodes = 1
         """Number of registered nodes."""
         self.slot = -1
@@ -203,6 +205,11 @@ class RedisBackend:
         """Seconds from one read of a log to the next."""
         return pace.read_pause_s(self.nodes, self.shards, self._finder.masters)
 
+    @property
+    def trouble(self) -> str:
+        """Why a shard cannot be reached; empty if all can, as far as this node knows."""
+        return next((shard.trouble for shard in self._shards if shard.trouble), "")
+
     async def connect(self, key: bytes, timeout_s: float) -> Connection:
         """Connect to the server that has a key."""
         return await connect(await self._finder.find(key), self._access, timeout_s)
@@ -235,5 +242,5 @@ def open_backend(url: str, password: str, *, cluster_name: str, shards: int) -> 
     """
     parsed = parse_url(url, password)
     return RedisBackend(
-        parsed.finder(), parsed.access, cluster_name=cluster_name, shards=shards or parsed.default_shards
+        parsed.finder(), parsed.access, cluster_name=cluster_name, shards=parsed.shards(shards)
     )

@@ -64,6 +64,10 @@ class StoreUrl(NamedTuple):
         """Number of shards, if nothing else is set."""
         return SHARDS_OF_A_CLUSTER if self.kind == "cluster" else 1
 
+    def shards(self, setting: int) -> int:
+        """Return the number of shards for the setting `cluster_shards`."""
+        return setting or self.default_shards
+
     def finder(self) -> Finder:
         """Return what finds the servers."""
         if self.kind == "sentinel":

@@ -98,6 +98,8 @@ class RedisShard:
         self._is_attached = False  # registered in this session, and not fenced
         self._is_fenced = False  # the receiver knows that the registration has ended
         self._is_lost = False  # the receiver knows that the session was lost
+        self.trouble = ""
+        """Why the store cannot be reached; empty if it can."""
         self._rejection = ""  # the last reason that the receiver knows
         self._nonce = _nonce()
         self._in_flight: Batch | None = None
@@ -203,6 +205,7 @@ class RedisShard:
                 await self._session()
             except StoreLost as error:
                 logger.debug("shard %d: %s", self.index, error)
+                self.trouble = str(error)
             except BackendError as error:
                 self._backoff_s = LAST_BACKOFF_S
                 self._reject(str(error))
@@ -283,10 +286,12 @@ class RedisShard:
             self._reject(f"all {MAX_SLOTS} slots are taken by other nodes")
         elif status == b"LAYOUT":
             _, layout, shards = reply
-            self._reject(
+            advice = f"set cluster_shards to {shards.decode()}, or " if layout == b"%d" % LAYOUT else ""
+            self._backend.conflict = (
                 f"the store has layout {layout.decode()} and {shards.decode()} shards, but this node expects "
-                f"layout {LAYOUT} and {self._backend.shards}: choose another cluster_name"
+                f"layout {LAYOUT} and {self._backend.shards}: {advice}choose another cluster_name"
             )
+            self._reject(self._backend.conflict)
         return False
 
     def _registered(self, registration: Registration, is_kept: bool) -> None:
@@ -296,7 +301,7 @@ class RedisShard:
         self._registration = registration
         self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
-        self._backoff_s, self._rejection = FIRST_BACKOFF_S, ""
+        self._backoff_s, self._rejection, self.trouble = FIRST_BACKOFF_S, "", ""
         if self._is_lost:
             self._is_lost = False
             self.receiver.reconnected(self.index, registration.generation)
