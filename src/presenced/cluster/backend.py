@@ -49,6 +49,9 @@ MAX_ITEMS = 200
 MAX_BATCH_BYTES = 65_536
 """Maximum number of bytes in a batch, unless it has one item."""
 
+MESSAGE_S = 5.0
+"""Seconds after which a message to another node is dropped: the node or the store was frozen, or out of reach."""
+
 LOG_ITEMS = 200_000
 """Number of items that the log keeps, approximately. A node that is further behind loads everything."""
 
@@ -103,6 +106,9 @@ class Batch(NamedTuple):
     proposals: tuple[Proposal, ...] = ()
     kind: Kind = Kind.ITEMS
     body: bytes = b""
+    until_ms: int = 0
+    """Time by the store's clock, in epoch milliseconds, after which the store must not accept the batch any more. A
+    store that was frozen may execute it much later. 0: it may accept it whenever."""
 
 
 class Item(NamedTuple):
@@ -212,6 +218,8 @@ class Committed(NamedTuple):
     """Users whose record has another number than expected."""
     time_ms: int
     """The store's clock: cluster time, in epoch milliseconds."""
+    is_late: bool = False
+    """Whether the store has not accepted the batch because its `until_ms` had passed."""
 
 
 class Applicant(NamedTuple):
@@ -328,7 +336,10 @@ class Backend(Protocol):
         """Remove a dead node and what is left of its contributions. The log has an entry about it."""
 
     def send(self, slot: int, message: bytes) -> None:
-        """Send a message to another node: in order, and perhaps lost."""
+        """Send a message to another node: in order, and perhaps lost.
+
+        A message that would arrive later than `MESSAGE_S` is lost, because nobody expects its effect any more.
+        """
 
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
         """Leave a value for the first node that takes it in the next `seconds`."""

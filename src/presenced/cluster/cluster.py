@@ -78,6 +78,10 @@ CHECK_PERIOD_S = 0.5
 """Seconds between two looks at what only time changes: unsettled users and retained contributions."""
 
 
+COMMAND_S = 30.0
+"""Seconds after which a command that another node has not executed yet has no effect there any more. A longer outage of
+the store must not disconnect users who have returned since."""
+
 REMOVE_AGAIN_S = 1.0
 """Seconds from asking the store to remove a dead node until it is asked again, if the log does not say that it has."""
 
@@ -152,6 +156,7 @@ class Cluster(ClusterEvents):
             resume_window=resume_window,
         )
         self._began = clock.monotonic()
+        self._time_offset_ms = clock.now().epoch_ms - self._began * 1000
         self._started_ms = clock.now().epoch_ms
         directory.agreement = self
         metrics.watch(self)
@@ -276,10 +281,32 @@ class Cluster(ClusterEvents):
 
     # For `cluster.commands.commands`.
 
-    def control(self, kind: Kind, user_id: str, body: bytes) -> bool:
-        """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already."""
+    @property
+    def time_ms(self) -> int:
+        """Cluster time in epoch milliseconds: the store's clock, as far as this node knows."""
+        return round(self._clock.monotonic() * 1000 + self._time_offset_ms)
+
+    def is_late(self, user_id: str, made_ms: int) -> bool:
+        """Return whether an entry about a user, which is being read, was made too long ago to be executed.
+
+        A node that reads all the time reads no late entries, whatever the clocks say.
+
+        Args:
+            made_ms: Cluster time at which it was made.
+        """
+        shard = self._shards[shard_of(user_id, len(self._shards))]
+        read_all_at = self._began if shard.read_all_at is None else shard.read_all_at
+        was_behind = self._clock.monotonic() - read_all_at > COMMAND_S
+        return was_behind and self.time_ms - made_ms > COMMAND_S * 1000
+
+    def control(self, kind: Kind, user_id: str, body: bytes, lasts: float = inf) -> bool:
+        """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already.
+
+        Args:
+            lasts: Seconds after which it is not logged any more.
+        """
         index = shard_of(user_id, len(self._shards))
-        is_accepted = self._shards[index].replica.control(kind, body)
+        is_accepted = self._shards[index].replica.control(kind, body, self._clock.monotonic() + lasts)
         self._wake(index)
         return is_accepted
 
@@ -380,6 +407,7 @@ class Cluster(ClusterEvents):
         this = self._shards[shard]
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
+        self._time_offset_ms = result.time_ms - self._clock.monotonic() * 1000
         this.replica.committed(result)
         if not result.refused:  # otherwise it would be refused again, until the newer item is read
             self._wake(shard)
@@ -513,6 +541,8 @@ class Cluster(ClusterEvents):
             shard.next_commit = now + self._backend.commit_pause_s
             shard.committed_at = now
             self._metrics.batch_items.observe(len(batch.proposals))
+            if (left := shard.replica.in_flight_ends - now) < inf:
+                batch = batch._replace(until_ms=self.time_ms + max(1, round(left * 1000)))
             self._backend.commit(index, batch, shard.replica.floor)
         elif (member := shard.replica.removable()) is not None and now >= shard.next_removal:
             shard.next_removal = now + REMOVE_AGAIN_S

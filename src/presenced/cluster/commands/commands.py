@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import cast
 
 from presenced.cluster.backend import Backend, Kind
-from presenced.cluster.cluster import Cluster
+from presenced.cluster.cluster import COMMAND_S, Cluster
 from presenced.cluster.commands.erasing_publisher import ErasingPublisher
 from presenced.cluster.commands.pending_erasures import Erasures
 from presenced.cluster.commands.revocations import SharedRevocations
@@ -75,8 +75,11 @@ class ClusterCommands:
     # Commands of this node.
 
     def kick(self, user_id: str) -> int:
-        """Have all other nodes close the connections of a user. Return the number of sessions there."""
-        self._cluster.control(Kind.KICK, user_id, user_id.encode())
+        """Have all other nodes close the connections of a user. Return the number of sessions there.
+
+        It has no effect on nodes that it does not reach within `COMMAND_S`.
+        """
+        self._cluster.control(Kind.KICK, user_id, f"{self._cluster.time_ms} {user_id}".encode(), COMMAND_S)
         return len(self._sessions_elsewhere(user_id))
 
     def forget(self, user_id: str, now: Instant) -> int:
@@ -111,8 +114,9 @@ class ClusterCommands:
     # Entries of the log.
 
     def _kicked(self, body: bytes, is_own: bool) -> None:
-        if not is_own:
-            self._service.disconnect_here(body.decode())
+        made_ms, _, user_id = body.decode().partition(" ")
+        if not is_own and not self._cluster.is_late(user_id, int(made_ms)):
+            self._service.disconnect_here(user_id)
 
     def _forgotten(self, body: bytes, is_own: bool) -> None:
         text, _, user_id = body.decode().partition(" ")

@@ -16,6 +16,7 @@ from functools import partial
 
 from presenced.cluster.backend import (
     LOG_ITEMS,
+    MESSAGE_S,
     Applicant,
     Batch,
     Excerpt,
@@ -172,12 +173,12 @@ class MemoryHub:
         self._nonces += 1
         return f"{self._nonces:06x}"
 
-    def deliver(self, author: MemoryBackend, slot: int, message: bytes) -> None:
+    def deliver(self, author: MemoryBackend, slot: int, message: bytes, sent_at: float) -> None:
         """Pass a message to the node in a slot; drop it if there is none."""
         member = self.shards[0].nodes.get(slot)
         for backend in self._backends.values():
             if member and backend.links[0].registration_is(slot, member.incarnation) and not backend.is_cut:
-                backend.reply(partial(backend.receiver.received, author.slot, message))
+                backend.reply(partial(backend.receive, author.slot, message, sent_at))
 
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
         """Keep a value for some seconds."""
@@ -275,7 +276,8 @@ class MemoryBackend:
 
     def send(self, slot: int, message: bytes) -> None:
         """Send a message to another node."""
-        self.request(lambda: self.hub.deliver(self, slot, message))
+        sent_at = self.hub.clock.monotonic()
+        self.request(lambda: self.hub.deliver(self, slot, message, sent_at))
 
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
         """Leave a value for another node."""
@@ -330,6 +332,11 @@ class MemoryBackend:
     def reply(self, action: Action) -> None:
         """Execute `action` at this node."""
         self._to_node.send(self.delay, lambda: self.run_here(action))
+
+    def receive(self, slot: int, message: bytes, sent_at: float) -> None:
+        """Pass a message of another node on, unless it is late."""
+        if self.hub.clock.monotonic() - sent_at <= MESSAGE_S:
+            self.receiver.received(slot, message)
 
     def run_here(self, action: Action) -> None:
         """Execute `action`, when the node is not frozen; never if it has stopped."""

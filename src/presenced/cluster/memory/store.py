@@ -143,6 +143,8 @@ class MemoryShard:
         with self._undo.write() as undo:
             self._live(slot, incarnation)
             head = self._current_head(undo, run, known, "")
+            if 0 < batch.until_ms < now_ms:
+                return Committed(batch.serial, head.n, (), now_ms, is_late=True)
             refused, items = [], []
             n = head.n
             for proposal in batch.proposals:

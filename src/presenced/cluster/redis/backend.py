@@ -241,6 +241,4 @@ def open_backend(url: str, password: str, *, cluster_name: str, shards: int) -> 
         ConfigError: It is not the URL of a store.
     """
     parsed = parse_url(url, password)
-    return RedisBackend(
-        parsed.finder(), parsed.access, cluster_name=cluster_name, shards=parsed.shards(shards)
-    )
+    return RedisBackend(parsed.finder(), parsed.access, cluster_name=cluster_name, shards=parsed.shards(shards))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from presenced.cluster.backend import StoredKey
+from presenced.cluster.backend import MESSAGE_S, StoredKey
 from presenced.cluster.redis.connection import Argument, Connection, StoreLost
 from presenced.cluster.redis.format import inbox_key
 from presenced.errors import BackendError
@@ -173,11 +174,14 @@ class RedisMessages:
             self._read_slot, self._last = slot, f"{self._backend.registered_ms}-0".encode()
         try:
             while slot == self._backend.slot:
-                command = ("XREAD", "COUNT", READ_MESSAGES, "BLOCK", BLOCK_MS, "STREAMS", key, self._last)
-                reply = await connection.call(*command)
+                began = time.monotonic()
+                read = ("XREAD", "COUNT", READ_MESSAGES, "BLOCK", BLOCK_MS, "STREAMS", key, self._last)
+                reply, (seconds, _) = await connection.pipeline([read, ("TIME",)])
+                # The reply itself may be old, if this process was frozen meanwhile.
+                oldest_ms = (int(seconds) + time.monotonic() - began - BLOCK_MS / 1000 - MESSAGE_S) * 1000
                 for stream_id, fields in reply[0][1] if reply else ():
-                    self._last = stream_id
-                    message = fields[1]
-                    self._backend.receiver.received(message[0], message[1:])
+                    self._last, message = stream_id, fields[1]
+                    if int(stream_id.partition(b"-")[0]) >= oldest_ms:
+                        self._backend.receiver.received(message[0], message[1:])
         finally:
             connection.close()

@@ -359,6 +359,7 @@ class RedisShard:
                 [
                     *(registered.slot, registered.incarnation, writer.run, *self._numbers()),
                     *(batch.serial, batch.kind.value, batch.body, max(1, self._backend.log_items // LOG_MARKS)),
+                    batch.until_ms,
                     *proposals,
                 ],
             )
@@ -368,12 +369,12 @@ class RedisShard:
         if reply == FENCED:
             await self._end_registration(writer)
             return
-        n, seconds, microseconds, refused = reply
+        n, seconds, microseconds, refused, outcome = reply
         self._in_flight = None
         self.know(int(n))
         time_ms = int(seconds) * 1000 + int(microseconds) // 1000
         users = tuple(user_id.decode() for user_id in refused)
-        self.receiver.committed(self.index, Committed(batch.serial, int(n), users, time_ms))
+        self.receiver.committed(self.index, Committed(batch.serial, int(n), users, time_ms, outcome == b"LATE"))
 
     def _unknown(self, batch: Batch | None) -> None:
         """Report that the result of a batch is unknown, unless it has one."""

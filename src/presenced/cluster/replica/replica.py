@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -135,6 +136,11 @@ class ShardReplica:
         batch = self._outbox.in_flight
         return len(batch.proposals) if batch is not None else 0
 
+    @property
+    def in_flight_ends(self) -> float:
+        """Monotonic time after which the batch in flight must not be accepted any more; infinity if it may be."""
+        return self._outbox.in_flight_ends
+
     def digests(self) -> tuple[Checkpoint, ...]:
         """Return digests of the records, which all nodes have after the same entries; none while not all is loaded."""
         return self._digest.report(self.applied.n) if self.applied is not None and self.is_loaded else ()
@@ -162,9 +168,13 @@ class ShardReplica:
         """
         self._moved.add(user_id, tag, contact)
 
-    def control(self, kind: Kind, body: bytes) -> bool:
-        """Log an entry that concerns all nodes, after what is in flight. Return False if too many wait already."""
-        return self._outbox.control(kind, body)
+    def control(self, kind: Kind, body: bytes, ends: float = inf) -> bool:
+        """Log an entry that concerns all nodes, after what is in flight. Return False if too many wait already.
+
+        Args:
+            ends: Monotonic time after which it is not logged any more.
+        """
+        return self._outbox.control(kind, body, ends)
 
     def pending(self, user_ids: Iterable[str]) -> set[str]:
         """Return those of some users about whom something that was decided here has not been read back yet.
@@ -210,7 +220,7 @@ class ShardReplica:
         if nodes.stopped - self._stopped:
             self._dirty.update(dict.fromkeys(self._moved.users()))
         self._stopped = nodes.stopped
-        if (batch := self._outbox.send_control()) is not None:
+        if (batch := self._outbox.send_control(when.now.monotonic)) is not None:
             return batch
         proposals = self._proposals(nodes, when) or self._removal_proposals(when)
         return self._outbox.send(tuple(proposals)) if proposals else None

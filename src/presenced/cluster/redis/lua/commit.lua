@@ -3,7 +3,7 @@
 -- Members are "<incarnation> <state> <heartbeat> <remover> <rest>". Records are 8 bytes n, 8 bytes version, and the rest.
 local head, log, users, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4] -- then those of contributions
 local slot, incarnation, run, floor, generation = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local serial, kind, body, step = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+local serial, kind, body, step, deadline = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 
 local member = redis.call('HGET', nodes, slot)
 local known = redis.call('HMGET', head, 'n', 'gen', 'run', 'last', 'items')
@@ -14,6 +14,10 @@ local current, state = member:match('^(%S+) (%S+)')
 if current ~= incarnation or state == 'dead' then
   return redis.status_reply('FENCED')
 end
+local time = redis.call('TIME')
+if deadline > 0 and tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
+  return {known[1], time[1], time[2], {}, 'LATE'} -- this store was frozen: nobody expects the effect any more
+end
 
 local n, last = tonumber(known[1]), known[4]
 if known[3] ~= run then -- the store may have lost writes
@@ -23,7 +27,7 @@ end
 n = math.max(n, floor)
 
 local accepted, refused = {}, {}
-local i = 10
+local i = 11
 while i <= #ARGV do
   local user, expected, flags, record, tail, parts = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local stored = redis.call('HGET', users, user)
@@ -77,5 +81,4 @@ if #accepted > 0 or kind ~= 'items' then
 else
   redis.call('HSET', head, 'n', string.format('%.0f', n))
 end
-local time = redis.call('TIME')
-return {string.format('%.0f', n), time[1], time[2], refused}
+return {string.format('%.0f', n), time[1], time[2], refused, ''}
