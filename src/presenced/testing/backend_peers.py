@@ -246,11 +246,11 @@ class Peer:
         """Incarnation of the last registration."""
         return self.recorder.registrations[-1].incarnation
 
-    def send(self, *proposals: Proposal, kind: Kind = Kind.ITEMS, body: bytes = b"") -> int:
+    def send(self, *proposals: Proposal, kind: Kind = Kind.ITEMS, body: bytes = b"", until_ms: int = 0) -> int:
         """Commit a batch, and return its serial number."""
         self._serial += 1
         self.recorder.sent(self._serial)
-        self.backend.commit(0, Batch(self._serial, proposals, kind, body), self.floor)
+        self.backend.commit(0, Batch(self._serial, proposals, kind, body, until_ms), self.floor)
         return self._serial
 
     async def result(self, serial: int) -> Committed | str:
@@ -258,9 +258,11 @@ class Peer:
         await self.recorder.until(lambda: serial in self.recorder.results, f"{self.name}: result of a commit")
         return self.recorder.results[serial]
 
-    async def commit(self, *proposals: Proposal, kind: Kind = Kind.ITEMS, body: bytes = b"") -> Committed:
+    async def commit(
+        self, *proposals: Proposal, kind: Kind = Kind.ITEMS, body: bytes = b"", until_ms: int = 0
+    ) -> Committed:
         """Commit a batch that the store must process."""
-        result = await self.result(self.send(*proposals, kind=kind, body=body))
+        result = await self.result(self.send(*proposals, kind=kind, body=body, until_ms=until_ms))
         assert isinstance(result, Committed), result
         return result
 

@@ -134,6 +134,18 @@ async def one_of_two_simultaneous_changes_is_accepted(stage: Stage) -> None:
         assert len(a.recorder.entries_read) == 20
 
 
+async def a_batch_whose_time_is_over_is_not_accepted(stage: Stage) -> None:
+    """A store that was frozen executes requests late: the batch says until when it may."""
+    async with Peers(stage, "a", "b") as [a, b]:
+        first = await a.commit(a.set("ada", b"1"))
+        late = await a.commit(kind=Kind.KICK, body=b"ada", until_ms=first.time_ms - 10_000)
+        assert (late.is_late, late.n) == (True, first.n)
+        in_time = await a.commit(kind=Kind.KICK, body=b"bob", until_ms=first.time_ms + 60_000)
+        assert (in_time.is_late, in_time.n) == (False, first.n + 1)
+        await b.reads(in_time.n)
+        assert [entry.body for entry in b.recorder.entries_read if entry.kind is Kind.KICK] == [b"bob"]
+
+
 async def entries_of_other_kinds_have_a_number_of_their_own(stage: Stage) -> None:
     """A mark or a kick reaches all nodes, with its body."""
     async with Peers(stage, "a", "b") as [a, b]:
@@ -498,6 +510,7 @@ CHECKS = (
     versions_change_only_with_what_others_see,
     outdated_proposals_are_refused_one_by_one,
     one_of_two_simultaneous_changes_is_accepted,
+    a_batch_whose_time_is_over_is_not_accepted,
     entries_of_other_kinds_have_a_number_of_their_own,
     a_load_during_writes_misses_nothing,
     a_trimmed_log_interrupts_a_node_that_was_away,
