@@ -232,6 +232,11 @@ class SharedDirectory(Directory[C]):
         self._schedule(user)
         self.agreement.session_moved_here(user.user_id, tag_of(session.session_id))
 
+    def session_replaced(self, user_id: str, session_id: str) -> None:
+        """Note that the client of another node's session continues here with a new one."""
+        assert self.agreement is not None
+        self.agreement.session_moved_here(user_id, tag_of(session_id))
+
     def give_away(self, session: Session[C], until: float) -> None:
         """Hand a session over to another node, and keep contributing it until that node does, or until `until`."""
         user = self._by_id[session.user_id]

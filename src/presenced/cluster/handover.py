@@ -10,8 +10,9 @@ The node B to which the client comes looks for the session, and takes it from th
                         reads its own item                  reads B's item: drops its own copy
 
 A keeps the session as one in its grace period for `HOLD_S`, so that nobody notices the move. If A is stopping, it has
-saved the session in the store, where only one node can take it. If A is dead, or silent for `ASK_TIMEOUT_S`, B opens a
-new session, and the client subscribes again.
+saved the session in the store, where only one node can take it. If A does not answer within `ASK_TIMEOUT_S`, it may
+have stopped meanwhile, so B looks there, too. If the session cannot be had, B opens a new one, and the client
+subscribes again. What A has left of the old one is taken out if A has stopped.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class _Asked(NamedTuple):
     position: str
     user_id: str
     done: Callable[[Cursor | None], None]
+    is_node_asked: bool
+    """Whether a node was asked, and not the store."""
 
 
 class Handover:
@@ -89,6 +92,7 @@ class Handover:
         self._resume_window = resume_window
         self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by number, and so by their ends
         self._number = 0
+        self._has_saved = False
 
     def stop(self) -> None:
         """Forget what was asked."""
@@ -113,23 +117,30 @@ class Handover:
         slot = self._slot_of(session_id, user_id)
         if slot < 0:
             return False
+        asked = _Asked(0.0, session_id, position, user_id, done, self._has_to_be_asked(slot))
         self._number += 1
         number = self._number
-        self._asked[number] = _Asked(self._clock.monotonic() + ASK_TIMEOUT_S, session_id, position, user_id, done)
-        if len(self._asked) == 1:
-            self._timer.set(self._time_out, self._asked[number].ends)
-        if self._has_to_be_asked(slot):
+        self._wait(number, asked)
+        if asked.is_node_asked:
             self._backend.send(slot, encode(AskSession(number, user_id, digest_of(session_id))))
         else:
-            self._backend.take(
-                StoredKey(SESSION, digest_of(session_id)),
-                lambda value: self._take(number, decode_session(value) if value is not None else None),
-            )
+            self._ask_store(number, session_id)
         return True
 
     def given(self, message: GiveSession) -> None:
         """Another node has answered."""
         self._take(message.number, message.session)
+
+    def _wait(self, number: int, asked: _Asked) -> None:
+        self._asked[number] = asked = asked._replace(ends=self._clock.monotonic() + ASK_TIMEOUT_S)
+        if len(self._asked) == 1:
+            self._timer.set(self._time_out, asked.ends)
+
+    def _ask_store(self, number: int, session_id: str) -> None:
+        self._backend.take(
+            StoredKey(SESSION, digest_of(session_id)),
+            lambda value: self._take(number, decode_session(value) if value is not None else None),
+        )
 
     def _slot_of(self, session_id: str, user_id: str) -> int:
         """Return the slot of the node that contributes a session, or else of the one where it opened; -1 if unknown."""
@@ -150,6 +161,8 @@ class Handover:
         if asked is None:
             return
         if saved is None or saved.user_id != asked.user_id:
+            # The client continues here all the same. A node that has stopped does not drop the session any more.
+            self._directory.session_replaced(asked.user_id, asked.session_id)
             asked.done(None)
             return
         if asked.session_id not in self._directory.users.sessions:  # otherwise another connection was faster
@@ -182,7 +195,13 @@ class Handover:
     def _time_out(self) -> None:
         now = self._clock.monotonic()
         while self._asked and (first := next(iter(self._asked.items())))[1].ends <= now:
-            self._take(first[0], None)
+            number, asked = first
+            if asked.is_node_asked:  # it may have begun to stop, and have saved the session
+                del self._asked[number]  # and to the end, because it ends last
+                self._wait(number, asked._replace(is_node_asked=False))
+                self._ask_store(number, asked.session_id)
+            else:
+                self._take(number, None)
         if self._asked:
             self._timer.set(self._time_out, next(iter(self._asked.values())).ends)
 
@@ -195,6 +214,8 @@ class Handover:
             self._backend.send(slot, encode(GiveSession(message.number, None)))
             return
         self._backend.send(slot, encode(GiveSession(message.number, self._saved(session))))
+        if self._has_saved:  # nobody may take it a second time
+            self._backend.take(StoredKey(SESSION, message.digest), lambda _: None)
         connection = session.connection
         now = self._clock.now()
         self._directory.give_away(session, now.monotonic + HOLD_S)
@@ -203,8 +224,9 @@ class Handover:
 
     def save(self, session: Session[Any]) -> None:
         """Save a session in the store, because this node stops."""
-        if session.session_id and session.subscription is not None:
+        if session.session_id in self._directory.users.sessions and session.subscription is not None:
             key = StoredKey(SESSION, digest_of(session.session_id))
+            self._has_saved = True
             self._backend.put(key, encode(self._saved(session)), max(1.0, self._resume_window))
 
     def _find(self, user_id: str, digest: str) -> Session[Connection] | None:

@@ -8,6 +8,8 @@ from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import position, statuses, types
 
+from presenced.cluster.backend import StoredKey
+from presenced.cluster.handover import SESSION, digest_of
 from presenced.errors import Close
 from presenced.presence.model import Ending
 
@@ -248,3 +250,52 @@ def test_a_stopped_cluster_part_forgets_what_it_asked_for() -> None:
     cluster.nodes["b"].cluster.stop()
     cluster.run(1.0)
     assert waiting.messages == []
+
+
+def test_a_session_of_a_node_that_has_just_begun_to_stop_resumes_on_another_node() -> None:
+    """The other node asks before it has learned that, and nobody answers."""
+    cluster = ClusterHarness()
+    client = cluster.nodes["a"].watch("ada")
+    cluster.run(1.0)
+    stop(cluster.nodes["a"])
+    cluster.run(0.005)
+    cluster.nodes["a"].backend.kill()
+    b = cluster.nodes["b"]
+    seen = b.cluster.members
+    b.cluster.members = lambda shard, members: None  # type: ignore[method-assign]  # it looks later
+    moved = b.open(f"userId=watcher&session={session_of(client)}&position={position(client)}")
+    cluster.run(0.5)
+    b.cluster.members = seen  # type: ignore[method-assign]
+    assert established(moved)["resumed"] is True
+
+
+def test_nothing_is_left_of_a_session_that_cannot_be_had_from_a_stopped_node() -> None:
+    cluster = ClusterHarness("abc", grace_lost=20)
+    watcher = cluster.nodes["c"].watch("ada")
+    ada = cluster.nodes["a"].enter("userId=ada")
+    cluster.run(1.0)
+    cluster.nodes["a"].cluster.save_session = lambda _: None  # type: ignore[method-assign]  # the store loses it
+    stop(cluster.nodes["a"], leaves_in=30)
+    cluster.run(0.005)
+    cluster.nodes["a"].backend.kill()
+    moved = resume(cluster, "b", ada, "ada")
+    cluster.run(1.0)
+    assert established(moved)["resumed"] is False
+    cluster.nodes["c"].new_messages(watcher)
+    cluster.nodes["b"].end(moved)
+    cluster.run()
+    assert statuses(cluster.nodes["c"].new_messages(watcher)) == [("ada", "offline")]
+
+
+def test_a_session_that_a_stopping_node_has_given_away_is_not_in_the_store() -> None:
+    cluster = ClusterHarness("abc")
+    client = cluster.nodes["a"].watch("ada")
+    cluster.run(1.0)
+    cluster.nodes["a"].end(client, Ending.LOST)
+    cluster.run(0.1)
+    cluster.nodes["a"].cluster.leave(5.0)  # saves sessions without a connection
+    query = f"userId=watcher&session={session_of(client)}&position={position(client)}"
+    moved = cluster.nodes["b"].open(query)
+    cluster.run(0.1)
+    assert established(moved)["resumed"] is True
+    assert cluster.hub.take(StoredKey(SESSION, digest_of(session_of(client)))) is None
