@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.simulation.nodes import NodeWorld
+from tests.simulation.node_world import NodeWorld
 
 
 @pytest.mark.parametrize("seed", [5, 6, 19, 31, 44, 94])
