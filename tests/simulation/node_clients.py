@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.cluster_harness import ClusterNode
@@ -81,6 +82,12 @@ class SimulatedNode(ClusterNode):
     def takes_connections(self) -> bool:
         """Whether a load balancer sends clients to it."""
         return self.cluster.is_ready and not self.is_frozen and not self.node.draining
+
+    def has_committed(self, user_ids: Iterable[str]) -> bool:
+        """Return whether all nodes have what was decided on this one."""
+        if self.cluster.is_local or not self.cluster.is_in_reach or not self.cluster.is_ready:
+            return False
+        return not any(self.cluster.replica_of(user_id).pending([user_id]) for user_id in user_ids)
 
     def freeze(self) -> None:
         """Suspend the node, as SIGSTOP does."""

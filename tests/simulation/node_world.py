@@ -38,8 +38,8 @@ SOURCES = {"calendar": 10, "phone": 20, "tool": -5}
 ACTIONS = 150
 """Actions in one round."""
 
-TO_COMMIT_S = 6.0
-"""Seconds in which a node whose store is in reach commits everything that was decided on it."""
+TO_COMMIT_S = 60
+"""Seconds in which a node whose store is in reach commits everything that was decided on it: a lease if it was dead."""
 
 TO_NOTICE_S = 5.0
 """Seconds in which a node notices that it has lost the store."""
@@ -107,7 +107,8 @@ class NodeWorld:
                     action(self)
                 self._advance(self.random.choice([0.002, 0.03, 0.2, 1.0]))
             self._repair()
-            self._advance(5)
+            for _ in range(20):
+                self._advance(0.25)  # clients return, and join their rooms
             self._advance(CALM_S)
             self.check()
 
@@ -244,7 +245,7 @@ class NodeWorld:
         """A node ends without a word, when it has committed what was decided on it."""
         if (node := self._expendable_node()) is None:
             return
-        self._let_commit(node)
+        self._let_commit([node])
         self.log("kill", node.name)
         node.kill()
         self._lose_clients(node)
@@ -253,7 +254,7 @@ class NodeWorld:
         """A node is stopped, as SIGTERM does, when it has committed what was decided on it."""
         if (node := self._expendable_node()) is None:
             return
-        self._let_commit(node)
+        self._let_commit([node])
         if not node.takes_connections:
             return
         self.log("drain", node.name)
@@ -321,17 +322,23 @@ class NodeWorld:
 
     def flush(self) -> None:
         """The store is emptied, while all nodes know what was in it."""
-        for node in self.nodes:
-            self._let_commit(node)
+        self._let_commit(self.nodes)
         self.log("flush")
         self.hub.flush()
 
-    def _let_commit(self, node: SimulatedNode) -> None:
+    def _let_commit(self, nodes: list[SimulatedNode]) -> None:
+        """Wait until these nodes have committed everything."""
         self.hub.is_reachable = True
-        self.hub.heal(node.name)
-        if node.is_frozen:
-            node.thaw()
-        self._advance(TO_COMMIT_S)
+        for node in nodes:
+            self.hub.heal(node.name)
+            if node.is_frozen:
+                node.thaw()
+        self._advance(1)
+        for _ in range(TO_COMMIT_S):
+            self._advance(1)
+            if all(node.has_committed(USERS) for node in nodes):
+                return
+        raise AssertionError(f"{[node.name for node in nodes]} have committed everything")
 
     def _lose_clients(self, node: SimulatedNode) -> None:
         """Have the clients of a node that is gone reconnect, or leave."""

@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--keep-going", action="store_true", help="report all worlds that fail, and not only the first")
     arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     done, failed = simulate(arguments.seed, arguments.minutes * 60, arguments.keep_going)
     result = f"{len(failed)} failed: {failed}" if failed else "all views equal the truth"
     sys.stdout.write(f"{done} worlds from seed {arguments.seed}: {result}\n")
