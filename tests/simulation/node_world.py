@@ -48,6 +48,12 @@ CALM_S = 5 * LEASE_S
 """Seconds of calm: a lease until a dead node is removed, and one more for each time that a user stays unsettled."""
 
 
+View = tuple[str, str, tuple[str, ...]]
+"""Status, text and devices of a user, as others see them."""
+
+OFFLINE: View = "offline", "", ()
+
+
 class Chosen(NamedTuple):
     """A choice that counts until the next one."""
 
@@ -381,9 +387,14 @@ class NodeWorld:
             assert views == truth, f"{client.name} shows the truth: {views}, not {truth}"
         self._check_database(truth)
 
-    def truth(self, user_id: str) -> tuple[str, str]:
-        """Return status and text that others see, derived from the actions alone."""
-        if not any(client.user_id == user_id for client in self.clients) and user_id not in self.announced:
+    def truth(self, user_id: str) -> View:
+        """Return what others see, derived from the actions alone."""
+        devices = tuple(sorted({client.device for client in self.clients if client.user_id == user_id}))
+        status, text = self._status(user_id, bool(devices))
+        return status, text, () if status == "offline" else devices
+
+    def _status(self, user_id: str, is_connected: bool) -> tuple[str, str]:
+        if not is_connected and user_id not in self.announced:
             return "offline", ""
         choice = self.choices.get(user_id, Chosen())
         if choice.status == "invisible":
@@ -430,7 +441,7 @@ class NodeWorld:
                 assert shown.keys() == expected.keys(), f"{client.name} sees in {name}: {[*shown]}, not {[*expected]}"
                 assert all(shown[user_id] in expected[user_id] for user_id in shown), f"{client.name}: {shown}"
 
-    def _check_database(self, truth: dict[str, tuple[str, str]]) -> None:
+    def _check_database(self, truth: dict[str, View]) -> None:
         """Check what the designated writers have stored: the truth, and each user's history in order."""
         if self.database is None:
             return
@@ -515,10 +526,10 @@ def _digest(node: SimulatedNode) -> tuple[int, int]:
     return digest.value, digest.users
 
 
-def _shown(node: SimulatedNode, user_id: str) -> tuple[str, str]:
+def _shown(node: SimulatedNode, user_id: str) -> View:
     [change] = node.node.directory.users.changes_of([user_id])
-    return (change.status.value, change.view.custom.text) if change else ("offline", "")
+    return (str(change.status), change.view.custom.text, change.view.devices) if change else OFFLINE
 
 
-def _view(record: dict[str, Any]) -> tuple[str, str]:
-    return record["status"], record.get("text", "")
+def _view(record: dict[str, Any]) -> View:
+    return record["status"], record.get("text", ""), tuple(record.get("devices", ()))

@@ -274,7 +274,7 @@ def test_nothing_is_left_of_a_session_that_cannot_be_had_from_a_stopped_node() -
     watcher = cluster.nodes["c"].watch("ada")
     ada = cluster.nodes["a"].enter("userId=ada")
     cluster.run(1.0)
-    cluster.nodes["a"].cluster.save_session = lambda _: None  # type: ignore[method-assign]  # the store loses it
+    cluster.hub.put = lambda *_: None  # type: ignore[method-assign]  # the store loses it
     stop(cluster.nodes["a"], leaves_in=30)
     cluster.run(0.005)
     cluster.nodes["a"].backend.kill()
