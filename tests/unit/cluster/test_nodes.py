@@ -344,6 +344,22 @@ def test_a_follower_has_the_versions_of_its_node_after_that_has_loaded_everythin
     assert (digest.value, digest.users) == (other.value, 1)
 
 
+def test_versions_are_the_same_after_a_user_was_away_for_a_moment_on_a_node_without_the_store() -> None:
+    cluster = ClusterHarness(grace_lost=0)
+    first = cluster.nodes["a"].connect("ada")
+    cluster.run()
+    cluster.hub.cut("a")
+    cluster.run(3, step=0.05)
+    cluster.nodes["a"].end(first)
+    cluster.run()
+    cluster.nodes["a"].connect("ada")
+    cluster.run()
+    cluster.hub.heal("a")
+    cluster.run(3, step=0.05)
+    versions = [node.node.directory.users.changes_of(["ada"])[0] for node in cluster.nodes.values()]
+    assert len({change.version for change in versions if change}) == 1
+
+
 def test_users_of_a_node_stay_if_the_store_loses_that_the_node_was_declared_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

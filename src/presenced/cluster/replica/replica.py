@@ -43,7 +43,7 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
-from presenced.cluster.presence import Presence
+from presenced.cluster.presence import Presence, Shown
 from presenced.cluster.records import NO_CONTRIBUTION, Contribution, UserRecord, decode_record, encode_record
 from presenced.cluster.replica.cleared_records import ClearedRecords
 from presenced.cluster.replica.contributions import Contributions
@@ -288,10 +288,19 @@ class ShardReplica:
                 continue
             left = self._moved.left_behind(user_id, self._contributions.of(user_id), nodes.stopped)
             differs = self._differs(user_id, wanted) or own != self._contributions.get(user_id, self.slot) or left
-            if differs or wanted.view != self._presence.shown(user_id).view or is_unsettled:
+            shown = self._presence.shown(user_id)
+            if differs or wanted.view != shown.view or is_unsettled or self._is_ahead(user_id, shown):
                 proposals.append(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
         self._dirty.update(waiting)
         return proposals
+
+    def _is_ahead(self, user_id: str, shown: Shown) -> bool:
+        """Return whether this node has shown a version above that of the record: without the store, or before a loss.
+
+        The record needs a higher one then, or the nodes would have different versions.
+        """
+        stored = self.records.get(user_id)
+        return stored is not None and shown.version > stored.version
 
     def _is_anywhere(self, user_id: str, own: Contribution) -> bool:
         """Return whether some node contributes to the user, or this one is about to."""
@@ -442,6 +451,8 @@ class ShardReplica:
         if new.record.view == shown.view or new.version > shown.version:
             self._presence.accept(user_id, new.record, max(new.version, shown.version), when.now)
             self._lost.end_unsettled(user_id)
+            if is_kept and shown.version > new.version:
+                self._dirty[user_id] = None  # `_is_ahead`
         else:
             self._presence.adopt(user_id, new.record, when.now)
             self._lost.mark_unsettled(user_id, when.contact)  # older than what was shown: writes were lost
