@@ -15,9 +15,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.examples import examples
 
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, OwnState, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.restore import SinceStart
 from presenced.presence.session import Grace
 from presenced.presence.status import TimedChoice, choice_of

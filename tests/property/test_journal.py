@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.examples import examples
 
 from presenced.presence import journal as module
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Digest, Journal
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant

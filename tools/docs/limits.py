@@ -675,7 +675,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "commands that wait for the other nodes",
-                    f"{_number('cluster.waits.MAX_WAITS')}, for {_time('http.api.agreement.TIMEOUT_S')}",
+                    f"{_number('cluster.commands.waits.MAX_WAITS')}, for {_time('http.api.agreement.TIMEOUT_S')}",
                     "",
                     "503 with `Retry-After`",
                 ),
@@ -693,7 +693,8 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "erased users who are still shown",
-                    f"{_number('cluster.erasing.MAX_ERASED')}, for {_time('cluster.erasing.ERASED_S')}",
+                    f"{_number('cluster.commands.erasing_publisher.MAX_ERASED')}, "
+                    f"for {_time('cluster.commands.erasing_publisher.ERASED_S')}",
                     "",
                     "details of the user's last change stay in the journal",
                 ),

@@ -34,7 +34,7 @@ from presenced.cluster.records import (
 )
 from presenced.cluster.sharding import shard_of
 from presenced.cluster.stamps import StampTable
-from presenced.presence.directory import NOTHING, Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
     AS_DETECTED,
@@ -45,6 +45,7 @@ from presenced.presence.model import (
     Display,
     Status,
 )
+from presenced.presence.outcome import NOTHING, Outcome
 from presenced.presence.session import Grace, MemberData, Session
 from presenced.presence.status import TimedChoice
 from presenced.presence.user import User
@@ -439,14 +440,12 @@ class SharedDirectory(Directory[C]):
         self._remember_or_evict(user)
 
     def _remember_or_evict(self, user: User[C], is_agreed: bool = True) -> None:
-        users = self.users
-        if user.is_present:
-            users.with_choice.pop(user.user_id)
-            users.with_claim.pop(user.user_id)
-            return
-        if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
-            self._remember(user)
-        users.evict_if_unneeded(user)
+        """Also forget or keep what only a cluster knows of the user.
+
+        Args:
+            is_agreed: The nodes have agreed on what was decided last. If not, the stamps are kept.
+        """
+        super()._remember_or_evict(user)
         if user.user_id not in self._by_id:
             self.shown_locally.discard(user.user_id)
             self._causes.pop(user.user_id, None)

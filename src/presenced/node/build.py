@@ -27,8 +27,9 @@ from presenced.node.heartbeat import Heartbeat
 from presenced.node.journal_followers import JournalFollowers
 from presenced.node.node import Node
 from presenced.node.publisher import NodePublisher
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms, Thresholds
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits

@@ -21,8 +21,9 @@ from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.node.event_log import EventLog
 from presenced.node.journal_followers import JournalFollowers
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
@@ -36,10 +35,10 @@ from presenced.presence.model import (
     Choice,
     Display,
     Ending,
-    OwnState,
     Status,
     View,
 )
+from presenced.presence.outcome import NOTHING, Outcome
 from presenced.presence.restore import SinceStart
 from presenced.presence.rooms import NEVER
 from presenced.presence.session import Grace, Session
@@ -71,26 +70,6 @@ _CAUSES = {
 }
 
 _NOT_AWAY = Status.ONLINE, Status.BUSY
-
-
-class Outcome(Struct, Generic[C], frozen=True, gc=False):
-    """Result of applying one event."""
-
-    user_id: str = ""
-    """User of the event; empty if it did not apply to any."""
-    change: Change | None = None
-    """Set if others see the user differently."""
-    own: OwnState | None = None
-    """Set if the user's own devices see the user differently."""
-    session: Session[C] | None = None
-    """Session of the connection that opened."""
-    connection_id: str = ""
-    """Id of the connection that opened."""
-    replaced: C | None = None
-    """Connection that was replaced by the one that opened. The caller must close it."""
-
-
-NOTHING: Outcome[Any] = Outcome()
 
 
 class Directory(Generic[C]):
@@ -535,21 +514,12 @@ class Directory(Generic[C]):
 
     def _reconcile(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Decide whether something about the user becomes visible. Every event ends here. A cluster overrides this."""
-        users = self.users
         view, own = user.look(cause)  # hot: once per event, also when nothing changes
         own_change = None
         if own is None or not own.looks_like(user.own):  # None: all sessions of presenced.v1 are gone
             user.own = own_change = own
         change = self._show(user, view, cause, now) if view != user.shown else None
-        if not user.is_present:
-            if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
-                self._remember(user)
-            users.evict_if_unneeded(user)
-        else:
-            if users.with_choice:
-                users.with_choice.pop(user.user_id)
-            if users.with_claim:
-                users.with_claim.pop(user.user_id)
+        self._remember_or_evict(user)
         return Outcome(user.user_id, change, own_change)
 
     def _show(self, user: User[C], view: View, cause: Cause, now: Instant) -> Change:
@@ -576,6 +546,19 @@ class Directory(Generic[C]):
             self._deadlines.set(user.user_id, deadline)
         else:
             self._deadlines.cancel(user.user_id)
+
+    def _remember_or_evict(self, user: User[C]) -> None:
+        """Remember an absent user's choice and claims, or evict the user if nothing is left to remember."""
+        users = self.users
+        if not user.is_present:
+            if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
+                self._remember(user)
+            users.evict_if_unneeded(user)
+        else:
+            if users.with_choice:
+                users.with_choice.pop(user.user_id)
+            if users.with_claim:
+                users.with_claim.pop(user.user_id)
 
     def _remember(self, user: User[C]) -> None:
         """Remember an absent user's choice and claims. At the bounds the users away longest lose theirs."""

@@ -33,9 +33,10 @@ from presenced.config.settings import Settings
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Feed
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Display, OwnState
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import user_id_from_query

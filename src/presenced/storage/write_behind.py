@@ -45,8 +45,9 @@ from msgspec import UNSET
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.model import AS_DETECTED, Choice, Custom, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
 from presenced.presence.user import User

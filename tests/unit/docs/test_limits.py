@@ -35,9 +35,9 @@ INTERNAL = {
     "cli.health.MAX_BODY_BYTES",
     "cluster.backend.MAX_BATCH_BYTES",
     "cluster.backend.MAX_ITEMS",
-    "cluster.redis_shard.MAX_READ_USERS",
+    "cluster.redis.shard.MAX_READ_USERS",
     "cluster.marks.MAX_MARK_GAP_S",
-    "cluster.shared_write_behind.MAX_CATCHING_UP",
+    "cluster.history.write_behind.MAX_CATCHING_UP",
     # Lengths of texts in errors.
     "config.sources.MAX_SHOWN",
     "cli.main.MAX_COMMENT_COLUMN",
@@ -53,7 +53,7 @@ INTERNAL = {
     "delivery.broadcaster.MAX_UNREAD",
     # Pauses and shares, which bound nothing that grows.
     "cluster.members.MAX_STEP_S",
-    "cluster.redis_format.MAX_SHARDS",
+    "cluster.redis.format.MAX_SHARDS",
     "delivery.broadcaster.MAX_PAUSE_SHARE",
     "node.shutdown.MAX_RETURN_GAP_S",
     "storage.store.MAX_LOST_POSITIONS",

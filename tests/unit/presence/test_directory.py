@@ -5,9 +5,10 @@ from math import inf
 import pytest
 
 from presenced.errors import CapacityError
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
 from presenced.presence.user import MAX_DETACHED, User
 from presenced.presence.users import Limits

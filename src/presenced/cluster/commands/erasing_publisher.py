@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Outcome
 from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import BoundedMap
 

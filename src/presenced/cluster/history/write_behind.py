@@ -23,8 +23,8 @@ from presenced.cluster.history.shard_writer import ShardBatch, ShardWriter, Stag
 from presenced.cluster.members import Figures
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Outcome
 from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange
 from presenced.presence.status import Claim
 from presenced.runtime.instant import Instant

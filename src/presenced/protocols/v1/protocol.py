@@ -28,9 +28,9 @@ import msgspec
 from presenced.config.settings import WEBSOCKET_PATH
 from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
-from presenced.presence.directory import Outcome
 from presenced.presence.journal import Cursor
 from presenced.presence.model import OwnState
+from presenced.presence.outcome import Outcome
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection, Subscription
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts, Resumption
