@@ -21,9 +21,9 @@ from presenced.http.waiting import WaitingRequests
 from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.node.stats import MAX_PAGE, Stats
+from presenced.node.stats import MAX_PAGE_SESSIONS, Stats
 from presenced.python_api.following import ChangeFollowers
-from presenced.python_api.operations import PresenceOperations, Running
+from presenced.python_api.operations import PresenceOperations, RunningParts
 from presenced.runtime.clock import SystemClock
 from presenced.runtime.logs import logger
 from presenced.runtime.metrics import Metrics
@@ -188,7 +188,7 @@ class PresenceServer(PresenceOperations):
         returns immediately.
         """
         parts = self._parts
-        if parts is None or parts.node.draining:
+        if parts is None or parts.node.is_draining:
             return
         try:
             parts.listener.stop_accepting()
@@ -232,7 +232,7 @@ class PresenceServer(PresenceOperations):
         scheme = "wss" if self.settings.tls_key else "ws"
         return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
-    def get_stats(self, limit: int = MAX_PAGE, after: int = 0) -> Stats:
+    def get_stats(self, limit: int = MAX_PAGE_SESSIONS, after: int = 0) -> Stats:
         """Return the numbers of users and connections, and a page of the active sessions.
 
         Args:
@@ -242,8 +242,8 @@ class PresenceServer(PresenceOperations):
         Raises:
             ValueError: `limit` or `after` is out of bounds.
         """
-        if not 0 <= limit <= MAX_PAGE:
-            raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE}")
+        if not 0 <= limit <= MAX_PAGE_SESSIONS:
+            raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE_SESSIONS}")
         if after < 0:
             raise ValueError(f"after is {after}, expected 0 or the `next` of the page before")
         return self._running().node.stats(limit, after)
@@ -272,9 +272,9 @@ class PresenceServer(PresenceOperations):
         self._running()
         return await stop_signal()
 
-    def _operations(self) -> Running:
+    def _operations(self) -> RunningParts:
         parts = self._running()
-        return Running(parts.service, parts.followers, parts.node.clock)
+        return RunningParts(parts.service, parts.followers, parts.node.clock)
 
     def _running(self) -> _Running:
         if self._parts is None:

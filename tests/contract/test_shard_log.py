@@ -1,4 +1,4 @@
-"""What the designated writers of a cluster store, on a real database of each kind."""
+"""Rows of the designated writers of a cluster, on a real database of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module `presence.js` of the documentation in Chromium: tokens, lost connections, kept and frozen pages."""
+"""The module `presence.js` of the documentation in Chromium: tokens, lost connections, cached and frozen pages."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def site(module: str) -> Iterator[str]:
 
 
 class Tokens:
-    """What the application's backend returns, one after the other; the last one again and again."""
+    """Tokens that the application's backend returns, one after the other; the last one again and again."""
 
     def __init__(self, *given: str) -> None:
         self.given = list(given)

@@ -3,9 +3,9 @@
 A world has rounds. In each, users come and go, choose statuses, join rooms and set data on several nodes, and backends
 set claims and announcements. Meanwhile nodes are killed, started, slowed down and cut off, and the store is away, fails
 over without its last writes, or is emptied. Then everything is repaired. After the calm, every node and every client
-shows the truth, which the world knows from the actions alone: whatever was decided last counts.
+shows the truth, which the world knows from the actions alone: the last decision counts.
 
-`STEADY` is connected to a node that is neither killed nor cut off. No client is ever told that this user is offline.
+`STEADY` is connected to a node that is neither killed nor cut off. No client ever receives that this user is offline.
 
 Two limits of what is promised: a node that is killed takes with it what it has not committed, so it has time to do
 that. And a record with nothing in it is deleted, so a node that was cut off may bring back what was cleared meanwhile:
@@ -284,7 +284,7 @@ class NodeWorld:
         for client in self.clients:
             client.resume()
 
-    # What must hold.
+    # Invariants.
 
     def check(self) -> None:
         """Check that all nodes and all clients show the truth."""

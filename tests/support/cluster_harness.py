@@ -61,8 +61,8 @@ class ClusterNode(NodeHarness):
         if worker is not None:
             worker.write_behind = self.storage
             join_history(self.cluster, self.backend, self.storage, self.node)
-            self.storage.begin_at(0)
-            self.storage.begin(0)
+            self.storage.start_above(0)
+            self.storage.finish_restore(0)
         ClusterCommands(self.cluster, self.backend, publisher, self.node, self.service)
         self.cluster.on_certainty = self.node.certainty_changed
         self.cluster.start()

@@ -83,7 +83,7 @@ VALUES: dict[str, dict[str, str]] = {
         "never": "never",
     },
 }
-"""Meaning of each value, for settings that take a few texts. Such a setting shows the first sentence of its
+"""Meaning of each value, for settings that take a few texts. These settings show the first sentence of their
 description."""
 
 NOTES = {

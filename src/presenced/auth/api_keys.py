@@ -15,11 +15,13 @@ Scope = Literal["read", "write", "admin"]
 """Scope of a key. Each includes the ones before it."""
 
 SCOPES: tuple[str, ...] = get_args(Scope)
+"""All scopes, from the least privilege to the most."""
 
 DEFAULT_SCOPE: Scope = "read"
 """Scope of a new key unless another is requested: the least privilege."""
 
 PREFIX = "pk_"
+"""Start of every key, by which scanners of leaked secrets recognise one."""
 
 MAX_API_KEYS = 100
 """Maximum number of accepted keys. The server does not start with more."""

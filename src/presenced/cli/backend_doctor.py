@@ -31,7 +31,10 @@ SLOW_S = 0.005
 """Round trip in seconds above which there is a note. A change takes two of them."""
 
 ROUND_TRIPS = 9
+"""Number of round trips measured. The median counts."""
+
 TIMEOUT_S = 3.0
+"""Timeout in seconds of a connection to the store. After that it counts as out of reach."""
 
 
 def examine_backend(settings: Settings) -> list[Finding]:

@@ -38,6 +38,7 @@ REMOVE_S = 10.0
 """Seconds for which `remove` waits for the end of the removal. It goes on without the command."""
 
 POLL_S = 0.2
+"""Seconds between two looks at the store while a command waits."""
 
 
 class ClusterFailure(PresencedError):
@@ -46,7 +47,7 @@ class ClusterFailure(PresencedError):
 
 cluster = App("cluster", help="Look at the nodes that share a store, and stop or remove one.")
 
-Node = Annotated[str, Parameter(metavar="NODE", help="Name of the node, or the number of its slot.")]
+NodeName = Annotated[str, Parameter(metavar="NODE", help="Name of the node, or the number of its slot.")]
 
 
 @cluster.command
@@ -73,7 +74,7 @@ def check(*, config: ConfigFile = None) -> None:
 
 
 @cluster.command
-def drain(node: Node, /, *, config: ConfigFile = None) -> None:
+def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
     """Let a node stop as after SIGTERM: its clients reconnect to the other nodes.
 
     A service manager may start it again.
@@ -99,7 +100,7 @@ def drain(node: Node, /, *, config: ConfigFile = None) -> None:
 
 @cluster.command
 def remove(
-    node: Node,
+    node: NodeName,
     /,
     *,
     yes: Annotated[bool, Parameter(help="Do not ask.")] = False,

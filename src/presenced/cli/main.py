@@ -23,7 +23,7 @@ from presenced.cli.options import ConfigFile
 from presenced.cli.systemd import ServiceManager
 from presenced.config.help import help_text, is_secret, sections, value_name
 from presenced.config.settings import Settings, is_loopback
-from presenced.config.sources import SECRET_FILES, Effective, load
+from presenced.config.sources import SECRET_FILES, EffectiveSettings, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.runtime import gc, logs
 from presenced.runtime.signals import stop_signal
@@ -219,7 +219,7 @@ MAX_COMMENT_COLUMN = 50
 """Column up to which the comments of `config show` are aligned. Longer values would push all comments out of sight."""
 
 
-def _toml(effective: Effective) -> Iterator[str]:
+def _toml(effective: EffectiveSettings) -> Iterator[str]:
     """Yield the lines of a settings file, by section. A secret becomes a comment, or the name of its file."""
     assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
     width = min(MAX_COMMENT_COLUMN, max(map(len, assigned.values())))
@@ -231,7 +231,7 @@ def _toml(effective: Effective) -> Iterator[str]:
             yield f"{assigned[name]:{width}}  # {origin}"
 
 
-def _assignment(name: str, value: object, effective: Effective) -> str:
+def _assignment(name: str, value: object, effective: EffectiveSettings) -> str:
     if not is_secret(name):
         return f"{name} = {_toml_value(value)}"
     if name in effective.secret_files:

@@ -19,7 +19,7 @@ class Batch:
         self.messages = messages
         self._encoded: dict[str, list[bytes]] = {}  # each message encoded, by the name of the encoding
         self._joined: dict[str, bytes] = {}  # the same, joined
-        self._whole: Batch | None = None  # batch of which this is a part, and by which indexes
+        self._whole: Batch | None = None  # the batch that this is a part of, and the indexes of the messages in it
         self._numbers: Sequence[int] | slice = ()
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from presenced.errors import Problem
 from presenced.http.api.dispatch import check_names
 from presenced.http.api.endpoint import Api
 from presenced.http.errors import ProblemError, json_response
-from presenced.node.stats import MAX_PAGE
+from presenced.node.stats import MAX_PAGE_SESSIONS
 from presenced.presence.identity import MAX_SAFE_INTEGER
 from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.version import __version__
@@ -41,7 +41,8 @@ def operator_routes(api: Api) -> list[Route]:
         now = clock.now()
         access.check_figures(request, now)
         check_names(request, ("limit", "after"))
-        limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
+        limit = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE_SESSIONS)
+        after = _number(request, "after", 0, MAX_SAFE_INTEGER)
         if not access.may_name_users(request):
             limit = 0
         return json_response(service.stats(limit, after, now))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -37,6 +37,7 @@ from presenced.presence.model import AS_DETECTED, SEEN_OFFLINE, Change, Choice, 
 from presenced.presence.rooms import Room
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
+from presenced.presence.users import NumberedChange, SessionPage
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.encoder import V1Encoder
@@ -45,6 +46,17 @@ from presenced.storage.answers import LastSeen, StoredSeen
 from presenced.worker.calls import StorageCalls
 
 _CURSOR = re.compile(r"[0-9a-z]{1,40}-([0-9a-z]{1,40}\.)?[0-9]{1,19}")
+
+
+class ClusterSummary(NamedTuple):
+    """Place of this node in its cluster."""
+
+    name: str
+    """Name of this node."""
+    live_nodes: int
+    """Number of live nodes, this one included."""
+    lag_s: float
+    """Age in seconds of this node's knowledge of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +319,7 @@ class PresenceService:
         user = self._directory.users.user(user_id)
         return user.shown if user else SEEN_OFFLINE
 
-    def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
+    def online(self, after: int = 0, limit: int = 100) -> list[NumberedChange]:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
         A user who stays online while the pages are read appears exactly once. A user who comes online during that
@@ -337,8 +349,8 @@ class PresenceService:
         """Return the `limit` rooms that follow the one with the number `after` (`Rooms.after`)."""
         return self._node.rooms.after(after, limit)
 
-    def sessions(self, after: int, limit: int) -> tuple[list[Session[Connection]], int | None]:
-        """Return a page of all current sessions, and the number for the next page (`Users.present_after`)."""
+    def sessions(self, after: int, limit: int) -> SessionPage[Connection]:
+        """Return a page of all current sessions (`Users.present_after`)."""
         return self._directory.users.present_after(after, limit)
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
@@ -366,8 +378,8 @@ class PresenceService:
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
 
-        The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
-        to a token that names no user.
+        The next token of a viewer without a session is unknown. The viewer then sees what the setting
+        `visibility` grants to a token that names no user.
         """
         node, users, certainty = self._node, self._directory.users, self._directory.certainty
         if viewer is None:
@@ -401,8 +413,9 @@ class PresenceService:
         return self._storage
 
     async def last_seen(self, user_ids: Sequence[str], now: Instant | None = None) -> list[LastSeen]:
-        """Return when users were last seen, from the newest of three sources: the stored row, the records waiting to be
-        stored, and the live state.
+        """Return when users were last seen.
+
+        The newest of three sources counts: the stored row, the records waiting to be stored, and the live state.
 
         Raises:
             ConfigError: There is no database.
@@ -515,7 +528,7 @@ class PresenceService:
     def not_ready(self) -> list[str]:
         """Return the reasons why a load balancer should send no new connection here; empty if there are none."""
         reasons = []
-        if self._node.draining:
+        if self._node.is_draining:
             reasons.append("the server is stopping")
         if self._node.peers is not None and self._node.peers.not_ready:
             reasons.append(self._node.peers.not_ready)
@@ -523,13 +536,10 @@ class PresenceService:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
 
-    def cluster(self) -> tuple[str, int, float] | None:
-        """Return the name of this node, the number of nodes, and the age in seconds of what it knows of the others.
-
-        None if this server is alone.
-        """
+    def cluster(self) -> ClusterSummary | None:
+        """Return this node's place in its cluster; None if this server is alone."""
         peers = self._node.peers
-        return (peers.name, peers.live_nodes, peers.lag_s) if peers is not None else None
+        return ClusterSummary(peers.name, peers.live_nodes, peers.lag_s) if peers is not None else None
 
     def warnings(self) -> list[str]:
         """Return warnings for an operator about a server that works."""

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
-from presenced.presence.certainty import Certainty
+from presenced.presence.certainty import NodeCertainty
 from presenced.presence.held_requests import HeldRequests
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -51,7 +51,7 @@ from presenced.presence.status import (
     without_source,
 )
 from presenced.presence.subscriptions import Subscription
-from presenced.presence.user import MAX_DETACHED, User
+from presenced.presence.user import MAX_DETACHED_SESSIONS, User
 from presenced.presence.users import Limits, Users
 from presenced.presence.versions import VersionClock, VersionCounter
 from presenced.runtime.deadlines import Deadlines
@@ -91,7 +91,7 @@ class Directory(Generic[C]):
     def __init__(self, grace: Grace, limits: Limits, journal: Journal, versions: VersionClock | None = None) -> None:
         self.users: Users[C] = Users(limits, journal, versions or VersionCounter())
         """Read access to all users."""
-        self.certainty: Certainty | None = None
+        self.certainty: NodeCertainty | None = None
         """Which users may have changed elsewhere; None for a single node, which decides everything itself."""
         self.since_start: SinceStart | None = None
         """Decisions made since the start; None once everything is restored."""
@@ -470,7 +470,7 @@ class Directory(Generic[C]):
 
     def _forget_surplus(self, user: User[C]) -> None:
         """Forget a session without a connection if there are too many."""
-        if len(detached := user.detached()) > MAX_DETACHED:
+        if len(detached := user.detached()) > MAX_DETACHED_SESSIONS:
             # Sessions beyond their grace period first, because their end is not visible.
             surplus = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
             self._forget_session(user, surplus)

@@ -19,7 +19,7 @@ from presenced.presence.user import User
 from presenced.runtime.instant import Instant
 
 MAX_CHANGES = 50
-"""Maximum number of changes in one explanation."""
+"""Maximum number of changes in one explanation. Older ones are omitted."""
 
 _LEAVING = frozenset((Cause.CLOSE, Cause.GRACE, Cause.TIMEOUT, Cause.KICK, Cause.ANNOUNCEMENT))
 """Causes that make a user absent. `http.api.explain` has a sentence for each of them."""
@@ -34,7 +34,7 @@ class Beat(NamedTuple):
 
 
 class Viewer(NamedTuple):
-    """User for whom another user is explained."""
+    """User whose view of another user is explained."""
 
     user_id: str
     sessions: Sequence[Session[Any]]

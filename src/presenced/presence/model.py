@@ -90,6 +90,7 @@ class Custom(Struct, frozen=True, gc=False, array_like=True):
 
 
 PLAIN = Custom()
+"""No text, emoji, data or end."""
 
 
 class Choice(NamedTuple):
@@ -129,7 +130,10 @@ class View(Struct, frozen=True, gc=False, array_like=True):
 
 
 SEEN_ONLINE = View(Status.ONLINE)
+"""View of a user of the classic protocol who is online. All of them share it."""
+
 SEEN_OFFLINE = View(Status.OFFLINE)
+"""View of every user who is offline."""
 
 _OFFLINE = Status.OFFLINE  # for `is_turn`, which is hot: attribute access on an enum is slow
 

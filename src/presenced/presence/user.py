@@ -31,7 +31,7 @@ from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
 
-MAX_DETACHED = 8
+MAX_DETACHED_SESSIONS = 8
 """Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
 period, or else of all, the one that would end first. The user does not go offline early, because the others end later.
 """

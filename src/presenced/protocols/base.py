@@ -123,11 +123,11 @@ class ClientProtocol(ABC):
     feed: Feed
     """Source of the messages that its connections receive about others."""
 
-    def started(self, now: Instant, settling: float) -> None:
+    def started(self, now: Instant, settling_s: float) -> None:
         """Prepare for the start of the node. No connection has opened yet.
 
         Args:
-            settling: Seconds in which users who were online before may return unnoticed.
+            settling_s: Seconds in which users who were online before may return unnoticed.
         """
 
     def user_id(self, request: ConnectRequest, placeholders: bool) -> str:

@@ -54,7 +54,7 @@ class Collected(Generic[U]):
         self._sessions: dict[str, StoredSession] = {}
         self._changes: list[Change | RoomOccupancy] = []
         self._others: dict[tuple[str, str, str], StoredClaim | StoredRevocation] = {}
-        self._since: float | None = None
+        self._collected_since: float | None = None
         """Monotonic time of the oldest event in the four above, or a little earlier; None if they are empty."""
         self._due_users: dict[str, U] = {}
         self._due_sessions: dict[str, StoredSession] = {}
@@ -78,7 +78,7 @@ class Collected(Generic[U]):
     @property
     def waiting_since(self) -> float | None:
         """Monotonic time since which the oldest record has been waiting; None if nothing waits."""
-        return self._since if self._due_since is None else self._due_since
+        return self._collected_since if self._due_since is None else self._due_since
 
     def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
         """Return the state of each of these users whose record waits."""
@@ -107,18 +107,18 @@ class Collected(Generic[U]):
         if not self._due_users and not self._due_sessions:
             self._due_since = None
         if not self._count():
-            self._since = None
+            self._collected_since = None
         return records
 
     def _make_due(self, now: float) -> None:
         self._due_users, self._users = self._users, {}
         self._due_sessions, self._sessions = self._sessions, {}
         if self._due_users or self._due_sessions:
-            self._due_since = self._since
+            self._due_since = self._collected_since
             self._next_due = now if self._ending else now + STATE_PERIOD_S
         if not self._others:  # only changes can be left, and each has the time of its event
             oldest = next((one.at.monotonic for one in self._changes if isinstance(one, Change)), now)
-            self._since = oldest if self._changes else None
+            self._collected_since = oldest if self._changes else None
 
     def _apply_bounds(self) -> None:
         dropped = _trim(self._users, MAX_WAITING - len(self._due_users))

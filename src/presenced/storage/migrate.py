@@ -14,6 +14,8 @@ from sqlalchemy import Connection, inspect
 from presenced.errors import StorageError
 
 VERSION_TABLE = "presenced_version"
+"""Table with the version of the tables."""
+
 _FOLDER = Path(__file__).parent / "migrations"
 
 
@@ -50,7 +52,7 @@ def versions(connection: Connection) -> Versions:
     return Versions(has, newest())
 
 
-def check(connection: Connection) -> None:
+def check_version(connection: Connection) -> None:
     """Create the tables if there are none.
 
     Raises:
@@ -58,14 +60,14 @@ def check(connection: Connection) -> None:
     """
     found = versions(connection)
     if not found.has:
-        upgrade(connection)
+        upgrade_tables(connection)
     elif found.has != found.needs:
         raise StorageError(
             f"the tables have version {found.has}, and this presenced needs {found.needs}: run `presenced migrate`"
         )
 
 
-def upgrade(connection: Connection) -> Versions:
+def upgrade_tables(connection: Connection) -> Versions:
     """Upgrade the tables to the version that this program needs. Return the versions before and after.
 
     Raises:

@@ -44,7 +44,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
 
 from presenced.presence.model import Change
-from presenced.presence.status import MAX_CLAIMED
+from presenced.presence.status import MAX_USERS_WITH_CLAIMS
 from presenced.storage.database import execute_many, upsert
 from presenced.storage.records import (
     Record,
@@ -68,7 +68,7 @@ Further transactions delete the rest."""
 PAGE_ROWS = 2_000
 """Number of rows read at a time during startup."""
 
-MAX_RESTORED_CLAIMS = MAX_CLAIMED
+MAX_RESTORED_CLAIMS = MAX_USERS_WITH_CLAIMS
 """Maximum number of claims that are restored. If there are more, the ones set last are restored."""
 
 SILENT_MS = 300_000

@@ -306,7 +306,7 @@ class Peer:
         await self.recorder.until(lambda: condition(self.recorder.nodes), f"{self.name} sees {what}")
 
 
-class Peers:
+class PeerGroup:
     """Nodes of a check, which end with it."""
 
     def __init__(self, stage: Stage, *names: str) -> None:

@@ -28,7 +28,7 @@ from presenced.errors import ListenError, PortInUse
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
 from presenced.transports.base import ConnectionHandler
-from presenced.transports.front_door import FrontDoor, Peer
+from presenced.transports.front_door import FrontDoor, OpenConnection
 from presenced.transports.tls import Certificate
 from presenced.transports.websocket.handshake import Handshake
 
@@ -74,7 +74,7 @@ class Listener:
         """None without TLS."""
         if settings.tls_certificate:
             self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
-        self._peers: set[Peer] = set()
+        self._peers: set[OpenConnection] = set()
         hosts = AllowedHosts.of(settings)
         origins = Origins(settings.origins, hosts.allow)
         compressed = handler.compressed if settings.compression else ()

@@ -29,7 +29,7 @@ from presenced.webhooks.events import (
     RoomEventData,
     SentState,
     Subject,
-    encode,
+    encode_event,
     event_for,
     offline_event,
     state_of,
@@ -121,7 +121,7 @@ class WebhookProducer:
         """Queue events that these users are offline and these rooms empty since the restart.
 
         Users and rooms whose absence was already sent are skipped. The caller must take the absence from the live state
-        (`worker.settling`), because the database may be behind.
+        (`worker.absence_check`), because the database may be behind.
         """
         now_ms = self._now_ms()
         subjects = {Subject("user", user_id) for user_id in user_ids} | {Subject("room", name) for name in rooms}
@@ -205,7 +205,7 @@ class WebhookProducer:
 
     async def _new_event(self, connection: AsyncConnection, subject: Subject, event: EventContent) -> NewEvent:
         serial = serial_text(await self._next_serial(connection))
-        payload = encode(event_id(serial), event)
+        payload = encode_event(event_id(serial), event)
         return NewEvent(serial, subject.name, event.type, event.data.version, payload)
 
     async def _next_serial(self, connection: AsyncConnection) -> int:

@@ -15,7 +15,10 @@ from collections.abc import Iterable
 from presenced.errors import ConfigError
 
 PREFIX = "whsec_"
+"""Start of every secret."""
+
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
+"""Bounds of the key that a secret encodes. The server does not start with a shorter or longer one."""
 
 
 def new_secret() -> str:

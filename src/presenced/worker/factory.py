@@ -1,4 +1,4 @@
-"""Factory of the server's side of the storage worker."""
+"""Makes the client of the storage worker from the settings."""
 
 from __future__ import annotations
 
@@ -37,5 +37,10 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
         restore=True,
         cluster=settings.cluster_name if settings.backend else "",
     )
-    log_form = settings.log_format, settings.log_time
-    return WorkerClient(setup=setup, clock=clock, metrics=metrics, log_form=log_form)
+    return WorkerClient(
+        setup=setup,
+        clock=clock,
+        metrics=metrics,
+        log_format=settings.log_format,
+        log_time=settings.log_time,
+    )

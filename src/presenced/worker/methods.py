@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from presenced.errors import StorageError
 from presenced.storage import queries
-from presenced.storage.database import reason
+from presenced.storage.database import explain_error
 from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.rpc import CallResult, Method, WorkerCall
 
@@ -39,4 +39,4 @@ async def result_of(
             raise StorageError("there are no webhooks: the setting webhook_urls is empty")
         return CallResult(call.number, await _OF_WEBHOOKS[call.method](webhooks, *call.arguments))
     except Exception as error:
-        return CallResult(call.number, b"", reason(error, url))
+        return CallResult(call.number, b"", explain_error(error, url))

@@ -20,7 +20,7 @@ import msgspec
 
 from presenced.auth.authenticator import UNAVAILABLE
 from presenced.auth.principal import Principal
-from presenced.auth.tickets import TICKET_LIFETIME_S, OnTaken, Ticket
+from presenced.auth.tickets import TICKET_LIFETIME_S, IssuedTicket, OnTaken
 from presenced.cluster.backend import Backend, StoredKey
 from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.errors import BadUserId
@@ -66,7 +66,7 @@ class RemoteTickets:
         self._timer = timer
         self._again: deque[tuple[float, Action]] = deque()  # with monotonic times
 
-    def put(self, key: bytes, ticket: Ticket, seconds: float) -> bool:
+    def put(self, key: bytes, ticket: IssuedTicket, seconds: float) -> bool:
         """Keep a ticket for all nodes. Return False if the store is out of reach."""
         if not self._reach.is_in_reach:
             return False
@@ -106,15 +106,15 @@ class RemoteTickets:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Ticket)
+_decoder = msgspec.msgpack.Decoder(IssuedTicket)
 
 
-def encode_ticket(ticket: Ticket) -> bytes:
+def encode_ticket(ticket: IssuedTicket) -> bytes:
     """Return what a ticket stands for, as bytes. The ticket itself is not in them."""
     return _encode(ticket)
 
 
-def decode_ticket(data: bytes) -> Ticket | None:
+def decode_ticket(data: bytes) -> IssuedTicket | None:
     """Return what a ticket stands for; None if this release cannot know that.
 
     A field that this release does not know may be a restriction. So nothing is ignored.
@@ -130,7 +130,7 @@ def decode_ticket(data: bytes) -> Ticket | None:
     return ticket if is_valid else None
 
 
-def _age(ticket: Ticket, epoch_ms: int) -> float:
+def _age(ticket: IssuedTicket, epoch_ms: int) -> float:
     """Return the seconds since a ticket was issued."""
     issued_at = ticket.principal.issued_at
     return epoch_ms / 1000 - issued_at if issued_at is not None else 0.0

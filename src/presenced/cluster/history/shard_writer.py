@@ -290,8 +290,8 @@ class ShardWriter(Collected[Item | StoredUser]):
         return min(self.passed if first is None else first - 1, self._users_n)
 
     def _begin_waiting(self, now: Instant) -> None:
-        if self._since is None:
-            self._since = now.monotonic
+        if self._collected_since is None:
+            self._collected_since = now.monotonic
 
     def _begin_at(self, n: int) -> None:
         self.passed = self._checkpoint = self._due_n = self._users_n = n
@@ -302,7 +302,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._due_users.clear()
         self._others.clear()
         self._changes.clear()
-        self._since = self._due_since = None
+        self._collected_since = self._due_since = None
         self._next_user = self._next_room = None
         self._has_states = self.lacks_states = self._may_repeat = False
         self.is_reading = False

@@ -30,12 +30,12 @@ from presenced.presence.status import Claim
 from presenced.runtime.instant import Instant
 from presenced.runtime.logs import logger
 from presenced.storage.records import Record, Restored, StoredRevocation, StoredSession, StoredUser
-from presenced.storage.write_behind import PERIOD_S, StorageWorker, WriteBehind
+from presenced.storage.write_behind import FLUSH_DELAY_S, StorageWorker, WriteBehind
 from presenced.worker.rpc import (
+    CheckAbsences,
     EndSessions,
     LeaveShard,
     Method,
-    SettleShards,
     ShardLost,
     ShardTaken,
     TakeShard,
@@ -159,10 +159,10 @@ class SharedWriteBehind(WriteBehind):
 
     # Events of the node. What is agreed on comes from the log.
 
-    def event(self, outcome: Outcome[Any], notifies: bool) -> None:
+    def event(self, outcome: Outcome[Any], is_draining: bool) -> None:
         """Send the sessions that wait."""
-        self._notifies = notifies
-        if self._sessions and self._since is None:
+        self._is_draining = is_draining
+        if self._sessions and self._collected_since is None:
             self._flush_later()
 
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
@@ -183,7 +183,7 @@ class SharedWriteBehind(WriteBehind):
     def _reopen(self) -> None:
         for connection in self._connections():
             self.opened(connection)
-        if self._sessions and self._since is None:
+        if self._sessions and self._collected_since is None:
             self._flush_later()
 
     def room_changed(self, change: RoomChange, now: Instant) -> None:
@@ -227,7 +227,7 @@ class SharedWriteBehind(WriteBehind):
 
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
         """Return the absent ones of these users and rooms, as far as this node stores for them."""
-        if not self._notifies:
+        if self._is_draining:
             return [], []
         known = self._directory.users
         ours = [one for one in users if self._shards[shard_of(one, len(self._shards))].stage is Stage.LIVE]
@@ -294,17 +294,17 @@ class SharedWriteBehind(WriteBehind):
         elif self._is_new is None:
             self._held += others
 
-    def begin(self, position: int) -> None:
+    def finish_restore(self, position: int) -> None:
         """Finish the restore, and continue above the numbers in the database. A new worker has no shards."""
         self._log.continue_above(position)
-        super().begin(position)
+        super().finish_restore(position)
         for writer in self._shards:
             if writer.stage is not Stage.IDLE:
                 self._take(writer)
 
-    def begin_at(self, position: int) -> None:
-        """Set the position before the first change."""
-        super().begin_at(position)
+    def start_above(self, position: int) -> None:
+        """Let the first position be above `position`. Call this before the first change."""
+        super().start_above(position)
         self._log.continue_above(position)
 
     def shard_answered(self, answer: object) -> None:
@@ -372,7 +372,7 @@ class SharedWriteBehind(WriteBehind):
         writer.caught_up(n)
         if lacks_states or (is_first and writer.index == ROOMS_SHARD):
             # Not before: absent are those who are absent in the live state, and after all that was stored.
-            self._cluster_worker.post(SettleShards(self._settling_s if self._is_new else 0.0, users=lacks_states))
+            self._cluster_worker.post(CheckAbsences(self._settling_s if self._is_new else 0.0, users=lacks_states))
         self._flush_soon()
 
     def _collect(self, writer: ShardWriter, entry: Entry, is_new: bool) -> None:
@@ -434,4 +434,4 @@ class SharedWriteBehind(WriteBehind):
 
     def _flush_soon(self) -> None:
         if self.flush not in self._timer:
-            self._timer.set(self.flush, self._clock.monotonic() + PERIOD_S)
+            self._timer.set(self.flush, self._clock.monotonic() + FLUSH_DELAY_S)

@@ -12,7 +12,7 @@ from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadParameter, Problem
 from presenced.http.api.agreement import certainty
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.presence import user_record
+from presenced.http.api.presence import record_of_user
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
 from presenced.presence.identity import parse_user_id
@@ -20,7 +20,7 @@ from presenced.presence.model import Choice, Custom, Status
 from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import RequestRefused
-from presenced.protocols.v1.checks import check_shown, data_of
+from presenced.protocols.v1.checks import check_text_and_emoji, data_of
 from presenced.protocols.v1.messages import UserRecord
 
 
@@ -170,7 +170,7 @@ async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnecti
 async def _shown(api: Api, user_id: str) -> UserRecord:
     """Return what others see of a user after a command."""
     mark = await certainty(api, user_id)
-    record = user_record(api.service, user_id)
+    record = record_of_user(api.service, user_id)
     return replace(record, certainty=mark) if mark else record
 
 
@@ -198,7 +198,7 @@ def claim_in(source: str, body: NewClaim) -> Claim:
 
 def _custom(body: NewStatus | NewClaim) -> Custom:
     try:
-        check_shown(body.text, body.emoji)
+        check_text_and_emoji(body.text, body.emoji)
         return Custom(body.text, body.emoji, data_of(body.data))
     except RequestRefused as error:
         raise BadParameter(str(error)) from None

@@ -3,7 +3,8 @@
 In the modes `coalesced` and `counts` (`presence.rooms`) flushes do not contain the changes of a room. They are
 collected, and a digest sends them together. Counts work in the same way:
 
-    event --> `collect`: rooms, users and counts that changed --> timer, `PERIOD_S` --> `due`: portions for all of them
+    event --> `collect`: rooms, users and counts that changed --> timer, `DIGEST_PERIOD_S` --> `due`: portions for all
+    of them
 
 A digest takes a position of its own, after a flush. Until the next digest, flushes give clients higher positions, but
 the newest changes of the room are missing. So `complete_up_to` says up to which position a client has everything of a
@@ -28,12 +29,12 @@ from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Portion
 from presenced.presence.model import Change
-from presenced.presence.rooms import Mode, RoomChange, RoomMember
+from presenced.presence.rooms import MembershipChanges, Mode, RoomChange
 from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex
 from presenced.presence.visibility import NOBODY
 from presenced.protocols.v1.encoder import V1Encoder
 
-PERIOD_S = 1.0
+DIGEST_PERIOD_S = 1.0
 """Seconds between two digests."""
 
 
@@ -73,11 +74,11 @@ class Digests:
         """Return the number of rooms whose changes are sent in digests."""
         return len(self._rooms)
 
-    def join(self, connection: Connection) -> None:
+    def include(self, connection: Connection) -> None:
         """Include a connection from now on."""
         self._counting.add(connection, connection.session.visibility.visible_part(subscription_of(connection).counted))
 
-    def leave(self, connection: Connection) -> None:
+    def exclude(self, connection: Connection) -> None:
         """Exclude a connection."""
         self._counting.remove(
             connection, connection.session.visibility.visible_part(subscription_of(connection).counted)
@@ -175,21 +176,21 @@ class Digests:
         for (one, blocked), connections in alike.items():
             seen, changed = found, users
             if blocked:
-                seen = found and (
-                    [member for member in found[0] if member.user_id not in blocked],
-                    [user_id for user_id in found[1] if user_id not in blocked],
+                seen = found and MembershipChanges(
+                    [member for member in found.joined if member.user_id not in blocked],
+                    [user_id for user_id in found.left if user_id not in blocked],
                 )
                 changed = users - blocked
-                if seen is not None and not (seen[0] or seen[1] or changed):
+                if seen is not None and not (seen.joined or seen.left or changed):
                     continue  # a client does not notice a digest that is only about users it blocks
-            yield from self._news_of_room(one, name, connections, seen, changed, position, blocked)
+            yield from self._digest_of_room(one, name, connections, seen, changed, position, blocked)
 
-    def _news_of_room(
+    def _digest_of_room(
         self,
         encoder: V1Encoder,
         name: str,
         connections: Collection[Connection],
-        found: tuple[list[RoomMember], list[str]] | None,
+        found: MembershipChanges | None,
         users: set[str],
         position: int,
         blocked: frozenset[str],
@@ -199,7 +200,7 @@ class Digests:
             messages, users = [encoder.room_changes(room, name, [], [], blocked)], set()
         elif found is not None:
             messages = [encoder.room_changes(room, name, *found, blocked)]
-            users = users - {member.user_id for member in found[0]}
+            users = users - {member.user_id for member in found.joined}
         else:  # the room is or was empty, or more members have left than it remembers
             messages, users = [page for page, _ in encoder.room_pages(name, blocked)], set()
         of_everyone = [connection for connection in connections if visible_full(connection).everyone]
