@@ -106,7 +106,7 @@ AS_DETECTED = Choice(None)
 
 
 class Display(Struct, frozen=True, gc=False):
-    """Display data of a user, for example a name and a picture, from a token, a ticket or a hook."""
+    """Display data of a user, for example a name and a picture, from a token, a ticket or a callback."""
 
     data: bytes = b""
     """A JSON object; empty if there is nothing to show."""

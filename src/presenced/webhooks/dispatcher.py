@@ -112,7 +112,7 @@ class WebhookDispatcher:
                 is_counted = self._is_delivering or not delivers
                 await asyncio.sleep(SWEEP_INTERVAL_S if is_counted else self._config.first_retry_s)
 
-    def rest(self) -> None:
+    def report_nothing(self) -> None:
         """Report nothing, because another process delivers now."""
         for delivery in self._deliveries:
             delivery.oldest_ms = 0

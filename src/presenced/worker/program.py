@@ -366,7 +366,7 @@ class WorkerProgram:
             self._tasks.discard(task)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self._webhooks.rest()
+            self._webhooks.report_nothing()
         if writes:
             self._deliver(delivers)
 

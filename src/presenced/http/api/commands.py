@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadParameter, Problem
-from presenced.http.api.agreement import certainty
+from presenced.http.api.agreement import wait_for_agreement
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import record_of_user
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
@@ -35,7 +35,7 @@ async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     """
     before = api.service.view_of(call.user_id)
     changed = api.service.announce(call.user_id, call.body.online, call.now)
-    mark = await certainty(api, call.user_id)
+    mark = await wait_for_agreement(api, call.user_id)
     return Announced(changed or api.service.view_of(call.user_id) != before, mark)
 
 
@@ -47,7 +47,7 @@ async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnect
     too, and the stream of a ticket does not return. An announcement stays in force.
     """
     closed = api.service.disconnect(call.user_id, call.now)
-    return ClosedConnections(closed, await certainty(api, call.user_id))
+    return ClosedConnections(closed, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint(
@@ -113,7 +113,7 @@ async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     Clearing a claim again has no effect.
     """
     cleared = api.service.clear_claim(call.user_id, call.name, call.now)
-    return Cleared(cleared, await certainty(api, call.user_id))
+    return Cleared(cleared, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,), is_destructive=True)
@@ -126,7 +126,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     while. Erasing a user again has no effect.
     """
     erasure = await api.service.erase(call.user_id, call.now)
-    return Erased(erasure.closed, erasure.stored, await certainty(api, call.user_id))
+    return Erased(erasure.closed, erasure.stored, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint(
@@ -164,12 +164,12 @@ async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnecti
     """
     session_id, token_id = call.body.session_id or "", call.body.token_id or ""
     closed = api.service.revoke(call.user_id, session_id, token_id, call.now)
-    return ClosedConnections(closed, await certainty(api, call.user_id))
+    return ClosedConnections(closed, await wait_for_agreement(api, call.user_id))
 
 
 async def _shown(api: Api, user_id: str) -> UserRecord:
     """Return what others see of a user after a command."""
-    mark = await certainty(api, user_id)
+    mark = await wait_for_agreement(api, user_id)
     record = record_of_user(api.service, user_id)
     return replace(record, certainty=mark) if mark else record
 

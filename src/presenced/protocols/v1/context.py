@@ -20,6 +20,7 @@ class Context(Struct, frozen=True):
     """One request, with its sender, its time and the means to answer."""
 
     parts: ProtocolParts
+    """Parts of the node."""
     feed: V1Feed
     connection: Connection
     request_id: RequestId | None

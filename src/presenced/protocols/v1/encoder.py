@@ -56,7 +56,7 @@ class V1Encoder:
         self._records: OrderedDict[int, Raw] = OrderedDict()
         """Encoded changes by position."""
         self._members: OrderedDict[tuple[int, int], Raw] = OrderedDict()
-        """By the positions of the membership and of the change."""
+        """Encoded members, by the positions of the membership and of the change."""
 
     def for_visibility(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder for clients with this visibility."""
