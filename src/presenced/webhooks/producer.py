@@ -2,7 +2,7 @@
 
 The table `presenced_webhook_states` holds the last state sent about each user and room. It changes together with the
 queues, in the transaction that stores the records. So an event is queued exactly when its record is stored. A new
-storage worker may receive records that its predecessor has stored already. They are no events the second time.
+storage worker may receive records that its predecessor has stored already. They cause no events the second time.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class WebhookProducer:
     async def prepare_erasure(self, connection: AsyncConnection, user_id: str) -> SentState | None:
         """Return the last state sent about a user who is about to be erased, to pass it to `enqueue_erased`.
 
-        None if no event is needed: nothing was sent about the user, or receivers have got that the user is offline. The
+        None if no event is needed: nothing was sent about the user, or receivers know that the user is offline. The
         event of an earlier erasure is deleted, because the new one replaces it.
         """
         subject = Subject("user", user_id)
