@@ -385,8 +385,8 @@ class PresenceService:
         if viewer is None:
             return ViewerScope("", [EVERYTHING], users, node.rooms, with_causes=True, certainty=certainty)
         sessions = self.sessions_of(viewer)
-        parts = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
-        return ViewerScope(viewer, parts, users, node.rooms, node.settings.show_causes, certainty)
+        granted = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
+        return ViewerScope(viewer, granted, users, node.rooms, node.settings.show_causes, certainty)
 
     # Stored data.
 
@@ -512,7 +512,7 @@ class PresenceService:
 
     @property
     def certainty_turns(self) -> int:
-        """Number of times that `stale_since_ms` has become 0, or was 0 no more."""
+        """Number of times that `stale_since_ms` has become 0, or stopped being 0."""
         certainty = self._directory.certainty
         return certainty.turns if certainty is not None else 0
 

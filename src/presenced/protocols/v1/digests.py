@@ -3,8 +3,7 @@
 In the modes `coalesced` and `counts` (`presence.rooms`) flushes do not contain the changes of a room. They are
 collected, and a digest sends them together. Counts work in the same way:
 
-    event --> `collect`: rooms, users and counts that changed --> timer, `DIGEST_PERIOD_S` --> `due`: portions for all
-    of them
+    event --> `collect`: rooms, users and counts that changed --> timer, `DIGEST_PERIOD_S` --> `due`: portions
 
 A digest takes a position of its own, after a flush. Until the next digest, flushes give clients higher positions, but
 the newest changes of the room are missing. So `complete_up_to` says up to which position a client has everything of a
@@ -121,9 +120,11 @@ class Digests:
         self._changed.clear()
         encoder = self._encoder
         if self._turns:
-            yield from _counted(self._counting.everyone, self._turns, encoder.count_everyone)
+            yield from _count_portions(self._counting.everyone, self._turns, encoder.count_everyone)
         for name, users in self._recount_rooms.items():
-            yield from _counted(self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name))
+            yield from _count_portions(
+                self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name)
+            )
         for connection in tuple(self._recount):
             counts = self._counts_of_users(connection, subscription_of(connection).counted)
             yield Portion((connection,), Batch(list(counts)), 1)
@@ -212,7 +213,7 @@ class Digests:
             yield Portion(others, Batch([*messages, encoder.changes_of(position, seen)]), 1 + len(seen))
 
 
-def _counted(
+def _count_portions(
     connections: Collection[Connection], users: set[str], count: Callable[[frozenset[str]], bytes]
 ) -> Iterator[Portion]:
     """Return a count for its subscribers, except those that block all of `users`, whose changes caused it."""
