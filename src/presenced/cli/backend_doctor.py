@@ -58,7 +58,9 @@ def network_findings(url: StoreUrl) -> Iterator[Finding]:
     if url.access.uses_tls or not remote:
         return
     password = "" if url.access.password else ", and the store needs no password"
-    what = f"the connection to the store is not encrypted{password}: whoever reaches it can show anybody as anything"
+    what = (
+        f"the connection to the store is not encrypted{password}: anyone who reaches it can show any status of anybody"
+    )
     level: Level = "unsafe" if any(map(_is_public, remote)) else "note"
     yield Finding(level, what, "use rediss://, or a network that only the nodes and the store can reach")
 
@@ -147,7 +149,7 @@ def _memory(address: Address, facts: Mapping[str, str], users: int) -> Iterator[
 
 def _durability(address: Address, facts: Mapping[str, str]) -> Iterator[Finding]:
     if facts.get("aof_enabled") != "1" and facts.get("connected_slaves", "0") == "0":
-        what = f"{address} has no append-only file and no replica: with it, choices and claims of absent users are lost"
+        what = f"{address} has no append-only file and no replica: its failure loses choices and claims of absent users"
         yield Finding("note", what, "set appendonly yes, or add a replica")
 
 

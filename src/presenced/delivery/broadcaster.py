@@ -114,7 +114,7 @@ class Broadcaster:
         self._late: Deadlines[Connection] = Deadlines()  # when a connection that is behind is closed
         self._batch: list[Event] = []
         self._position = 0  # of the newest event published
-        self._sent = 0  # position of the connections that keep up and have no `_first_unsent`
+        self._sent_position = 0  # of all connections that keep up, except those in `_first_unsent`
         self._scheduled = False
         self._flushed_at = self._flush_took_s = 0.0  # end and duration of the last flush
         self._last_turn_at = 0.0  # last call of `_flush_due`
@@ -239,7 +239,7 @@ class Broadcaster:
             position: Position of the portions. A connection that is behind receives their content when it catches up.
         """
         assert not self._batch, "the caller has flushed: a connection at this position has received all before it"
-        self._position = self._sent = position
+        self._position = self._sent_position = position
         # A sequence and not an iterator: if a write pauses a connection, the remaining portions include it all the
         # same, so it has reached `position`.
         for portion in portions:
@@ -250,7 +250,9 @@ class Broadcaster:
         if connection not in self._behind and connection.protocol.feed.exclude(connection):
             # It has everything up to where it was included, or else everything up to the last flush.
             index = self._first_unsent.pop(connection, 0)
-            self._behind[connection] = Missed(iter(()), self._batch[index - 1].position if index else self._sent)
+            self._behind[connection] = Missed(
+                iter(()), self._batch[index - 1].position if index else self._sent_position
+            )
             self._set_deadline(connection)
 
     def resume(self, connection: Connection) -> None:
@@ -314,7 +316,7 @@ class Broadcaster:
         started = self._clock.monotonic()
         batch, first_unsent = self._batch, self._first_unsent
         # Before the first write, because a connection that pauses during its write has received the whole batch.
-        self._batch, self._first_unsent, self._sent = [], {}, self._position
+        self._batch, self._first_unsent, self._sent_position = [], {}, self._position
         for feed in self._feeds:
             for portion in feed.portions(batch, first_unsent):
                 self._write(portion)

@@ -347,7 +347,7 @@ class Node:
     @property
     def max_connections(self) -> int:
         """Maximum number of open connections, HTTP ones included."""
-        return self.connections.most
+        return self.connections.max_connections
 
     @property
     def subprotocols(self) -> Mapping[bytes, Sequence[str]]:

@@ -57,6 +57,7 @@ EXTRA_STOP_S = 1.0
 Addresses = tuple[tuple[socket.AddressFamily, str], ...]
 
 LOOPBACK: Addresses = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+"""Addresses of `localhost`."""
 
 _PORT_ATTEMPTS = 20
 """Maximum number of attempts with port 0. A port that is free on one address may be taken on the next."""
