@@ -131,8 +131,8 @@ export function createConnector(
     if (!isHeld) cancelTimer = host.schedule(retryAt - now, start);
   };
 
-  const decide = ({ isFinal, retryIn, error }: Decision): void => {
-    if (isFinal && error) stop("failed", error);
+  const decide = ({ retryIn, error }: Decision): void => {
+    if (retryIn === undefined) stop("failed", error);
     else {
       set({ state: "waiting", error });
       if (retryIn) wait(retryIn);
@@ -141,16 +141,17 @@ export function createConnector(
   };
 
   /** Call one of the functions with the result of the token function, unless the attempt is over by then. */
-  const withToken = async (use: (token: string | undefined) => void, failed: (error: unknown) => void) => {
+  const withToken = (use: (token: string | undefined) => void, failed: (error: unknown) => void): void => {
     const current = attempt;
-    const next = await tokens.get().then(
-      (token) => () => (token === null ? signedOut() : use(token)),
-      (error) => () => failed(error),
+    tokens.get().then(
+      (token) => {
+        if (current !== attempt) return;
+        if (token === null) stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
+        else use(token);
+      },
+      (error) => current === attempt && failed(error),
     );
-    if (current === attempt) next();
   };
-
-  const signedOut = () => stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
 
   const lost = (code: number, reason: string): void => {
     const wasOpen = state() === "open";
@@ -223,8 +224,8 @@ export function createConnector(
   };
 
   const signal = (name: Signal): void => {
-    if (name === "hidden" || name === "visible") isHidden = name === "hidden";
-    if (name === "online" || name === "offline") isOffline = name === "offline";
+    isHidden = name === "hidden" || (isHidden && name !== "visible");
+    isOffline = name === "offline" || (isOffline && name !== "online");
     if (!["open", "connecting", "waiting"].includes(state())) return;
     if (name === "leaving" || name === "frozen") hooks.save();
     if (name === "frozen") {

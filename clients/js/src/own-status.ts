@@ -3,7 +3,7 @@
 import { type Call, settle } from "./calls.js";
 import type { Host } from "./host.js";
 import type { Post } from "./outbox.js";
-import { type Choice, isInForce, isSameChoice } from "./self.js";
+import { type Choice, choiceInUrl, isInForce, isSameChoice } from "./self.js";
 import type { SelfMessage } from "./wire.js";
 
 type Activity = "active" | "idle";
@@ -28,6 +28,7 @@ export function createOwnStatus(host: Host) {
   let waiting: Waiting | undefined;
   /** A choice that the server has accepted, and not shown yet. If the server dies now, the choice is lost. */
   let accepted: Waiting | undefined;
+  /** The last SELF. */
   let shown: SelfMessage | undefined;
 
   /** Return the choice to send. */
@@ -77,12 +78,14 @@ export function createOwnStatus(host: Host) {
       return activity;
     },
     /**
-     * Return the status of a choice that SELF does not show yet, for the URL of the next connection: nobody sees another
-     * status first. Undefined if there is none. The whole choice follows as a request, because a bad value in a URL ends the client.
+     * Return the choice for the URL of the next connection, so that nobody sees another status first.
+     *
+     * If SELF does not show the last choice yet, only its status is in the URL, because a bad value in a URL ends the
+     * client. The whole choice follows as a request.
      */
-    choiceInUrl(now: number): Record<string, string> | undefined {
+    choiceInUrl(now: number): Record<string, string | number> {
       const last = next() ?? accepted;
-      if (!last) return undefined;
+      if (!last) return choiceInUrl(shown, now);
       const { choice, at } = last;
       const { status, expiresIn } = choice;
       const until = expiresIn ? String(Math.round(now + at - host.now() + expiresIn * 1_000)) : "";
@@ -92,6 +95,12 @@ export function createOwnStatus(host: Host) {
     /** Choose a status. A choice that still waits is replaced, and its calls get the answer to this one. */
     choose(choice: Choice, call: Call<void>) {
       waiting = { choice, at: host.now(), calls: [...(waiting?.calls ?? []), call] };
+    },
+    /** Return the last SELF. */
+    shown: () => shown,
+    /** Go on from the last SELF of the page before its reload. */
+    restore(self: SelfMessage | undefined) {
+      shown = self;
     },
     /** The server has started anew. */
     restarted() {

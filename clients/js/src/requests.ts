@@ -163,9 +163,6 @@ export function createRequests(desired: DesiredState) {
       for (const map of [agreed, sentData, unsure]) map.delete(scope);
     },
 
-    /** The room has left mode `counts`: its members must be requested. */
-    requestAgain: (scope: string) => setBits(agreed, scope, bitsOf(agreed, scope) & ~FULL),
-
     /** A new session has agreed to nothing. */
     clear() {
       for (const map of [agreed, sentData, unsure, refused]) map.clear();
