@@ -72,7 +72,7 @@ export function createRetry(host: Host) {
     },
     /** A connection ended. `renew` makes the next attempt fetch another token, and returns whether that is possible. */
     ended(code: number, reason: string, wasOpen: boolean, renew: () => boolean, newSession: () => void): Decision {
-      const [name, kind, hint] = CLOSE_CODES[code] ?? ["CONNECTION_LOST", "retry", ""];
+      const [name = "", kind, hint = ""] = CLOSE_CODES[code] ?? []; // errors of unknown codes are not shown
       const message = reason || `the connection was closed with ${code}`;
       const error = new PresenceError(name, message, { numericCode: code, hint, retryable: kind !== "final" });
       if (code === UNAUTHORIZED) {

@@ -33,6 +33,29 @@ describe("a WATCH that is too large", () => {
     expect(requests(host)).toEqual(["WATCH a,b,c", "UNWATCH b", "WATCH d"]);
   });
 
+  test("as many users as the server allows are no error, and rooms and counts are not users", async () => {
+    const { host, client } = await connecting();
+    const errors: unknown[] = [];
+    client.on("rejected", (error) => errors.push(error));
+    read(client, "a", "b");
+    client.room("hall").subscribe(() => {});
+    client.count({ room: "yard" }).subscribe(() => {});
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    expect(requests(host)).toEqual(["WATCH a,b hall", "WATCH yard count"]);
+    expect(errors).toEqual([]);
+  });
+
+  test("rooms that linger are not dropped for users", async () => {
+    const { host, client } = await connecting();
+    const end = client.room("hall").subscribe(() => {});
+    read(client, "a", "b")[0]?.();
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    end();
+    read(client, "c");
+    await settle();
+    expect(requests(host)).toEqual(["WATCH a,b hall", "UNWATCH a", "WATCH c"]);
+  });
+
   test("users beyond maxWatchedUsers take the place of users who linger at once", async () => {
     const { host, client } = await connecting();
     client.on("rejected", () => {});

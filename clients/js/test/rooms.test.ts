@@ -218,6 +218,23 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
+  test("several memberships of a room are one member, who stays until the last one leaves", async () => {
+    const { host, client } = await connected();
+    const first = client.join("hall", { seat: 1 });
+    const second = client.join("hall", { seat: 2 });
+    await settle();
+    expect(requests(host)).toEqual(['JOIN hall {"seat":2}']);
+    second.leave();
+    second.leave();
+    await settle();
+    expect([requests(host).length, client.room("hall").get().joined]).toEqual([1, true]);
+    await first.setData({ seat: 3 });
+    first.leave();
+    await settle();
+    expect(requests(host).slice(1)).toEqual(['SET_MEMBER hall {"seat":3}', "LEAVE hall"]);
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
   test("a client that leaves before the answer to JOIN is no member afterwards", async () => {
     const { host, client } = await connecting();
     host.socket.establish();
