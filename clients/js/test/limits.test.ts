@@ -20,6 +20,17 @@ describe("a WATCH that is too large", () => {
     expect(watched.flatMap(({ users }) => users as string[]).sort()).toEqual([...ids].sort());
   });
 
+  test("messages of plain ids are nearly as long as the server allows, and never longer", async () => {
+    const { host, client } = await connecting();
+    const ids = Array.from({ length: 500 }, (_, index) => `${"x".repeat(100)}-${index}`);
+    read(client, ...ids);
+    await establish(host, { limits: { ...LIMITS, maxMessageSize: 2_048 } });
+    await host.advance(60_000);
+    const lengths = host.socket.sentOf("WATCH").map((message) => JSON.stringify(message).length);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(2_048);
+    for (const length of lengths.slice(0, -1)) expect(length).toBeGreaterThan(1_600);
+  });
+
   test("at maxWatchedUsers, users who have lingered longest are dropped first", async () => {
     const { host, client } = await connecting();
     const ends = read(client, "a", "b", "c");
