@@ -1,4 +1,4 @@
-/** Requests about the own user: the choice of a status, and whether the person is at this device. */
+/** Requests about the user of this client: the choice of a status, and whether the person is at this device. */
 
 import { type Call, settle } from "./calls.js";
 import type { Host } from "./host.js";
@@ -12,21 +12,21 @@ interface Waiting {
   readonly choice: Choice;
   /** When the choice was made: `expiresIn` counts from then. */
   readonly at: number;
-  /** Calls that wait for the answer. Without any that still waits, the choice is not sent. */
+  /** Calls that wait for the answer. If all of them were aborted, the choice is not sent. */
   readonly calls: readonly Call<void>[];
-  /** Whether the choice was sent before a loss, without an answer. */
+  /** Whether the choice was sent on a lost connection, without an answer. */
   readonly isRepeated?: true;
-  /** Whether the server accepted the choice, and then started anew without having shown it. */
+  /** Whether the server accepted the choice, and restarted before SELF showed it. No call waits for it any more. */
   readonly isLost?: true;
 }
 
 export function createOwnStatus(host: Host) {
   let activity: Activity = "active";
-  /** Last activity that the server knows; undefined if that is not sure. */
-  let toldActivity: Activity | undefined;
-  /** The last choice that is not sent. */
+  /** Last activity that was sent; undefined if the server may not have received it. */
+  let sentActivity: Activity | undefined;
+  /** The newest choice that is still to be sent. */
   let waiting: Waiting | undefined;
-  /** A choice that the server has accepted, and not shown yet. If the server dies now, the choice is lost. */
+  /** A choice that the server has accepted, and that SELF does not show yet. If the server crashes now, it is lost. */
   let accepted: Waiting | undefined;
   /** The last SELF. */
   let shown: SelfMessage | undefined;
@@ -39,7 +39,7 @@ export function createOwnStatus(host: Host) {
     if (!sent) return true;
     const { choice, at, calls } = sent;
     const elapsed = (host.now() - at) / 1_000;
-    // A choice that ended while it waited is sent as a moment: the server knows best what returns then.
+    // A choice that expired while it waited is sent for a moment, because the server knows which choice returns then.
     const expiresIn = choice.expiresIn === undefined ? undefined : Math.max(choice.expiresIn - elapsed, 0.001);
     const isSent = post(
       { type: "SET_STATUS", ...choice, expiresIn },
@@ -60,10 +60,10 @@ export function createOwnStatus(host: Host) {
 
   const sendActivity = (post: Post): boolean => {
     const failed = () => {
-      toldActivity = undefined;
+      sentActivity = undefined;
     };
-    const isSent = activity === toldActivity || post({ type: "ACTIVITY", state: activity }, { accepted() {}, failed });
-    if (isSent) toldActivity = activity;
+    const isSent = activity === sentActivity || post({ type: "ACTIVITY", state: activity }, { accepted() {}, failed });
+    if (isSent) sentActivity = activity;
     return isSent;
   };
 
@@ -72,9 +72,9 @@ export function createOwnStatus(host: Host) {
     setActivity(next: Activity) {
       activity = next;
     },
-    /** Return the activity for the URL of the next connection, which tells it the server. */
+    /** Return the activity for the URL of the next connection. It counts as sent. */
     activityInUrl() {
-      toldActivity = activity;
+      sentActivity = activity;
       return activity;
     },
     /**
@@ -102,7 +102,7 @@ export function createOwnStatus(host: Host) {
     restore(self: SelfMessage | undefined) {
       shown = self;
     },
-    /** The server has started anew. */
+    /** The server has restarted. */
     restarted() {
       if (accepted) waiting ??= { ...accepted, isRepeated: true, isLost: true };
       accepted = undefined;
@@ -110,9 +110,9 @@ export function createOwnStatus(host: Host) {
     reset() {
       accepted = shown = undefined;
     },
-    /** A choice that was sent before a loss need not be sent again if it is in force. */
+    /** SELF has arrived. A choice that was sent on a lost connection is not sent again if it is in force. */
     selfChanged(self: SelfMessage) {
-      if (shown && !isSameChoice(shown, self)) accepted = undefined; // it is shown, or a later one of another device
+      if (shown && !isSameChoice(shown, self)) accepted = undefined; // SELF shows it, or a later one of another device
       shown = self;
       if (!waiting?.isRepeated || !isInForce(waiting.choice, self)) return;
       settle(waiting.calls);

@@ -110,7 +110,7 @@ export function createReplica(desired: DesiredState, requests: Requests, plan: (
     if (coveredBits(scope) & COUNT) counts.update([[scope, online]]);
   };
 
-  /** The server has ended a room, because a newer token of this user does not allow it. */
+  /** Forget a room that the server has ended, because a newer token of this user does not allow it. */
   const endRoom = (name: string): void => {
     const scope = ROOM + name;
     requests.forget(scope);
@@ -134,7 +134,7 @@ export function createReplica(desired: DesiredState, requests: Requests, plan: (
       for (const { forget } of [roster, rooms, counts]) forget(() => true);
       knowsEveryone = false;
     },
-    /** The server sends everything again. `settling`: users and members that it does not name stay for now. */
+    /** Expect that the server sends everything again. `settling`: users and members whom it does not name stay for now. */
     expectAll(settling: boolean) {
       incomplete.clear();
       knowsEveryone = false;
@@ -148,7 +148,7 @@ export function createReplica(desired: DesiredState, requests: Requests, plan: (
     },
     /** Whether all users and members from before `expectAll` are back. */
     isConfirmed: () => roster.isConfirmed() && rooms.isConfirmed(),
-    /** The server knows who has returned: earlier users and members that it has not sent are gone. */
+    /** Show earlier users and members whom the server has not sent as gone: it knows who has returned. */
     settled() {
       rooms.settled();
       forgetUncovered();

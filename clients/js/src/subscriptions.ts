@@ -1,4 +1,4 @@
-/** Sends the subscriptions and memberships that `requests.ts` plans, and answers the calls that wait for a room. */
+/** Sends the requests that `requests.ts` plans, and settles the calls that wait for a room. */
 
 import { type Call, settle } from "./calls.js";
 import type { DesiredState } from "./desired-state.js";
@@ -40,7 +40,7 @@ export function createSubscriptions(
     const answered = () => lastOf.get(scope) === request && lastOf.delete(scope);
     const pending: Pending = {
       accepted() {
-        // A LEAVE may have followed it.
+        // A LEAVE may have followed the JOIN.
         if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) rooms.setJoined(message.room, true);
         if (answered()) answer(scope);
       },
