@@ -20,6 +20,17 @@ describe("a WATCH that is too large", () => {
     expect(watched.flatMap(({ users }) => users as string[]).sort()).toEqual([...ids].sort());
   });
 
+  test("messages of plain ids are nearly as long as the server allows, and never longer", async () => {
+    const { host, client } = await connecting();
+    const ids = Array.from({ length: 500 }, (_, index) => `${"x".repeat(100)}-${index}`);
+    read(client, ...ids);
+    await establish(host, { limits: { ...LIMITS, maxMessageSize: 2_048 } });
+    await host.advance(60_000);
+    const lengths = host.socket.sentOf("WATCH").map((message) => JSON.stringify(message).length);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(2_048);
+    for (const length of lengths.slice(0, -1)) expect(length).toBeGreaterThan(1_600);
+  });
+
   test("at maxWatchedUsers, users who have lingered longest are dropped first", async () => {
     const { host, client } = await connecting();
     const ends = read(client, "a", "b", "c");
@@ -31,6 +42,29 @@ describe("a WATCH that is too large", () => {
     read(client, "d");
     await settle();
     expect(requests(host)).toEqual(["WATCH a,b,c", "UNWATCH b", "WATCH d"]);
+  });
+
+  test("as many users as the server allows are no error, and rooms and counts are not users", async () => {
+    const { host, client } = await connecting();
+    const errors: unknown[] = [];
+    client.on("rejected", (error) => errors.push(error));
+    read(client, "a", "b");
+    client.room("hall").subscribe(() => {});
+    client.count({ room: "yard" }).subscribe(() => {});
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    expect(requests(host)).toEqual(["WATCH a,b hall", "WATCH yard count"]);
+    expect(errors).toEqual([]);
+  });
+
+  test("rooms that linger are not dropped for users", async () => {
+    const { host, client } = await connecting();
+    const end = client.room("hall").subscribe(() => {});
+    read(client, "a", "b")[0]?.();
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    end();
+    read(client, "c");
+    await settle();
+    expect(requests(host)).toEqual(["WATCH a,b hall", "UNWATCH a", "WATCH c"]);
   });
 
   test("users beyond maxWatchedUsers take the place of users who linger at once", async () => {

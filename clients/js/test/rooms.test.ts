@@ -218,6 +218,23 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
+  test("several memberships of a room are one member, who stays until the last one leaves", async () => {
+    const { host, client } = await connected();
+    const first = client.join("hall", { seat: 1 });
+    const second = client.join("hall", { seat: 2 });
+    await settle();
+    expect(requests(host)).toEqual(['JOIN hall {"seat":2}']);
+    second.leave();
+    second.leave();
+    await settle();
+    expect([requests(host).length, client.room("hall").get().joined]).toEqual([1, true]);
+    await first.setData({ seat: 3 });
+    first.leave();
+    await settle();
+    expect(requests(host).slice(1)).toEqual(['SET_MEMBER hall {"seat":3}', "LEAVE hall"]);
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
   test("a client that leaves before the answer to JOIN is no member afterwards", async () => {
     const { host, client } = await connecting();
     host.socket.establish();
@@ -294,6 +311,40 @@ describe("rooms", () => {
     host.socket.onSend = () => {};
     second.leave();
     client.room("hall").subscribe(() => {})();
+  });
+
+  test("data that the server refuses because the client is no longer a member: it joins again with the data", async () => {
+    const { host, client } = await connected();
+    const membership = client.join("hall", { seat: 1 });
+    await membership.joined;
+    host.socket.onSend = () => {};
+    const change = membership.setData({ seat: 2 });
+    await settle();
+    const id = host.socket.sent.at(-1)?.id;
+    host.socket.receive({ type: "ERROR", code: 113, name: "NOT_A_MEMBER", message: "join first", id } as Message);
+    await settle();
+    expect(requests(host).slice(1)).toEqual(['SET_MEMBER hall {"seat":2}', 'JOIN hall {"seat":2}']);
+    host.socket.receive({ type: "ACK", id: host.socket.sent.at(-1)?.id } as Message);
+    await change;
+    expect(client.room("hall").get().joined).toBe(true);
+  });
+
+  test("an end that the server refuses is over, and not repeated", async () => {
+    const { host, client } = await connected({ linger: 0 });
+    client.on("rejected", () => {});
+    const end = client.user("bob").subscribe(() => {});
+    const membership = client.join("hall");
+    await membership.joined;
+    host.socket.onSend = ({ id }) =>
+      queueMicrotask(() =>
+        host.socket.receive({ type: "ERROR", code: 113, name: "NOT_A_MEMBER", message: "you are not", id } as Message),
+      );
+    membership.leave();
+    end();
+    await host.advance(10_000);
+    expect(requests(host).slice(2).sort()).toEqual(["LEAVE hall", "UNWATCH bob"]);
+    expect([status(client, "bob"), client.room("hall").get().joined]).toEqual(["unknown", false]);
+    expect(client.connection.get()).toMatchObject({ state: "open", stale: false });
   });
 
   test("a new session joins again with the data set last", async () => {
