@@ -44,11 +44,13 @@ class Client:
                     return message
 
     async def until_user(self, user_id: str, status: str) -> None:
-        """Receive messages until one says that the user has this status."""
-        while True:
-            users = (await self.receive_until("PRESENCE_CHANGES"))["users"]
-            if any((user["userId"], user["status"]) == (user_id, status) for user in users):
-                return
+        """Receive messages until one says that the user has this status: a change, or a snapshot."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                message: dict[str, Any] = json.loads(await self.socket.recv())
+                self.messages.append(message)
+                if any((user["userId"], user["status"]) == (user_id, status) for user in message.get("users", ())):
+                    return
 
     @property
     def position(self) -> str:
