@@ -81,21 +81,26 @@ async def test_slow_store_changes_are_late_and_nothing_else(nodes: Nodes, new_pr
     proxy = await new_proxy()
     first = await asyncio.to_thread(nodes.start, backend=proxy.url)
     second = await asyncio.to_thread(nodes.start)
-    async with client(first, "w1") as here, client(second, "w2") as there, here.watch(["ada", "bob"]):
-        async with there.watch(["ada", "bob"]), visit(first, "ada"):
-            await until(there, lambda: there.user("ada").online)
-            proxy.delay_s = 0.5
-            for _ in range(2):
-                async with visit(first, "bob"):
-                    async with within(4, "the change arrives"):
-                        await until_status(there, "bob", "online")
-                        await until_status(here, "bob", "online")
-                    assert here.user("ada").online
-                    assert there.user("ada").online
-                await until_status(there, "bob", "offline")
-                assert not here.connection.stale
-            await asyncio.sleep(LEASE_S)
-            assert there.user("ada").online, "a slow node is not dead"
-            proxy.heal()
-            async with visit(first, "bob"), within(RIGHT_WITHIN_S, "it is as fast as before"):
-                await until_status(there, "bob", "online")
+    async with (
+        client(first, "w1") as here,
+        client(second, "w2") as there,
+        here.watch(["ada", "bob"]),
+        there.watch(["ada", "bob"]),
+        visit(first, "ada"),
+    ):
+        await until(there, lambda: there.user("ada").online)
+        proxy.delay_s = 0.5
+        for _ in range(2):
+            async with visit(first, "bob"):
+                async with within(4, "the change arrives"):
+                    await until_status(there, "bob", "online")
+                    await until_status(here, "bob", "online")
+                assert here.user("ada").online
+                assert there.user("ada").online
+            await until_status(there, "bob", "offline")
+            assert not here.connection.stale
+        await asyncio.sleep(LEASE_S)
+        assert there.user("ada").online, "a slow node is not dead"
+        proxy.heal()
+        async with visit(first, "bob"), within(RIGHT_WITHIN_S, "it is as fast as before"):
+            await until_status(there, "bob", "online")

@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 
 def visit(server: ServerProcess, user_id: str) -> connect:
-    """Connect a client of the classic protocol."""
-    return connect(f"{server.websocket_url}?userId={user_id}", proxy=None)
+    """Connect a client of the classic protocol, which reads nothing: its queue must not be full when it closes."""
+    return connect(f"{server.websocket_url}?userId={user_id}", proxy=None, max_queue=None)
 
 
 async def follow(presence: Presence, into: list[tuple[str, str]], *users: str) -> None:
