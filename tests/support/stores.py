@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 import redis
 from tests.support.services import Redis, RedisClusterNode, RedisReplica, RedisSentinel, find
@@ -22,6 +23,11 @@ def soon(condition: Callable[[], object], what: str, within_s: float = PATIENCE_
         time.sleep(0.05)
 
 
+def direct(server: Redis) -> Any:
+    """Return a client of redis-py for binary values. Its types name all kinds of replies."""
+    return redis.Redis(port=server.port, protocol=2)
+
+
 class Isolation:
     """Cuts a server off: clients that are connected stay so, or are disconnected, and new ones are refused.
 
@@ -30,7 +36,7 @@ class Isolation:
     """
 
     def __init__(self, server: Redis) -> None:
-        self._control = redis.Redis(port=server.port, protocol=2)
+        self._control = direct(server)
         self._control.ping()
 
     def clients(self) -> set[int]:
