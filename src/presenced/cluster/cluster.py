@@ -1,4 +1,4 @@
-"""The shell of the cluster on one node: connects the backend, the pure rules, and the node.
+"""Shell of the cluster on one node: connects the backend, the replicas of the shards, and the node.
 
     connections, HTTP API             backend (store, other nodes)
             |                              |            ^
@@ -9,14 +9,14 @@
             |
             '-- outcomes --> publisher (connections, journal, rooms, storage)
 
-All calls happen on the thread of the event loop. A node is, for each shard,
+All calls happen on the thread of the event loop. For each shard, a node is in one of three states:
 
-    loading      it has not read everything yet, and takes no connections
-    joined       what it shows is what all nodes have agreed on
-    local        the store has been out of reach for `LOCAL_AFTER_S`: it shows what happens here
+    loading      it has not read everything yet, and accepts no connections
+    joined       it shows what all nodes have agreed on
+    local        the store has been out of reach for `LOCAL_AFTER_S`: it shows what happens on this node
 
-Pace: an idle node commits at once. After that, it pauses for the backend's `commit_pause_s`, so that the work of the
-store does not grow with the number of nodes. What happens in the pause is one batch.
+An idle node commits immediately. Then it pauses for the backend's `commit_pause_s`, so that the work of the store does
+not grow with the number of nodes. Everything that happens during the pause goes into one batch.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ from presenced.runtime.instant import Instant
 from presenced.runtime.logs import logger
 
 LOCAL_AFTER_S = 1.0
-"""Seconds without the store after which a node shows its own changes at once."""
+"""Seconds without the store after which a node shows its own changes immediately."""
 
 CHECK_PERIOD_S = 0.5
-"""Seconds between two looks at what only time changes: unsettled users and retained contributions."""
-
+"""Seconds between two checks of what only time changes: unsettled users and retained contributions."""
 
 UNKNOWN_PAUSE_S = 0.05
 """Seconds from a commit whose reply was lost to the next one."""
@@ -124,7 +123,8 @@ class Cluster(ClusterEvents):
         self._leaves_in = 0.0
         self.history: History = NoHistory()
         self.finds_others = False
-        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
+        """Whether the node has joined a cluster with live nodes or records, so that it need not wait for returning
+        users."""
         self._metrics = metrics
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
@@ -137,7 +137,7 @@ class Cluster(ClusterEvents):
         self._was_ready = False
         self._state = State.LOADING
         self.rejection = ""
-        """Why the node cannot join; empty if it can."""
+        """Reason why the node cannot join; empty if it can."""
         self._handover = Handover(
             clock=clock,
             timer=timer,
@@ -154,7 +154,7 @@ class Cluster(ClusterEvents):
         metrics.watch(self)
 
     def start(self) -> None:
-        """Connect to the store, and join the other nodes. The node takes connections once `is_ready`."""
+        """Connect to the store, and join the other nodes. The node accepts connections once `is_ready`."""
         slot = random.randrange(MAX_SLOTS)  # noqa: S311, not a secret: any free slot will do
         self._backend.start(Applicant(self.name, slot), self)
         self._beat()
@@ -169,7 +169,7 @@ class Cluster(ClusterEvents):
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything was loaded, so that the node may take connections."""
+        """Whether everything was loaded, so that the node may accept connections."""
         return all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
 
     @property
@@ -183,14 +183,14 @@ class Cluster(ClusterEvents):
         return any(shard.replica.is_local for shard in self._shards)
 
     def is_out_of_reach(self, user_id: str) -> bool:
-        """Whether the shard of this user is out of reach, or what happened meanwhile is not yet read."""
+        """Return whether the shard of a user is out of reach, or was and is not yet read again."""
         if not self.stale_since_ms:
             return False
         return self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
 
     @property
     def warning(self) -> str:
-        """Why other nodes' users may be out of date; empty if they are not."""
+        """Reason why other nodes' users may be out of date; empty if they are not."""
         lost = [shard.lost_at for shard in self._shards if shard.replica.is_local and shard.lost_at is not None]
         if not lost:
             return ""
@@ -199,7 +199,7 @@ class Cluster(ClusterEvents):
 
     @property
     def not_ready(self) -> str:
-        """Why this node takes no connections; empty if it does."""
+        """Reason why this node accepts no connections; empty if it does."""
         return "" if self._was_ready else "the node is loading what the other nodes know"
 
     @property
@@ -208,12 +208,12 @@ class Cluster(ClusterEvents):
         return self._shards[0].members.members
 
     def name_of(self, slot: int) -> str:
-        """Return the name of the node in a slot; its number if it is not registered any more."""
+        """Return the name of the node in a slot; the slot itself if no node is registered there."""
         return next((node.name for node in self.nodes if node.slot == slot), str(slot))
 
     @property
     def others(self) -> int:
-        """Number of other nodes that take connections."""
+        """Number of other nodes that accept connections."""
         return sum(node.state is State.READY and node.slot != self._directory.slot for node in self.nodes)
 
     # Figures (`cluster.metrics.Measured`).
@@ -240,10 +240,10 @@ class Cluster(ClusterEvents):
         return max(now - (self._began if (at := shard.read_all_at) is None else at) for shard in self._shards)
 
     def leave(self, leaves_in: float) -> None:
-        """Say that this node stops, and commit nothing more.
+        """Announce that this node stops, and commit nothing more.
 
-        The sessions that have lost their connections are saved. The caller saves each of the others before it closes
-        the connection (`save_session`).
+        Sessions without a connection are saved. The caller saves each other session before it closes the connection
+        (`save_session`).
 
         Args:
             leaves_in: Seconds for which the node's users may return to other nodes.
@@ -281,7 +281,7 @@ class Cluster(ClusterEvents):
         return is_accepted
 
     def replica_of(self, user_id: str) -> ShardReplica:
-        """Return what this node knows of the shard of a user (read-only)."""
+        """Return the replica of a user's shard (read-only)."""
         return self._shards[shard_of(user_id, len(self._shards))].replica
 
     # Events of this node.
@@ -293,7 +293,7 @@ class Cluster(ClusterEvents):
         self._wake(index)
 
     def contribution_changed(self, user_id: str) -> None:
-        """This node's contribution to the user has changed. Others see the user as before."""
+        """Note that this node contributes something else to the user. Others see the user as before."""
         index = shard_of(user_id, len(self._shards))
         self._shards[index].replica.contribution_changed(user_id)
         self._wake(index)
@@ -310,7 +310,7 @@ class Cluster(ClusterEvents):
     # Reports of the backend.
 
     def registered(self, shard: int, registration: Registration) -> None:
-        """The node has a slot and an incarnation. It loads the shard."""
+        """Take a slot and an incarnation, and load the shard."""
         has_rejoined = self._shards[shard].registered(registration)
         if not shard:
             self._names.registered(registration)
@@ -321,16 +321,16 @@ class Cluster(ClusterEvents):
         self._load(shard, "registered")
 
     def rejected(self, reason: str) -> None:
-        """The node cannot register."""
+        """Remember why the node cannot register."""
         self.rejection = reason
         logger.error("cannot join the cluster: %s", reason, extra={"event": "cluster_rejected"})
 
     def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
-        """A page of a load."""
+        """Take a page of a load."""
         self._shards[shard].replica.page(users, updates)
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
-        """All pages of a load were sent."""
+        """Replace what the replica has by the pages of the load."""
         self._shards[shard].replica.loaded(last, n, self._shards[shard].when(self._clock.now()))
         self.history.loaded(shard)
         self._publish()
@@ -368,21 +368,21 @@ class Cluster(ClusterEvents):
             self.handlers[entry.kind](entry.body, is_own)
 
     def interrupted(self, shard: int) -> None:
-        """The log does not continue where this node is."""
+        """Load the shard again, because the log does not continue where this node is."""
         self._shards[shard].must_verify = True
         self._load(shard, "log")
 
     def committed(self, shard: int, result: Committed) -> None:
-        """The store has processed a batch."""
+        """Take the result of a batch."""
         this = self._shards[shard]
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
         this.replica.committed(result)
-        if not result.refused:  # otherwise it would be refused again, until the newer item is read
+        if not result.refused:  # a new proposal would be refused as well, until the newer item is read
             self._wake(shard)
 
     def unknown(self, shard: int, serial: int) -> None:
-        """The reply to a batch was lost."""
+        """Propose the users of a batch again, because its reply was lost."""
         this = self._shards[shard]
         self._metrics.refused("unknown", this.replica.in_flight)
         this.replica.unknown()
@@ -390,7 +390,7 @@ class Cluster(ClusterEvents):
         self._wake(shard)
 
     def fenced(self, shard: int) -> None:
-        """This incarnation may no longer write. The backend registers the node again."""
+        """Prepare to join again, because this incarnation may no longer write."""
         logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
         self._metrics.fenced.inc()
         self._metrics.refused("fenced", self._shards[shard].replica.in_flight)
@@ -401,7 +401,7 @@ class Cluster(ClusterEvents):
         """Go on with the store, which is reachable again."""
         self._shards[shard].reconnected(generation)
         self._in_reach(shard, self._clock.now())
-        self._timer.set(self._beat, self._clock.monotonic())  # before the others take this node for dead
+        self._timer.set(self._beat, self._clock.monotonic())  # before other nodes declare this one dead
 
     def disconnected(self, shard: int) -> None:
         """Become local in `LOCAL_AFTER_S`, because a call to the store failed, unless it is reachable before."""
@@ -410,7 +410,7 @@ class Cluster(ClusterEvents):
             self._timer.set(self._go_local, now + LOCAL_AFTER_S)
 
     def members(self, shard: int, members: Sequence[Member]) -> None:
-        """Take the registered nodes, and do what has to be done about dead ones."""
+        """Take the registered nodes, and declare dead or remove some of them if that is this node's duty."""
         this = self._shards[shard]
         this.members.look(self._clock.monotonic())
         for duty in this.members.observe(members):
@@ -427,7 +427,7 @@ class Cluster(ClusterEvents):
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
-        """Another node, or an operator, sent a message to this one."""
+        """Process a message of another node or of an operator."""
         match messages.decode(message):
             case AskSession() as ask:
                 self._handover.asked(slot, ask)
@@ -448,7 +448,7 @@ class Cluster(ClusterEvents):
         this.ends_for_absent = ender is not None and ender.incarnation == own
         if not shard:
             self.history.knows(known)
-        # While there is no designated writer, the last one goes on, and so does a node that stops.
+        # Without a designated writer, the last one continues. So does a node that is stopping.
         if writer is not None and self._was_ready and self._state is not State.LEAVING:
             self.history.designated(shard, writer.incarnation == own)
 
@@ -463,7 +463,7 @@ class Cluster(ClusterEvents):
             self.on_in_reach()
 
     def check_ready(self) -> None:
-        """Take connections from now on, if everything was loaded."""
+        """Accept connections from now on, if everything was loaded."""
         if self.is_ready and not self.is_local and not self._was_ready:
             self._was_ready = True
             self._state = State.READY
@@ -481,7 +481,7 @@ class Cluster(ClusterEvents):
             self._publisher.apply(outcome, now)
 
     def _wake(self, shard: int) -> None:
-        """Commit what is due in this shard: now if it is idle, else after its pause."""
+        """Schedule a commit of this shard: now if it is idle, otherwise after its pause."""
         self._pending.add(shard)
         at = self._shards[shard].next_commit
         if self._commit_pending not in self._timer:
@@ -498,7 +498,7 @@ class Cluster(ClusterEvents):
     def _commit(self, index: int) -> None:
         shard, now = self._shards[index], self._clock.monotonic()
         if shard.lost_at is not None:
-            return  # a commit would fail at once, and be tried again at once, until the node is local
+            return  # a commit would fail and be repeated in a busy loop until the node is local
         if now < shard.next_commit:
             self._wake(index)
             return
@@ -527,10 +527,10 @@ class Cluster(ClusterEvents):
         self.on_progress()
 
     def _report_certainty(self) -> None:
-        """Report the first shard that is stale, and the last one that no longer is.
+        """Report that the node has become stale, or is no longer stale.
 
-        Clients do not know shards. So a node is stale while any of its shards is, and records say which users it does
-        not know (`SharedDirectory.is_stale`).
+        Clients do not know shards. So a node is stale while any of its shards is. Marks on records show which users are
+        concerned (`SharedDirectory.is_stale`).
         """
         was_stale = self.stale_since_ms > 0
         self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
@@ -539,7 +539,7 @@ class Cluster(ClusterEvents):
             self.on_certainty()
 
     def _beat(self) -> None:
-        """Show the other nodes that this one is alive."""
+        """Send a heartbeat with the figures of this node."""
         figures = replace(
             self._figures(), leaves_in=self._leaves_in, since_ms=self._started_ms, lag_s=round(self.lag_s, 1)
         )
@@ -549,7 +549,7 @@ class Cluster(ClusterEvents):
         self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
 
     def _mark(self) -> None:
-        """Log where this node is in its journal, if it has moved, another node has joined, or the last mark is old."""
+        """Log a mark with the position of this node's journal, if one is due."""
         now = self._clock.monotonic()
         self._timer.set(self._mark, now + MARK_PERIOD_S)
         if not self.is_ready or self.is_local or self._state is State.LEAVING:

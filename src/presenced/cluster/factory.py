@@ -1,4 +1,4 @@
-"""Makes the parts of a cluster from the settings."""
+"""Construction of a node of a cluster from the settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ except ImportError as error:
 
 
 class ClusterNode:
-    """A node's part in the cluster, from its start to its stop."""
+    """Node of a cluster, from its start to its stop."""
 
     def __init__(self, cluster: Cluster, backend: RedisBackend, node: Node) -> None:
         self.cluster = cluster
@@ -45,10 +45,10 @@ class ClusterNode:
         cluster.on_ready = self._ready.set
 
     async def join(self) -> None:
-        """Join the other nodes, and wait until everything they know is known here. Waits for the network.
+        """Join the other nodes, and wait until everything is loaded. If the store is out of reach, wait for it.
 
         Raises:
-            BackendError: The backend cannot be used as it is.
+            BackendError: The store cannot be used: wrong password, version, or permissions.
         """
         missing = await self._backend.check()
         if missing:
@@ -59,11 +59,11 @@ class ClusterNode:
             logger.warning("the store is in reach, and this node has joined", extra={"event": "cluster_joined"})
 
     def leave(self) -> None:
-        """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
+        """Announce that this node stops, and commit nothing more. Its users have some seconds to reconnect elsewhere."""
         self.cluster.leave(self._node.return_spread + self._node.settings.grace_lost)
 
     async def flush(self) -> None:
-        """Wait until the sessions that were saved are in the store, or cannot be."""
+        """Wait until the saved sessions are in the store, or have failed."""
         await self._backend.flush()
 
     async def stop(self) -> None:
@@ -73,7 +73,7 @@ class ClusterNode:
 
 
 def make_cluster_node(settings: Settings, node: Node, service: PresenceService, clock: Clock) -> ClusterNode:
-    """Return the node's part in the cluster, not started.
+    """Return a node of the cluster that is not started.
 
     Raises:
         ConfigError: The URL of the backend is invalid.
@@ -129,7 +129,7 @@ class _Log:
         return applied.n if applied is not None else 0
 
     def continue_above(self, number: int) -> None:
-        """Have the store give only numbers above this one, because the database has lower ones."""
+        """Have the store give only numbers above this one, because the database has numbers up to it."""
         for replica in self._cluster.replicas:
             replica.floor = max(replica.floor, number)
 

@@ -20,7 +20,7 @@ STATES = ("loading", "ready", "local", "leaving")
 
 
 class Measured(Protocol):
-    """What the gauges read of a node: `cluster.cluster`."""
+    """Values of a node that the gauges read (`cluster.cluster`)."""
 
     @property
     def state(self) -> str:
@@ -32,11 +32,11 @@ class Measured(Protocol):
 
     @property
     def shards(self) -> Sequence[NodeShard]:
-        """What the node has of each shard."""
+        """The shards of the node."""
 
     @property
     def lag_s(self) -> float:
-        """Seconds since this node had read all of the log."""
+        """Seconds since the node had read all of the log."""
 
 
 class ClusterMetrics:

@@ -25,7 +25,7 @@ from presenced.storage.records import (
 
 STATE_PERIOD_S = 0.25
 """Seconds for which users and sessions are collected after some were sent. A server that is killed should lose at most
-one second of last seen, and this leaves the rest of that second for writing."""
+one second of last seen. The rest of that second is for writing."""
 
 MAX_BATCH_RECORDS = 400
 """Maximum number of records of one kind in a batch, so that making and encoding it takes a few milliseconds at most.
@@ -42,7 +42,7 @@ V = TypeVar("V")
 class Collected(Generic[U]):
     """Waiting records: of users, sessions and changes, and all others by key.
 
-    `U` is what is known of a user before the record is made.
+    `U` is the type of a waiting user, from which `_record_of` makes the record when it is sent.
 
     Bounds: `MAX_WAITING` records of each kind.
     """
@@ -50,12 +50,12 @@ class Collected(Generic[U]):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._users: dict[str, U] = {}
-        """Users who may have changed since they were last due."""
+        """Users who may have changed since users were last due."""
         self._sessions: dict[str, StoredSession] = {}
         self._changes: list[Change | RoomOccupancy] = []
         self._others: dict[tuple[str, str, str], StoredClaim | StoredRevocation] = {}
         self._collected_since: float | None = None
-        """Monotonic time of the oldest event in the four above, or a little earlier; None if they are empty."""
+        """Monotonic time of the oldest event in these four, or a little earlier; None if they are empty."""
         self._due_users: dict[str, U] = {}
         self._due_sessions: dict[str, StoredSession] = {}
         self._due_since: float | None = None
