@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.databases import KINDS, Servers, opened, servers
+from tests.support.databases import database, servers
 from tests.support.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.presence.model import Change
@@ -26,7 +25,7 @@ from presenced.webhooks.sender import endpoint_key
 from presenced.worker.absence_check import AbsenceCheck
 from presenced.worker.rpc import FindAbsent
 
-__all__ = ["servers"]
+__all__ = ["database", "servers"]
 
 pytestmark = pytest.mark.anyio
 
@@ -37,12 +36,6 @@ HERE, THERE = "https://here.example/?key=hidden", "https://there.example/"
 def anyio_backend() -> object:
     """One event loop is enough, because the tests compare databases."""
     return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    async with opened(request.param, servers, tmp_path) as made:
-        yield made
 
 
 class Time:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.databases import KINDS, Servers, opened, servers
+from tests.support.databases import database, servers
 from tests.support.stored import soon
 from tests.support.webhooks import NOON, Receiver, change, config_for, now_ms
 
@@ -22,7 +20,7 @@ from presenced.worker.absence_check import AbsenceCheck
 from presenced.worker.rpc import RecordBatch, Setup, ShardLost, ShardTaken, TakeShard
 from presenced.worker.shards import WorkerShards
 
-__all__ = ["servers"]
+__all__ = ["database", "servers"]
 
 pytestmark = pytest.mark.anyio
 
@@ -31,12 +29,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend() -> object:
     """The loop of the storage worker."""
     return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    async with opened(request.param, servers, tmp_path) as made:
-        yield made
 
 
 class Worker:

@@ -82,14 +82,14 @@ UNKNOWN_PAUSE_S = 0.05
 
 
 class Cluster(ClusterEvents):
-    """This node's update in the cluster (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
+    """The cluster, as one node takes part in it (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
 
     Args:
-        name: Name of the node, for people.
+        name: Name of the node that operators see.
         lease_s: Setting `cluster_lease`.
         figures: Returns what the node reports about itself.
-        resume_window: Setting.
-        log_age: Setting.
+        resume_window: Setting of this name, in seconds.
+        log_age: Setting of this name, in seconds.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class ClusterNode:
             logger.warning("the store is in reach, and this node has joined", extra={"event": "cluster_joined"})
 
     def leave(self) -> None:
-        """Announce that this node stops, and commit nothing more. Its users have some seconds to reconnect elsewhere."""
+        """Announce that this node stops, and commit nothing more. Its users have time to reconnect elsewhere."""
         self.cluster.leave(self._node.return_spread + self._node.settings.grace_lost)
 
     async def flush(self) -> None:

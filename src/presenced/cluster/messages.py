@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from msgspec import DecodeError, Struct, msgpack
 
 from presenced.presence.journal import Cursor
@@ -9,6 +11,8 @@ from presenced.presence.session import MemberData
 from presenced.presence.subscriptions import Subscription
 from presenced.presence.visibility import Visibility
 from presenced.runtime.logs import logger
+
+T = TypeVar("T")
 
 
 class SavedSession(Struct, frozen=True, array_like=True):
@@ -65,17 +69,17 @@ def encode(message: Message | SavedSession) -> bytes:
 
 def decode(data: bytes) -> Message | None:
     """Return the message in these bytes; None if it is from another release."""
-    try:
-        return _decoder.decode(data)
-    except (DecodeError, UnicodeDecodeError) as error:
-        logger.debug("message of another node: %s", error)
-        return None
+    return _decoded(_decoder, data)
 
 
 def decode_session(data: bytes) -> SavedSession | None:
     """Return the session in these bytes; None if it was saved by another release."""
+    return _decoded(_session_decoder, data)
+
+
+def _decoded(decoder: msgpack.Decoder[T], data: bytes) -> T | None:
     try:
-        return _session_decoder.decode(data)
+        return decoder.decode(data)
     except (DecodeError, UnicodeDecodeError) as error:
-        logger.debug("session of another node: %s", error)
+        logger.debug("message or session of another node: %s", error)
         return None

@@ -11,7 +11,7 @@ direction keep their order. All steps happen in turns of the clock, so a `FakeCl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -30,6 +30,35 @@ from presenced.cluster.memory.link import Link
 from presenced.cluster.memory.store import MemoryShard, Undo
 from presenced.runtime.clock import Action, Clock
 from presenced.storage.records import StoredRevocation
+
+
+class _Suspension:
+    """Actions of a process that wait while it is suspended."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Action] | None = None  # None while the process runs
+
+    def begin(self) -> None:
+        """Suspend the process. No-op if it is suspended already."""
+        if self._waiting is None:
+            self._waiting = deque()
+
+    def end(self) -> Iterable[Action]:
+        """Resume the process. Return what has waited, in order."""
+        waiting, self._waiting = self._waiting or (), None
+        return waiting
+
+    def run(self, action: Action) -> None:
+        """Execute an action now, or let it wait."""
+        if self._waiting is not None:
+            self._waiting.append(action)
+        else:
+            action()
+
+    def forget(self) -> None:
+        """Forget what waits."""
+        if self._waiting is not None:
+            self._waiting.clear()
 
 
 class MemoryHub:
@@ -63,7 +92,7 @@ class MemoryHub:
         self._revoked: dict[tuple[str, str], StoredRevocation] = {}
         self._backends: dict[str, MemoryBackend] = {}
         self._is_reachable = True
-        self._frozen: deque[Action] | None = None
+        self._suspension = _Suspension()
         self._nonces = 0
 
     def backend(self, name: str) -> MemoryBackend:
@@ -125,21 +154,18 @@ class MemoryHub:
 
     def freeze(self) -> None:
         """Suspend the store: requests wait until `thaw`, and are then executed."""
-        if self._frozen is None:
-            self._frozen = deque()
+        self._suspension.begin()
 
     def thaw(self) -> None:
         """End `freeze`."""
-        waiting, self._frozen = self._frozen or deque(), None
-        for action in waiting:
+        for action in self._suspension.end():
             self.clock.call_soon(action)
 
     def fail_over(self, lost_commits: int = 0) -> None:
         """Continue as another process, without the last writes. All links fail."""
         self._undo.take_back(lost_commits)
         self.run += 1
-        if self._frozen is not None:
-            self._frozen.clear()
+        self._suspension.forget()
         for backend in self._backends.values():
             backend.dropped()
 
@@ -159,10 +185,7 @@ class MemoryHub:
 
     def execute(self, action: Action) -> None:
         """Execute a request that has arrived, now or when the store is thawed."""
-        if self._frozen is not None:
-            self._frozen.append(action)
-        else:
-            action()
+        self._suspension.run(action)
 
     def log_grew(self, index: int) -> None:
         """Answer the reads that wait for an entry of a shard."""
@@ -250,7 +273,7 @@ class MemoryBackend:
         self.links = [Link(self, index) for index in range(self.shards)]
         self._to_store = _Channel(hub.clock)
         self._to_node = _Channel(hub.clock)
-        self._frozen: deque[Action] | None = None
+        self._suspension = _Suspension()
         self.receiver: Receiver
         self.applicant: Applicant
         self.slot = -1
@@ -344,12 +367,8 @@ class MemoryBackend:
 
     def run_here(self, action: Action) -> None:
         """Execute `action` as soon as the node is not frozen; never if it has stopped."""
-        if self.is_stopped:
-            return
-        if self._frozen is not None:
-            self._frozen.append(action)
-        else:
-            action()
+        if not self.is_stopped:
+            self._suspension.run(action)
 
     def call_at(self, at: float, action: Action) -> None:
         """Execute `action` at a time."""
@@ -357,13 +376,11 @@ class MemoryBackend:
 
     def freeze(self) -> None:
         """Suspend this node."""
-        if self._frozen is None:
-            self._frozen = deque()
+        self._suspension.begin()
 
     def thaw(self) -> None:
         """End `freeze`, and execute everything that has waited."""
-        waiting, self._frozen = self._frozen or deque(), None
-        for action in waiting:
+        for action in self._suspension.end():
             self.hub.clock.call_soon(partial(self.run_here, action))
 
     def kill(self) -> None:
