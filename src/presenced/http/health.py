@@ -33,8 +33,7 @@ def operator_routes(api: Api) -> list[Route]:
         status = "not ready" if reasons else "ready"
         body: dict[str, Any] = {"status": status, "reasons": reasons, "warnings": service.warnings()}
         if (cluster := service.cluster()) is not None:
-            name, nodes, lag_s = cluster
-            body |= {"node": name, "cluster": {"nodes": nodes, "lag": round(lag_s, 1)}}
+            body |= {"node": cluster.name, "cluster": {"nodes": cluster.live_nodes, "lag": round(cluster.lag_s, 1)}}
         return json_response(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:

@@ -319,7 +319,7 @@ class WorkerProgram:
 
     async def _start(self) -> None:
         async with writing(self._database, START_TIMEOUT_S) as connection:
-            await connection.run_sync(migrate.check_version)
+            await connection.run_sync(migrate.prepare_tables)
         async with writing(self._database, START_TIMEOUT_S) as connection:
             start = await self._store.start(connection)
         if self._setup.restore:
