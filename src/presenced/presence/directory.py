@@ -39,7 +39,7 @@ from presenced.presence.model import (
     View,
 )
 from presenced.presence.outcome import NOTHING, Outcome
-from presenced.presence.restore import SinceStart
+from presenced.presence.restore import DecisionsSinceStart
 from presenced.presence.rooms import NO_EARLIER_JOINS
 from presenced.presence.session import Grace, Session
 from presenced.presence.status import (
@@ -93,7 +93,7 @@ class Directory(Generic[C]):
         """Read access to all users."""
         self.certainty: NodeCertainty | None = None
         """Which users may have changed elsewhere; None for a single node, which decides everything itself."""
-        self.since_start: SinceStart | None = None
+        self.since_start: DecisionsSinceStart | None = None
         """Decisions made since the start; None once everything is restored."""
         self._grace = grace
         self._limits = limits
@@ -105,7 +105,7 @@ class Directory(Generic[C]):
 
     def begin_restore(self) -> None:
         """Record decisions from now on, because older stored data is restored later and must not override them."""
-        self.since_start = SinceStart()
+        self.since_start = DecisionsSinceStart()
 
     def end_restore(self) -> None:
         """Stop recording decisions."""
