@@ -17,7 +17,7 @@ from presenced.presence.identity import MAX_SAFE_INTEGER
 from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.version import __version__
 
-DEFAULT_PAGE = 100
+DEFAULT_PAGE_SESSIONS = 100
 """Number of sessions in one page of `/stats` if the request has no `limit`."""
 
 
@@ -40,7 +40,7 @@ def operator_routes(api: Api) -> list[Route]:
         now = clock.now()
         access.check_figures(request, now)
         check_names(request, ("limit", "after"))
-        limit = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE_SESSIONS)
+        limit = _number(request, "limit", DEFAULT_PAGE_SESSIONS, MAX_PAGE_SESSIONS)
         after = _number(request, "after", 0, MAX_SAFE_INTEGER)
         if not access.may_name_users(request):
             limit = 0
