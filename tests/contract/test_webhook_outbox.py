@@ -156,7 +156,7 @@ async def test_a_user_who_does_not_return_after_a_crash_is_reported_offline_once
 
 
 async def test_more_users_than_one_page_are_checked(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer, "CHUNK", 10)
+    monkeypatch.setattr(producer, "CHUNK_ROWS", 10)
     await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
     await tell(hooks_of(database), database, *(RoomOccupancy(100 + n, f"r{n}", True, NOON) for n in range(35)))
     questions = await check_absences(database, hooks_of(database), present=("u7", "r7"))

@@ -325,7 +325,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "`expiresIn`",
-                    f"{_get('http.api.requests.MAX_LASTS_S') // 86_400} days",
+                    f"{_get('http.api.requests.MAX_DURATION_S') // 86_400} days",
                     "",
                     "`BAD_REQUEST`; 400 in the HTTP API",
                 ),

@@ -20,7 +20,7 @@ SCOPES: tuple[str, ...] = get_args(Scope)
 DEFAULT_SCOPE: Scope = "read"
 """Scope of a new key unless another is requested: the least privilege."""
 
-PREFIX = "pk_"
+API_KEY_PREFIX = "pk_"
 """Start of every key, by which scanners of leaked secrets recognise one."""
 
 MAX_API_KEYS = 100
@@ -40,7 +40,7 @@ class NewKey(NamedTuple):
 
 def new_key(scope: Scope = DEFAULT_SCOPE) -> NewKey:
     """Return a new key."""
-    key = PREFIX + secrets.token_urlsafe(32)
+    key = API_KEY_PREFIX + secrets.token_urlsafe(32)
     return NewKey(key, f"{scope}:sha256:{_digest(key)}")
 
 

@@ -41,6 +41,7 @@ from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredRevocation
 
 Renewed = Callable[[BadToken | None], None]
+"""Receives the result of renewing a token: the reason for a refusal, or None if the token was accepted."""
 
 EARLIEST_WARNING = 0.25
 """Part of a token's time that passes before its client is warned.

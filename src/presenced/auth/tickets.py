@@ -40,7 +40,7 @@ MAX_TICKETS = 100_000
 """Maximum number of unused tickets, about 30 MB, plus 1 KB for each with display data. At the bound new ones are
 refused."""
 
-PREFIX = "ticket_"
+TICKET_PREFIX = "ticket_"
 """Start of every ticket."""
 
 _MARK_CHARACTERS = 16
@@ -197,7 +197,7 @@ class Tickets(Authenticator):
 
     def _take_from_store(self, ticket: str, key: bytes, on_taken: Callable[[IssuedTicket | BadToken], None]) -> bool:
         """Take a ticket out of the store. Return False, and do nothing, if it cannot be there."""
-        if self.shared is None or not ticket.startswith(PREFIX):
+        if self.shared is None or not ticket.startswith(TICKET_PREFIX):
             return False
         is_genuine = self._is_marked(ticket)
         if not is_genuine and not self._has_own_key:
@@ -206,7 +206,7 @@ class Tickets(Authenticator):
         return True
 
     def _new_text(self) -> str:
-        unmarked = PREFIX + secrets.token_urlsafe(32)
+        unmarked = TICKET_PREFIX + secrets.token_urlsafe(32)
         return unmarked + self._mark(unmarked)
 
     def _mark(self, unmarked: str) -> str:

@@ -24,7 +24,7 @@ BYTES_PER_USER = 250
 OTHER_BYTES = 64 << 20
 """Memory that the store needs besides: the log, 20 to 30 MB, and buffers."""
 
-USERS_AT_LEAST = 10_000
+MIN_USERS = 10_000
 """Number of users for which there has to be room, even if fewer are connected now."""
 
 SLOW_S = 0.005
@@ -87,7 +87,7 @@ async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
     await backend.check()  # version, eviction policy, permissions
     async with open_admin(settings) as admin:
         connected = sum(figures_of(member).users for member in (await admin.members())[0])
-    users = max(USERS_AT_LEAST, settings.max_connections, connected)
+    users = max(MIN_USERS, settings.max_connections, connected)
     heads = [Keys(settings.cluster_name, shard).head for shard in range(backend.shards)]
     addresses = {await finder.find(head) for head in heads}
     findings = await _layout(settings, url, await finder.find(heads[0]), backend.shards)

@@ -88,7 +88,7 @@ def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
         await admin.send(target.slot, Drain(target.incarnation))
 
         def stops(members: list[list[Member]]) -> bool:
-            now = _same(target, members[0])
+            now = _current(target, members[0])
             return now is None or now.state in (State.LEAVING, State.DEAD)
 
         if not await _until(admin, stops, DRAIN_S):
@@ -119,12 +119,12 @@ def remove(
         _confirm(f"Declare node {target.name} (slot {target.slot}) dead, and take its users out?")
 
     async def declare(admin: Admin) -> str:
-        if _same(target, (await admin.members())[0]) is None:
+        if _current(target, (await admin.members())[0]) is None:
             return f"node {target.name} is gone already"
         remover = await admin.declare_dead(target.slot)
         if remover is None:
             raise ClusterFailure("no other node is ready to take its users out: start one, which does so by itself")
-        done = await _until(admin, lambda members: _same(target, members[0]) is None, REMOVE_S)
+        done = await _until(admin, lambda members: _current(target, members[0]) is None, REMOVE_S)
         return f"node {target.name} " + ("is removed" if done else f"is dead, and node {remover.name} removes it")
 
     sys.stdout.write(_with_admin(config, declare) + "\n")
@@ -198,7 +198,7 @@ def _find(text: str, members: Sequence[Member]) -> Member:
     return found[0]
 
 
-def _same(node: Member, members: Sequence[Member]) -> Member | None:
+def _current(node: Member, members: Sequence[Member]) -> Member | None:
     """Return what the node is now; None if it is gone, and perhaps another one has its slot."""
     return next((one for one in members if (one.slot, one.incarnation) == (node.slot, node.incarnation)), None)
 
@@ -217,11 +217,11 @@ def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
     writers = [writer_of(shard, [(one, figures_of(one)) for one in members]) for shard, members in enumerate(shards)]
     rows = [("slot", "node", "state", "since", "version", "connections", "users", "lag", "writes")]
     for one in shards[0]:
-        its = figures_of(one)
-        since = timestamp(its.since_ms)[:19] + "Z" if its.since_ms else "-"
+        figures = figures_of(one)
+        since = timestamp(figures.since_ms)[:19] + "Z" if figures.since_ms else "-"
         writes = ",".join(str(shard) for shard, writer in enumerate(writers) if writer and writer.slot == one.slot)
-        counts = (f"{its.connections:,}", f"{its.users:,}", f"{its.lag_s:g} s")
-        rows.append((str(one.slot), one.name, one.state.value, since, its.version or "-", *counts, writes or "-"))
+        counts = (f"{figures.connections:,}", f"{figures.users:,}", f"{figures.lag_s:g} s")
+        rows.append((str(one.slot), one.name, one.state.value, since, figures.version or "-", *counts, writes or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

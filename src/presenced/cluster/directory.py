@@ -173,7 +173,7 @@ class SharedDirectory(Directory[C]):
         """Propose what becomes visible, instead of deciding it."""
         assert self.agreement is not None
         self._stamp(user, now)
-        view, own = user.look(cause)
+        view, own = user.states(cause)
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own
@@ -343,7 +343,7 @@ class SharedDirectory(Directory[C]):
             return stamps.added_to(record) if stamps is not None else record
         active_ms = user.active_ms
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
-        view, _ = user.look(cause)
+        view, _ = user.states(cause)
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
             details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
@@ -377,7 +377,7 @@ class SharedDirectory(Directory[C]):
             if user.last_change is not None:
                 user.last_change = replace(user.last_change, version=version)
                 self.users.log.replace(user.last_change)
-        if user.look(record.cause)[0] == user.shown:
+        if user.states(record.cause)[0] == user.shown:
             self._causes.pop(user_id, None)
         self._finish(user, change, record.cause)
 
@@ -442,7 +442,7 @@ class SharedDirectory(Directory[C]):
 
     def _finish(self, user: User[C], change: Change | None, cause: Cause) -> None:
         """Add the outcome for watchers and the user's own devices to `take_outcomes`."""
-        own = user.look(cause)[1]
+        own = user.states(cause)[1]
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own

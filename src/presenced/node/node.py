@@ -282,7 +282,7 @@ class Node:
         """Admit a connection with valid parameters, after its session has come from another node if that has it."""
         protocol = connection.protocol
         try:
-            parameters = protocol.connect(request)
+            parameters = protocol.parse_parameters(request)
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return

@@ -58,7 +58,7 @@ class NodePublisher:
         if change and not self.is_draining:
             self._changes[change.status].inc()
             if change.is_turn:
-                is_connected = bool(self.directory.users.connected(change.user_id))
+                is_connected = bool(self.directory.users.connection_count(change.user_id))
                 others = self.directory.users.connected_users - is_connected
                 self.log.changed(change.user_id, change.status, others)
             self.directory.users.journal.append(change)

@@ -39,8 +39,8 @@ from presenced.presence.model import (
     View,
 )
 from presenced.presence.outcome import NOTHING, Outcome
-from presenced.presence.restore import SinceStart
-from presenced.presence.rooms import NEVER
+from presenced.presence.restore import DecisionsSinceStart
+from presenced.presence.rooms import NO_EARLIER_JOINS
 from presenced.presence.session import Grace, Session
 from presenced.presence.status import (
     MAX_SOURCES,
@@ -93,7 +93,7 @@ class Directory(Generic[C]):
         """Read access to all users."""
         self.certainty: NodeCertainty | None = None
         """Which users may have changed elsewhere; None for a single node, which decides everything itself."""
-        self.since_start: SinceStart | None = None
+        self.since_start: DecisionsSinceStart | None = None
         """Decisions made since the start; None once everything is restored."""
         self._grace = grace
         self._limits = limits
@@ -105,7 +105,7 @@ class Directory(Generic[C]):
 
     def begin_restore(self) -> None:
         """Record decisions from now on, because older stored data is restored later and must not override them."""
-        self.since_start = SinceStart()
+        self.since_start = DecisionsSinceStart()
 
     def end_restore(self) -> None:
         """Stop recording decisions."""
@@ -253,7 +253,7 @@ class Directory(Generic[C]):
 
     def joined(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms, in epoch milliseconds, where that may have been on another node."""
-        return NEVER
+        return NO_EARLIER_JOINS
 
     # Announcements, and time.
 
@@ -514,7 +514,7 @@ class Directory(Generic[C]):
 
     def _reconcile(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Decide whether something about the user becomes visible. Every event ends here. A cluster overrides this."""
-        view, own = user.look(cause)  # hot: once per event, also when nothing changes
+        view, own = user.states(cause)  # hot: once per event, also when nothing changes
         own_change = None
         if own is None or not own.looks_like(user.own):  # None: all sessions of presenced.v1 are gone
             user.own = own_change = own

@@ -13,7 +13,7 @@ MAX_NEWER_DECISIONS = 100_000
 recorded. Restored data then wins, unless the live state shows something newer of the same kind."""
 
 
-class SinceStart:
+class DecisionsSinceStart:
     """Decisions that take precedence over restored data.
 
     Bounds: `MAX_NEWER_DECISIONS` of each kind.

@@ -41,7 +41,7 @@ STEP_BACK = 0.8
 """Share of a threshold below which a room returns to the mode before."""
 
 
-NEVER: Mapping[str, int] = MappingProxyType({})
+NO_EARLIER_JOINS: Mapping[str, int] = MappingProxyType({})
 """No earlier times of joining."""
 
 
@@ -123,9 +123,9 @@ class Room:
     number: int = 0
     """Order in which the rooms got their first members."""
 
-    def size(self, but: Set[str]) -> int:
-        """Return the number of members, without those in `but`."""
-        return len(self.members) - (len(self.members.keys() & but) if but else 0)
+    def size(self, excluded: Set[str]) -> int:
+        """Return the number of members who are not excluded."""
+        return len(self.members) - (len(self.members.keys() & excluded) if excluded else 0)
 
     def since(self, position: int) -> MembershipChanges | None:
         """Return the changes of members after `position`; None if they are forgotten."""
@@ -222,7 +222,7 @@ class Rooms:
         self._on_changed(session.user_id)
 
     def update(
-        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NEVER
+        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NO_EARLIER_JOINS
     ) -> list[RoomChange]:
         """Make the user a member of exactly the wanted rooms. Memberships change only here.
 

@@ -1,6 +1,6 @@
 """One user: the sessions, what was chosen and claimed, and from these what others see.
 
-`User.look` returns what others see now, and what the user's own devices see. `presence.status` has the precedence of
+`User.states` returns what others see now, and what the user's own devices see. `presence.status` has the precedence of
 choice, claim and detection.
 """
 
@@ -207,7 +207,7 @@ class User(Generic[C]):
         devices = {session.device for session in present if session.device}
         return View(status, choice.custom, tuple(sorted(devices)), self.display.data)
 
-    def look(self, cause: Cause) -> tuple[View, OwnState | None]:
+    def states(self, cause: Cause) -> tuple[View, OwnState | None]:
         """Return the states that others and the user's own devices see after an event of this cause.
 
         The second is None if the user has no session of presenced.v1.

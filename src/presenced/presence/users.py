@@ -130,7 +130,7 @@ class Users(Generic[C]):
         user = self.by_id.get(user_id)
         return user.connections() if user else []
 
-    def connected(self, user_id: str) -> int:
+    def connection_count(self, user_id: str) -> int:
         """Return the number of open connections of the user."""
         return user.connected if (user := self.by_id.get(user_id)) else 0
 

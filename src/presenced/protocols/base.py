@@ -8,7 +8,7 @@ and an argument of `node.build.build_node`. The life of one connection:
     ---------                ----                                   --------
     handshake  ----------->  find(path, subprotocol)
                              authenticate (auth.gatekeeper)         user_id(request), token_in(message)
-                             get the session from another node      connect(request), resumption(...)
+                             get the session from another node      parse_parameters(...), resumption(...)
                              check limits                           replaces(...)
                              adopt the connection  -------------->  opened(...): directory, first message, feed
     message    ------------------------------------------------->   received(...)
@@ -141,8 +141,8 @@ class ClientProtocol(ABC):
         """
         return user_id_from_query(request.query, placeholders)
 
-    def connect(self, request: ConnectRequest) -> Any:
-        """Return the parameters of the request, parsed. The node passes them to `replaces` and `opened`.
+    def parse_parameters(self, request: ConnectRequest) -> Any:
+        """Return the parameters in the URL of a request. The node passes them to `replaces` and `opened`.
 
         Raises:
             BadParameter: One of them is invalid.

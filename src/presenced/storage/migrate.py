@@ -52,8 +52,8 @@ def versions(connection: Connection) -> Versions:
     return Versions(has, newest())
 
 
-def check_version(connection: Connection) -> None:
-    """Create the tables if there are none.
+def prepare_tables(connection: Connection) -> None:
+    """Create the tables if there are none. Otherwise check their version.
 
     Raises:
         StorageError: The tables have another version than this program needs.

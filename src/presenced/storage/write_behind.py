@@ -255,7 +255,7 @@ class WriteBehind(Collected[User[Any]]):
         """Take the answer of the worker about a shard (`ShardTaken`, `ShardLost`)."""
 
     def shard_stored(self, shard: int, n: int) -> None:
-        """Note that the log of a shard is stored up to a number."""
+        """Record that the log of a shard is stored up to a number."""
 
     # To the worker.
 

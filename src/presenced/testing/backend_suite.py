@@ -353,8 +353,8 @@ async def heartbeats_are_seen_by_all(stage: Stage) -> None:
         await b.sees(lambda nodes: nodes[a.slot].heartbeat == before + 2, "two heartbeats")
         assert b.recorder.nodes[a.slot].state is State.LEAVING
         assert b.recorder.nodes[a.slot].figures == figures
-        looks = b.recorder.looks
-        await b.recorder.until(lambda: b.recorder.looks > looks + 1, "further looks")
+        reports = b.recorder.members_reports
+        await b.recorder.until(lambda: b.recorder.members_reports > reports + 1, "further looks")
 
 
 async def slots_are_distinct(stage: Stage) -> None:
@@ -419,11 +419,11 @@ async def a_node_with_a_newer_heartbeat_is_not_declared_dead(stage: Stage) -> No
         seen = b.recorder.nodes[a.slot]
         a.backend.heartbeat(0, State.READY, b"")
         await a.sees(lambda nodes: nodes[a.slot].heartbeat > seen.heartbeat, "its heartbeat")
-        looks = b.recorder.looks
+        reports = b.recorder.members_reports
         b.backend.declare_dead(0, seen)
         b.backend.declare_dead(0, seen._replace(incarnation="other", heartbeat=seen.heartbeat + 1))
         b.backend.remove(0, seen)
-        await b.recorder.until(lambda: b.recorder.looks >= looks + 3, "three answers")
+        await b.recorder.until(lambda: b.recorder.members_reports >= reports + 3, "three answers")
         assert b.recorder.nodes[a.slot].state is State.READY
         await a.commit(a.set("ada", b"1"))
 
@@ -441,10 +441,10 @@ async def one_of_two_nodes_becomes_the_remover(stage: Stage) -> None:
         winner = a if a.recorder.nodes[dead.slot].remover == a.incarnation else b
         loser = b if winner is a else a
         assert loser.recorder.nodes[dead.slot].remover == winner.incarnation
-        looks = loser.recorder.looks
+        reports = loser.recorder.members_reports
         loser.backend.declare_dead(0, loser.recorder.nodes[dead.slot])
         loser.backend.remove(0, loser.recorder.nodes[dead.slot])
-        await loser.recorder.until(lambda: loser.recorder.looks >= looks + 2, "two answers")
+        await loser.recorder.until(lambda: loser.recorder.members_reports >= reports + 2, "two answers")
         assert loser.recorder.nodes[dead.slot].remover == winner.incarnation
         winner.backend.remove(0, winner.recorder.nodes[dead.slot])
         await loser.sees(lambda nodes: dead.slot not in nodes, "the node removed")

@@ -132,17 +132,17 @@ class Listener:
         self.stop_accepting()
         for peer in list(self._peers):
             peer.shutdown()
-        await self._end_of_all(self._handler.settings.close_timeout + EXTRA_STOP_S)
+        await self._wait_for_end(self._handler.settings.close_timeout + EXTRA_STOP_S)
         for task in self._door.tasks:
             task.cancel()
         for peer in list(self._peers):
             peer.abort()
-        await self._end_of_all(EXTRA_STOP_S)
+        await self._wait_for_end(EXTRA_STOP_S)
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), EXTRA_STOP_S)
 
-    async def _end_of_all(self, seconds: float) -> None:
+    async def _wait_for_end(self, seconds: float) -> None:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
         ends = self._handler.clock.monotonic() + seconds
         while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets

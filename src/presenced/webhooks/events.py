@@ -32,6 +32,7 @@ from presenced.storage.records import RoomOccupancy
 _encoder = Encoder()
 
 OFFLINE, VACATED, OCCUPIED = "offline", "vacated", "occupied"
+"""Values of `SentState.status`, besides the other statuses of users."""
 
 RESTART = "restart"
 """Cause of an event about a user or room that was present when the server stopped, and did not return."""

@@ -35,7 +35,7 @@ from presenced.webhooks.events import (
     state_of,
     subject_of,
 )
-from presenced.webhooks.queue import CHUNK, EndpointQueue, NewEvent, event_id, serial_text
+from presenced.webhooks.queue import CHUNK_ROWS, EndpointQueue, NewEvent, event_id, serial_text
 from presenced.webhooks.stats import WebhookStats
 
 ROOM_MEMORY_POSITIONS = 1_000_000
@@ -114,7 +114,7 @@ class WebhookProducer:
             & (webhook_states.c.status != NEVER_SENT[kind].status)
             & (webhook_states.c.subject > after)
         )
-        query = select(webhook_states.c.subject).where(condition).order_by(webhook_states.c.subject).limit(CHUNK)
+        query = select(webhook_states.c.subject).where(condition).order_by(webhook_states.c.subject).limit(CHUNK_ROWS)
         return list((await connection.execute(query)).scalars())
 
     async def enqueue_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
@@ -232,6 +232,6 @@ async def _rows_with(
 ) -> list[Any]:
     """Return the rows of the query that have one of these values in the column."""
     found: list[Any] = []
-    for start in range(0, len(values), CHUNK):
-        found += await connection.execute(query.where(column.in_(values[start : start + CHUNK])))
+    for start in range(0, len(values), CHUNK_ROWS):
+        found += await connection.execute(query.where(column.in_(values[start : start + CHUNK_ROWS])))
     return found

@@ -156,7 +156,7 @@ class WorkerClient(asyncio.Protocol):
         gauge(
             "presenced_storage_up", "Whether records are being stored (1) or must wait (0).", lambda: not self._failing
         )
-        gauge("presenced_storage_behind_seconds", "Time that the oldest record has waited.", lambda: self.behind)
+        gauge("presenced_storage_behind_seconds", "Time that the oldest record has waited.", lambda: self.behind_s)
         gauge(
             "presenced_storage_unstored_facts",
             "Records sent to the storage worker and not stored yet.",
@@ -201,7 +201,7 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Whether records are stored now, or have failed to be for a moment only."""
+        """Whether records are stored now, or storing has failed only for a moment."""
         since = self._failing_since
         return self._ready and (since is None or self._clock.monotonic() - since < FAILING_S)
 
@@ -211,7 +211,7 @@ class WorkerClient(asyncio.Protocol):
         return sum(len(unconfirmed.batch.records) for unconfirmed in self._unconfirmed.values())
 
     @property
-    def behind(self) -> float:
+    def behind_s(self) -> float:
         """Seconds for which the oldest record has been waiting, here or in the write-behind."""
         oldest = [unconfirmed.since for unconfirmed in self._unconfirmed.values()][:1]
         if self._write_behind is not None and self._write_behind.waiting_since is not None:
@@ -223,8 +223,8 @@ class WorkerClient(asyncio.Protocol):
         """Text for operators about a fault; empty if there is none."""
         if self._failing:
             return f"nothing can be stored now, records wait: {self._failing}"
-        if (behind := self.behind) > LATE_S:
-            return f"storing is {behind:.0f} s behind"
+        if (behind_s := self.behind_s) > LATE_S:
+            return f"storing is {behind_s:.0f} s behind"
         return ""
 
     # Start and stop.
@@ -432,7 +432,7 @@ class WorkerClient(asyncio.Protocol):
             case RestoredPage(records):
                 self._attached.restore(records)
             case Ready(position):
-                self._begin(position)
+                self._start_sending(position)
             case BatchStored() as stored:
                 self._confirm(stored)
             case StorageState() as state:
@@ -450,7 +450,8 @@ class WorkerClient(asyncio.Protocol):
             case answer:
                 self._attached.shard_answered(answer)
 
-    def _begin(self, position: int) -> None:
+    def _start_sending(self, position: int) -> None:
+        """Send the unconfirmed batches again, because the process is ready."""
         self._ready, self._failing, self._retry_s = True, "", RETRY_S
         self._failing_since = None
         self._log_end_of_outage()

@@ -99,10 +99,10 @@ DISPOSE_TIMEOUT_S = 2.0
 MAX_READ_BYTES = 1 << 18
 """Maximum number of bytes read from the stream at a time."""
 
-OfShards = TakeShard | LeaveShard | EndSessions | CheckAbsences
+ShardMessage = TakeShard | LeaveShard | EndSessions | CheckAbsences
 """Messages of a node of a cluster about its shards."""
 
-WorkItem = RecordBatch | WorkerCall | Absent | OfShards
+WorkItem = RecordBatch | WorkerCall | Absent | ShardMessage
 """Unit of writing, in order of arrival. `Method.ERASE` is the only call among them."""
 
 _logger = logging.getLogger("presenced")
@@ -178,6 +178,7 @@ class WorkerProgram:
         self._delivering: asyncio.Task[None] | None = None
         """Deliveries of webhooks. In a cluster, they run while this worker writes a shard."""
         self._delivers = False
+        """Whether `_delivering` delivers webhooks, and does not only count them."""
         self._position = setup.position
         """Position of the newest change that is stored."""
         self._items: list[WorkItem] = []
@@ -319,7 +320,7 @@ class WorkerProgram:
 
     async def _start(self) -> None:
         async with writing(self._database, START_TIMEOUT_S) as connection:
-            await connection.run_sync(migrate.check_version)
+            await connection.run_sync(migrate.prepare_tables)
         async with writing(self._database, START_TIMEOUT_S) as connection:
             start = await self._store.start(connection)
         if self._setup.restore:

@@ -15,7 +15,7 @@ from presenced.presence.model import Change
 from presenced.storage.records import Record, RoomOccupancy
 from presenced.storage.shard_log import ShardLog, end_sessions_of, end_silent_sessions
 from presenced.webhooks.producer import WebhookProducer
-from presenced.webhooks.queue import CHUNK
+from presenced.webhooks.queue import CHUNK_ROWS
 from presenced.worker.rpc import EndSessions, RecordBatch, Setup, ShardLost, ShardTaken, TakeShard
 
 DELIVERING_SHARD = 0
@@ -109,9 +109,9 @@ class WorkerShards:
             await end_silent_sessions(connection, now_ms)
 
     async def shown_after(self, connection: AsyncConnection, after: str) -> list[str]:
-        """Return a page of the users who are present according to their rows, ordered by id."""
-        pages = [await log.shown_after(connection, after, CHUNK) for log in self._logs.values()]
-        return sorted(user_id for page in pages for user_id in page)[:CHUNK]
+        """Return a page of the users whose rows show them present, ordered by id."""
+        pages = [await log.shown_after(connection, after, CHUNK_ROWS) for log in self._logs.values()]
+        return sorted(user_id for page in pages for user_id in page)[:CHUNK_ROWS]
 
     async def set_absent(
         self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str], now_ms: int

@@ -23,7 +23,7 @@ MAX_PAGE_ENTRIES = 1_000
 MAX_WAIT_S = 60
 """Maximum number of seconds that a long poll may wait. A higher `wait` gets 400."""
 
-MAX_LASTS_S = 31_536_000
+MAX_DURATION_S = 31_536_000
 """Maximum number of seconds that a status or a claim may last, one year. A higher `expiresIn` gets 400."""
 
 MAX_NAME_CHARACTERS = {"room": MAX_ROOM_NAME_CHARACTERS, "source": MAX_SOURCE_CHARACTERS}
@@ -31,7 +31,7 @@ MAX_NAME_CHARACTERS = {"room": MAX_ROOM_NAME_CHARACTERS, "source": MAX_SOURCE_CH
 
 PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE_ENTRIES)]
 CursorText = Annotated[str, Meta(min_length=1, max_length=64)]
-Duration = Annotated[float, Meta(gt=0, le=MAX_LASTS_S)]
+Duration = Annotated[float, Meta(gt=0, le=MAX_DURATION_S)]
 UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """List of `UserId`. An invalid item gets an error of its own, so that the others still get a response."""
 ViewerId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARACTERS)] | UnsetType
@@ -230,9 +230,9 @@ def checked_name(text: str, what: str) -> str:
     Raises:
         BadParameter: It is empty, too long, or contains a refused character.
     """
-    most = MAX_NAME_CHARACTERS[what]
-    if not 0 < len(text) <= most:
-        raise BadParameter(f"the name of a {what} has 1 to {most} characters")
+    max_characters = MAX_NAME_CHARACTERS[what]
+    if not 0 < len(text) <= max_characters:
+        raise BadParameter(f"the name of a {what} has 1 to {max_characters} characters")
     if character := refused_character(text):
         raise BadParameter(f"the name of a {what} must not contain {character}")
     return text

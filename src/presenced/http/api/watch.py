@@ -134,7 +134,7 @@ class _View:
         """
         after = 0
         while found := self._service.online(after, SCAN_PAGE_USERS):
-            after = found[-1][0]
+            after = found[-1].serial
             seen = [change for _, change in found if change.user_id not in self._blocked]
             for start in range(0, len(seen), PAGE_USERS):
                 yield [self._encoder.uncached(change) for change in seen[start : start + PAGE_USERS]]
@@ -143,7 +143,7 @@ class _View:
         """Return the id of an event that leaves the client at `position`."""
         return self._service.position_text(position) + self.suffix
 
-    def visible(self, latest: Mapping[str, Change]) -> list[Change]:
+    def visible_changes(self, latest: Mapping[str, Change]) -> list[Change]:
         """Return the changes that the stream shows."""
         if self._visible.everyone:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
@@ -274,7 +274,8 @@ def _replace(waiting: WaitingRequest) -> None:
 
 
 class _CertaintyEvents:
-    """Events of one stream about the certainty of the server. A client takes a new stream for live."""
+    """Events of one stream about the certainty of the server. A client assumes that the server is live when a stream
+    begins."""
 
     def __init__(self, service: PresenceService) -> None:
         self._service = service
@@ -326,7 +327,7 @@ def _events(view: _View, latest: Mapping[str, Change] | None, position: int) -> 
             last = page
         yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
         return
-    changes = view.visible(latest)
+    changes = view.visible_changes(latest)
     for start in range(0, len(changes), PAGE_USERS):
         page = [view.record(change) for change in changes[start : start + PAGE_USERS]]
         more = start + PAGE_USERS < len(changes)

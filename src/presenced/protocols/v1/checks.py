@@ -50,15 +50,15 @@ def check_may_enter(connection: Connection, rooms: Iterable[str]) -> None:
             raise RequestRefused(Fault.NOT_ALLOWED, f"the room {name} is not among those your token names")
 
 
-def check_count(count: int, most: int, what: str, fault: Fault) -> None:
-    """Check whether a session would subscribe to at most `most` users or rooms.
+def check_count(count: int, maximum: int, what: str, fault: Fault) -> None:
+    """Check whether a session would subscribe to at most `maximum` users or rooms.
 
     Raises:
         RequestRefused: It would subscribe to more.
     """
-    if count > most:
+    if count > maximum:
         raise RequestRefused(
-            fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some"
+            fault, f"that would be {count} {what}, and at most {maximum} are allowed; UNWATCH or LEAVE some"
         )
 
 

@@ -108,7 +108,7 @@ class V1Protocol(ClientProtocol):
         """Give users time to return after a restart of the server. After that, the others count as gone."""
         self._settled_at = now.monotonic + settling_s
 
-    def connect(self, request: ConnectRequest) -> ConnectParameters:
+    def parse_parameters(self, request: ConnectRequest) -> ConnectParameters:
         """Return the parameters of the URL, parsed."""
         return parse_connect_query(request.query)
 

@@ -154,7 +154,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was lost before an upgrade."""
         self._is_at_end, self._unread = True, b""
-        self._door.timer.cancel(self._ends)
+        self._door.timer.cancel(self._time_out)
         self._door.disconnected(self)
         if self._exchange is not None:
             self._exchange.disconnected()
@@ -197,27 +197,28 @@ class HttpConnection(asyncio.Protocol):
         if data[:2] == b"\r\n":
             data = self._unread = skip_empty_lines(data)
             self._scanned = 0
-        most = self._door.settings.max_head_size
-        end = find_end(data, self._scanned, most)
+        max_size = self._door.settings.max_head_size
+        end = find_end(data, self._scanned, max_size)
         try:
             if end >= 0:
                 head = parse(data[:end])
-            elif len(data) < most:
+            elif len(data) < max_size:
                 check_part(data, self._scanned)
                 self._scanned = len(data)
                 return False
             else:
-                raise InvalidRequest(f"at most {most} bytes", Problem.HEAD_TOO_LARGE)
+                raise InvalidRequest(f"at most {max_size} bytes", Problem.HEAD_TOO_LARGE)
         except InvalidRequest as error:
             self.refuse(Refusal(error.problem, str(error)))
             return False
         self._unread = data[end + 4 :]
         self._scanned = 0
-        self._begin(head)
+        self._start_request(head)
         return True
 
-    def _begin(self, head: Head) -> None:
-        self._door.timer.cancel(self._ends)
+    def _start_request(self, head: Head) -> None:
+        """Upgrade the connection, or let the application answer the request."""
+        self._door.timer.cancel(self._time_out)
         self.headers = head.headers
         if self._pipelined_bytes > 0:
             self._pipelined_requests += 1
@@ -400,9 +401,10 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
 
     def _end_in(self, seconds: float) -> None:
-        self._door.timer.set(self._ends, self._door.clock.monotonic() + seconds)
+        """Set the timeout of the current state. A new one replaces it."""
+        self._door.timer.set(self._time_out, self._door.clock.monotonic() + seconds)
 
-    def _ends(self) -> None:
+    def _time_out(self) -> None:
         """End the connection after a timeout."""
         if self._is_at_end:
             self.transport.abort()
