@@ -95,7 +95,7 @@ class Restarted:
 
 
 class Watched:
-    """`Servers` of which sentinels replace the master by its replica."""
+    """`Servers` whose sentinels replace the master by its replica."""
 
     def __init__(self, store: SentinelStore) -> None:
         self.url = store.url

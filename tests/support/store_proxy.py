@@ -59,7 +59,7 @@ class StoreProxy:
             writer.transport.abort()
 
     def heal(self) -> None:
-        """End all faults. What was held back is delivered late."""
+        """End all faults. Data that was held back is delivered late."""
         self.is_cut = False
         self.delay_s = 0.0
         self.release()

@@ -52,7 +52,7 @@ class Isolation:
                 self._control.client_kill_filter(_id=str(one))
 
     def lose_replicas(self) -> None:
-        """Break the connections of replicas, which cannot come back. All others stay. What is written now is lost."""
+        """Break the connections of replicas, which cannot come back. All others stay. Data written now is lost."""
         self._control.config_set("maxclients", 1)
         self._control.client_kill_filter(_type="replica")
 
