@@ -190,6 +190,7 @@ class PresenceServer(PresenceOperations):
         parts = self._parts
         if parts is None or parts.node.is_draining:
             return
+        parts.node.log.stopping(len(parts.node.connections))
         try:
             parts.listener.stop_accepting()
             parts.waiting.end()

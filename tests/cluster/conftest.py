@@ -42,11 +42,14 @@ class Nodes:
     def __init__(self, store: Redis, running: ExitStack) -> None:
         self._store = store
         self._running = running
+        self._count = 0
 
     def start(self, environ: Mapping[str, str] | None = None, **settings: Any) -> ServerProcess:
         """Start a node, and wait until it takes connections."""
+        self._count += 1
         options = {
             **CALM,
+            "node": f"node{self._count}",  # the default would be the same for all, because their port is 0
             "grace_lost": 1,
             "grace_going_away": 1,
             "cluster_lease": LEASE_S,

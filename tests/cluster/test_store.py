@@ -157,7 +157,7 @@ async def test_a_store_that_is_away_at_the_start_is_waited_for_and_both_are_logg
             said = await node.say("\n")
             assert f"waiting for the store: 127.0.0.1:{store.port}: " in said
             await asyncio.to_thread(store.start)
-            assert "waiting" not in (await node.say("the store is in reach")).removeprefix(said)
+            assert "waiting" not in (await node.say("joined the cluster presenced as node ")).removeprefix(said)
             await node.say("/ws-online-status")
         finally:
             process.kill()

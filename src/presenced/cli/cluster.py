@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import App, Parameter
+from msgspec.structs import replace
 
 from presenced.cli.options import ConfigFile
 from presenced.config.settings import Settings
@@ -39,6 +40,9 @@ REMOVE_S = 10.0
 
 POLL_S = 0.2
 """Seconds between two looks at the store while a command waits."""
+
+FIRST_STAMP_MS = 1_000_000_000_000
+"""Epoch milliseconds in 2001. Lower stamps are no times (`cluster.directory.RESTORED_MS`)."""
 
 
 class ClusterFailure(PresencedError):
@@ -153,7 +157,10 @@ def where(user: Annotated[str, Parameter(metavar="USER", help="User id.")], /, *
 def _settings(config: ConfigFile) -> Settings:
     settings = load({"insecure": True}, os.environ, config).settings
     if not settings.backend:
-        raise ConfigError("there is no cluster: set backend to the URL of the store that the nodes share")
+        raise ConfigError(
+            "there is no cluster: set PRESENCED_BACKEND, or backend in presenced.toml, to the URL of the store that "
+            "the nodes share"
+        )
     return settings
 
 
@@ -212,6 +219,7 @@ def _confirm(question: str) -> None:
 
 def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
     """Yield the lines of `cluster nodes`."""
+    from presenced.cluster.backend import State
     from presenced.cluster.members import figures_of, writer_of
 
     writers = [writer_of(shard, [(one, figures_of(one)) for one in members]) for shard, members in enumerate(shards)]
@@ -220,6 +228,8 @@ def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
         figures = figures_of(one)
         since = timestamp(figures.since_ms)[:19] + "Z" if figures.since_ms else "-"
         writes = ",".join(str(shard) for shard, writer in enumerate(writers) if writer and writer.slot == one.slot)
+        if one.state in (State.LEAVING, State.DEAD):  # its figures are those from before
+            figures = replace(figures, connections=0, users=0)
         counts = (f"{figures.connections:,}", f"{figures.users:,}", f"{figures.lag_s:g} s")
         rows.append((str(one.slot), one.name, one.state.value, since, figures.version or "-", *counts, writes or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -299,13 +309,18 @@ def _record(record: UserRecord) -> Iterator[str]:
     if record.view.devices:
         yield f"devices {', '.join(map(json.dumps, record.view.devices))}"
     if record.chosen.status is not None:
-        yield f"chosen {record.chosen.status.value} at {timestamp(record.chosen.stamp_ms)}"
+        yield f"chosen {record.chosen.status.value}{_at(record.chosen.stamp_ms)}"
     if record.chosen.timed is not None:
-        yield f"chosen {record.chosen.timed.value} for a time at {timestamp(record.chosen.timed_stamp_ms)}"
+        yield f"chosen {record.chosen.timed.value} for a time{_at(record.chosen.timed_stamp_ms)}"
     for claim in record.claims:
         said = f"claims {claim.status.value}" if claim.status is not None else "has cleared its claim"
-        yield f"{json.dumps(claim.source)} {said} at {timestamp(claim.stamp_ms)}"
+        yield f"{json.dumps(claim.source)} {said}{_at(claim.stamp_ms)}"
     if record.announced:
-        yield f"announced at {timestamp(record.announced_stamp_ms)}"
+        yield f"announced{_at(record.announced_stamp_ms)}"
     if record.rests_on_retained:
         yield "rests on a contribution that the store has lost"
+
+
+def _at(stamp_ms: int) -> str:
+    """Return when something was decided. What comes from the database has a stamp that is older than all others."""
+    return f" at {timestamp(stamp_ms)}" if stamp_ms >= FIRST_STAMP_MS else ", restored from the database"

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
 from presenced.cli import auth, cluster, database, health, webhooks
@@ -86,7 +86,8 @@ def serve(*, config: ServeConfigFile = None, flags: GivenFlags = None) -> None:
     _raise_file_limit()
     # Without this call, every counter and histogram has a second series with its time of creation.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
-    finish_log = logs.configure(settings.log_level, settings.log_format, settings.log_time)
+    node = settings.node_name if settings.backend else ""
+    finish_log = logs.configure(settings.log_level, settings.log_format, settings.log_time, node)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
             runner.run(_serve(settings))
@@ -111,6 +112,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         app(arguments, exit_on_error=False, print_error=False)
     except UnusedCliTokensError:  # the message of cyclopts is a Python list, which may contain a secret
         _fail(ConfigError("unexpected argument: a value follows its flag, as in --port 4000"), 2)
+    except UnknownOptionError as error:
+        _fail(_explained(error), 2)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:
@@ -120,6 +123,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(error, 1)
     logs.discard_output()
     sys.exit(0)
+
+
+def _explained(error: UnknownOptionError) -> Exception:
+    """Return the error, or a better one if the option is a setting: only two commands take settings as flags."""
+    flag = (error.token.keyword or "").partition("=")[0]
+    name = flag.removeprefix("--").replace("-", "_")
+    if name not in Settings.model_fields or is_secret(name):
+        return error
+    where = f"the environment (PRESENCED_{name.upper()}) or the settings file ({name})"
+    return ConfigError(f"{flag} is a flag of `serve` and `config show` only: set it in {where}")
 
 
 def _fail(error: Exception, code: int) -> NoReturn:

@@ -61,6 +61,7 @@ from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import OwnMarks, SharedNames
 from presenced.cluster.node_shard import NodeShard
+from presenced.cluster.notices import Notices
 from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
@@ -69,7 +70,6 @@ from presenced.presence.model import Cause
 from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
-from presenced.runtime.logs import logger
 
 LOCAL_AFTER_S = 1.0
 """Seconds without the store after which a node shows its own changes immediately."""
@@ -85,9 +85,9 @@ class Cluster(ClusterEvents):
     """The cluster, as one node takes part in it (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
 
     Args:
-        name: Name of the node that operators see.
         lease_s: Setting `cluster_lease`.
         figures: Returns what the node reports about itself.
+        notices: Log lines and warnings for operators.
         resume_window: Setting of this name, in seconds.
         log_age: Setting of this name, in seconds.
     """
@@ -95,7 +95,6 @@ class Cluster(ClusterEvents):
     def __init__(
         self,
         *,
-        name: str,
         lease_s: float,
         clock: Clock,
         timer: Timer,
@@ -107,9 +106,10 @@ class Cluster(ClusterEvents):
         resume_window: float,
         log_age: float,
         metrics: ClusterMetrics,
+        notices: Notices,
     ) -> None:
         super().__init__()
-        self.name = name
+        self._notices = notices
         self._lease_s = lease_s
         self._clock = clock
         self._timer = timer
@@ -136,8 +136,6 @@ class Cluster(ClusterEvents):
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
-        self.rejection = ""
-        """Reason why the node cannot join; empty if it can."""
         self._handover = Handover(
             clock=clock,
             timer=timer,
@@ -156,7 +154,7 @@ class Cluster(ClusterEvents):
     def start(self) -> None:
         """Connect to the store, and join the other nodes. The node accepts connections once `is_ready`."""
         slot = random.randrange(MAX_SLOTS)  # noqa: S311, not a secret: any free slot will do
-        self._backend.start(Applicant(self.name, slot), self)
+        self._backend.start(Applicant(self._notices.name, slot), self)
         self._beat()
         self._check()
         self._mark()
@@ -170,7 +168,7 @@ class Cluster(ClusterEvents):
     @property
     def is_ready(self) -> bool:
         """Whether everything was loaded, so that the node may accept connections."""
-        return all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
+        return bool(self.nodes) and all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
 
     @property
     def is_in_reach(self) -> bool:
@@ -189,13 +187,14 @@ class Cluster(ClusterEvents):
         return self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
 
     @property
-    def warning(self) -> str:
-        """Reason why other nodes' users may be out of date; empty if they are not."""
-        lost = [shard.lost_at for shard in self._shards if shard.replica.is_local and shard.lost_at is not None]
-        if not lost:
-            return ""
-        away = self._clock.monotonic() - min(lost)
-        return f"the store has been out of reach for {away:.0f} s, so this node shows only what happens on it"
+    def name(self) -> str:
+        """Name of this node that operators see."""
+        return self._notices.name
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings for operators: the store is out of reach, or other nodes do not fit to this one."""
+        return self._notices.warnings(self._clock.monotonic())
 
     @property
     def not_ready(self) -> str:
@@ -317,13 +316,13 @@ class Cluster(ClusterEvents):
             self._directory.slot = registration.slot
             if has_rejoined:
                 self.on_rejoined()
+        self._notices.registered(shard)
         self.history.registered(shard, registration.epoch)
         self._load(shard, "registered")
 
     def rejected(self, reason: str) -> None:
-        """Remember why the node cannot register."""
-        self.rejection = reason
-        logger.error("cannot join the cluster: %s", reason, extra={"event": "cluster_rejected"})
+        """Log why the node cannot register."""
+        self._notices.rejected(reason)
 
     def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Take a page of a load."""
@@ -346,6 +345,8 @@ class Cluster(ClusterEvents):
         applied = this.replica.applied
         if (applied is not None and applied.n >= n) or not entries:
             this.has_read_all(n, now)
+            if not self.is_local:
+                self._notices.back(now.monotonic)
             self.check_ready()
         self._publish()
         self._report_certainty()  # after what happened meanwhile
@@ -391,7 +392,7 @@ class Cluster(ClusterEvents):
 
     def fenced(self, shard: int) -> None:
         """Prepare to join again, because this incarnation may no longer write."""
-        logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
+        self._notices.fenced(shard)
         self._metrics.fenced.inc()
         self._metrics.refused("fenced", self._shards[shard].replica.in_flight)
         self._shards[shard].replica.unknown()
@@ -417,13 +418,12 @@ class Cluster(ClusterEvents):
             if duty.do is Do.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
             elif not this.has_begun_removal:
-                logger.warning(
-                    "node %s is dead: its users are taken out", duty.member.name, extra={"event": "cluster_removes"}
-                )
                 this.has_begun_removal = True
-                cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
+                has_left = self._notices.removes(shard, duty.member)
+                cause = Cause.DRAIN if has_left else Cause.TIMEOUT
                 this.replica.begin_removal(duty.member, cause, self._clock.now())
         self._share_duties(shard)
+        self.check_ready()
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
@@ -434,7 +434,7 @@ class Cluster(ClusterEvents):
             case GiveSession() as given:
                 self._handover.given(given)
             case Drain(incarnation) if incarnation == self._shards[0].members.incarnation:
-                logger.warning("an operator asks this node to stop", extra={"event": "cluster_drain"})
+                self._notices.drained()
                 self.on_drain()
             case _:
                 pass
@@ -448,6 +448,8 @@ class Cluster(ClusterEvents):
         this.ends_for_absent = ender is not None and ender.incarnation == own
         if not shard:
             self.history.knows(known)
+            if self._was_ready:
+                self._notices.compare(known, own, this.members.has_beaten)
         # Without a designated writer, the last one continues. So does a node that is stopping.
         if writer is not None and self._was_ready and self._state is not State.LEAVING:
             self.history.designated(shard, writer.incarnation == own)
@@ -464,12 +466,14 @@ class Cluster(ClusterEvents):
 
     def check_ready(self) -> None:
         """Accept connections from now on, if everything was loaded."""
-        if self.is_ready and not self.is_local and not self._was_ready:
+        if not self._was_ready and self.is_ready and not self.is_local:
+            self._publish()  # what was loaded is news for nobody, and is not logged
             self._was_ready = True
             self._state = State.READY
             is_new = not any(shard.replica.records for shard in self._shards)
             self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
             self.history.ready(is_new)
+            self._notices.joined(self._directory.slot, self.live_nodes, self._directory.users.online_users)
             self.on_ready()
             self._beat()
 
@@ -520,7 +524,7 @@ class Cluster(ClusterEvents):
             if now.monotonic - shard.lost_at < LOCAL_AFTER_S:
                 self._timer.set(self._go_local, shard.lost_at + LOCAL_AFTER_S)
                 continue
-            logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
+            self._notices.local(shard.lost_at)
             shard.go_local(now)
         self._report_certainty()  # before what happens on this node alone
         self._publish()

@@ -5,58 +5,82 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from typing import cast
+
+from msgspec.structs import replace
 
 from presenced.cluster import NO_LIBRARY
 from presenced.cluster.backend import Backend
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.commands.commands import ClusterCommands
 from presenced.cluster.commands.erasing_publisher import ErasingPublisher
+from presenced.cluster.common_settings import conflict, figures_from
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.cluster.members import Figures
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
+from presenced.cluster.notices import Notices
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
-from presenced.errors import ConfigError
+from presenced.errors import BackendError, ConfigError
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.clock import Clock
-from presenced.runtime.logs import logger
-from presenced.version import __version__
 
 try:
     from presenced.cluster.redis.backend import RedisBackend
+    from presenced.cluster.redis.connection import StoreLost
     from presenced.cluster.redis.discovery import parse_url
 except ImportError as error:
     raise ConfigError(NO_LIBRARY) from error
 
 
+RETRY_S = 0.5
+"""Seconds between two attempts to reach the store at the start."""
+
+
 class ClusterNode:
     """Node of a cluster, from its start to its stop."""
 
-    def __init__(self, cluster: Cluster, backend: RedisBackend, node: Node) -> None:
+    def __init__(self, cluster: Cluster, backend: RedisBackend, node: Node, notices: Notices) -> None:
         self.cluster = cluster
         self._node = node
         self._backend = backend
+        self._notices = notices
         self._ready = asyncio.Event()
-        cluster.on_ready = self._ready.set
+        node.publisher.is_loading = True
+        cluster.on_ready = self._take_connections
 
     async def join(self) -> None:
         """Join the other nodes, and wait until everything is loaded. If the store is out of reach, wait for it.
 
         Raises:
-            BackendError: The store cannot be used: wrong password, version, or permissions.
+            BackendError: The store cannot be used (wrong password, version, or permissions), or the settings of this
+                node do not match those of the others.
         """
-        missing = await self._backend.check()
-        if missing:
-            logger.warning("waiting for the store: %s", missing, extra={"event": "cluster_waits"})
+        if missing := await self._check():
+            self._notices.waits(missing)
+            while await self._check():  # noqa: ASYNC110 -- nothing tells when the store is there
+                await asyncio.sleep(RETRY_S)
         self.cluster.start()
         await self._ready.wait()
-        if missing:
-            logger.warning("the store is in reach, and this node has joined", extra={"event": "cluster_joined"})
+
+    async def _check(self) -> str:
+        """Check the store and the nodes in it. Return why the store does not respond; empty if it does."""
+        if missing := await self._backend.check():
+            return missing
+        try:
+            members = await self._backend.members()
+        except StoreLost as error:
+            return str(error)
+        if reason := conflict(self._node.settings, members):
+            raise BackendError(f"cannot join the cluster {self._backend.cluster_name}: {reason}")
+        return ""
+
+    def _take_connections(self) -> None:
+        self._node.publisher.is_loading = False
+        self._ready.set()
 
     def leave(self) -> None:
         """Announce that this node stops, and commit nothing more. Its users have time to reconnect elsewhere."""
@@ -81,10 +105,12 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     storage = node.storage if isinstance(node.storage, SharedWriteBehind) else None
     metrics = ClusterMetrics(node.metrics)
     backend = _backend(settings, metrics)
+    own = figures_from(settings)
+    notices = Notices(settings.node_name, settings.cluster_name, own)
 
     def figures() -> Figures:
-        return Figures(
-            version=__version__,
+        return replace(
+            own,
             connections=len(node.connections),
             users=node.directory.users.connected_users,
             stored_n=storage.stored_n if storage is not None else 0,
@@ -94,7 +120,6 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
 
     publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
-        name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
         lease_s=settings.cluster_lease,
         clock=clock,
         timer=node.timer,
@@ -106,6 +131,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         resume_window=settings.resume_window,
         log_age=settings.log_age,
         metrics=metrics,
+        notices=notices,
     )
     node.peers = cluster
     cluster.on_drain = _terminate
@@ -113,7 +139,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     cluster.on_certainty = node.certainty_changed
     if storage is not None:
         join_history(cluster, backend, storage, node)
-    return ClusterNode(cluster, backend, node)
+    return ClusterNode(cluster, backend, node, notices)
 
 
 class _Log:

@@ -56,6 +56,10 @@ class Figures(Struct, frozen=True, array_like=True):
     """Number of unsettled users of the shard (`cluster.replica.lost_writes`)."""
     digests: tuple[Checkpoint, ...] = ()
     """Digests of its records in the shard (`cluster.replica.digest`)."""
+    auth: str = ""
+    """Its setting `auth`; empty if it is of a release that does not report it."""
+    settings: tuple[int, ...] = ()
+    """Digests of the settings that all nodes must have in common (`cluster.common_settings`)."""
 
 
 _decoder = msgpack.Decoder(Figures)
@@ -82,6 +86,8 @@ class _Sign(NamedTuple):
     heartbeat: int
     seen_at: float
     """Contact time of the first look that saw it."""
+    is_alive: bool
+    """Whether an earlier one was seen: a node that was killed before the first look leaves one, too."""
 
 
 class Members:
@@ -134,10 +140,16 @@ class Members:
         sign = self._signs.get(slot)
         return sign is not None and self.contact - sign.seen_at > 2 * self._lease_s / HEARTBEATS_PER_LEASE
 
+    def has_beaten(self, member: Member) -> bool:
+        """Return whether this node has seen the heartbeat counter of another one rise."""
+        sign = self._signs.get(member.slot)
+        return sign is not None and sign.incarnation == member.incarnation and sign.is_alive
+
     def _is_dead(self, member: Member) -> bool:
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
-            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact)
+            is_alive = sign is not None and sign.incarnation == member.incarnation
+            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact, is_alive)
             return False
         return self.contact - sign.seen_at >= self._max_silence_s(member)
 

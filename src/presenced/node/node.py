@@ -45,8 +45,9 @@ from presenced.storage.write_behind import WriteBehind
 class Peers(Protocol):
     """The other nodes of a cluster."""
 
-    name: str
-    """Name of this node."""
+    @property
+    def name(self) -> str:
+        """Name of this node."""
 
     def fetch_session(
         self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
@@ -73,8 +74,8 @@ class Peers(Protocol):
         """Number of other nodes that take connections."""
 
     @property
-    def warning(self) -> str:
-        """Why other nodes' users may be out of date; empty if they are not."""
+    def warnings(self) -> list[str]:
+        """Warnings for operators: the store is out of reach, or other nodes do not fit to this one."""
 
     @property
     def finds_others(self) -> bool:

@@ -47,6 +47,8 @@ class NodePublisher:
     """Stores results; None if the server stores nothing."""
     is_draining: bool = False
     """Whether the node is stopping, so that others are no longer notified."""
+    is_loading: bool = False
+    """Whether the node is joining a cluster: it reads what the others know already, so nothing is logged or counted."""
 
     def __post_init__(self) -> None:
         # Looked up once, because a look-up at each change would take 1 us.
@@ -56,8 +58,9 @@ class NodePublisher:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
         change = outcome.change
         if change and not self.is_draining:
-            self._changes[change.status].inc()
-            if change.is_turn:
+            if not self.is_loading:
+                self._changes[change.status].inc()
+            if change.is_turn and not self.is_loading:
                 is_connected = bool(self.directory.users.connection_count(change.user_id))
                 others = self.directory.users.connected_users - is_connected
                 self.log.changed(change.user_id, change.status, others)

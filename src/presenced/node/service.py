@@ -231,9 +231,9 @@ class PresenceService:
         closed += self.forget(user_id, now)
         if self._node.other_nodes is not None:
             self._node.other_nodes.erase(user_id)
-        if self._storage is None:
-            return Erasure(closed=closed, stored=0)
-        return Erasure(closed=closed, stored=_number(await self._storage.erase(user_id), "stored"))
+        stored = 0 if self._storage is None else _number(await self._storage.erase(user_id), "stored")
+        self._node.log.erased(closed, stored)
+        return Erasure(closed=closed, stored=stored)
 
     def revoke(self, user_id: str, session_id: str = "", token_id: str = "", now: Instant | None = None) -> int:
         """Close the connections that a user's tokens opened, and refuse the tokens from now on, on all nodes.
@@ -260,10 +260,14 @@ class PresenceService:
         if session_id:
             token_id = gatekeeper.token_of(user_id, session_id)
             if not token_id:
-                return other_nodes.revoke_session(user_id, session_id) if other_nodes is not None else 0
+                closed = other_nodes.revoke_session(user_id, session_id) if other_nodes is not None else 0
+                if closed:
+                    self._node.log.revoked(user_id, "session", closed)
+                return closed
         closed = gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)
         if other_nodes is not None:
             closed += other_nodes.revoked(user_id, *(("token", token_id) if token_id else ("user", user_id)))
+        self._node.log.revoked(user_id, "session" if session_id else "token" if token_id else "user", closed)
         return closed
 
     def issue_ticket(self, user_id: str, lasts: float | None, grants: Any = None, now: Instant | None = None) -> str:
@@ -545,7 +549,7 @@ class PresenceService:
         """Return warnings for an operator about a server that works."""
         node, origins = self._node, self._node.settings.origins
         found = [node.storage.warning] if node.storage is not None else []
-        found += [node.peers.warning] if node.peers is not None else []
+        found += node.peers.warnings if node.peers is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):
             found.append("authentication is off and other machines may connect, so every client may claim any user id")
         if ANY in origins:

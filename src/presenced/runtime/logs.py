@@ -68,9 +68,17 @@ _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 
 
 class JsonFormatter(logging.Formatter):
-    """Formatter that writes one JSON object in each line: time, level, event, message, and the fields of the event."""
+    """Formatter that writes one JSON object in each line: time, level, event, message, and the fields of the event.
+
+    Args:
+        node: Name of this node, for a field `node`; empty for none.
+    """
 
     _encoder = Encoder()
+
+    def __init__(self, node: str = "") -> None:
+        super().__init__()
+        self._about_node = {"node": node} if node else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
@@ -79,6 +87,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": getattr(record, "event", None),
             "message": record.getMessage(),
+            **self._about_node,
             **getattr(record, "fields", {}),
         }
         if record.exc_info:  # only in a helper process: the server's queue handler has merged it into the message
@@ -150,25 +159,26 @@ def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return journal == f"{ours.st_dev}:{ours.st_ino}" or (is_error and stat.S_ISSOCK(ours.st_mode))
 
 
-def _formatter(log_format: str, log_time: str, stream: TextIO) -> logging.Formatter:
+def _formatter(log_format: str, log_time: str, node: str, stream: TextIO) -> logging.Formatter:
     if log_format == "json":
-        return JsonFormatter()
+        return JsonFormatter(node)
     return TextFormatter(wants_time(log_time, stream, os.environ))
 
 
-def configure_helper(log_format: str = "text", log_time: str = "auto") -> None:
+def configure_helper(log_format: str = "text", log_time: str = "auto", node: str = "") -> None:
     """Send the warnings of a helper process to standard error, in the form of the server's log lines.
 
     Args:
         log_format: The setting.
         log_time: The setting.
+        node: Name of the node, for JSON; empty for a server that is alone.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(log_format, log_time, sys.stderr))
+    handler.setFormatter(_formatter(log_format, log_time, node, sys.stderr))
     logging.getLogger().addHandler(handler)
 
 
-def configure(level: str, log_format: str, log_time: str = "auto") -> Callable[[], None]:
+def configure(level: str, log_format: str, log_time: str = "auto", node: str = "") -> Callable[[], None]:
     """Send log lines to standard output from a thread.
 
     A full pipe or a paused terminal does not block the server then. For the command only: a program that embeds the
@@ -178,12 +188,13 @@ def configure(level: str, log_format: str, log_time: str = "auto") -> Callable[[
         level: The setting `log_level`.
         log_format: The setting.
         log_time: The setting.
+        node: Name of the node, for JSON; empty for a server that is alone.
 
     Returns:
         Function to call at the end. It writes the waiting lines, for at most `FINISH_TIMEOUT_S` seconds.
     """
     writer = _Writer(sys.stdout)
-    formatter = _formatter(log_format, log_time, sys.stdout)
+    formatter = _formatter(log_format, log_time, node, sys.stdout)
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING_RECORDS)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""Run `python -m presenced.worker FD [LOG_FORMAT LOG_TIME]`, where FD is a stream to the server.
+"""Run `python -m presenced.worker FD [LOG_FORMAT LOG_TIME NODE]`, where FD is a stream to the server.
 
 The process ends at the end of the stream. It ignores signals, because a terminal and systemd send them to all processes
 of a group, while the server decides when the process ends.

@@ -103,6 +103,7 @@ class WorkerClient(asyncio.Protocol):
     Args:
         log_format: Setting, for the log of the process.
         log_time: Setting, for the log of the process.
+        node: Name of the node, for the log of the process; empty for a server that is alone.
     """
 
     def __init__(
@@ -113,10 +114,11 @@ class WorkerClient(asyncio.Protocol):
         metrics: Metrics,
         log_format: str = "text",
         log_time: str = "auto",
+        node: str = "",
     ) -> None:
         self._setup = setup
         self.epoch = setup.epoch
-        self._log_arguments = log_format, log_time
+        self._log_arguments = log_format, log_time, node
         self._clock = clock
         self._metrics = metrics
         self._write_behind: WriteBehind | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 
 from presenced.config.settings import Settings
 from presenced.runtime.clock import Clock
@@ -26,7 +25,7 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
     started_ms = clock.now().epoch_ms
     setup = Setup(
         url=url,
-        node=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
+        node=settings.node_name,
         epoch=secrets.token_hex(4),
         started_ms=started_ms,
         position=start_position(started_ms),
@@ -43,4 +42,5 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
         metrics=metrics,
         log_format=settings.log_format,
         log_time=settings.log_time,
+        node=settings.node_name if settings.backend else "",
     )

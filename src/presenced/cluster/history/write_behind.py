@@ -326,7 +326,7 @@ class SharedWriteBehind(WriteBehind):
             case ShardTaken(shard, n, room_version) if self._shards[shard].stage is Stage.TAKING:
                 self._taken(self._shards[shard], n, room_version)
             case ShardLost(shard) if self._shards[shard].collects:
-                logger.warning(
+                logger.info(
                     "another node stores shard %d of the cluster now", shard, extra={"event": "cluster_writer_lost"}
                 )
                 self._shards[shard].end()

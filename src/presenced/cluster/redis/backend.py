@@ -29,7 +29,7 @@ from presenced.cluster.backend import (
 from presenced.cluster.redis import pace
 from presenced.cluster.redis.connection import Access, Address, Connection, StoreLost, connect
 from presenced.cluster.redis.discovery import Finder, parse_url
-from presenced.cluster.redis.format import MAX_SHARDS
+from presenced.cluster.redis.format import MAX_SHARDS, decode_members
 from presenced.cluster.redis.messages import RedisMessages
 from presenced.cluster.redis.revoked import RedisRevoked
 from presenced.cluster.redis.shard import READ_TIMEOUT_S, RedisShard
@@ -121,6 +121,20 @@ class RedisBackend:
             except StoreLost as error:
                 return str(error)
         return ""
+
+    async def members(self) -> list[Member]:
+        """Return the registered nodes. The backend need not have started.
+
+        Raises:
+            StoreLost: The store does not respond.
+            BackendError: It refuses.
+        """
+        key = self._shards[0].keys.nodes
+        connection = await self.connect(key, READ_TIMEOUT_S)
+        try:
+            return decode_members(await connection.call("HGETALL", key))
+        finally:
+            connection.close()
 
     # The contract.
 
