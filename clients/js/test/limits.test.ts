@@ -3,8 +3,9 @@
 import { describe, expect, test } from "vitest";
 import { settle } from "./support/fake-host.js";
 import { LIMITS } from "./support/fake-socket.js";
-import { connecting, establish } from "./support/page.js";
-import { read, requests, status } from "./support/reading.js";
+import { connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { knowing, read, requests, status } from "./support/reading.js";
+import { changes, receive, record, snapshot } from "./support/records.js";
 
 describe("a WATCH that is too large", () => {
   test("it is split at maxMessageSize", async () => {
@@ -54,6 +55,20 @@ describe("a WATCH that is too large", () => {
     await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
     expect(requests(host)).toEqual(["WATCH a,b hall", "WATCH yard count"]);
     expect(errors).toEqual([]);
+  });
+
+  test("users beyond a limit that has become lower are unknown once the client has caught up", async () => {
+    const page = await knowing(["bob", "carl"]);
+    const { host, client } = page;
+    client.on("rejected", () => {});
+    await receive(host, changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", limits: { ...LIMITS, maxWatchedUsers: 1 } });
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["online", "online"]);
+    await receive(host, snapshot("users", [record("bob", "online", 1)]), changes());
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["online", "unknown"]);
+    expect(client.connection.get().stale).toBe(false);
   });
 
   test("rooms that linger are not dropped for users", async () => {
