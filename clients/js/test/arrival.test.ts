@@ -4,7 +4,7 @@ import { expect, test, vi } from "vitest";
 
 import { settle } from "./support/fake-host.js";
 import type { Message } from "./support/fake-socket.js";
-import { connected, drop, nextAttempt, type Page } from "./support/page.js";
+import { connected, drop, establish, nextAttempt, type Page } from "./support/page.js";
 import { requests } from "./support/reading.js";
 import { changes, member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
 
@@ -108,6 +108,24 @@ test("changes of a room whose snapshot is still to come do not mix with its earl
   expect(client.room("hall").get()).toBe(before);
   await receive(host, roomSnapshot("hall", [member("ada", 1), member("carl", 1)]), changes());
   expect([...client.room("hall").get().members.keys()]).toEqual(["ada", "carl"]);
+});
+
+test("a user whose first answer was lost with the connection keeps the resumed session stale", async () => {
+  const page = await connected({ linger: 0 });
+  const { host, client } = page;
+  const end = client.user("bob").subscribe(() => {});
+  await receive(host, bob, changes());
+  end();
+  await host.advance(0);
+  client.user("carl").subscribe(() => {});
+  await settle();
+  expect(requests(host)).toEqual(["WATCH bob", "UNWATCH bob", "WATCH carl"]);
+  await drop(host);
+  await nextAttempt(page);
+  await establish(host, { resumed: true });
+  expect(client.connection.get().stale).toBe(true);
+  await receive(host, snapshot("users", [record("carl", "online", 3)]), changes());
+  expect(client.connection.get().stale).toBe(false);
 });
 
 test("self has the id that the server gave the user", async () => {
