@@ -7,6 +7,7 @@ import { createConnector } from "./connector.js";
 import { createDesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import { createEveryone } from "./everyone.js";
+import { createExpiry } from "./expiry.js";
 import type { Host } from "./host.js";
 import { webHost } from "./host-web.js";
 import { createMembership } from "./membership.js";
@@ -37,6 +38,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const session = createSession(host, desired);
   const { replica, requests, subscriptions, outbox, ownStatus, caughtUp, settling } = session;
   const { roster } = replica;
+  const expiry = createExpiry(host, session, options.forgetAfter);
   roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
   const everyone = createEveryone(host, roster);
   const { reading, ...stores } = createReading(desired, replica);
@@ -57,26 +59,16 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   /** Number of `connect` calls that are not released. */
   let users = 0;
   let cancelRelease: (() => void) | undefined;
-  let cancelForget: (() => void) | undefined;
-  /** Whether an attempt may resume the session. Nothing may be forgotten then, because it would not be sent again. */
-  let mayResume = false;
-  /** Whether the known state is too old, and is forgotten when that attempt fails. */
-  let forgetsLater = false;
   let ready: Call<void> | undefined;
 
   const now = () => host.now() + clockOffset;
-
-  const forgetOld = () => {
-    forgetsLater = mayResume;
-    if (!mayResume) session.forget();
-  };
 
   const stopped = (error: PresenceError, state: "closed" | "failed") => {
     waiting.abandon(error);
     ready = undefined;
     if (state === "failed") return;
-    cancelForget?.(); // the user signed out
-    session.reset();
+    expiry.stop();
+    session.reset(); // the user signed out
     host.save(storageKey(), null);
   };
 
@@ -84,7 +76,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     url() {
       const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
       if (saved) session.restore(saved);
-      mayResume = true;
+      expiry.dialed();
       return withParameters(socketAddress(options.url), {
         userId,
         device: options.device,
@@ -96,8 +88,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       });
     },
     opened(message, send) {
-      cancelForget?.();
-      mayResume = forgetsLater = false;
+      expiry.opened();
       host.save(storageKey(), null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
@@ -111,11 +102,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     lost(wasOpen) {
       session.lost();
-      mayResume = false;
-      if (forgetsLater) forgetOld();
-      if (!wasOpen) return;
-      const after = options.forgetAfter ?? session.established()?.resumeWindow ?? 0;
-      cancelForget = host.schedule(after * 1_000, forgetOld);
+      expiry.lost(wasOpen);
     },
     newSession: session.end,
     renew: (token) =>

@@ -115,7 +115,6 @@ export function createReplica(desired: DesiredState, requests: Requests, plan: (
     const scope = ROOM + name;
     requests.forget(scope);
     requests.refused.set(scope, COUNT | FULL | JOIN);
-    for (const bit of [COUNT, FULL]) awaited.delete(bit + scope);
     rooms.setJoined(name, false);
     forgetUncovered();
   };

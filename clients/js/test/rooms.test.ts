@@ -166,10 +166,13 @@ describe("rooms", () => {
   });
 
   test("in mode counts there is only the number", async () => {
-    const { host, room } = await inRoom();
+    const { host, client, room } = await inRoom();
+    const end = client.user("carl").subscribe(() => {});
     await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 5_000, mode: "counts" } as Message, changes());
     expect(room()).toMatchObject({ known: true, mode: "counts", count: 5_000 });
     expect(room().members.size).toBe(0);
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["unknown", "online"]);
+    end();
   });
 
   test("a room that leaves mode counts is unknown, and requested again", async () => {
@@ -377,6 +380,40 @@ describe("rooms", () => {
     expect(client.connection.get().stale).toBe(true); // the count is still to come
     await receive(host, { type: "PRESENCE_COUNT", watch: "everyone", online: 8 } as Message, changes());
     expect([status(client, "bob"), client.connection.get().stale, seen]).toEqual(["online", false, [2]]);
+  });
+
+  test("members whom a later snapshot of the room lacks are forgotten at once", async () => {
+    const { host, client, room } = await inRoom();
+    expect(client.connection.get().stale).toBe(false);
+    await receive(host, roomSnapshot("hall", [member("carl", 2)]));
+    expect([...room().members.keys()]).toEqual(["carl"]);
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["unknown", "online"]);
+  });
+
+  test("pages of two rooms may alternate", async () => {
+    const { host, client } = await connected();
+    for (const name of ["hall", "yard"]) client.room(name).subscribe(() => {});
+    const page = (room: string, id: string, page: number) =>
+      roomSnapshot(room, [member(id, 1)], { page, pages: 2, count: 2 });
+    await receive(
+      host,
+      page("hall", "bob", 1),
+      page("yard", "carl", 1),
+      page("hall", "dora", 2),
+      page("yard", "eve", 2),
+    );
+    const members = (room: string) => [...client.room(room).get().members.keys()];
+    expect([members("hall"), members("yard")]).toEqual([
+      ["bob", "dora"],
+      ["carl", "eve"],
+    ]);
+  });
+
+  test("a message of another type that names the room does not end it", async () => {
+    const { host, room } = await inRoom();
+    const before = room();
+    await receive(host, { type: "SOMETHING_NEW", room: "hall" });
+    expect(room()).toBe(before);
   });
 
   test("a refused JOIN rejects, and the others go on", async () => {

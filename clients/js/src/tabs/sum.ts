@@ -69,41 +69,55 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     return scopes.filter((scope) => !again.has(scope));
   };
 
+  /** Change what a tab wants. Return the request to pass on, if there is one, and a request that follows it. */
+  const apply = (tab: Tab, message: Message, scopes: readonly string[]): [next?: Message, then?: Message] => {
+    const { type, room } = message;
+    const [scope = ACTIVE] = scopes;
+    const before = sum(scope);
+    switch (type) {
+      case "WATCH": {
+        const isCount = message.mode === "count";
+        const rest = isCount ? scopes : watchAgain(scopes);
+        for (const each of scopes) set(tab, each, of(tab, each) | (isCount ? COUNT : FULL));
+        if (isCount) return [message];
+        return rest.length ? [watch(rest)] : [];
+      }
+      case "UNWATCH": {
+        for (const each of scopes) set(tab, each, 0);
+        const free = scopes.filter((each) => !sum(each));
+        return free.length ? [unwatch(free)] : [];
+      }
+      case "JOIN":
+        set(tab, scope, of(tab, scope) | JOIN | FULL);
+        tab.data.set(scope, message.data);
+        return before & FULL ? [message, watch([scope])] : [message]; // WATCH makes the server send the room again
+      case "SET_MEMBER":
+        tab.data.set(scope, message.data);
+        return [message];
+      case "LEAVE": {
+        set(tab, scope, of(tab, scope) & COUNT);
+        const other = [...tabs.values()].find((each) => of(each, scope) & JOIN);
+        if (other) return [{ type: "SET_MEMBER", room, data: other.data.get(scope) ?? null }];
+        return sum(scope) & FULL ? [message, watch([scope])] : [message];
+      }
+      case "ACTIVITY":
+        set(tab, ACTIVE, Number(message.state === "active"));
+        return sum(ACTIVE) === before ? [] : [message];
+      default:
+        return [message];
+    }
+  };
+
   const request = (id: string, message: Message): void => {
     const tab = tabs.get(id);
     if (!tab) return; // it has still to say hello
-    const { type, room } = message;
     const scopes = scopesOf(message);
-    const [scope = ACTIVE] = scopes;
-    const before = scopes.map((each) => [each, of(tab, each)] as const);
+    const before = scopes.map((scope) => [scope, of(tab, scope)] as const);
     const undo = () => {
-      if (type === "WATCH" || type === "JOIN") for (const [each, bits] of before) set(tab, each, bits);
+      if (message.type === "WATCH" || message.type === "JOIN")
+        for (const [scope, bits] of before) set(tab, scope, bits);
     };
-    let next: Message | undefined = message;
-    let then: Message | undefined;
-    if (type === "WATCH") {
-      const isCount = message.mode === "count";
-      const rest = isCount ? scopes : watchAgain(scopes);
-      for (const each of scopes) set(tab, each, of(tab, each) | (isCount ? COUNT : FULL));
-      if (!isCount) next = rest.length ? watch(rest) : undefined;
-    } else if (type === "UNWATCH") {
-      for (const each of scopes) set(tab, each, 0);
-      const free = scopes.filter((each) => !sum(each));
-      next = free.length ? unwatch(free) : undefined;
-    } else if (type === "ACTIVITY") {
-      const was = sum(ACTIVE);
-      set(tab, ACTIVE, Number(message.state === "active"));
-      if (sum(ACTIVE) === was) next = undefined;
-    } else if (type === "LEAVE") {
-      set(tab, scope, of(tab, scope) & COUNT);
-      const other = [...tabs.values()].find((each) => of(each, scope) & JOIN);
-      if (other) next = { type: "SET_MEMBER", room, data: other.data.get(scope) ?? null };
-      else if (sum(scope) & FULL) then = watch([scope]);
-    } else if (type === "JOIN" || type === "SET_MEMBER") {
-      if (type === "JOIN" && sum(scope) & FULL) then = watch([scope]); // the server sends the room only once
-      if (type === "JOIN") set(tab, scope, of(tab, scope) | JOIN | FULL);
-      tab.data.set(scope, message.data);
-    }
+    const [next, then] = apply(tab, message, scopes);
     const isAwaited = message.id !== undefined;
     if (next) queue.add({ ...next, id: message.id }, isAwaited ? id : "", undo);
     else if (isAwaited) queue.answerSoon(id, { type: "ACK", id: message.id });
