@@ -17,6 +17,6 @@ docs: setup ; $(PY) -m tools.docs
 site: setup ; $(PY) -m tools.site
 build: setup ; $(PY) -m build && $(PY) -m build --outdir dist clients/python
 bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && npm --prefix benchmarks/peers/friends ci --silent --ignore-scripts --no-audit --no-fund && npm --prefix benchmarks/peers/cluster ci --silent --ignore-scripts --no-audit --no-fund && $(PY) -m benchmarks
-clean: ; rm -rf benchmarks/peers/node_modules benchmarks/peers/friends/node_modules benchmarks/peers/cluster/node_modules .venv build dist site tests/js/node_modules clients/js/node_modules clients/js/dist tests/prisma/node_modules examples/nextjs/node_modules examples/nextjs/.next examples/nextjs/generated examples/vite-react/node_modules examples/react-native/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
+clean: ; rm -rf benchmarks/peers/node_modules benchmarks/peers/friends/node_modules benchmarks/peers/cluster/node_modules .venv build dist site tests/js/node_modules clients/js/node_modules clients/js/mutation/node_modules clients/js/dist tests/prisma/node_modules examples/nextjs/node_modules examples/nextjs/.next examples/nextjs/generated examples/vite-react/node_modules examples/react-native/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
 
 .PHONY: setup format lint types js contract unit property check test soak simulate docs site build bench clean

@@ -15,7 +15,7 @@ from msgspec import json
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from presenced.transports.websocket.framing import LEVEL
+from presenced.transports.websocket.framing import DEFLATE_LEVEL
 
 CHANGES = (10, 100, 1_000)
 LEVELS = (1, 3, 6)
@@ -42,13 +42,13 @@ def run(quick: bool) -> Report:
             figures.append(
                 {"changes": changes, "level": level, "bytes": len(plain), "deflated": deflated, "seconds": seconds}
             )
-    used = next(f for f in figures if (f["changes"], f["level"]) == (100, LEVEL))
+    used = next(f for f in figures if (f["changes"], f["level"]) == (100, DEFLATE_LEVEL))
     return Report(
         "What does compression gain in bytes, and what does it cost?",
         f"100 changes are {used['bytes'] / used['deflated']:.1f} times smaller, for {used['seconds'] * 1e6:.0f} "
-        f"microseconds per flush, however many watchers are sent them (level {LEVEL}, which is the one used).",
+        f"microseconds per flush, however many watchers are sent them (level {DEFLATE_LEVEL}, which is the one used).",
         [Table(["", "bytes", "compressed", "gain", "microseconds"], rows)],
-        ["What it does for deliveries per second is in `fan_out`. Every client has to inflate what it gets."],
+        ["Its effect on deliveries per second is in `fan_out`. Every client has to inflate what it gets."],
         {"batches": figures},
     )
 

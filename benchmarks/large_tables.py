@@ -180,7 +180,7 @@ async def _time(database: AsyncEngine, name: str, read: Read) -> list[float]:
 async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
     """Store a change and a session of each user as the storage worker does, and copy the changes with SQL."""
     async with database.begin() as connection:
-        await connection.run_sync(migrate.check)
+        await connection.run_sync(migrate.prepare_tables)
     for first in range(0, users_, CHUNK):
         records: list[Record] = []
         for number in range(first, first + CHUNK):

@@ -21,9 +21,9 @@ from presenced.presence.model import Ending
 from presenced.protocols.base import ConnectRequest
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import Record
-from presenced.storage.write_behind import PERIOD_S
+from presenced.storage.write_behind import FLUSH_DELAY_S
 from presenced.testing import FakeClock
-from presenced.worker.rpc import RecordBatch, encode
+from presenced.worker.rpc import RecordBatch, encode_message
 
 ROUNDS = 15
 CHANGES = 2_000
@@ -35,7 +35,7 @@ MOVERS = 100
 CLASSIC_WATCHERS = 10
 
 AT_ONCE = 200
-"""Number of changes between two flushes: `PERIOD_S` seconds of 10,000 a second."""
+"""Number of changes between two flushes: `FLUSH_DELAY_S` seconds of 10,000 a second."""
 
 
 class Costs(NamedTuple):
@@ -53,7 +53,7 @@ class _EncodingWorker:
 
     def store_batch(self, records: list[Record], position: int) -> None:
         """Encode a batch."""
-        encode(RecordBatch(1, position, records))
+        encode_message(RecordBatch(1, position, records))
 
 
 class _Load:
@@ -80,7 +80,7 @@ class _Load:
             storage_worker=_EncodingWorker() if stores else None,
         )
         if self._node.storage is not None:
-            self._node.storage.begin(1)
+            self._node.storage.finish_restore(1)
         self._users = 0
         for _ in range(CLASSIC_WATCHERS):
             self._open("")
@@ -99,7 +99,7 @@ class _Load:
         for number in range(CHANGES // 2):
             self._node.closed(self._open(""), Ending.CLOSED, "closed")
             if number % (AT_ONCE // 2) == 0:
-                self._clock.advance(PERIOD_S)
+                self._clock.advance(FLUSH_DELAY_S)
 
     def become_idle_and_active(self) -> None:
         """Let users of presenced.v1 become idle and active."""
@@ -109,7 +109,7 @@ class _Load:
             text = '{"type":"ACTIVITY","state":"idle"}' if self._idle else '{"type":"ACTIVITY","state":"active"}'
             self._node.received(self._movers[number % MOVERS], text)
             if number % AT_ONCE == 0:
-                self._clock.advance(PERIOD_S)
+                self._clock.advance(FLUSH_DELAY_S)
 
 
 def measure() -> Costs:

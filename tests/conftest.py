@@ -1,4 +1,4 @@
-"""What every kind of test shares."""
+"""Fixtures and options for every kind of test."""
 
 import pytest
 from hypothesis import settings

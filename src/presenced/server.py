@@ -21,9 +21,9 @@ from presenced.http.waiting import WaitingRequests
 from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.node.stats import MAX_PAGE, Stats
+from presenced.node.stats import MAX_PAGE_SESSIONS, Stats
 from presenced.python_api.following import ChangeFollowers
-from presenced.python_api.operations import PresenceOperations, Running
+from presenced.python_api.operations import PresenceOperations, RunningParts
 from presenced.runtime.clock import SystemClock
 from presenced.runtime.logs import logger
 from presenced.runtime.metrics import Metrics
@@ -45,7 +45,7 @@ MAX_CONNECTIONS = 1_000_000
 """Maximum number of connections if the system sets no limit for open files, or a higher one."""
 
 
-class _Running(NamedTuple):
+class _ServerParts(NamedTuple):
     """Parts that run between `start` and `stop`."""
 
     node: Node
@@ -86,7 +86,7 @@ class PresenceServer(PresenceOperations):
         if authenticate is not None and self.settings.auth != "callable":
             raise ConfigError(f'authenticate is given, and the setting auth is {self.settings.auth}, not "callable"')
         self._authenticate = authenticate
-        self._parts: _Running | None = None
+        self._parts: _ServerParts | None = None
 
     async def start(self) -> None:
         """Start to listen and serve. Return as soon as the server accepts connections.
@@ -124,7 +124,7 @@ class PresenceServer(PresenceOperations):
 
     def _build(
         self, clock: SystemClock, metrics: Metrics, storage: WorkerClient | None, writers: WriterPool | None
-    ) -> _Running:
+    ) -> _ServerParts:
         """Return the connected parts. None has started."""
         tickets = Tickets(self.settings.api_keys)
         authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
@@ -141,7 +141,7 @@ class PresenceServer(PresenceOperations):
         )
         service = PresenceService(node, tickets, storage.calls if storage is not None else None)
         api = Api(node, service)
-        return _Running(
+        return _ServerParts(
             node=node,
             service=service,
             followers=ChangeFollowers(service, clock),
@@ -188,8 +188,9 @@ class PresenceServer(PresenceOperations):
         returns immediately.
         """
         parts = self._parts
-        if parts is None or parts.node.draining:
+        if parts is None or parts.node.is_draining:
             return
+        parts.node.log.stopping(len(parts.node.connections))
         try:
             parts.listener.stop_accepting()
             parts.waiting.end()
@@ -232,7 +233,7 @@ class PresenceServer(PresenceOperations):
         scheme = "wss" if self.settings.tls_key else "ws"
         return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
-    def get_stats(self, limit: int = MAX_PAGE, after: int = 0) -> Stats:
+    def get_stats(self, limit: int = MAX_PAGE_SESSIONS, after: int = 0) -> Stats:
         """Return the numbers of users and connections, and a page of the active sessions.
 
         Args:
@@ -242,8 +243,8 @@ class PresenceServer(PresenceOperations):
         Raises:
             ValueError: `limit` or `after` is out of bounds.
         """
-        if not 0 <= limit <= MAX_PAGE:
-            raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE}")
+        if not 0 <= limit <= MAX_PAGE_SESSIONS:
+            raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE_SESSIONS}")
         if after < 0:
             raise ValueError(f"after is {after}, expected 0 or the `next` of the page before")
         return self._running().node.stats(limit, after)
@@ -272,11 +273,11 @@ class PresenceServer(PresenceOperations):
         self._running()
         return await stop_signal()
 
-    def _operations(self) -> Running:
+    def _operations(self) -> RunningParts:
         parts = self._running()
-        return Running(parts.service, parts.followers, parts.node.clock)
+        return RunningParts(parts.service, parts.followers, parts.node.clock)
 
-    def _running(self) -> _Running:
+    def _running(self) -> _ServerParts:
         if self._parts is None:
             raise RuntimeError("the server is not running: await start() first, or use `async with`")
         # The private function returns None outside a loop, where `get_running_loop` raises another error.
@@ -288,7 +289,7 @@ class PresenceServer(PresenceOperations):
         return self._parts
 
 
-async def _close_connections(parts: _Running) -> None:
+async def _close_connections(parts: _ServerParts) -> None:
     """Close all connections in waves. In a cluster, their sessions are saved first, for the other nodes."""
     for pause in parts.node.drain():
         if parts.cluster is not None:
@@ -299,7 +300,7 @@ async def _close_connections(parts: _Running) -> None:
         await parts.cluster.flush()
 
 
-async def _abandon(parts: _Running | None, storage: WorkerClient | None, writers: WriterPool | None) -> None:
+async def _abandon(parts: _ServerParts | None, storage: WorkerClient | None, writers: WriterPool | None) -> None:
     """Stop what has started, because the server cannot start."""
     if parts is not None:
         if parts.cluster is not None:

@@ -43,7 +43,7 @@ def test_the_log_can_be_filtered_and_cleared(server: ServerProcess, open_page: O
     expect(page.locator("#log li:visible")).to_have_count(1)
     expect(page.locator("#log li:visible")).to_contain_text('"userId":"bruno"')
     expect(page.locator("#log-note")).to_contain_text("1 of 5 entries match.")
-    shown.connect("chiara")  # what comes later is filtered, too: two others are told
+    shown.connect("chiara")  # later entries are filtered, too: two others are notified
     expect(page.locator("#log li:visible")).to_have_count(3)
     page.get_by_label("Filter").fill("")
     expect(page.locator("#log li:visible")).to_have_count(9)

@@ -121,7 +121,7 @@ def test_no_element_is_wider_than_the_screen(patient_server: ServerProcess, open
         page.page.set_viewport_size({"width": width, "height": 740})
         for tab in ("Node", "Python", "curl", "Browser"):
             page.page.get_by_role("tab", name=tab).click()
-            # A phone shows less than it was told to when something does not fit: it zooms out.
+            # A phone zooms out when something does not fit, and then shows more than the width that was set.
             widest = "Math.max(document.documentElement.scrollWidth, visualViewport.width, innerWidth)"
             assert page.page.evaluate(widest) <= width, f"with the tab {tab}"
         page.screenshot(f"width-{width}")

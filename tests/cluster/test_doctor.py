@@ -77,6 +77,11 @@ async def test_a_store_that_refuses_or_does_not_respond_is_broken(durable: Redis
     [broken] = await doctor(tmp_path, durable.url("0"), "hidden")
     assert broken.startswith("broken: ")
     assert "refuses the user or the password" in broken
+    durable.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    _, output, _ = await run("doctor", cwd=tmp_path, environ={"PRESENCED_BACKEND": durable.url("0")})
+    durable.cli("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    assert "set it to noeviction" in output
+    assert "check that the store runs" not in output, "it does"
     [broken] = await doctor(tmp_path, f"redis://127.0.0.1:{free_port()}/0")
     assert broken.startswith("broken: the store does not respond: 127.0.0.1:")
     durable.cli("ACL", "SETUSER", "app", "on", ">hidden", "~presenced:*", "+@all", "-xtrim")

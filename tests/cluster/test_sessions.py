@@ -44,11 +44,13 @@ class Client:
                     return message
 
     async def until_user(self, user_id: str, status: str) -> None:
-        """Receive messages until one says that the user has this status."""
-        while True:
-            users = (await self.receive_until("PRESENCE_CHANGES"))["users"]
-            if any((user["userId"], user["status"]) == (user_id, status) for user in users):
-                return
+        """Receive messages until one says that the user has this status: a change, or a snapshot."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                message: dict[str, Any] = json.loads(await self.socket.recv())
+                self.messages.append(message)
+                if any((user["userId"], user["status"]) == (user_id, status) for user in message.get("users", ())):
+                    return
 
     @property
     def position(self) -> str:
@@ -83,17 +85,38 @@ async def test_session_resumes_on_another_node_with_only_what_was_missed(nodes: 
                 True,
                 before.established["sessionId"],
             )
-            with pytest.raises(ConnectionClosed) as closed:
-                while True:
-                    await before.socket.recv()
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 4409
             await after.until_user("bob", "online")
             users = [user["userId"] for message in after.messages for user in message.get("users", ())]
             assert users == ["bob"], "ada is known already"
 
 
-async def test_users_of_a_stopped_node_leave_with_cause_drain(nodes: Nodes) -> None:
+async def test_session_resumed_elsewhere_closes_the_old_with_4409(nodes: Nodes) -> None:
+    """Nobody notices: the user stays online, and is offline as soon as the new connection closes."""
+    first, second = nodes.start(), nodes.start()
+    seen: list[tuple[str, str]] = []
+    async with client(first, "watcher") as watcher, asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(follow(watcher, seen, "ada"))
+        async with enter(first, "ada") as before:
+            await before.socket.send(json.dumps({"type": "WATCH", "id": 1, "users": ["bob"]}))
+            await before.receive_until("PRESENCE_SNAPSHOT")
+            await until(watcher, lambda: watcher.user("ada").online)
+            async with enter(second, "ada", before.resume_query) as after:
+                assert after.established["resumed"]
+                with pytest.raises(ConnectionClosed) as closed:
+                    async with asyncio.timeout(PATIENCE):
+                        while True:
+                            await before.socket.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 4409
+                await asyncio.sleep(1.5)  # longer than the grace period of a lost connection
+                assert watcher.user("ada").online
+            await until(watcher, lambda: watcher.user("ada").status == "offline")
+        following.cancel()
+    assert [status for _, status in seen][-2:] == ["online", "offline"]
+    assert seen.count(("ada", "offline")) <= 2, "at first, and at the end"
+
+
+async def test_users_not_back_after_a_deploy_leave_with_cause_drain(nodes: Nodes) -> None:
     first, second = nodes.start(), nodes.start(show_causes=True)
     async with enter(second, "watcher") as watcher, enter(first, "ada"):
         await watcher.socket.send(json.dumps({"type": "WATCH", "id": 1, "users": ["ada"]}))

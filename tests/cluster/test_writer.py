@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +121,9 @@ Changes = dict[str, list[tuple[str, int]]]
 """Statuses and versions of each user."""
 
 
-async def truth(storing: Storing, name: str, cursor: str) -> Changes:
-    """Return all changes that a node has shown since a cursor."""
-    found: Changes = {user_id: [] for user_id in [*USERS, "lost"]}
+async def truth(storing: Storing, name: str, cursor: str, users: Sequence[str] = (*USERS, "lost")) -> Changes:
+    """Return all changes of these users that a node has shown since a cursor."""
+    found: Changes = {user_id: [] for user_id in users}
     while (page := await storing.get(name, f"/changes?after={cursor}&limit=500"))["changes"]:
         cursor = page["next"]
         for change in page["changes"]:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.support.services import Redis, RedisClusterNode, RedisReplica, RedisSentinel, Service, find
+from tests.support.services import Service
+from tests.support.stores import ClusterStore, SentinelStore
 
 from presenced.cluster.backend import Applicant, Batch, Committed, ContributionUpdate, Proposal, Registration
 from presenced.cluster.redis.backend import RedisBackend, open_backend
 from presenced.errors import BackendError
-from presenced.testing.backend_peers import PATIENCE_S, STAGE_LOG_ITEMS, Peer, Recorder
-from presenced.testing.backend_suite import CHECKS
+from presenced.testing.backend_peers import STAGE_LOG_ITEMS, Peer, Recorder
 
 pytestmark = pytest.mark.anyio
-
-WITHOUT_FAULTS = [
-    check
-    for check in CHECKS
-    if not {"stage.cut", "cut", "save", "flush", "lose_reply", "fail_over"} & set(check.__code__.co_names)
-]
-"""Checks that need no fault of the stage."""
 
 
 @pytest.fixture
@@ -54,29 +45,14 @@ class UrlStage:
     lose_reply = cut = heal = save = fail_over = flush = _never
 
 
-class Watched:
-    """A master, its replica, and three sentinels."""
-
-    def __init__(self, running: contextlib.ExitStack) -> None:
-        self.master = running.enter_context(Redis())
-        self.replica = running.enter_context(RedisReplica(self.master))
-        self.sentinels = [running.enter_context(RedisSentinel(self.master, 2)) for _ in range(3)]
-        servers = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        self.url = f"redis+sentinel://{servers}/mymaster"
-        deadline = time.monotonic() + PATIENCE_S
-        while not all("slaves=1,sentinels=3" in one.cli("INFO", "sentinel") for one in self.sentinels):
-            assert time.monotonic() < deadline, "the sentinels find each other"
-            time.sleep(0.1)
-
-
 @pytest.fixture
-def watched() -> Iterator[Watched]:
+def watched() -> Iterator[SentinelStore]:
     with contextlib.ExitStack() as running:
-        yield Watched(running)
+        yield SentinelStore(running)
 
 
 @pytest.mark.parametrize("fault", [Service.kill, Service.pause], ids=["killed", "frozen"])
-async def test_sentinels_name_another_master(watched: Watched, fault: object) -> None:
+async def test_sentinels_name_another_master(watched: SentinelStore, fault: object) -> None:
     """Nodes find the new master. The generation differs, and numbers are above those that may be lost."""
     stage = UrlStage(watched.url)
     a, b = Peer(stage, "a", 3), Peer(stage, "b", 4)
@@ -93,12 +69,12 @@ async def test_sentinels_name_another_master(watched: Watched, fault: object) ->
     after = await a.commit(a.set("bob", b"2"))
     assert after.n > n + 1000
     await b.reads(after.n)
-    assert watched.replica.cli("ROLE").startswith("master")
+    assert watched.has_failed_over
     for peer in (a, b):
         await peer.backend.stop()
 
 
-async def test_sentinels_without_the_master_are_asked_again(watched: Watched) -> None:
+async def test_sentinels_without_the_master_are_asked_again(watched: SentinelStore) -> None:
     url = watched.url.replace("mymaster", "other")
     backend = open_backend(url, "", cluster_name="t", shards=1)
     await backend.check()  # a store that does not respond is not refused
@@ -106,30 +82,10 @@ async def test_sentinels_without_the_master_are_asked_again(watched: Watched) ->
         await backend.stop()
 
 
-class Masters:
-    """Three masters of a cluster."""
-
-    def __init__(self, running: contextlib.ExitStack) -> None:
-        self.servers = [running.enter_context(RedisClusterNode()) for _ in range(3)]
-        places = [f"127.0.0.1:{server.port}" for server in self.servers]
-        create = [find("redis-cli"), "--cluster", "create", *places, "--cluster-yes"]
-        subprocess.run(create, check=True, capture_output=True)
-        deadline = time.monotonic() + PATIENCE_S
-        while not all("cluster_state:ok" in one.cli("CLUSTER", "INFO") for one in self.servers):
-            assert time.monotonic() < deadline, "the cluster is complete"
-            time.sleep(0.1)
-        self.url = "redis+cluster://" + ",".join(places[:2])
-
-
 @pytest.fixture(scope="module")
-def masters() -> Iterator[Masters]:
+def cluster() -> Iterator[ClusterStore]:
     with contextlib.ExitStack() as running:
-        yield Masters(running)
-
-
-@pytest.mark.parametrize("check", WITHOUT_FAULTS, ids=lambda check: check.__name__)
-async def test_promise_in_a_cluster(masters: Masters, check: object) -> None:
-    await check(UrlStage(masters.url))  # type: ignore[operator]  # a parameter of the test
+        yield ClusterStore(running)
 
 
 class ShardRecorder(Recorder):
@@ -161,8 +117,8 @@ class ShardRecorder(Recorder):
 
 
 @pytest.fixture
-async def node(masters: Masters) -> AsyncIterator[tuple[RedisBackend, ShardRecorder]]:
-    backend = open_backend(masters.url, "", cluster_name="eight", shards=0)
+async def node(cluster: ClusterStore) -> AsyncIterator[tuple[RedisBackend, ShardRecorder]]:
+    backend = open_backend(cluster.url, "", cluster_name="eight", shards=0)
     recorder = ShardRecorder()
     backend.start(Applicant("a", 11), recorder)
     yield backend, recorder
@@ -181,21 +137,21 @@ async def commit_everywhere(backend: RedisBackend, recorder: ShardRecorder, seri
 
 
 async def test_users_of_a_lost_master_are_lost_and_others_are_not(
-    masters: Masters, node: tuple[RedisBackend, ShardRecorder]
+    cluster: ClusterStore, node: tuple[RedisBackend, ShardRecorder]
 ) -> None:
     backend, recorder = node
     await recorder.until(lambda: len(recorder.by_shard) == 8)
     assert {registration.slot for registration in recorder.by_shard.values()} == {11}
     results = await commit_everywhere(backend, recorder, 1)
     assert all(isinstance(result, Committed) for result in results.values())
-    masters.servers[2].kill()
+    cluster.masters[2].kill()
     await recorder.until(lambda: len(recorder.lost) >= 2)
     await asyncio.sleep(1)
     lost = set(recorder.lost)
     assert len(lost) in (2, 3)
     results = await commit_everywhere(backend, recorder, 2)
     assert {shard for shard, result in results.items() if result == "unknown"} == lost
-    await asyncio.to_thread(masters.servers[2].start)
+    await asyncio.to_thread(cluster.masters[2].start)
     await recorder.until(lambda: not recorder.lost)
     results = await commit_everywhere(backend, recorder, 3)
     assert all(isinstance(result, Committed) for result in results.values())

@@ -29,7 +29,7 @@ OPEN = Access()
 PAGE = (Path(__file__).parents[2] / "docs/how-to/operate/several-nodes.md").read_text("utf-8")
 COMMANDS = re.findall(r"\+(\w+)", PAGE.partition("ACL SETUSER app on")[2].partition("```")[0])
 PERMISSIONS = ["~t:*", *(f"+{command}" for command in COMMANDS)]
-"""What the user of the store needs, as the documentation says."""
+"""Permissions that the user of the store needs, according to the documentation."""
 
 
 @pytest.fixture

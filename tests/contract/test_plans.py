@@ -42,7 +42,7 @@ async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: P
     url = f"sqlite:///{tmp_path}/presenced.db" if request.param == "sqlite" else servers.new_database(request.param)
     engine = open_database(url)
     async with engine.begin() as connection:
-        await connection.run_sync(migrate.check)
+        await connection.run_sync(migrate.prepare_tables)
     yield engine
     await engine.dispose()
 

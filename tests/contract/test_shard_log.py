@@ -1,17 +1,15 @@
-"""What the designated writers of a cluster store, on a real database of each kind."""
+"""Rows of the designated writers of a cluster, on a real database of each kind."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.support.changes import change_of
-from tests.support.databases import KINDS, Servers, opened, servers
+from tests.support.databases import database, servers
 
 from presenced.presence.model import Change
 from presenced.storage.records import Record, StoredSession, StoredUser, start_position
@@ -19,7 +17,7 @@ from presenced.storage.schema import changes, log, nodes, sessions, users
 from presenced.storage.shard_log import ShardLog, end_sessions_of, end_silent_sessions
 from presenced.storage.store import SILENT_MS, Store
 
-__all__ = ["servers"]
+__all__ = ["database", "servers"]
 
 pytestmark = pytest.mark.anyio
 
@@ -33,12 +31,6 @@ FIRST = start_position(NOW)
 def anyio_backend() -> object:
     """The loop of the storage worker."""
     return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    async with opened(request.param, servers, tmp_path) as made:
-        yield made
 
 
 def shard_log(database: AsyncEngine, writer: str, epoch: str = "life1", shard: int = 0) -> ShardLog:

@@ -72,7 +72,7 @@ async def empty(service: Service | None, tmp_path: Path) -> AsyncIterator[AsyncE
 @pytest.fixture
 async def database(empty: AsyncEngine) -> AsyncEngine:
     async with empty.begin() as connection:
-        await connection.run_sync(migrate.check)
+        await connection.run_sync(migrate.prepare_tables)
     return empty
 
 
@@ -122,10 +122,10 @@ async def test_the_migrations_create_the_tables_of_the_schema(database: AsyncEng
 
 async def test_tables_of_an_unknown_version_are_refused_and_unchanged(database: AsyncEngine) -> None:
     async with database.begin() as connection:
-        await connection.run_sync(migrate.check)  # again: nothing to do
+        await connection.run_sync(migrate.prepare_tables)  # again: nothing to do
         await connection.execute(text("UPDATE presenced_version SET version_num = '9999'"))
     async with database.connect() as connection:
-        for act in (migrate.check, migrate.upgrade):
+        for act in (migrate.prepare_tables, migrate.upgrade_tables):
             with pytest.raises(StorageError, match="9999, which this presenced does not know"):
                 await connection.run_sync(act)
 
@@ -135,7 +135,7 @@ async def test_tables_without_a_version_are_refused_and_unchanged(database: Asyn
         await connection.execute(text("DELETE FROM presenced_version"))
     async with database.connect() as connection:
         with pytest.raises(StorageError, match="without presenced_version"):
-            await connection.run_sync(migrate.check)
+            await connection.run_sync(migrate.prepare_tables)
 
 
 async def test_writing_records_again_changes_nothing(database: AsyncEngine) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.databases import KINDS, Servers, opened, servers
+from tests.support.databases import database, servers
 from tests.support.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.presence.model import Change
@@ -23,10 +22,10 @@ from presenced.webhooks import producer
 from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.webhooks.queue import EndpointQueue
 from presenced.webhooks.sender import endpoint_key
+from presenced.worker.absence_check import AbsenceCheck
 from presenced.worker.rpc import FindAbsent
-from presenced.worker.settling import Settling
 
-__all__ = ["servers"]
+__all__ = ["database", "servers"]
 
 pytestmark = pytest.mark.anyio
 
@@ -37,12 +36,6 @@ HERE, THERE = "https://here.example/?key=hidden", "https://there.example/"
 def anyio_backend() -> object:
     """One event loop is enough, because the tests compare databases."""
     return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    async with opened(request.param, servers, tmp_path) as made:
-        yield made
 
 
 class Time:
@@ -69,15 +62,15 @@ def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
     return [(e["type"], e["data"].get("userId", e["data"].get("room")), e["data"]["version"]) for e in events]
 
 
-async def settle(database: AsyncEngine, hooks: WebhookDispatcher, present: Sequence[str]) -> list[FindAbsent]:
+async def check_absences(database: AsyncEngine, hooks: WebhookDispatcher, present: Sequence[str]) -> list[FindAbsent]:
     """Compare the last states sent with a server on which these are present. Return the questions to the server."""
-    settling, asked = Settling(database, hooks.producer, 0), []
-    while (question := await settling.question()) is not None:
+    absence_check, asked = AbsenceCheck(database, hooks.producer, 0), []
+    while (question := await absence_check.question()) is not None:
         asked.append(question)
         users, rooms = ([name for name in names if name not in present] for names in (question.users, question.rooms))
         async with database.begin() as connection:
             await hooks.producer.enqueue_absent(connection, users, rooms)
-        settling.answered()
+        absence_check.answered()
     return asked
 
 
@@ -153,7 +146,7 @@ async def test_a_user_who_does_not_return_after_a_crash_is_reported_offline_once
     time = Time()
     time.ms = NOON + 1000
     for _ in range(2):
-        await settle(database, hooks_of(database, time), present=("ada",))
+        await check_absences(database, hooks_of(database, time), present=("ada",))
     found = (await waiting(database))[4:]
     assert shape(found) == [("user.offline", "bo", 3), ("user.offline", "cy", 50), ("user.offline", "di", 5)]
     bo = {"userId": "bo", "status": "offline", "since": 7, "version": 3, "lastSeen": 8}
@@ -162,11 +155,11 @@ async def test_a_user_who_does_not_return_after_a_crash_is_reported_offline_once
     assert shape(await waiting(database))[7:] == [("user.online", "bo", 103)]
 
 
-async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer, "CHUNK", 10)
+async def test_more_users_than_one_page_are_checked(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "CHUNK_ROWS", 10)
     await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
     await tell(hooks_of(database), database, *(RoomOccupancy(100 + n, f"r{n}", True, NOON) for n in range(35)))
-    questions = await settle(database, hooks_of(database), present=("u7", "r7"))
+    questions = await check_absences(database, hooks_of(database), present=("u7", "r7"))
     kinds = [event["type"] for event in (await waiting(database))[70:]]
     assert (kinds.count("user.offline"), kinds.count("room.vacated")) == (34, 34)
     assert max(len(question.users) + len(question.rooms) for question in questions) == 20
@@ -185,7 +178,7 @@ async def test_returned_users_are_not_reported_offline_before_the_database_knows
             await connection.execute(insert(users).values(**row, node="n", epoch="e"))
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 101))  # her row is still offline
-    await settle(database, hooks, present=("ada",))
+    await check_absences(database, hooks, present=("ada",))
     assert shape(await waiting(database))[2:] == [("user.offline", "bo", 50)]
     assert await last_sent(database) == {"ada": ("online", 101), "bo": ("offline", 50)}
 
@@ -195,12 +188,12 @@ async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_onli
 ) -> None:
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 1))
-    settling = Settling(database, hooks.producer, 0)
-    assert await settling.question() == FindAbsent(["ada"], [])
+    absence_check = AbsenceCheck(database, hooks.producer, 0)
+    assert await absence_check.question() == FindAbsent(["ada"], [])
     async with database.begin() as connection:  # the server's answer, then its next fact
         await hooks.producer.enqueue_absent(connection, ["ada"], [])
         await hooks.producer.enqueue(connection, [change("ada", 101)])
-    settling.answered()
+    absence_check.answered()
     assert shape(await waiting(database)) == [
         ("user.online", "ada", 1),
         ("user.offline", "ada", 2),
@@ -221,19 +214,19 @@ async def test_an_absent_user_with_an_online_row_is_offline_since_the_answer(dat
 async def test_only_one_question_is_outstanding_and_none_before_its_time(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 1))
-    assert await Settling(database, hooks.producer, 3600).question() is None
-    settling = Settling(database, hooks.producer, 0)
-    assert await settling.question() == FindAbsent(["ada"], [])
-    assert await settling.question() is None, "it waits for the answer"
-    settling.answered()
-    assert await settling.question() is None, "all was asked"
+    assert await AbsenceCheck(database, hooks.producer, 3600).question() is None
+    absence_check = AbsenceCheck(database, hooks.producer, 0)
+    assert await absence_check.question() == FindAbsent(["ada"], [])
+    assert await absence_check.question() is None, "it waits for the answer"
+    absence_check.answered()
+    assert await absence_check.question() is None, "all was asked"
 
 
 async def test_rooms_that_are_not_occupied_again_after_a_crash_are_reported_vacated(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, *(RoomOccupancy(n, name, True, NOON) for n, name in enumerate("abc", 1)))
     hooks = hooks_of(database)
     await tell(hooks, database, RoomOccupancy(1001, "b", True, NOON))
-    await settle(database, hooks, present=("b",))
+    await check_absences(database, hooks, present=("b",))
     assert shape(await waiting(database))[3:] == [("room.vacated", "a", 2), ("room.vacated", "c", 4)]
 
 

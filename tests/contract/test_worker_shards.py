@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.databases import KINDS, Servers, opened, servers
+from tests.support.databases import database, servers
 from tests.support.stored import soon
 from tests.support.webhooks import NOON, Receiver, change, config_for, now_ms
 
@@ -18,11 +16,11 @@ from presenced.presence.model import Change
 from presenced.storage.records import Record, RoomOccupancy, StoredUser
 from presenced.storage.schema import users, webhooks
 from presenced.webhooks.dispatcher import WebhookDispatcher
+from presenced.worker.absence_check import AbsenceCheck
 from presenced.worker.rpc import RecordBatch, Setup, ShardLost, ShardTaken, TakeShard
-from presenced.worker.settling import Settling
 from presenced.worker.shards import WorkerShards
 
-__all__ = ["servers"]
+__all__ = ["database", "servers"]
 
 pytestmark = pytest.mark.anyio
 
@@ -33,14 +31,8 @@ def anyio_backend() -> object:
     return "asyncio"
 
 
-@pytest.fixture(params=KINDS)
-async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    async with opened(request.param, servers, tmp_path) as made:
-        yield made
-
-
 class Worker:
-    """What the storage worker of one node does for shards."""
+    """Work of one node's storage worker for shards."""
 
     def __init__(
         self, database: AsyncEngine, name: str, url: str = "https://here.example/", now_ms: int = NOON
@@ -137,16 +129,16 @@ async def test_only_the_writer_of_shard_0_delivers_also_what_others_queue(databa
 
 
 async def test_users_and_rooms_that_left_unnoticed_are_found(database: AsyncEngine) -> None:
-    """A writer that has missed changes asks for everyone whom the tables or receivers take for present."""
+    """A writer that has missed changes asks for all users that the tables or receivers take for present."""
     worker = Worker(database, "a")
     await worker.take(0)
     stored: list[Any] = [StoredUser(name, "online", n, NOON, NOON, NOON) for n, name in enumerate(("ada", "bob"), 1)]
     seen: list[Change] = [change("bob", 2), change("eve", 3)]
     await worker.store(0, 3, *stored, *seen, RoomOccupancy(4, "lobby", True, NOON))
-    settling = Settling(database, worker.webhooks.producer, 3600.0, worker.shards.shown_after)
-    assert await settling.question() is None
-    settling.begin(0.0, users=False)
-    question = await settling.question()
+    absence_check = AbsenceCheck(database, worker.webhooks.producer, 3600.0, worker.shards.shown_after)
+    assert await absence_check.question() is None
+    absence_check.restart(0.0, users=False)
+    question = await absence_check.question()
     assert question
     assert (question.rooms, sorted(question.users)) == (["lobby"], ["ada", "bob", "eve"])
     async with database.begin() as connection:

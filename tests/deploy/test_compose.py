@@ -145,7 +145,7 @@ def test_init_generates_every_secret(project: Initialized) -> None:
     files = {path.name: path.read_text() for path in (project.folder / "secrets").iterdir()}
     secrets = {name: secret["file"] for one in FILES.values() for name, secret in one["secrets"].items()}
     assert {name: f"secrets/{name}" for name in secrets} == secrets
-    assert set(files) == {*secrets, "backend_key"}
+    assert set(files) == {*secrets, "backend_key", "admin_key"}
     random = {value for name, value in files.items() if name != "database_url"}
     assert len(random) == len(files) - 1
     assert all(len(value) >= 43 for value in random), "256 bits"
@@ -186,6 +186,7 @@ def test_the_settings_contain_the_digests_of_the_keys(project: Initialized) -> N
     keys = ApiKeys(entries)
     assert keys.scope(project.secret("metrics_key")) == "read"
     assert keys.scope(project.secret("backend_key")) == "write"
+    assert keys.scope(project.secret("admin_key")) == "admin"
 
 
 def test_presenced_trusts_caddy_and_nothing_else() -> None:
@@ -193,6 +194,24 @@ def test_presenced_trusts_caddy_and_nothing_else() -> None:
         address = services["caddy"]["networks"]["front"]["ipv4_address"]
         for server in servers:
             assert services[server]["environment"]["PRESENCED_TRUSTED_PROXIES"] == address
+
+
+def test_the_page_adds_the_database_to_the_nodes(project: Initialized) -> None:
+    file = project.folder / "compose.database.yaml"
+    file.write_text(PAGE.partition("`compose.database.yaml`")[2].partition("```yaml\n")[2].partition("```")[0])
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    added = yaml.safe_load(file.read_text())
+    assert set(added["services"]) == {*NODES, "postgres"}
+    assert added["services"]["postgres"]["extends"] == {"file": "compose.yaml", "service": "postgres"}
+    assert set(SERVICES["postgres"]["networks"]) & set(CLUSTER["node-a"]["networks"]), "they reach each other"
+    for node in NODES:
+        own, single = environment(added["services"][node], project), environment(SERVICES["presenced"], project)
+        assert own.items() <= single.items()
+    for name, secret in added["secrets"].items():
+        assert project.secret(name)
+        assert secret == FILES["compose.yaml"]["secrets"][name]
 
 
 def test_nodes_differ_in_their_names_only() -> None:

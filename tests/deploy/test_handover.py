@@ -187,7 +187,7 @@ async def test_a_choice_made_while_two_servers_run_is_lost(tmp_path: Path) -> No
     """That is why only one server may run at a time: here a user who has become invisible is visible again.
 
     The new server reads the database when it starts. The client sends its choice in the URL, but that counts only for
-    users of whom the server knows nothing.
+    users unknown to the server.
     """
     stored = "--database", "sqlite", "--data-dir", str(tmp_path / "data"), "--node"
     async with serve(*stored, "old", cwd=tmp_path) as old, connected(old, "ada") as ada:

@@ -235,3 +235,16 @@ def test_the_service_monitor_selects_the_service_and_names_the_job_of_the_alerts
 def test_the_page_lists_every_folder() -> None:
     folders = {path.parent.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("kustomization.yaml")}
     assert folders == set(re.findall(r"^\| `([\w/-]+)` \|", PAGE, re.MULTILINE))
+
+
+def test_the_page_makes_several_nodes_with_names_of_their_own(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    part = PAGE.partition("## Several nodes")[2].partition("```yaml\n")[2].partition("```")[0]
+    file = folder / "example/kustomization.yaml"
+    added = yaml.safe_load(part)
+    own = yaml.safe_load(file.read_text("utf-8"))
+    file.write_text(yaml.safe_dump({**own, **added, "patches": [*own["patches"], *added["patches"]]}))
+    built = {one["kind"]: one for one in yaml.safe_load_all(build(folder / "example"))}["Deployment"]["spec"]
+    assert (built["replicas"], built["strategy"]["type"]) == (3, "RollingUpdate")
+    [name] = built["template"]["spec"]["containers"][0]["env"]
+    assert name == {"name": "PRESENCED_NODE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}

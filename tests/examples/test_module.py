@@ -1,4 +1,4 @@
-"""The module `presence.js` of the documentation in Chromium: tokens, lost connections, kept and frozen pages."""
+"""The module `presence.js` of the documentation in Chromium: tokens, lost connections, cached and frozen pages."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.slow
 
 PAGE = """<!doctype html><title>page</title><link rel="icon" href="data:,">
 <script type="module">
-import { createPresence } from "./presence.js";
+import { connectPresence } from "./presence.js";
 window.start = (options) => {
   window.states = [];
-  window.presence = createPresence({
+  window.presence = connectPresence({
     ...options,
     onMessage: ({ type }) => states.push(type),
-    getToken: window.giveToken ? () => giveToken() : undefined,
+    token: window.giveToken ? () => giveToken() : undefined,
   });
   window.stop = presence.subscribe(() => states.push(presence.getState().connection));
 };
@@ -68,7 +68,7 @@ def site(module: str) -> Iterator[str]:
 
 
 class Tokens:
-    """What the application's backend returns, one after the other; the last one again and again."""
+    """Tokens that the application's backend returns, one after the other; the last one again and again."""
 
     def __init__(self, *given: str) -> None:
         self.given = list(given)
@@ -150,7 +150,7 @@ def test_a_page_returns_after_a_revocation_although_iat_is_in_whole_seconds(
 
 
 def test_a_page_whose_user_has_signed_out_stops(page: Page, site: str, token_server: ServerProcess) -> None:
-    """`getToken` calls `close` if the backend no longer knows the user."""
+    """`token` calls `close` if the backend no longer knows the user."""
     page.goto(site)
     page.wait_for_function("window.loaded")
     page.evaluate(

@@ -19,7 +19,7 @@ from presenced.auth.grants import visibility_of, with_grants
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.presence.model import Ending
-from presenced.presence.visibility import EVERYTHING, MAX_BLOCKED
+from presenced.presence.visibility import EVERYTHING, MAX_BLOCKED_USERS
 
 SMALL_ROOMS = {"room_coalesced": 3, "room_counts": 5}
 
@@ -273,7 +273,7 @@ def test_a_hook_adds_to_the_token_s_blocks() -> None:
     assert merge_grants(by_token, by_hook).block == {"bo", "eve"}
 
 
-@pytest.mark.parametrize("block", ["eve", ["a\nb"], [True], ["x"] * (MAX_BLOCKED + 1), None])
+@pytest.mark.parametrize("block", ["eve", ["a\nb"], [True], ["x"] * (MAX_BLOCKED_USERS + 1), None])
 def test_invalid_blocks_are_refused(block: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         with_grants(Principal("ada"), {"block": block})

@@ -11,7 +11,7 @@ from tests.support.grants_harness import GrantsHarness, token
 from tests.support.node_harness import position, statuses
 
 from presenced.auth.callbacks import merge_grants
-from presenced.auth.grants import MAX_ROLE_LENGTH, MAX_ROLES, with_grants
+from presenced.auth.grants import MAX_ROLE_CHARACTERS, MAX_ROLES, with_grants
 from presenced.auth.principal import Principal
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
@@ -19,7 +19,7 @@ from presenced.presence.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, En
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.v1 import codec as v1
-from presenced.protocols.v1.messages import MAX_DISPLAY
+from presenced.protocols.v1.messages import MAX_DISPLAY_BYTES
 from presenced.runtime.instant import Instant
 from presenced.storage.write_behind import stored_user
 
@@ -219,7 +219,7 @@ def test_display_data_is_stored_and_sent_to_backends(harness: GrantsHarness) -> 
 
 
 DEEP: dict[str, Any] = {}
-for _ in range(v1.MAX_DEPTH + 1):
+for _ in range(v1.MAX_NESTING_LEVELS + 1):
     DEEP = {"in": DEEP}
 
 
@@ -229,15 +229,15 @@ for _ in range(v1.MAX_DEPTH + 1):
         {"display": "Ada"},
         {"display": ["Ada"]},
         {"display": 7},
-        {"display": {"name": "x" * MAX_DISPLAY}},
-        {"display": {"name": "é" * (MAX_DISPLAY // 2)}},
+        {"display": {"name": "x" * MAX_DISPLAY_BYTES}},
+        {"display": {"name": "é" * (MAX_DISPLAY_BYTES // 2)}},
         {"display": DEEP},
         {"display": {"name": "\ud800"}},
         {"display": {"\udfff": 1}},
         {"roles": "causes"},
         {"roles": [1]},
         {"roles": [""]},
-        {"roles": ["x" * (MAX_ROLE_LENGTH + 1)]},
+        {"roles": ["x" * (MAX_ROLE_CHARACTERS + 1)]},
         {"roles": ["x"] * (MAX_ROLES + 1)},
         {"roles": ["a\nb"]},
         {"roles": ["\ud800"]},
@@ -252,7 +252,7 @@ def test_invalid_display_data_is_refused(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "display",
     [
-        {"name": "x" * (MAX_DISPLAY - len('{"name":""}'))},
+        {"name": "x" * (MAX_DISPLAY_BYTES - len('{"name":""}'))},
         {"__proto__": {"admin": True}, "constructor": None, "name": "<img src=x onerror=alert(1)>"},
         {"name": "\u202egpj.exe\r\n\x1b[2J\0"},
         {"name": ["not", "a", "text"], "number": 1.5, "": {}},

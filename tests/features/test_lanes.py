@@ -17,7 +17,7 @@ from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.presence.model import Ending
 from presenced.presence.visibility import Visibility
-from presenced.protocols.v1.parts import FeedPart, Lane, PartEvent
+from presenced.protocols.v1.extensions import ExtensionEvent, FeedExtension, Lane
 from presenced.testing import FakeClock
 
 
@@ -39,10 +39,10 @@ class Notes:
         self.history: list[LaneEntry] = []
         self.readers: list[Connection] = []
 
-    def connections(self, event: PartEvent) -> Collection[Connection]:
+    def connections(self, event: ExtensionEvent) -> Collection[Connection]:
         return self.readers
 
-    def messages(self, events: Sequence[PartEvent], visibility: Visibility | None) -> list[bytes]:
+    def messages(self, events: Sequence[ExtensionEvent], visibility: Visibility | None) -> list[bytes]:
         return [json.encode({"type": "NOTE", "text": event.text}) for event in events if isinstance(event, LaneEntry)]
 
     def missed(self, connection: Connection, position: int | None) -> Iterable[Batch]:
@@ -57,8 +57,8 @@ class LaneWorld:
     def __init__(self, lane: Lane) -> None:
         self.clock = FakeClock()
         self.notes = Notes("notes", lane)
-        parts: list[FeedPart] = [self.notes]
-        self.node: Node = make_node(Settings(stats_interval=0, behind_timeout=30), self.clock, feed_parts=parts)
+        parts: list[FeedExtension] = [self.notes]
+        self.node: Node = make_node(Settings(stats_interval=0, behind_timeout=30), self.clock, feed_extensions=parts)
         self.node.start()
 
     def reader(self, user_id: str) -> FakeConnection:

@@ -56,19 +56,19 @@ class SignsFeed:
 
     def published(self, event: Event) -> None: ...
 
-    def join(self, connection: Connection) -> None:
+    def include(self, connection: Connection) -> None:
         self.connections[connection] = None
 
-    def leave(self, connection: Connection) -> bool:
+    def exclude(self, connection: Connection) -> bool:
         return self.connections.pop(connection, self) is None
 
-    def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
+    def portions(self, events: Sequence[Event], first_unsent: Mapping[Connection, int]) -> Iterable[Portion]:
         for connection in self.connections:
-            portion = self.part(connection, events[joined.get(connection, 0) :])
+            portion = self.portion_for(connection, events[first_unsent.get(connection, 0) :])
             if portion.batch:
                 yield portion
 
-    def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
+    def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
         changes = [event for event in events if isinstance(event, Change) and event.is_turn]
         signs = ["-" if change.status is Status.OFFLINE else "+" for change in changes]
         messages = [f'"{sign}{change.user_id}"'.encode() for sign, change in zip(signs, changes, strict=True)]

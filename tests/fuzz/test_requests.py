@@ -73,7 +73,7 @@ def test_every_request_gets_a_response_and_does_no_harm() -> None:
             harness.clock.advance(random.choice([0, 0, 0.01, 0.6, 2]))
         assert not any(client.closed_with for client in clients)
         harness.clock.advance(60)
-        for client in clients:  # what was told can be read: the fake connection has decoded it
+        for client in clients:  # every message can be read: the fake connection has decoded it
             harness.end(client, random.choice([Ending.CLOSED, Ending.GOING_AWAY, Ending.LOST]))
         harness.clock.advance(200)
         assert harness.node.stats().online_users == 0

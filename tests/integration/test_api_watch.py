@@ -83,7 +83,7 @@ async def test_data_with_line_breaks_from_a_backend_breaks_no_stream() -> None:
 
 
 async def test_a_snapshot_of_everyone_is_sent_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.PAGE", 2)
+    monkeypatch.setattr("presenced.http.api.watch.PAGE_USERS", 2)
     async with server() as running, api_client(running) as api:
         for number in range(5):
             await api.announce(str(number))
@@ -187,7 +187,7 @@ async def test_a_stream_ends_when_its_token_expires_or_is_revoked(monkeypatch: p
 
 
 async def test_one_user_cannot_occupy_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
+    monkeypatch.setattr(waiting, "MAX_WAITING_OF_USER", 1)
     mine, other = (f"/watch?users=bo&token={token(user_id)}" for user_id in ("ada", "bo"))
     async with server(**JWT) as running, api_client(running) as api, api.events(mine) as events:
         await anext(events)

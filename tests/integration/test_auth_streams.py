@@ -131,7 +131,7 @@ async def test_a_resuming_stream_replaces_the_connection_that_the_server_still_h
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The stream takes no second place of the user. Otherwise an unreliable network would lock the user out."""
-    monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
+    monkeypatch.setattr(waiting, "MAX_WAITING_OF_USER", 1)
     async with ticket_server() as (running, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         async with page.events(path) as old:

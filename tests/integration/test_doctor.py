@@ -46,7 +46,7 @@ async def test_the_doctor_writes_to_the_database_and_leaves_it_unchanged(service
     assert await doctor(tmp_path, url) == NEW
     async with probe.connected(url) as connection:
         assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == []
-        await connection.run_sync(migrate.upgrade)
+        await connection.run_sync(migrate.upgrade_tables)
         await connection.commit()
     assert await doctor(tmp_path, url) == []
     async with probe.connected(url) as connection:
@@ -56,7 +56,7 @@ async def test_the_doctor_writes_to_the_database_and_leaves_it_unchanged(service
 async def test_a_read_only_database_is_broken(service: Service, tmp_path: Path) -> None:
     url = service.new_database()
     async with probe.connected(url) as connection:
-        await connection.run_sync(migrate.upgrade)
+        await connection.run_sync(migrate.upgrade_tables)
         await connection.commit()
     if isinstance(service, PostgreSQL):
         service.ask("ALTER DATABASE test_1 SET default_transaction_read_only = on")

@@ -14,7 +14,7 @@ from tests.support.server import metric, node, server, until
 from websockets.frames import Opcode
 
 from presenced import PresenceServer
-from presenced.transports.http1.connection import MAX_PIPELINED, HttpConnection
+from presenced.transports.http1.connection import MAX_PIPELINED_REQUESTS, HttpConnection
 from presenced.transports.http1.head import MAX_HEADERS
 
 pytestmark = pytest.mark.anyio
@@ -350,12 +350,12 @@ async def test_pipelined_requests_are_bounded() -> None:
     async with server() as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
         answers = await client.closed()
-        assert answers.count(b"HTTP/1.1 200") <= MAX_PIPELINED + 1
+        assert answers.count(b"HTTP/1.1 200") <= MAX_PIPELINED_REQUESTS + 1
         assert answers.count(b"HTTP/1.1 429") == 1
         assert b"retry-after: 1" in answers
     async with server() as running, raw(running.port) as client:
-        await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * MAX_PIPELINED)
-        for _ in range(MAX_PIPELINED):
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * MAX_PIPELINED_REQUESTS)
+        for _ in range(MAX_PIPELINED_REQUESTS):
             assert (await client.answer()).status == 200
 
 

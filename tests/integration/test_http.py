@@ -42,7 +42,7 @@ async def test_the_health_checks_report_alive_and_ready() -> None:
 async def test_a_full_server_reports_why_it_is_not_ready() -> None:
     async with server() as running, raw_websocket(running.port), visitor(running) as client:
         assert (await client.get("/readyz")).status_code == 200
-        node(running).connections.most = 1  # this HTTP connection is open already
+        node(running).connections.max_connections = 1  # this HTTP connection is open already
         answer = parsed(await client.get("/readyz"), 503)
         assert answer["reasons"] == ["all 1 connections are taken"]
 

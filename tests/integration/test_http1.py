@@ -22,8 +22,8 @@ from presenced import PresenceServer, Settings
 from presenced.http.waiting import WaitingRequest
 from presenced.net.proxy_protocol import SIGNATURE
 from presenced.testing.echo import EchoServer
-from presenced.transports.http1.connection import MAX_DISCARDED, MAX_UNREAD
-from presenced.transports.http1.exchange import MAX_UNREAD_BODY
+from presenced.transports.http1.connection import MAX_DISCARDED_BYTES, MAX_UNREAD_BYTES
+from presenced.transports.http1.exchange import MAX_UNREAD_BODY_BYTES
 from presenced.transports.http1.fault_log import MAX_TRACEBACKS
 from presenced.transports.listener import Listener
 
@@ -190,7 +190,7 @@ def test_the_proxies_in_deploy_close_idle_connections_before_the_server() -> Non
 
 async def test_an_unread_body_is_discarded_and_the_connection_stays_open() -> None:
     async with server() as running, raw(running.port) as client:
-        size = MAX_DISCARDED // 2
+        size = MAX_DISCARDED_BYTES // 2
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
         assert (await client.answer()).status == 200
         await client.send(b"x" * size + GET)
@@ -201,7 +201,7 @@ async def test_an_unread_body_is_discarded_up_to_a_bound() -> None:
     async with server() as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % 10_000_000)
         assert (await client.answer()).status == 200
-        await client.send(b"x" * (MAX_DISCARDED + 1))
+        await client.send(b"x" * (MAX_DISCARDED_BYTES + 1))
         assert await client.closed() == b""
 
 
@@ -483,7 +483,7 @@ async def test_an_application_that_does_not_read_blocks_the_client() -> None:
         assert (await client.answer()).status == 200
         await sending
     assert sum(sizes) == size
-    assert max(sizes) <= MAX_UNREAD_BODY + 2 * 262_144, "plus one read of the loop"
+    assert max(sizes) <= MAX_UNREAD_BODY_BYTES + 2 * 262_144, "plus one read of the loop"
 
 
 async def test_input_behind_an_unanswered_request_pauses_reading() -> None:
@@ -500,7 +500,7 @@ async def test_input_behind_an_unanswered_request_pauses_reading() -> None:
             client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)
         )
         await asyncio.sleep(0.2)
-        assert not sending.done(), f"{MAX_UNREAD} bytes, plus one read of the loop"
+        assert not sending.done(), f"{MAX_UNREAD_BYTES} bytes, plus one read of the loop"
         go.set()
         assert (await client.answer()).status == 200
         sending.cancel()

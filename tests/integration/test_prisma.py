@@ -82,7 +82,7 @@ async def fill(url: str, *statements: str) -> None:
     """Store the rows of a running server and a dead one."""
     engine = open_database(url)
     async with engine.begin() as connection:
-        await connection.run_sync(migrate.check)
+        await connection.run_sync(migrate.prepare_tables)
         for node, epoch, sign_ms, facts in WRITTEN:
             store = Store(dialect="postgresql", node=node, epoch=epoch, started_ms=NOW - 3 * HOUR, history_ms=24 * HOUR)
             await store.renew(connection, sign_ms, 3)

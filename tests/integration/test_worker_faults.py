@@ -38,7 +38,17 @@ from presenced.runtime.instant import Instant
 from presenced.storage import url as address
 from presenced.storage.records import Record, StoredUser, start_position
 from presenced.worker import client
-from presenced.worker.rpc import Opening, Ready, RecordBatch, Setup, Splitter, Stop, ToServer, encode, to_server
+from presenced.worker.rpc import (
+    ProcessStarted,
+    Ready,
+    RecordBatch,
+    Setup,
+    Splitter,
+    Stop,
+    ToServer,
+    encode_message,
+    to_server,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -134,11 +144,11 @@ def test_everything_is_closed_although_the_last_batch_had_a_record_that_the_data
         theirs.close()
         ours.settimeout(PATIENCE)
         splitter, received = Splitter(), list[ToServer]()
-        ours.sendall(encode(setup))
+        ours.sendall(encode_message(setup))
         while len(received) < 2:
             received += map(to_server.decode, splitter.split(ours.recv(1 << 18)))
         opening, ready = received
-        assert isinstance(opening, Opening)
+        assert isinstance(opening, ProcessStarted)
         assert isinstance(ready, Ready)
         position = ready.position + 1
         refused = StoredUser("bo", "online", position, now_ms, now_ms, now_ms, chosen=b"\xff")
@@ -149,7 +159,7 @@ def test_everything_is_closed_although_the_last_batch_had_a_record_that_the_data
             refused,
             StoredUser("ada", "online", position, now_ms, now_ms, now_ms),
         ]
-        ours.sendall(encode(RecordBatch(1, position, records)) + encode(Stop()))
+        ours.sendall(encode_message(RecordBatch(1, position, records)) + encode_message(Stop()))
         ours.shutdown(socket.SHUT_WR)
         worker.wait(PATIENCE)
     with closing(sqlite3.connect(file)) as database:

@@ -15,10 +15,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.examples import examples
 
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, OwnState, Status
-from presenced.presence.restore import SinceStart
+from presenced.presence.outcome import Outcome
+from presenced.presence.restore import DecisionsSinceStart
 from presenced.presence.session import Grace
 from presenced.presence.status import TimedChoice, choice_of
 from presenced.presence.users import Limits
@@ -117,7 +118,7 @@ class Choosing(RuleBasedStateMachine):
             )
             self.stored[user_id] = [((status, text), self.now + lasts) for _, (status, text, lasts) in kept]
         if stored:
-            self.subject.since_start, self.spelt.since_start = SinceStart(), SinceStart()
+            self.subject.since_start, self.spelt.since_start = DecisionsSinceStart(), DecisionsSinceStart()
             for user_id in stored:
                 self.early.restore_choices(user_id, self.made(self.stored[user_id]), self.instant())
         self.is_restored = not stored
@@ -304,7 +305,7 @@ class Choosing(RuleBasedStateMachine):
     @invariant()
     def users_are_what_the_model_says(self) -> None:
         for user_id, user in self.users.items():
-            assert self.subject.users.status(user_id) == user.looks == user.looks
+            assert self.subject.users.status(user_id) == user.looks
             known = self.subject.users.user(user_id)
             chosen = known.choice if known else AS_DETECTED
             assert (chosen.status or "auto", chosen.custom.text) == user.now_chosen(self.now), user_id

@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.examples import examples
 
 from presenced.presence import journal as module
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Digest, Journal
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
@@ -33,7 +34,7 @@ class Following(RuleBasedStateMachine):
         self.all: list[Change] = []
         self.cursor = 0
         self.states: dict[str, tuple[Status, int]] = {}
-        """What the follower knows of those not offline."""
+        """Status and version of each user that the follower knows as not offline."""
 
     def instant(self) -> Instant:
         self.now += 1
@@ -91,7 +92,7 @@ class Following(RuleBasedStateMachine):
 
     @rule(tries=st.integers(1, 20))
     def compare(self, tries: int) -> None:
-        with patch.object(module, "MAX_HASHED", self.part):
+        with patch.object(module, "MAX_HASHED_USERS", self.part):
             digests = [self.journal.digest(self.directory.users.snapshot) for _ in range(tries)]
         for digest in digests:
             if digest:

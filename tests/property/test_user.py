@@ -21,7 +21,7 @@ from presenced.config.settings import Settings
 from presenced.errors import Close
 from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
-from presenced.presence.user import MAX_DETACHED
+from presenced.presence.user import MAX_DETACHED_SESSIONS
 from presenced.testing import FakeClock
 
 USERS = ("1", "2", "three", "four")
@@ -53,7 +53,7 @@ class Presence(RuleBasedStateMachine):
         self.users: dict[str, CountedUser] = {user_id: CountedUser() for user_id in USERS}
         self.connections: list[FakeConnection] = []
         self.knew: dict[FakeConnection, dict[str, bool]] = {}
-        """What was true when the connection opened: the classic protocol leaves that to its client."""
+        """Users online when the connection opened: the classic protocol leaves that to its client."""
         self.silent_since: dict[FakeConnection, float] = {}
         self.took_at: dict[FakeConnection, float] = {}
         self.opened_at: dict[FakeConnection, float] = {}
@@ -88,7 +88,7 @@ class Presence(RuleBasedStateMachine):
         if grace:
             user.graces = [end for end in user.graces if end > self.clock.monotonic()]
             user.graces.append(self.clock.monotonic() + grace)
-            if len(user.graces) > MAX_DETACHED:
+            if len(user.graces) > MAX_DETACHED_SESSIONS:
                 user.graces.remove(min(user.graces))
 
     def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:

@@ -89,7 +89,7 @@ class WatchingV1(RuleBasedStateMachine):
             user.forget(self.now())
 
     def pass_time(self) -> None:
-        """Apply the waiting requests of the model's users. A user whom the server has evicted has no pause any more."""
+        """Apply the waiting requests of the model's users. A user that the server has evicted has no pause any more."""
         for user_id, user in self.users.items():
             user.pass_time(self.now())
             if self.node.directory.users.user(user_id) is None:

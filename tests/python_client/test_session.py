@@ -292,7 +292,7 @@ def room_snapshot(*keys: str) -> dict[str, Any]:
 
 
 NEVER_SEEN = {"userId": "bob", "status": "offline", "since": 0, "version": 900}
-"""Answer about a user by id whom this client may not see."""
+"""Answer about a user by id that this client may not see."""
 
 
 def session_in_hall(*users: str) -> Session:

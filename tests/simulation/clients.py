@@ -130,7 +130,7 @@ class ClassicClient(AnyClient):
 class V1Client(AnyClient):
     """Client of presenced.v1: a session of the library, and beside it the reference model of what it must know.
 
-    What it wants outlives its sessions. A page that is closed and opened again wants the same.
+    Its wishes outlive its sessions. A page that is closed and opened again wants the same.
     """
 
     is_classic = False

@@ -83,7 +83,7 @@ MUTATIONS: dict[str, tuple[Patch, ...]] = {
 
 
 def _newest(marks: Marks, home: str) -> int | None:
-    found = marks._of.get(home)
+    found = marks._by_node.get(home)
     return found[-1].position if found else None
 
 

@@ -135,7 +135,7 @@ class Link:
         """Abandon the link without notifying the server."""
         self._client = None
 
-    # What happens on the way.
+    # Events on the way.
 
     def breaks(self) -> None:
         """End the link, and notify both ends."""

@@ -81,7 +81,7 @@ class SimulatedNode(ClusterNode):
     @property
     def takes_connections(self) -> bool:
         """Whether a load balancer sends clients to it."""
-        return self.cluster.is_ready and not self.is_frozen and not self.node.draining
+        return self.cluster.is_ready and not self.is_frozen and not self.node.is_draining
 
     def has_committed(self, user_ids: Iterable[str]) -> bool:
         """Return whether all nodes have what was decided on this one."""

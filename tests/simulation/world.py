@@ -98,7 +98,7 @@ class World:
         if message["type"] == "SET_STATUS" and "expiresIn" not in message:
             self.chosen[client.user_id] = message
 
-    # What happens.
+    # Events.
 
     def run(self) -> None:
         """Run chaos, then calm, and check all views."""
@@ -219,7 +219,7 @@ class World:
             else:
                 client.leave_room(room)
 
-    # What must hold.
+    # Invariants.
 
     def check(self) -> None:
         """Check that all views are correct."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from msgspec.structs import replace
 from tests.support.cluster_storage import FakeClusterWorker, FakeDatabase
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import NodeHarness
@@ -12,6 +13,7 @@ from presenced.auth.tickets import Tickets
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.commands.commands import ClusterCommands
 from presenced.cluster.commands.erasing_publisher import ErasingPublisher
+from presenced.cluster.common_settings import figures_from
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.factory import join_history
 from presenced.cluster.history.write_behind import SharedWriteBehind
@@ -19,6 +21,7 @@ from presenced.cluster.members import Figures
 from presenced.cluster.memory.hub import MemoryHub
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
+from presenced.cluster.notices import Notices
 from presenced.delivery.connection import Connection
 from presenced.testing import FakeClock
 
@@ -26,10 +29,21 @@ LEASE_S = 15.0
 
 
 class ClusterNode(NodeHarness):
-    """One node of a cluster."""
+    """One node of a cluster.
+
+    Args:
+        name: Name of its link to the store.
+        called: Name that the other nodes see; empty for the same.
+    """
 
     def __init__(
-        self, name: str, hub: MemoryHub, clock: FakeClock, worker: FakeClusterWorker | None = None, **settings: Any
+        self,
+        name: str,
+        hub: MemoryHub,
+        clock: FakeClock,
+        worker: FakeClusterWorker | None = None,
+        called: str = "",
+        **settings: Any,
     ) -> None:
         parts = {
             "directory_class": SharedDirectory,
@@ -42,9 +56,9 @@ class ClusterNode(NodeHarness):
         self.name = name
         self.worker = worker
         self.backend = hub.backend(name)
+        self._own = figures_from(self.node.settings)
         publisher = ErasingPublisher(self.node.publisher, self.service.erase_past)
         self.cluster = Cluster(
-            name=name,
             lease_s=LEASE_S,
             clock=clock,
             timer=self.node.timer,
@@ -56,13 +70,14 @@ class ClusterNode(NodeHarness):
             resume_window=self.node.settings.resume_window,
             log_age=self.node.settings.log_age,
             metrics=ClusterMetrics(self.node.metrics),
+            notices=Notices(called or name, "presenced", self._own),
         )
         self.node.peers = self.cluster
         if worker is not None:
             worker.write_behind = self.storage
             join_history(self.cluster, self.backend, self.storage, self.node)
-            self.storage.begin_at(0)
-            self.storage.begin(0)
+            self.storage.start_above(0)
+            self.storage.finish_restore(0)
         ClusterCommands(self.cluster, self.backend, publisher, self.node, self.service)
         self.cluster.on_certainty = self.node.certainty_changed
         self.cluster.start()
@@ -75,9 +90,9 @@ class ClusterNode(NodeHarness):
 
     def _figures(self) -> Figures:
         if self.worker is None:
-            return Figures()
+            return self._own
         storage = self.storage
-        return Figures(stored_n=storage.stored_n, stores=storage.is_storing, stored_as=storage.stored_as)
+        return replace(self._own, stored_n=storage.stored_n, stores=storage.is_storing, stored_as=storage.stored_as)
 
     def kill(self) -> None:
         """End as with `kill -9`: nothing is sent or committed any more."""

@@ -10,10 +10,10 @@ from presenced.presence.model import Change
 from presenced.storage.records import Record, RoomOccupancy, StoredClaim, StoredSession, StoredUser
 from presenced.testing import FakeClock
 from presenced.worker.rpc import (
+    CheckAbsences,
     EndSessions,
     LeaveShard,
     Method,
-    SettleShards,
     ShardLost,
     ShardTaken,
     TakeShard,
@@ -36,7 +36,7 @@ class FakeDatabase:
         self.rooms: list[RoomOccupancy] = []
         self.sessions: list[StoredSession] = []
         self.ended: list[EndSessions] = []
-        self.settled: list[SettleShards] = []
+        self.absence_checks: list[CheckAbsences] = []
 
     def history(self, user_id: str) -> list[tuple[str, int]]:
         """Return the stored statuses and versions of a user, in the order in which they were stored."""
@@ -131,8 +131,8 @@ class FakeClusterWorker:
                 self._held.discard(shard)
             case EndSessions():
                 database.ended.append(message)
-            case SettleShards():
-                database.settled.append(message)
+            case CheckAbsences():
+                database.absence_checks.append(message)
             case WorkerCall(_, Method.ERASE, (user_id,)):
                 database.users.pop(user_id, None)
                 for key in [key for key, one in database.changes.items() if one.user_id == user_id]:

@@ -40,9 +40,9 @@ from presenced.cluster.records import (
 )
 from presenced.cluster.replica.digest import compare
 from presenced.cluster.replica.replica import ShardReplica, When
-from presenced.presence.directory import Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Ending, Status, View
+from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant

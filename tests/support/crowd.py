@@ -171,7 +171,7 @@ class Client(asyncio.Protocol):
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
-    # What the protocols have in common.
+    # Shared by the protocols.
 
     def read(self) -> None:
         """Process what was received."""
@@ -210,7 +210,7 @@ class ClassicClient(Client):
                 self.heard_offline[user_id.decode()] = f"USER_OFFLINE on connection {self.connections}"
         if data.endswith(_CLASSIC_END):
             self.answer_close()
-        # What may continue in the next piece stays.
+        # Data that may continue in the next piece stays.
         del data[: max(0, len(data) - 100)]
         data[:] = data.replace(self._WORD, b"")
 
@@ -229,7 +229,7 @@ class V1Client(Client):
         self.watched = watched
         self.query = "&watch=none" if watched is not None else ""
         self.statuses: dict[str, str] = {}
-        """What the client shows of each user."""
+        """Status of each user that the client shows."""
         self.uncertain: set[str] = set()
         """Users that an earlier server showed, and about which this one has said nothing."""
         self.settled_at = 0.0

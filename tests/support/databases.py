@@ -52,3 +52,10 @@ async def opened(kind: str, servers: Servers, folder: Path) -> AsyncIterator[Asy
         yield made
     finally:
         await made.dispose()
+
+
+@pytest.fixture(params=KINDS)
+async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """Empty database of each kind, with all tables."""
+    async with opened(request.param, servers, tmp_path) as made:
+        yield made

@@ -13,7 +13,7 @@ from presenced.presence.users import Limits
 
 
 class DoubtingDirectory(Directory[Connection]):
-    """Directory of a node that may have lost its store (`presence.certainty.Certainty`)."""
+    """Directory of a node that may have lost its store (`presence.certainty.NodeCertainty`)."""
 
     stale_since_ms = 0
     turns = 0

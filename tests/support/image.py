@@ -54,7 +54,8 @@ done
 cd "$root"
 exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" env -i "$@"
 """
-"""What an engine does: mounts, a read-only root, a user without rights, and the command as process 1."""
+"""Script that does the work of an engine: mounts, a read-only root, a user without rights, and the command as process
+1."""
 
 
 class Image(NamedTuple):

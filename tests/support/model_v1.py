@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tests.support.fake_v1_client import FakeV1Client
 
 from presenced.presence.model import Ending
-from presenced.presence.user import MAX_DETACHED
+from presenced.presence.user import MAX_DETACHED_SESSIONS
 
 USERS = ("1", "two", "three")
 
@@ -98,7 +98,7 @@ class ModelUser:
         session.grace_ends, session.forget_at = now + grace, now + max(grace, window)
         self.forget(now)
         detached = sorted((s for s in self.sessions if not s.connected), key=lambda s: s.order)
-        if len(detached) > MAX_DETACHED:
+        if len(detached) > MAX_DETACHED_SESSIONS:
             unseen = [s for s in detached if s.grace_ends <= now]
             ending = min(s.forget_at for s in unseen) if unseen else min(s.grace_ends for s in detached)
             self.sessions.remove(next(s for s in unseen or detached if ending in (s.forget_at, s.grace_ends)))

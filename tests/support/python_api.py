@@ -12,7 +12,7 @@ from tests.support.node_harness import NodeHarness
 from presenced.auth.tickets import Tickets
 from presenced.node.service import PresenceService
 from presenced.python_api.following import ChangeFollowers
-from presenced.python_api.operations import PresenceOperations, Running
+from presenced.python_api.operations import PresenceOperations, RunningParts
 
 
 class Embedded(PresenceOperations):
@@ -29,8 +29,8 @@ class Embedded(PresenceOperations):
         self.service = PresenceService(self.node, Tickets(), storage)
         self.followers = ChangeFollowers(self.service, self.clock)
 
-    def _operations(self) -> Running:
-        return Running(self.service, self.followers, self.clock)
+    def _operations(self) -> RunningParts:
+        return RunningParts(self.service, self.followers, self.clock)
 
 
 def as_http(value: Any) -> Any:

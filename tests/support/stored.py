@@ -107,7 +107,7 @@ async def stored_in_time(running: PresenceServer, condition: Callable[[], object
     async with asyncio.timeout(PATIENCE):
         while True:
             # Checked before the condition: it may be stored in between.
-            is_late = time.monotonic() - began > 1 and not client_of(running).behind
+            is_late = time.monotonic() - began > 1 and not client_of(running).behind_s
             if condition():
                 return
             assert not is_late, "nothing waits to be stored, and the condition does not hold"

@@ -12,9 +12,9 @@ from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
 from presenced.storage.collected import STATE_PERIOD_S
 from presenced.storage.records import Record
-from presenced.storage.write_behind import PERIOD_S
+from presenced.storage.write_behind import FLUSH_DELAY_S
 from presenced.testing import FakeClock
-from presenced.worker.rpc import HEADER, RecordBatch, encode, to_worker
+from presenced.worker.rpc import HEADER, RecordBatch, encode_message, to_worker
 
 
 class FakeStorageWorker:
@@ -34,7 +34,7 @@ class FakeStorageWorker:
         """Record a batch, after it has been encoded and decoded."""
         assert records
         self.room -= 1
-        batch = to_worker.decode(encode(RecordBatch(1, position, records))[HEADER.size :])
+        batch = to_worker.decode(encode_message(RecordBatch(1, position, records))[HEADER.size :])
         assert isinstance(batch, RecordBatch)
         assert batch.records == records
         self.records += batch.records
@@ -58,7 +58,7 @@ class StoringNode:
         assert self.node.storage
         self.write_behind = self.node.storage
         if restored:
-            self.write_behind.begin(0)
+            self.write_behind.finish_restore(0)
 
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         """Connect a user."""
@@ -83,9 +83,9 @@ class StoringNode:
 def change_often(storing: StoringNode, seconds: float, per_second: float, users: int) -> int:
     """Make changes of `users` users in turn, online and then offline, at this rate. Return the number of changes."""
     application, changes = PresenceService(storing.node), 0
-    for _ in range(round(seconds / PERIOD_S)):
-        for _ in range(round(per_second * PERIOD_S)):
+    for _ in range(round(seconds / FLUSH_DELAY_S)):
+        for _ in range(round(per_second * FLUSH_DELAY_S)):
             application.announce(f"user{changes // 2 % users}", changes % 2 == 0)
             changes += 1
-        storing.clock.advance(PERIOD_S)
+        storing.clock.advance(FLUSH_DELAY_S)
     return changes

@@ -34,10 +34,14 @@ PARAMETERS: dict[str, dict[str, object]] = {
     },
     "text": {
         "type": "string",
-        "maxLength": messages.MAX_TEXT,
+        "maxLength": messages.MAX_TEXT_CHARACTERS,
         "description": "Text of the choice, as in SELF. Servers and proxies may log URLs.",
     },
-    "emoji": {"type": "string", "maxLength": messages.MAX_EMOJI, "description": "Emoji of the choice, as in SELF."},
+    "emoji": {
+        "type": "string",
+        "maxLength": messages.MAX_EMOJI_CHARACTERS,
+        "description": "Emoji of the choice, as in SELF.",
+    },
     "until": {"type": "integer", "description": "Time at which the choice ends, in epoch milliseconds, as in SELF."},
     "session": {"type": "string", "maxLength": 64, "description": "Session to resume."},
     "position": {"type": "string", "maxLength": 64, "description": "Position of that session."},
@@ -50,7 +54,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
 
 def asyncapi() -> str:
     """Return the document, AsyncAPI 3.0."""
-    sent = {"classic": get_args(classic_messages.Message), "v1": get_args(messages.ServerMessageV1)}
+    sent = {"classic": get_args(classic_messages.ClassicMessage), "v1": get_args(messages.ServerMessageV1)}
     received = {"classic": (messages.Auth,), "v1": get_args(messages.Request)}
     document = {
         "asyncapi": "3.0.0",
@@ -87,7 +91,11 @@ def asyncapi() -> str:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON Schema (2020-12) of every record, by the name of its type, with the descriptions in the code."""
-    types = [*get_args(classic_messages.Message), *get_args(messages.ServerMessageV1), *get_args(messages.Request)]
+    types = [
+        *get_args(classic_messages.ClassicMessage),
+        *get_args(messages.ServerMessageV1),
+        *get_args(messages.Request),
+    ]
     # These records are encoded separately from the messages that contain them.
     types += [messages.UserRecord, messages.Member]
     _, components = schema_components(types, ref_template="#/components/schemas/{name}")

@@ -155,7 +155,7 @@ FIELDS = COMMON | {
     "device": "Kind of device.",
     "active": "Whether the person is active.",
     "errors": "Items without a result.",
-    "detail": "What is wrong, and what to do.",
+    "detail": "The fault, and how to fix it.",
     "connected": "Whether it has a connection.",
     "display": "Display data.",
     "version": "Version of the change.",

@@ -165,27 +165,32 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("digits of `Content-Length`", _number("transports.http1.head.MAX_LENGTH_DIGITS"), "", "400"),
                 Limit("time for the head to arrive", _set_time("head_timeout"), "head_timeout", "408"),
                 Limit("time between two requests", _set_time("keep_alive"), "keep_alive", "the connection is closed"),
-                Limit("pipelined requests that wait", _number("transports.http1.connection.MAX_PIPELINED"), "", "429"),
+                Limit(
+                    "pipelined requests that wait",
+                    _number("transports.http1.connection.MAX_PIPELINED_REQUESTS"),
+                    "",
+                    "429",
+                ),
                 Limit(
                     "input behind an unanswered request",
-                    _size("transports.http1.connection.MAX_UNREAD"),
+                    _size("transports.http1.connection.MAX_UNREAD_BYTES"),
                     "",
                     "the server pauses reading",
                 ),
                 Limit(
                     "input of a body that is not read yet",
-                    _size("transports.http1.exchange.MAX_UNREAD_BODY"),
+                    _size("transports.http1.exchange.MAX_UNREAD_BODY_BYTES"),
                     "",
                     "the server pauses reading",
                 ),
                 Limit(
                     "body that the server discards",
-                    _size("transports.http1.connection.MAX_DISCARDED"),
+                    _size("transports.http1.connection.MAX_DISCARDED_BYTES"),
                     "",
                     "the connection ends",
                 ),
-                Limit("line of a chunk", _size("transports.http1.body.MAX_CHUNK_LINE"), "", "400"),
-                Limit("trailers after the last chunk", _size("transports.http1.body.MAX_TRAILERS"), "", "400"),
+                Limit("line of a chunk", _size("transports.http1.body.MAX_CHUNK_LINE_BYTES"), "", "400"),
+                Limit("trailers after the last chunk", _size("transports.http1.body.MAX_TRAILER_BYTES"), "", "400"),
                 Limit(
                     "time in which a client reads nothing of a response",
                     _set_time("behind_timeout"),
@@ -247,13 +252,13 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "requests of a client of presenced.v1 that does not read",
-                    _number("protocols.v1.protocol.MAX_UNREAD"),
+                    _number("protocols.v1.protocol.MAX_UNREAD_ANSWERS"),
                     "",
                     "4420",
                 ),
                 Limit(
                     "changes that wait for one flush",
-                    _number("delivery.broadcaster.MAX_BATCH"),
+                    _number("delivery.broadcaster.MAX_BATCH_EVENTS"),
                     "",
                     "they are written immediately",
                 ),
@@ -288,7 +293,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "users watched by one session, by id",
-                    _number("presence.subscriptions.MAX_WATCHED"),
+                    _number("presence.subscriptions.MAX_WATCHED_USERS"),
                     "",
                     "`TOO_MANY_WATCHED`",
                 ),
@@ -301,44 +306,45 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("`id` of a request", "64 characters, or an integer of 64 bits", "", "`BAD_REQUEST`"),
                 Limit(
                     "text of a status",
-                    f"{_number('protocols.v1.messages.MAX_TEXT')} characters",
+                    f"{_number('protocols.v1.messages.MAX_TEXT_CHARACTERS')} characters",
                     "",
                     "`BAD_REQUEST`; 4402 in the URL; 400 in the HTTP API",
                 ),
                 Limit(
                     "emoji of a status",
-                    f"{_number('protocols.v1.messages.MAX_EMOJI')} characters",
+                    f"{_number('protocols.v1.messages.MAX_EMOJI_CHARACTERS')} characters",
                     "",
                     "the same",
                 ),
                 Limit(
                     "data of a status or a member, as JSON",
-                    f"{_size('protocols.v1.messages.MAX_DATA')}, {_number('protocols.v1.codec.MAX_DEPTH')} levels",
+                    f"{_size('protocols.v1.messages.MAX_DATA_BYTES')}, "
+                    f"{_number('protocols.v1.codec.MAX_NESTING_LEVELS')} levels",
                     "",
                     "`BAD_REQUEST`; 400 in the HTTP API",
                 ),
                 Limit(
                     "`expiresIn`",
-                    f"{_get('http.api.requests.MAX_LASTS_S') // 86_400} days",
+                    f"{_get('http.api.requests.MAX_DURATION_S') // 86_400} days",
                     "",
                     "`BAD_REQUEST`; 400 in the HTTP API",
                 ),
                 Limit(
                     "`device` in the URL",
-                    f"{_number('protocols.v1.connect.MAX_DEVICE_LENGTH')} characters",
+                    f"{_number('protocols.v1.connect.MAX_DEVICE_CHARACTERS')} characters",
                     "",
                     "4402",
                 ),
                 Limit(
                     "other parameters in the URL",
-                    f"{_number('protocols.v1.connect.MAX_VALUE_LENGTH')} characters; `until` "
+                    f"{_number('protocols.v1.connect.MAX_VALUE_CHARACTERS')} characters; `until` "
                     f"{_number('protocols.v1.connect.MAX_TIME_DIGITS')} digits",
                     "",
                     "4402",
                 ),
                 Limit(
                     "`message` of an ERROR",
-                    f"{_number('protocols.v1.protocol.MAX_REASON')} characters",
+                    f"{_number('protocols.v1.protocol.MAX_REASON_CHARACTERS')} characters",
                     "",
                     "the rest is omitted",
                 ),
@@ -349,7 +355,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
             [
                 Limit(
                     "user id",
-                    f"{_number('presence.identity.MAX_USER_ID_LENGTH')} characters",
+                    f"{_number('presence.identity.MAX_USER_ID_CHARACTERS')} characters",
                     "",
                     "4400; 400 in the HTTP API",
                 ),
@@ -361,14 +367,14 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "name of a room",
-                    f"{_number('protocols.v1.messages.MAX_ROOM_NAME')} characters",
+                    f"{_number('protocols.v1.messages.MAX_ROOM_NAME_CHARACTERS')} characters",
                     "",
                     "`BAD_REQUEST`; 400 in the HTTP API",
                 ),
                 Limit("time to resume a session", _set_time("resume_window"), "resume_window", "a new session"),
                 Limit(
                     "sessions of a user without a connection",
-                    _number("presence.user.MAX_DETACHED"),
+                    _number("presence.user.MAX_DETACHED_SESSIONS"),
                     "",
                     "one whose grace period is over is evicted, otherwise the one that ends first",
                 ),
@@ -389,7 +395,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "name of a source",
-                    f"{_number('presence.status.MAX_SOURCE_LENGTH')} characters",
+                    f"{_number('presence.status.MAX_SOURCE_CHARACTERS')} characters",
                     "",
                     "400",
                 ),
@@ -401,7 +407,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "absent users with claims",
-                    _number("presence.status.MAX_CLAIMED"),
+                    _number("presence.status.MAX_USERS_WITH_CLAIMS"),
                     "",
                     "the one absent longest loses them",
                 ),
@@ -421,7 +427,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "former members that a room remembers",
-                    _number("presence.rooms.MAX_LEFT"),
+                    _number("presence.rooms.MAX_FORMER_MEMBERS"),
                     "",
                     "clients further behind get the whole room",
                 ),
@@ -433,7 +439,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "decisions remembered until stored data is restored",
-                    _number("presence.restore.MAX_SINCE"),
+                    _number("presence.restore.MAX_NEWER_DECISIONS"),
                     "",
                     "restored data may override a later decision",
                 ),
@@ -442,8 +448,10 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
         "Tokens and grants": (
             "",
             [
-                Limit("token or ticket", f"{_number('auth.authenticator.MAX_TOKEN_LENGTH')} characters", "", "4401"),
-                Limit("`jti` of a token", f"{_number('auth.jwt.MAX_TOKEN_ID_LENGTH')} characters", "", "4401"),
+                Limit(
+                    "token or ticket", f"{_number('auth.authenticator.MAX_TOKEN_CHARACTERS')} characters", "", "4401"
+                ),
+                Limit("`jti` of a token", f"{_number('auth.jwt.MAX_TOKEN_ID_CHARACTERS')} characters", "", "4401"),
                 Limit("expiry of a token, from now", _set_time("token_lifetime"), "token_lifetime", "4401"),
                 Limit(
                     "shared secret",
@@ -504,21 +512,23 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "`presence.watch`",
-                    f"{_get('presence.subscriptions.MAX_WATCHED'):,} ids",
+                    f"{_get('presence.subscriptions.MAX_WATCHED_USERS'):,} ids",
                     "",
                     "the token is refused",
                 ),
                 Limit("`presence.rooms`", f"{_get('presence.subscriptions.MAX_ROOMS'):,} rooms", "", "the same"),
-                Limit("`presence.block`", f"{_number('presence.visibility.MAX_BLOCKED')} ids", "", "the same"),
+                Limit("`presence.block`", f"{_number('presence.visibility.MAX_BLOCKED_USERS')} ids", "", "the same"),
                 Limit(
                     "`presence.display`, as JSON",
-                    f"{_size('protocols.v1.messages.MAX_DISPLAY')}, {_get('protocols.v1.codec.MAX_DEPTH')} levels",
+                    f"{_size('protocols.v1.messages.MAX_DISPLAY_BYTES')}, "
+                    f"{_number('protocols.v1.codec.MAX_NESTING_LEVELS')} levels",
                     "",
                     "the same",
                 ),
                 Limit(
                     "`presence.roles`",
-                    f"{_number('auth.grants.MAX_ROLES')} roles of {_number('auth.grants.MAX_ROLE_LENGTH')} characters",
+                    f"{_number('auth.grants.MAX_ROLES')} roles of "
+                    f"{_number('auth.grants.MAX_ROLE_CHARACTERS')} characters",
                     "",
                     "the same",
                 ),
@@ -544,7 +554,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("users in a request", _number("http.api.requests.MAX_USERS"), "", "400"),
                 Limit(
                     "entries in a response, sessions in a page of `/stats`",
-                    _number("http.api.requests.MAX_PAGE"),
+                    _number("http.api.requests.MAX_PAGE_ENTRIES"),
                     "",
                     "400 for a higher `limit`",
                 ),
@@ -559,7 +569,9 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("long poll", f"{_number('http.api.requests.MAX_WAIT_S')} s", "", "400 for a higher `wait`"),
                 Limit("waiting and streaming requests with API keys", _number("http.waiting.MAX_BACKENDS"), "", "503"),
                 Limit("waiting and streaming requests of all users", _number("http.waiting.MAX_WATCHERS"), "", "503"),
-                Limit("waiting and streaming requests of one user", _number("http.waiting.MAX_OF_USER"), "", "503"),
+                Limit(
+                    "waiting and streaming requests of one user", _number("http.waiting.MAX_WAITING_OF_USER"), "", "503"
+                ),
                 Limit(
                     "changes for backends that follow them",
                     _set("journal_size"),
@@ -675,7 +687,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "commands that wait for the other nodes",
-                    f"{_number('cluster.waits.MAX_WAITS')}, for {_time('http.api.agreement.TIMEOUT_S')}",
+                    f"{_number('cluster.commands.waits.MAX_WAITS')}, for {_time('http.api.agreement.TIMEOUT_S')}",
                     "",
                     "503 with `Retry-After`",
                 ),
@@ -693,7 +705,8 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "erased users who are still shown",
-                    f"{_number('cluster.erasing.MAX_ERASED')}, for {_time('cluster.erasing.ERASED_S')}",
+                    f"{_number('cluster.commands.erasing_publisher.MAX_ERASED')}, "
+                    f"for {_time('cluster.commands.erasing_publisher.ERASED_S')}",
                     "",
                     "details of the user's last change stay in the journal",
                 ),
@@ -772,7 +785,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "events of a receiver that are refused alone",
-                    _number("webhooks.delivery.MAX_HELD"),
+                    _number("webhooks.delivery.MAX_HELD_EVENTS"),
                     "",
                     "all events wait for the next one",
                 ),
@@ -803,7 +816,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit(
                     "tracebacks of faults in requests",
                     f"{_number('transports.http1.fault_log.MAX_TRACEBACKS')} in "
-                    f"{_time('transports.http1.fault_log.PERIOD_S')}",
+                    f"{_time('transports.http1.fault_log.TRACEBACK_PERIOD_S')}",
                     "",
                     "the next one states the number of others",
                 ),
@@ -821,14 +834,14 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "text of a client in a line",
-                    f"{_number('runtime.text.MAX_QUOTED')} characters",
+                    f"{_number('runtime.text.MAX_QUOTED_CHARACTERS')} characters",
                     "",
                     "the rest is omitted",
                 ),
                 Limit("entries of a list in the settings", "1,000", "", "the server does not start"),
                 Limit(
                     "settings file, file with a secret",
-                    _size("config.text_files.MAX_BYTES"),
+                    _size("config.text_files.MAX_FILE_BYTES"),
                     "",
                     "the server does not start",
                 ),

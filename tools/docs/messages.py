@@ -26,7 +26,7 @@ def message_tables() -> str:
         "Records": (messages.UserRecord, messages.Member, messages.LimitsV1, messages.Overruled),
         "presenced.v1, from the server": get_args(messages.ServerMessageV1),
         "presenced.v1, from the client": get_args(messages.Request),
-        "Classic, from the server": get_args(classic_messages.Message),
+        "Classic, from the server": get_args(classic_messages.ClassicMessage),
     }
     sections = [
         f"## {title}\n\n" + "\n\n".join(_section(type_, described, examples) for type_ in types)
@@ -89,7 +89,7 @@ def _tag(type_: Any) -> str:
 
 
 def _anchor(type_: Any) -> str:
-    prefix = CLASSIC if type_ in get_args(classic_messages.Message) else ""
+    prefix = CLASSIC if type_ in get_args(classic_messages.ClassicMessage) else ""
     return f"{prefix}{_tag(type_).lower()}"
 
 
@@ -189,7 +189,7 @@ def _worth(message: dict[str, Any]) -> tuple[int, int]:
 def _names() -> dict[tuple[bool, str], str]:
     """Return the names of the types, by whether the protocol is classic and by their tags."""
     classic, new = (
-        get_args(classic_messages.Message),
+        get_args(classic_messages.ClassicMessage),
         [*get_args(messages.ServerMessageV1), *get_args(messages.Request)],
     )
     return {(True, t.__struct_config__.tag): t.__name__ for t in classic} | {

@@ -77,6 +77,7 @@ GROUPS = {
         "presenced_webhooks_request_duration_seconds",
     ),
     "Several nodes": (
+        "presenced_cluster_node_info",
         "presenced_cluster_state",
         "presenced_cluster_nodes",
         "presenced_cluster_records",
@@ -163,7 +164,7 @@ REFUSED = (
 class _Alone:
     """Node without others, for the gauges."""
 
-    state = "ready"
+    name, state = "a", "ready"
     live_nodes, lag_s = 1, 0.0
     shards = ()
 

@@ -33,7 +33,10 @@ JSON = "application/json"
 
 PATH: dict[str, Json] = {
     "user_id": {"schema": {"type": "string", "minLength": 1, "maxLength": 128}, "example": "ada"},
-    "room": {"schema": {"type": "string", "minLength": 1, "maxLength": messages.MAX_ROOM_NAME}, "example": "lobby"},
+    "room": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": messages.MAX_ROOM_NAME_CHARACTERS},
+        "example": "lobby",
+    },
     "source": {"schema": {"type": "string", "minLength": 1, "maxLength": 64}, "example": "calendar"},
 }
 """Schemas of the names in paths. They are percent-encoded, `/` as `%2F`."""

@@ -26,7 +26,7 @@ INTRODUCTIONS = {
     "Storage": "The database. Without one, all state is in memory and is lost when the process ends. "
     "[Storage](../explanation/storage.md) explains what is stored, and [tables](tables.md) describes the rows.",
     "Several nodes": "The store through which several servers behave like one. "
-    "[Several nodes](../how-to/operate/several-nodes.md) says how to start them, and what they do not share yet.",
+    "[Several nodes](../how-to/operate/several-nodes.md) says how to start them, and what each of them has of its own.",
     "Webhooks": "Signed requests to your backends about changes. See [webhooks](../how-to/build/webhooks.md) and "
     "[webhook events](webhook-events.md).",
     "Process and connections": "The event loop, the processes and the number of connections. "
@@ -83,13 +83,14 @@ VALUES: dict[str, dict[str, str]] = {
         "never": "never",
     },
 }
-"""Meaning of each value, for settings that take a few texts. Such a setting shows the first sentence of its
+"""Meaning of each value, for settings that take a few texts. These settings show the first sentence of their
 description."""
 
 NOTES = {
     "jwt_key_file": "A file has no line breaks to escape, so it is the easiest way to set a PEM.",
-    "node": "The name has printable ASCII characters only, without spaces. Several independent servers may store into "
-    "one database. They do not share users or messages. The row of a user is from the server that wrote it last.",
+    "node": "The name has printable ASCII characters only, without spaces. Log lines, metrics and commands show it "
+    "([several nodes](../how-to/operate/several-nodes.md)). Servers that are not a cluster may use one database, too: "
+    "[several servers](../explanation/storage.md#one-server-per-database-or-several).",
     "log_time": "JSON lines always have the time.",
     "proxy_header": "The server ignores the other header, because proxies pass it on unchanged.",
     "max_choices": "The server also remembers the display data of as many absent users.",

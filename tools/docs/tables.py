@@ -51,7 +51,7 @@ TABLES: dict[str, tuple[str, str]] = {
         "A row of a user stays until the user is erased. A row of a room is deleted long after the room was vacated.",
     ),
 }
-"""What each table has, and how long its rows stay."""
+"""Content of each table, and how long its rows stay."""
 
 STATUSES = "`online`, `away`, `busy` or `offline`"
 

@@ -28,7 +28,7 @@ export interface Choice {
 }
 /** Return whether two messages show the same choice. */
 export declare function isSameChoice(a: SelfMessage, b: SelfMessage): boolean;
-/** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
+/** Return parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
 export declare function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number>;
 /** Return the user's own state that a message describes. */
 export declare function toSelf(userId: UserId, message: SelfMessage): Self;

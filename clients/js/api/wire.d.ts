@@ -211,7 +211,7 @@ export interface Ack {
     readonly id: RequestId;
 }
 /**
- * The server refused a request, which has no effect. With `room`: it ended the membership of the room, and the
+ * The server refused a request, which has no effect. With `room`, the server ended the membership of the room and the
  * subscription to it, because a newer token does not allow the room.
  */
 export interface ErrorMessage {

@@ -19,6 +19,12 @@ export function settle(calls: Iterable<Call<void>>, error?: PresenceError): void
   for (const call of calls) error ? call.reject(error) : call.resolve();
 }
 
+/**
+ * Create a call and pass it to `add`, which sends what it waits for. A call of a closed client is rejected at once, and
+ * every call when `signal` aborts.
+ */
+export type AddCall = <T>(add: (call: Call<T>) => void, signal?: AbortSignal) => Call<T>;
+
 export type Waiting = ReturnType<typeof createWaiting>;
 
 /** Create the set of all calls that wait. */
@@ -27,18 +33,18 @@ export function createWaiting() {
   return {
     /** Return a call. A rejection that nobody handles stays silent. */
     add<T>(): Call<T> {
-      let call = {} as Call<T>;
-      const promise = new Promise<T>((resolve, reject) => {
-        const settle =
-          <V>(next: (value: V) => void) =>
-          (value: V) => {
-            waiting.delete(call);
-            next(value);
-          };
-        call = { resolve: settle(resolve), reject: settle(reject) } as Call<T>;
+      const call = { isWaiting: () => waiting.has(call) } as { -readonly [K in keyof Call<T>]: Call<T>[K] };
+      call.promise = new Promise<T>((resolve, reject) => {
+        call.resolve = (value) => {
+          waiting.delete(call);
+          resolve(value);
+        };
+        call.reject = (error) => {
+          waiting.delete(call);
+          reject(error);
+        };
       });
-      promise.catch(() => {});
-      call = Object.assign(call, { promise, isWaiting: () => waiting.has(call) });
+      call.promise.catch(() => {});
       waiting.add(call);
       if (waiting.size > MAX_CALLS) {
         const details = { hint: "Wait for earlier calls before making more.", retryable: true };

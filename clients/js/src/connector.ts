@@ -28,13 +28,13 @@ const PROTOCOL = "presenced.v1";
 /** Milliseconds for an attempt, from asking for a token to the first message. */
 const CONNECT_TIMEOUT_MS = 20_000;
 
-/** An attempt this old is abandoned when the page or the network returns. */
+/** Age in milliseconds at which an attempt is abandoned when the page or the network returns. */
 const OLD_ATTEMPT_MS = 2_000;
 
-/** Maximum delay of an attempt that a signal starts, so that a thousand tabs do not connect at once. */
+/** Maximum delay in milliseconds of an attempt after a signal, so that a thousand tabs do not connect at once. */
 const SIGNAL_JITTER_MS = 250;
 
-/** Minimum time between two attempts of a hidden page. */
+/** Minimum number of milliseconds between two attempts of a hidden page. */
 const HIDDEN_PAUSE_MS = 60_000;
 
 interface Hooks {
@@ -79,11 +79,14 @@ export function createConnector(
     () => lost(NO_CODE, ""),
   );
   let socket: Socket | undefined;
+  /** Number of the current attempt. */
   let attempt = 0;
+  /** When the current attempt began. */
   let attemptedAt = 0;
   let isHidden = false;
   let isOffline = false;
   let isFrozen = false;
+  /** Whether the session has caught up, as `setCurrent` says. */
   let isCurrent = false;
   /** Cancels the end of the attempt, the next attempt, or the time until an open connection is stable. */
   let cancelTimer: (() => void) | undefined;
@@ -91,6 +94,7 @@ export function createConnector(
 
   const state = () => connection.get().state;
 
+  /** Publish a change of the connection, with the fields that follow from others. */
   const set = (change: Partial<Connection>): void => {
     const before = connection.get();
     const next = { ...before, attempt: retry.attempt(), ...change };
@@ -112,11 +116,13 @@ export function createConnector(
     hooks.lost(state() === "open");
   };
 
+  /** End the connection and all attempts. A client that has failed may still resume its session. */
   const end = (to: "idle" | "closed" | "failed", error: PresenceError | null): void => {
     abandon(to === "failed" ? KEEP_SESSION : 1000);
     set({ state: to, error, retryAt: 0 });
   };
 
+  /** End, and let the session know that the client does not connect again by itself. */
   const stop = (to: "closed" | "failed", error: PresenceError): void => {
     end(to, error);
     hooks.stopped(error, to);
@@ -131,8 +137,9 @@ export function createConnector(
     if (!isHeld) cancelTimer = host.schedule(retryAt - now, start);
   };
 
-  const decide = ({ isFinal, retryIn, error }: Decision): void => {
-    if (isFinal && error) stop("failed", error);
+  /** Do what `retry.ts` decided after the end of a connection. */
+  const decide = ({ retryIn, error }: Decision): void => {
+    if (retryIn === undefined) stop("failed", error);
     else {
       set({ state: "waiting", error });
       if (retryIn) wait(retryIn);
@@ -141,16 +148,17 @@ export function createConnector(
   };
 
   /** Call one of the functions with the result of the token function, unless the attempt is over by then. */
-  const withToken = async (use: (token: string | undefined) => void, failed: (error: unknown) => void) => {
+  const withToken = (use: (token: string | undefined) => void, failed: (error: unknown) => void): void => {
     const current = attempt;
-    const next = await tokens.get().then(
-      (token) => () => (token === null ? signedOut() : use(token)),
-      (error) => () => failed(error),
+    tokens.get().then(
+      (token) => {
+        if (current !== attempt) return;
+        if (token === null) stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
+        else use(token);
+      },
+      (error) => current === attempt && failed(error),
     );
-    if (current === attempt) next();
   };
-
-  const signedOut = () => stop("closed", new PresenceError("SIGNED_OUT", "the token function returned no token"));
 
   const lost = (code: number, reason: string): void => {
     const wasOpen = state() === "open";
@@ -223,8 +231,8 @@ export function createConnector(
   };
 
   const signal = (name: Signal): void => {
-    if (name === "hidden" || name === "visible") isHidden = name === "hidden";
-    if (name === "online" || name === "offline") isOffline = name === "offline";
+    isHidden = name === "hidden" || (isHidden && name !== "visible");
+    isOffline = name === "offline" || (isOffline && name !== "online");
     if (!["open", "connecting", "waiting"].includes(state())) return;
     if (name === "leaving" || name === "frozen") hooks.save();
     if (name === "frozen") {

@@ -1,21 +1,21 @@
 /** `createPresence`: puts the parts of a client together. */
 
 import { createActivity } from "./activity.js";
-import { type Call, createWaiting, settle } from "./calls.js";
+import { type AddCall, type Call, createWaiting } from "./calls.js";
 import type { Events, PresenceClient, PresenceOptions } from "./client.js";
 import { createConnector } from "./connector.js";
 import { createDesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import { createEveryone } from "./everyone.js";
+import { createExpiry } from "./expiry.js";
 import type { Host } from "./host.js";
 import { webHost } from "./host-web.js";
+import { createMembership } from "./membership.js";
 import type { Message } from "./outbox.js";
 import type { RecordOf } from "./presence.js";
 import { createReading } from "./reading.js";
 import { takeSaved } from "./reload.js";
-import type { Membership } from "./room.js";
-import { EVERYONE, FULL, JOIN, ROOM } from "./scope.js";
-import { choiceInUrl } from "./self.js";
+import { EVERYONE, FULL } from "./scope.js";
 import { createSession } from "./session.js";
 import { createListeners, once } from "./store.js";
 import { createTrace } from "./trace.js";
@@ -31,15 +31,17 @@ const closed = () => new PresenceError("CLOSED", "the client is closed", { hint:
 /** Create a client. It opens nothing until `connect`, so this is safe during render and on a server. */
 export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const ownHost: Host = { ...webHost, ...options.host };
-  const shared = () => ({ connection, ...subscriptions.requests, hasMember: session.rooms.hasMember });
+  const shared = () => ({ connection, ...requests, hasMember: replica.rooms.hasMember });
   const host = options.tabs?.attach(ownHost, shared) ?? ownHost;
   const trace = createTrace(host.now, options.log);
   const desired = createDesiredState(host, (options.linger ?? LINGER_S) * 1_000, () => session.outbox.plan());
   const session = createSession(host, desired);
-  const { roster, subscriptions, outbox, ownStatus, caughtUp, settling } = session;
+  const { replica, requests, subscriptions, outbox, ownStatus, caughtUp, settling } = session;
+  const { roster } = replica;
+  const expiry = createExpiry(host, session, options.forgetAfter);
   roster.apply((options.initial?.users ?? []) as readonly RecordOf[]);
   const everyone = createEveryone(host, roster);
-  const { reading, ...stores } = createReading(desired, session);
+  const { reading, ...stores } = createReading(desired, replica);
   const activity = createActivity(host, options.activity || {}, (state) => {
     ownStatus.setActivity(state);
     outbox.plan();
@@ -50,52 +52,43 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   // A program without a page has no person who could be idle.
   const detectsActivity = options.activity !== false && (host.onInput !== webHost.onInput || "window" in globalThis);
   const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
+  /** Milliseconds that the server's clock is ahead of this machine's. */
   let clockOffset = 0;
   /** Whether the server has lost the store that it shares with other servers. */
   let isOutdated = false;
+  /** Number of `connect` calls that are not released. */
   let users = 0;
   let cancelRelease: (() => void) | undefined;
-  let cancelForget: (() => void) | undefined;
-  /** Whether an attempt may resume the session. Nothing may be forgotten then, because it would not be sent again. */
-  let mayResume = false;
-  let forgetsLater = false;
   let ready: Call<void> | undefined;
 
   const now = () => host.now() + clockOffset;
-
-  const forgetOld = () => {
-    forgetsLater = mayResume;
-    if (!mayResume) session.forget();
-  };
 
   const stopped = (error: PresenceError, state: "closed" | "failed") => {
     waiting.abandon(error);
     ready = undefined;
     if (state === "failed") return;
-    cancelForget?.(); // the user signed out
-    session.reset();
+    expiry.stop();
+    session.reset(); // the user signed out
     host.save(storageKey(), null);
   };
 
   const { connection, ...connector } = createConnector(host, options.token, trace, {
     url() {
-      const address = socketAddress(options.url);
       const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
       if (saved) session.restore(saved);
-      mayResume = true;
-      return withParameters(address, {
+      expiry.dialed();
+      return withParameters(socketAddress(options.url), {
         userId,
         device: options.device,
         watch: "none",
         activity: ownStatus.activityInUrl(),
         session: session.sessionId(),
         position: session.position(),
-        ...(ownStatus.choiceInUrl(now()) ?? choiceInUrl(session.lastSelf(), now())),
+        ...ownStatus.choiceInUrl(now()),
       });
     },
     opened(message, send) {
-      cancelForget?.();
-      mayResume = forgetsLater = false;
+      expiry.opened();
       host.save(storageKey(), null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
@@ -109,16 +102,12 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     lost(wasOpen) {
       session.lost();
-      mayResume = false;
-      if (forgetsLater) forgetOld();
-      if (!wasOpen) return;
-      const after = options.forgetAfter ?? session.established()?.resumeWindow ?? 0;
-      cancelForget = host.schedule(after * 1_000, forgetOld);
+      expiry.lost(wasOpen);
     },
     newSession: session.end,
     renew: (token) =>
       outbox.sendNow({ type: "AUTH", token }, () => {
-        subscriptions.requests.refused.clear(); // this token may allow more
+        requests.refused.clear(); // this token may allow more
         outbox.plan();
       }),
     save() {
@@ -136,7 +125,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   });
 
   const progress = () => {
-    everyone.flush(); // whoever learns that the client is up to date may read it at once
+    everyone.flush(); // an application that learns that the client is up to date may read it at once
     connector.setCurrent(caughtUp.get() && !settling.get() && !isOutdated);
     if (caughtUp.get()) ready?.resolve();
   };
@@ -147,8 +136,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   };
   caughtUp.subscribe(progress);
   settling.subscribe(progress);
-  /** Return a call: rejected at once if the client is closed, and when the signal aborts it. */
-  const call = <T>(add: (call: Call<T>) => void, signal?: AbortSignal): Call<T> => {
+
+  const call: AddCall = <T>(add: (call: Call<T>) => void, signal?: AbortSignal) => {
     const added = waiting.add<T>();
     const { state, error } = connection.get();
     const abort = () => added.reject(signal?.reason);
@@ -160,32 +149,9 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     return added;
   };
 
-  const join = (room: string, data?: unknown): Membership => {
-    const scope = ROOM + room;
-    const end = desired.retain([scope], JOIN);
-    let calls: Call<void>[] = [];
-    let isMember = true;
-    const left = () => new PresenceError("LEFT", "left before the server answered");
-    const setData = (value: unknown) => {
-      if (isMember) desired.data.set(scope, value);
-      const added = call<void>((waits) => (isMember ? subscriptions.awaitMember(scope, waits) : waits.reject(left())));
-      calls = [...calls.filter((each) => each.isWaiting()), added];
-      return added.promise;
-    };
-    return {
-      joined: setData(data),
-      setData,
-      leave() {
-        isMember = false;
-        end();
-        settle(calls, left());
-      },
-    };
-  };
-
   return {
     ...stores,
-    join,
+    join: (room, data) => createMembership(desired, subscriptions, call, room, data),
     now,
     connection,
     self: session.self,
@@ -245,7 +211,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       knownUsers: roster.known.size,
       activity: ownStatus.activity(),
       desired: Object.fromEntries(desired.scopes),
-      agreed: Object.fromEntries(subscriptions.requests.agreed),
+      agreed: Object.fromEntries(requests.agreed),
       log: trace.entries,
     }),
   };

@@ -4,7 +4,7 @@
  * A scope without readers lingers for a while, so that a component that unmounts and mounts again costs nothing.
  *
  *     wanted --last reader leaves--> lingering --`linger` seconds--> not wanted
- *        ^------- a reader comes --------'
+ *        ^----- another reader ---------'
  */
 
 import type { Host } from "./host.js";
@@ -13,7 +13,7 @@ import { once } from "./store.js";
 
 export type DesiredState = ReturnType<typeof createDesiredState>;
 
-/** `changed` is called whenever more or less is wanted. */
+/** `changed` is called when more or less is wanted. */
 export function createDesiredState(host: Host, lingerMs: number, changed: () => void) {
   /** Bits of each wanted scope. */
   const scopes = new Map<string, number>();
@@ -37,7 +37,7 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
     if (isChanged) changed();
   };
 
-  /** End what lingers since this time or longer. A scope that is read again has left `lingering` meanwhile. */
+  /** End the scopes that have lingered since this time or longer. A scope that is read again lingers no more. */
   const sweep = (since: number): void => {
     const over = [...lingering].filter(([, start]) => start <= since).map(([key]) => key);
     for (const key of over) lingering.delete(key);
@@ -68,7 +68,7 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
         if (bit !== JOIN) host.schedule(lingerMs, () => sweep(now));
       });
     },
-    /** End what has lingered longest, until at most `maximum` users are wanted. Return whether there are still more. */
+    /** End the users who have lingered longest, until at most `maximum` are wanted. Return whether more are left. */
     dropLingering(maximum: number): boolean {
       const excess = [...scopes.keys()].filter((scope) => scope.startsWith(USER)).length - maximum;
       const dropped = [...lingering.keys()].filter((key) => key.startsWith(FULL + USER)).slice(0, Math.max(0, excess));

@@ -1,14 +1,14 @@
 /** Anything that the server or the client refuses. Distinguish errors by `code`. */
 export class PresenceError extends Error {
   /** Name from codes.json, such as `ROOM_FULL`. */
-  readonly code: string;
+  declare readonly code: string;
   /** Close code or number of the error; 0 if the client itself refused. */
-  readonly numericCode: number;
+  declare readonly numericCode: number;
   /** Advice: how to fix it. */
-  readonly hint: string;
+  declare readonly hint: string;
   /** Whether the same may succeed later, unchanged. */
-  readonly retryable: boolean;
-  readonly docsUrl: string;
+  declare readonly retryable: boolean;
+  declare readonly docsUrl: string;
 
   constructor(
     code: string,
@@ -16,11 +16,7 @@ export class PresenceError extends Error {
     details: { numericCode?: number; hint?: string; retryable?: boolean } = {},
   ) {
     super(message);
-    this.name = "PresenceError";
-    this.code = code;
-    this.numericCode = details.numericCode ?? 0;
-    this.hint = details.hint ?? "";
-    this.retryable = details.retryable ?? false;
-    this.docsUrl = ""; // the address of the page of codes, from codes.ts
+    const defaults = { name: "PresenceError", numericCode: 0, hint: "", retryable: false, docsUrl: "" };
+    Object.assign(this, defaults, details, { code });
   }
 }

@@ -1,14 +1,16 @@
 /**
  * Finds connections that are dead although the browser reports them as open, as after a sleep.
  *
- * A browser answers the server's pings by itself, and does not show them. So the client sends a PING of its own when
- * nothing has arrived for a heartbeat interval, while somebody may be looking.
+ * A browser answers the server's pings by itself, and does not show them. The client therefore sends a PING of its own
+ * when nothing has arrived for a heartbeat interval, while the page is visible.
  */
 
 import type { Host } from "./host.js";
 
-/** Milliseconds without any message after a PING, until the connection counts as lost. */
+/** Milliseconds without any message after a PING, until the connection counts as lost: after a signal of the page. */
 const PROBE_MS = 3_000;
+
+/** The same for a PING after a heartbeat interval. */
 const HEARTBEAT_MS = 10_000;
 
 /** A message this recent proves that the connection works. */
@@ -28,7 +30,7 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
       if (left > 0) wait(left);
       else if (deadline) lost();
       else if (isVisible()) probe(HEARTBEAT_MS);
-      else wait(intervalMs); // nobody looks
+      else wait(intervalMs); // nobody sees the page
     });
   };
 
@@ -41,7 +43,7 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
   };
 
   return {
-    /** Begin after the first message, of which `heard` knows. */
+    /** Begin. `heard` has been called for the first message. */
     start(interval: number) {
       intervalMs = interval;
       wait(interval);

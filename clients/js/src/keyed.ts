@@ -2,7 +2,7 @@
 
 import { guarded } from "./store.js";
 
-/** Maximum number of unknown values that are kept for keys without a listener. The oldest is dropped. */
+/** Maximum number of unknown values. Beyond it, the oldest is dropped, unless its key has a listener. */
 const MAX_UNKNOWN = 10_000;
 
 export interface Keyed<T> {
@@ -11,7 +11,7 @@ export interface Keyed<T> {
   get(key: string): T;
   /** Call `listener` after each update that changed one of these keys: once, even if it changed several. */
   subscribe(keys: readonly string[], listener: () => void): () => void;
-  /** Set values; `undefined` makes one unknown. `isRenewed`: unknown values are created anew, too. */
+  /** Set values; `undefined` makes one unknown. `isRenewed`: unknown values are created again, too. */
   update(changes: Iterable<readonly [key: string, value: T | undefined]>, isRenewed?: boolean): void;
   /** Make known values unknown. */
   forget(isForgotten: (key: string) => boolean): void;

@@ -1,8 +1,8 @@
 /**
  * Requests on their way, and requests that wait.
  *
- * *Sources* say what to send: subscriptions, the own status, calls of modules. Most of them hold state, not
- * a queue. A microtask asks the sources in their order, as fast as the server's limit of requests allows. All changes of
+ * *Sources* say what to send: subscriptions, the user's own status, calls of modules. Most of them hold state, not a
+ * queue. A microtask asks the sources in their order, as fast as the server's limit of requests allows. All changes of
  * one turn of the event loop are therefore one request.
  */
 
@@ -21,11 +21,11 @@ export interface Pending {
   failed(error?: PresenceError): void;
 }
 
-/** Send a request, unless the limit of requests is reached: then return false, and be asked again later. */
+/** Send a request and return true. If the limit of requests is reached, return false: the source is asked again later. */
 export type Post = (message: Message, pending: Pending) => boolean;
 
 export interface Source {
-  /** Send what waits. Return false if `post` did. */
+  /** Send all requests that wait. Return false if `post` returned false. */
   flush(post: Post, limits: Limits): boolean;
 }
 
@@ -74,7 +74,7 @@ export function createOutbox(
     });
   };
 
-  /** Something may have to be sent. */
+  /** Ask the sources soon, because one of them may have something to send. */
   const plan = (): void => {
     if (isPlanned) return;
     isPlanned = true;
@@ -85,7 +85,7 @@ export function createOutbox(
     plan,
     /** Return whether everything is sent and answered. */
     isDone: () => !isPlanned && !cancelPause && !unanswered.size,
-    /** The server takes requests. */
+    /** Begin to send: the connection is open. */
     open(sendMessage: (message: Message) => void, newLimits: Limits) {
       limits = newLimits;
       waitFor = createRateLimit(limits.requestsPerSecond, limits.requestBurst, host.now());

@@ -1,9 +1,9 @@
-/** Requests about the own user: the choice of a status, and whether the person is at this device. */
+/** Requests about the user of this client: the choice of a status, and whether the person is at this device. */
 
 import { type Call, settle } from "./calls.js";
 import type { Host } from "./host.js";
 import type { Post } from "./outbox.js";
-import { type Choice, isInForce, isSameChoice } from "./self.js";
+import { type Choice, choiceInUrl, isInForce, isSameChoice } from "./self.js";
 import type { SelfMessage } from "./wire.js";
 
 type Activity = "active" | "idle";
@@ -12,22 +12,23 @@ interface Waiting {
   readonly choice: Choice;
   /** When the choice was made: `expiresIn` counts from then. */
   readonly at: number;
-  /** Calls that wait for the answer. Without any that still waits, the choice is not sent. */
+  /** Calls that wait for the answer. If all of them were aborted, the choice is not sent. */
   readonly calls: readonly Call<void>[];
-  /** Whether the choice was sent before a loss, without an answer. */
+  /** Whether the choice was sent on a lost connection, without an answer. */
   readonly isRepeated?: true;
-  /** Whether the server accepted the choice, and then started anew without having shown it. */
+  /** Whether the server accepted the choice, and restarted before SELF showed it. No call waits for it any more. */
   readonly isLost?: true;
 }
 
 export function createOwnStatus(host: Host) {
   let activity: Activity = "active";
-  /** Last activity that the server knows; undefined if that is not sure. */
-  let toldActivity: Activity | undefined;
-  /** The last choice that is not sent. */
+  /** Last activity that was sent; undefined if the server may not have received it. */
+  let sentActivity: Activity | undefined;
+  /** The newest choice that is still to be sent. */
   let waiting: Waiting | undefined;
-  /** A choice that the server has accepted, and not shown yet. If the server dies now, the choice is lost. */
+  /** A choice that the server has accepted, and that SELF does not show yet. If the server crashes now, it is lost. */
   let accepted: Waiting | undefined;
+  /** The last SELF. */
   let shown: SelfMessage | undefined;
 
   /** Return the choice to send. */
@@ -38,7 +39,7 @@ export function createOwnStatus(host: Host) {
     if (!sent) return true;
     const { choice, at, calls } = sent;
     const elapsed = (host.now() - at) / 1_000;
-    // A choice that ended while it waited is sent as a moment: the server knows best what returns then.
+    // A choice that expired while it waited is sent for a moment, because the server knows which choice returns then.
     const expiresIn = choice.expiresIn === undefined ? undefined : Math.max(choice.expiresIn - elapsed, 0.001);
     const isSent = post(
       { type: "SET_STATUS", ...choice, expiresIn },
@@ -59,10 +60,10 @@ export function createOwnStatus(host: Host) {
 
   const sendActivity = (post: Post): boolean => {
     const failed = () => {
-      toldActivity = undefined;
+      sentActivity = undefined;
     };
-    const isSent = activity === toldActivity || post({ type: "ACTIVITY", state: activity }, { accepted() {}, failed });
-    if (isSent) toldActivity = activity;
+    const isSent = activity === sentActivity || post({ type: "ACTIVITY", state: activity }, { accepted() {}, failed });
+    if (isSent) sentActivity = activity;
     return isSent;
   };
 
@@ -71,18 +72,20 @@ export function createOwnStatus(host: Host) {
     setActivity(next: Activity) {
       activity = next;
     },
-    /** Return the activity for the URL of the next connection, which tells it the server. */
+    /** Return the activity for the URL of the next connection. It counts as sent. */
     activityInUrl() {
-      toldActivity = activity;
+      sentActivity = activity;
       return activity;
     },
     /**
-     * Return the status of a choice that SELF does not show yet, for the URL of the next connection: nobody sees another
-     * status first. Undefined if there is none. The whole choice follows as a request, because a bad value in a URL ends the client.
+     * Return the choice for the URL of the next connection, so that nobody sees another status first.
+     *
+     * If SELF does not show the last choice yet, only its status is in the URL, because a bad value in a URL ends the
+     * client. The whole choice follows as a request.
      */
-    choiceInUrl(now: number): Record<string, string> | undefined {
+    choiceInUrl(now: number): Record<string, string | number> {
       const last = next() ?? accepted;
-      if (!last) return undefined;
+      if (!last) return choiceInUrl(shown, now);
       const { choice, at } = last;
       const { status, expiresIn } = choice;
       const until = expiresIn ? String(Math.round(now + at - host.now() + expiresIn * 1_000)) : "";
@@ -93,7 +96,13 @@ export function createOwnStatus(host: Host) {
     choose(choice: Choice, call: Call<void>) {
       waiting = { choice, at: host.now(), calls: [...(waiting?.calls ?? []), call] };
     },
-    /** The server has started anew. */
+    /** Return the last SELF. */
+    shown: () => shown,
+    /** Go on from the last SELF of the page before its reload. */
+    restore(self: SelfMessage | undefined) {
+      shown = self;
+    },
+    /** The server has restarted. */
     restarted() {
       if (accepted) waiting ??= { ...accepted, isRepeated: true, isLost: true };
       accepted = undefined;
@@ -101,9 +110,9 @@ export function createOwnStatus(host: Host) {
     reset() {
       accepted = shown = undefined;
     },
-    /** A choice that was sent before a loss need not be sent again if it is in force. */
+    /** SELF has arrived. A choice that was sent on a lost connection is not sent again if it is in force. */
     selfChanged(self: SelfMessage) {
-      if (shown && !isSameChoice(shown, self)) accepted = undefined; // it is shown, or a later one of another device
+      if (shown && !isSameChoice(shown, self)) accepted = undefined; // SELF shows it, or a later one of another device
       shown = self;
       if (!waiting?.isRepeated || !isInForce(waiting.choice, self)) return;
       settle(waiting.calls);

@@ -3,11 +3,11 @@
 import type { DesiredState } from "./desired-state.js";
 import type { Keyed } from "./keyed.js";
 import type { Presence, UserId } from "./presence.js";
+import type { Replica } from "./replica.js";
 import { COUNT, EVERYONE, FULL, ROOM, USER } from "./scope.js";
-import type { Session } from "./session.js";
 import { type Store, same } from "./store.js";
 
-export function createReading(desired: DesiredState, { roster, rooms, counts }: Session) {
+export function createReading(desired: DesiredState, { roster, rooms, counts }: Replica) {
   const reading = <T>(
     scopes: readonly string[],
     bit: number,

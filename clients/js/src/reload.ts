@@ -1,7 +1,8 @@
 /**
- * The session over a reload of the page.
+ * The session that survives a reload of the page.
  *
- * It is deleted as soon as it is read: a duplicated tab copies the storage, and must not take over the session.
+ * It is deleted from the storage as soon as it is read. A duplicated tab copies the storage, and must not take over the
+ * session.
  */
 
 import type { Host } from "./host.js";

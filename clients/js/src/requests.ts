@@ -12,7 +12,7 @@
  *     WATCH       everything new                    one message, or as many as `maxMessageSize` demands
  *
  * A refused WATCH has no effect at all. The next ones have half its length, until the refused scope stands alone. That
- * scope is not requested again until it is wanted anew, or another session or token begins.
+ * scope is not requested again until the application ends and renews its interest, or another session or token begins.
  */
 
 import type { DesiredState } from "./desired-state.js";
@@ -56,7 +56,7 @@ export function createRequests(desired: DesiredState) {
   const target = (maxWatchedUsers: number): Map<string, number> => {
     const bits = new Map<string, number>();
     let users = 0;
-    for (const [scope, bits] of refused) setBits(refused, scope, bits & wantedBits(scope)); // what is wanted anew is tried again
+    for (const [scope, bits] of refused) setBits(refused, scope, bits & wantedBits(scope)); // scopes that were not wanted meanwhile are tried again
     for (const scope of desired.scopes.keys()) {
       if (!scope.startsWith(USER) || ++users <= maxWatchedUsers)
         setBits(bits, scope, wantedBits(scope) & ~bitsOf(refused, scope));
@@ -118,7 +118,7 @@ export function createRequests(desired: DesiredState) {
       ];
     },
 
-    /** A request is on its way. */
+    /** Record a request that was sent. */
     sent({ message, changes }: Request) {
       for (const [scope, , after] of changes) {
         setBits(agreed, scope, after);
@@ -138,13 +138,16 @@ export function createRequests(desired: DesiredState) {
       }
     },
 
-    /** The server refused a request. Return the scope that it does not allow; none if a part of it will be tried. */
+    /**
+     * Handle the refusal of a request. Return the scope that the server does not allow; undefined if the client tries
+     * again with a part of the request, or with JOIN.
+     */
     reject({ message: { type }, changes }: Request): string | undefined {
       const [first] = changes;
-      if (type === "UNWATCH" || type === "LEAVE" || !first) return undefined; // it is over anyway
+      if (type === "UNWATCH" || type === "LEAVE" || !first) return undefined; // nobody wants it any more
       const [scope, before, after] = first;
       if (type === "SET_MEMBER") {
-        // No longer a member: join again, if that is allowed.
+        // The client is no longer a member: it joins again, if that is allowed.
         setBits(agreed, scope, bitsOf(agreed, scope) & before & ~JOIN);
         return bitsOf(refused, scope) & JOIN ? scope : undefined;
       }
@@ -158,15 +161,12 @@ export function createRequests(desired: DesiredState) {
       return scope;
     },
 
-    /** The server has ended everything about a scope. */
+    /** Forget a scope, because the server has ended or lost everything about it. */
     forget(scope: string) {
       for (const map of [agreed, sentData, unsure]) map.delete(scope);
     },
 
-    /** The room has left mode `counts`: its members must be requested. */
-    requestAgain: (scope: string) => setBits(agreed, scope, bitsOf(agreed, scope) & ~FULL),
-
-    /** A new session has agreed to nothing. */
+    /** Forget everything: a new session has agreed to nothing. */
     clear() {
       for (const map of [agreed, sentData, unsure, refused]) map.clear();
       maxScopes = undefined;

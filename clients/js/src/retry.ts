@@ -34,13 +34,10 @@ export const NO_CODE = 1006;
 const UNAUTHORIZED = 4401;
 const REPLACED = 4409;
 
-export interface Decision {
-  /** The client gives up. */
-  readonly isFinal?: boolean;
-  /** Milliseconds before the next attempt. */
-  readonly retryIn: number;
-  readonly error: PresenceError | null;
-}
+/** Wait `retryIn` milliseconds before the next attempt, or give up because of `error`. */
+export type Decision =
+  | { readonly retryIn: number; readonly error: PresenceError | null }
+  | { readonly retryIn?: undefined; readonly error: PresenceError };
 
 export function createRetry(host: Host) {
   let attempt = 0;
@@ -75,20 +72,20 @@ export function createRetry(host: Host) {
     },
     /** A connection ended. `renew` makes the next attempt fetch another token, and returns whether that is possible. */
     ended(code: number, reason: string, wasOpen: boolean, renew: () => boolean, newSession: () => void): Decision {
-      const [name, kind, hint] = CLOSE_CODES[code] ?? ["CONNECTION_LOST", "retry", ""];
+      const [name = "", kind, hint = ""] = CLOSE_CODES[code] ?? []; // errors of unknown codes are not shown
       const message = reason || `the connection was closed with ${code}`;
       const error = new PresenceError(name, message, { numericCode: code, hint, retryable: kind !== "final" });
       if (code === UNAUTHORIZED) {
         unauthorized += 1;
-        return { retryIn: REVOKED_MS, error, isFinal: !renew() || unauthorized > 1 };
+        return renew() && unauthorized < 2 ? { retryIn: REVOKED_MS, error } : { error };
       }
       if (code === REPLACED) {
         const now = host.now();
         replacedAt = [...replacedAt.filter((at) => now - at < REPLACED_WINDOW_MS), now];
         newSession();
-        return { retryIn: 0, error, isFinal: replacedAt.length >= MAX_REPLACED };
+        return replacedAt.length < MAX_REPLACED ? { retryIn: 0, error } : { error };
       }
-      if (kind === "final") return { retryIn: 0, error, isFinal: true };
+      if (kind === "final") return { error };
       if (goingAwayMs) {
         const retryIn = goingAwayMs;
         goingAwayMs = 0;

@@ -1,7 +1,7 @@
 /**
  * Rooms as far as they are known: members and their number.
  *
- * A server that has just started does not know yet who returns. Earlier members that it does not name are
+ * A server that has just started does not know yet which members return. Earlier members whom it does not name are
  * *unconfirmed*: they stay until they return, leave, or the server has settled.
  */
 
@@ -45,7 +45,7 @@ export function createRooms() {
   return {
     ...rooms,
     hasMember: (key: string) => [...rooms.known.values()].some(({ members }) => members.has(key)),
-    /** The server sends everything again. `settling`: members that it does not name stay for now. */
+    /** Expect that the server sends everything again. `settling`: members whom it does not name stay for now. */
     expectAll(settling: boolean) {
       unconfirmed.clear();
       if (settling) for (const [name, { members }] of rooms.known) unconfirmed.set(name, new Set(members.keys()));
@@ -57,7 +57,7 @@ export function createRooms() {
     },
     /** Whether no member is unconfirmed. */
     isConfirmed: () => [...unconfirmed.values()].every(({ size }) => !size),
-    /** The server knows who has returned: unconfirmed members have left. */
+    /** Remove unconfirmed members: the server knows who has returned. */
     settled() {
       for (const [name, kept] of unconfirmed) {
         if (!kept.size) continue;
@@ -69,7 +69,7 @@ export function createRooms() {
     /** Apply changes. Return whether the room has left mode `counts`: its members must be requested again. */
     change(message: RoomChanges): boolean {
       const { known, mode, members } = rooms.get(message.room);
-      if (!known) return false; // left meanwhile
+      if (!known) return false; // the room was left meanwhile
       const returns = mode === "counts" && message.mode !== "counts";
       set(message, members, !returns);
       return returns;

@@ -3,9 +3,9 @@
  *
  *     unknown --record--> known --newer record--> known --forget--> unknown
  *
- * After a loss, known users stay. If the server then sends everything again, they are *unconfirmed*: any version
- * replaces them, and users that the server does not mention are offline. A server that has just started does not know
- * yet who returns, so unconfirmed users stay as they are until it has settled.
+ * When the connection is lost, known users stay. If the server then sends everything again, they are *unconfirmed*: any
+ * version replaces them, and users whom the server does not mention are offline. A server that has just started does not
+ * know yet which users return, so unconfirmed users stay as they are until it has settled.
  */
 
 import { createKeyed } from "./keyed.js";
@@ -24,11 +24,14 @@ export function createRoster(isMember: (key: string) => boolean) {
   const changed = createListeners();
   const versions = new Map<string, number>();
   let unconfirmed = new Set<string>();
-  /** Answers "never seen" about members of rooms, who may not be watched by id. They count when the member leaves. */
+  /**
+   * Records that say "never seen" about members of rooms: the viewer may see these users in the room only. They count
+   * when the member leaves.
+   */
   const hidden = new Map<string, RecordOf>();
   let isSettling = false;
 
-  /** Return what newer records say. Old versions are ignored. `ofRoom`: the records are those of members. */
+  /** Return the users of records that are newer than the known ones. `ofRoom`: the records are those of members. */
   const newer = (records: Iterable<RecordOf>, ofRoom = false): Presence[] => {
     const news: Presence[] = [];
     for (const record of records) {
@@ -80,7 +83,7 @@ export function createRoster(isMember: (key: string) => boolean) {
       .filter(([key, { status }]) => status !== "offline" && isGone(key))
       .map(([, { userId, version }]) => toPresence({ userId, status: "offline", version }));
 
-  /** After AUTH with another token, the same versions may have other contents. */
+  /** Let records of the known versions count, too: after AUTH with another token, their contents may differ. */
   const expectOther = (records: readonly RecordOf[]): void => {
     for (const { userId } of records) versions.delete(String(userId));
   };
@@ -98,7 +101,7 @@ export function createRoster(isMember: (key: string) => boolean) {
     },
     /** Apply the records of members of a room. */
     applyMembers: (records: Iterable<RecordOf>) => publish(newer(records, true)),
-    /** The members of a room have changed: users who left may be hidden again. */
+    /** Apply hidden records of users who have left all rooms. */
     membersChanged() {
       const left = [...hidden].filter(([key]) => !isMember(key));
       for (const [key] of left) {
@@ -107,7 +110,7 @@ export function createRoster(isMember: (key: string) => boolean) {
       }
       publish(newer(left.map(([, record]) => record)));
     },
-    /** A complete snapshot of everyone: users without a record are offline. */
+    /** Apply a complete snapshot of everyone. Users without a record are offline. */
     replaceAll(records: readonly RecordOf[]) {
       expectOther(records);
       const named = new Set(records.map(({ userId }) => String(userId)));
@@ -120,7 +123,7 @@ export function createRoster(isMember: (key: string) => boolean) {
       });
       publish([...newer(records), ...absent], true);
     },
-    /** The server sends everything again. Earlier versions do not count, because it may have started anew. */
+    /** Expect that the server sends everything again. Earlier versions do not count, because it may have restarted. */
     expectAll(settling: boolean) {
       isSettling = settling;
       versions.clear();
@@ -129,12 +132,12 @@ export function createRoster(isMember: (key: string) => boolean) {
     },
     /** Whether the server has sent every user who is shown as online. */
     isConfirmed: () => ![...unconfirmed].some((key) => users.get(key).status !== "offline"),
-    /** The server is certain again, and so are all users. */
+    /** Show all users as certain, because the server is certain again. */
     assure() {
       for (const [key, record] of hidden) hidden.set(key, { ...record, certainty: "" });
       publish([...users.known.values()].filter(({ certain }) => !certain).map((user) => ({ ...user, certain: true })));
     },
-    /** The server knows who has returned, or has sent everything: all others are offline. */
+    /** Show unconfirmed users as offline: the server has sent everyone who is there. */
     settled() {
       isSettling = false;
       const absent = gone((key) => unconfirmed.has(key));

@@ -41,7 +41,7 @@ export function isSameChoice(a: SelfMessage, b: SelfMessage): boolean {
   return same(fields(a), fields(b));
 }
 
-/** Parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
+/** Return parameters of the next URL, which restore the choice on a server that knows nothing about the user. */
 export function choiceInUrl(self: SelfMessage | undefined, now: number): Record<string, string | number> {
   if (!self) return {};
   const { text = "", emoji = "", until = 0 } = ownChoice(self);

@@ -1,26 +1,28 @@
-/** Sends the subscriptions and memberships that `requests.ts` plans, and answers the calls that wait for a room. */
+/** Sends the requests that `requests.ts` plans, and settles the calls that wait for a room. */
 
 import { type Call, settle } from "./calls.js";
 import type { DesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
-import { createRequests, type Request } from "./requests.js";
+import type { Replica } from "./replica.js";
+import type { Request, Requests } from "./requests.js";
 import { bitsOf, JOIN } from "./scope.js";
 import { same } from "./store.js";
 import type { Limits } from "./wire.js";
 
-interface Hooks {
-  /** A subscription ended: forget what only it covered. */
-  ended(): void;
-  /** Nobody knows whether the server ended a subscription. If it did not, it sends no snapshot for the next one. */
-  endedUnsurely(): void;
-  /** The server joined this client to a room, or the client left it. */
-  joined(room: string, isMember: boolean): void;
-  rejected(error: PresenceError): void;
-}
+export type Subscriptions = ReturnType<typeof createSubscriptions>;
 
-export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
-  const requests = createRequests(desired);
+/**
+ * `endedUnsurely` is called when nobody knows whether the server ended a subscription. If it did not, it sends no
+ * snapshot for the next one. `rejected` is called for an error that no call waits for.
+ */
+export function createSubscriptions(
+  desired: DesiredState,
+  requests: Requests,
+  { rooms, forgetUncovered }: Replica,
+  endedUnsurely: () => void,
+  rejected: (error: PresenceError) => void,
+) {
   /** Calls that wait until their room is joined with its data, by scope. */
   const waiting = new Map<string, Call<void>[]>();
   /** The last JOIN or SET_MEMBER without an answer, by scope. */
@@ -38,40 +40,39 @@ export function createSubscriptions(desired: DesiredState, hooks: Hooks) {
     const answered = () => lastOf.get(scope) === request && lastOf.delete(scope);
     const pending: Pending = {
       accepted() {
-        // A LEAVE may have followed it.
-        if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) hooks.joined(message.room, true);
+        // A LEAVE may have followed the JOIN.
+        if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) rooms.setJoined(message.room, true);
         if (answered()) answer(scope);
       },
       failed(error) {
         answered();
         if (!error || error.code === "RATE_LIMITED") {
           requests.takeBack(request);
-          if (message.type === "UNWATCH") hooks.endedUnsurely();
+          if (message.type === "UNWATCH") endedUnsurely();
           return;
         }
         const refused = requests.reject(request);
-        if (message.type === "JOIN") hooks.joined(message.room, false);
+        if (message.type === "JOIN") rooms.setJoined(message.room, false);
         if (refused === undefined) return;
         if (waiting.has(refused)) answer(refused, error);
-        else hooks.rejected(error);
+        else rejected(error);
       },
     };
     if (!post(message as unknown as Message, pending)) return false;
     requests.sent(request);
     if ("data" in message || message.type === "JOIN") lastOf.set(scope, request);
-    if (message.type === "LEAVE") hooks.joined(message.room, false);
-    if (message.type === "UNWATCH" || message.type === "LEAVE") hooks.ended();
+    if (message.type === "LEAVE") rooms.setJoined(message.room, false);
+    if (message.type === "UNWATCH" || message.type === "LEAVE") forgetUncovered();
     return true;
   };
 
   return {
-    requests,
     flush(post: Post, { maxWatchedUsers, maxMessageSize }: Limits): boolean {
       const isExcessive = desired.dropLingering(maxWatchedUsers);
       const isSent = requests.plan(maxWatchedUsers, maxMessageSize).every((request) => send(request, post));
       if (isExcessive && !wasExcessive) {
         const message = `more than ${maxWatchedUsers} users are watched by id`;
-        hooks.rejected(new PresenceError("TOO_MANY_WATCHED", message, { hint: "Watch everyone, or a room." }));
+        rejected(new PresenceError("TOO_MANY_WATCHED", message, { hint: "Watch everyone, or a room." }));
       }
       wasExcessive = isExcessive;
       for (const scope of waiting.keys()) {

@@ -33,10 +33,10 @@ export function createTokens(host: Host, option: PresenceOptions["token"]) {
 /** Return the `exp` of a JWT in epoch milliseconds, or 0. It is read, not verified. */
 function expiryOf(token: string): number {
   try {
-    const payload = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
-    return Number(JSON.parse(atob(payload)).exp) * 1_000 || 0;
+    const payload = (token.split(".")[1] as string).replace(/-/g, "+").replace(/_/g, "/");
+    return JSON.parse(atob(payload)).exp * 1_000 || 0;
   } catch {
-    return 0;
+    return 0; // not a JWT
   }
 }
 

@@ -36,6 +36,15 @@ describe("an attempt that cannot begin", () => {
     expect(page.client.connection.get()).toMatchObject({ state: "waiting", error: { code: "TOKEN_FAILED" } });
   });
 
+  test.each([
+    ["a text", "offline", "offline"],
+    ["undefined", undefined, "undefined"],
+    ["null", null, "null"],
+  ])("the token function rejects with %s instead of an error: the same", async (_, reason, message) => {
+    const page = await connecting({ token: () => Promise.reject(reason) });
+    expect(page.client.connection.get()).toMatchObject({ state: "waiting", error: { code: "TOKEN_FAILED", message } });
+  });
+
   test("the token function returns null: closed, and nothing is opened", async () => {
     const { host, client } = await connecting({ token: async () => null });
     expect(client.connection.get()).toMatchObject({ state: "closed", retryAt: 0 });
@@ -85,6 +94,7 @@ describe("an attempt that cannot begin", () => {
     }
     expect(errors.map((error) => error?.code)).toEqual([undefined, undefined, "UNREACHABLE", "UNREACHABLE"]);
     expect(errors[2]?.hint).toMatch(/running.*log.*origin/i);
+    expect(errors[2]?.retryable).toBe(true);
     await nextAttempt(page);
     await establish(page.host);
     await drop(page.host);

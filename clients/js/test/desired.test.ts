@@ -108,6 +108,20 @@ describe("reading", () => {
   });
 });
 
+test("the end of a count leaves what is also read in full, and the other way round", async () => {
+  const { host, client } = await connected({ linger: 0 });
+  const endRoom = client.room("hall").subscribe(() => {});
+  const endCount = client.count({ room: "hall" }).subscribe(() => {});
+  await settle();
+  endCount();
+  await host.advance(0);
+  expect(requests(host)).toEqual(["WATCH hall", "WATCH hall count"]);
+  client.count({ room: "hall" }).subscribe(() => {});
+  endRoom();
+  await host.advance(0);
+  expect(requests(host).slice(2)).toEqual(["UNWATCH hall", "WATCH hall count"]);
+});
+
 describe("linger", () => {
   test("a user stays subscribed for 30 s after the last reader has left", async () => {
     const { host, client, ends } = await knowing(["bob"]);

@@ -73,6 +73,36 @@ describe("snapshot of everyone", () => {
     expect(client.connection.get().stale).toBe(false);
   });
 
+  test("the client is up to date although the snapshot does not name a user by id, who was never known", async () => {
+    const { host, client } = await connected();
+    client.everyone.subscribe(() => {});
+    read(client, "zoe");
+    const page = { host, client };
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    expect(client.connection.get().stale).toBe(true);
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    expect([status(client, "zoe"), client.connection.get().stale]).toEqual(["offline", false]);
+  });
+
+  test("a user by id stays known after everyone is no longer read, also to the next connection", async () => {
+    const page = await knowing(["bob"], { linger: 0 });
+    const { host, client } = page;
+    const end = client.everyone.subscribe(() => {});
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2" });
+    await receive(host, snapshot("everyone", [record("bob", "online", 1)]), changes());
+    end();
+    await host.advance(0);
+    await receive(host, changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", resumed: true });
+    expect([status(client, "bob"), client.connection.get().stale]).toEqual(["online", false]);
+  });
+
   test("a user who came online during a restart of the server is a change", async () => {
     const page = await connected();
     const { host, client } = page;

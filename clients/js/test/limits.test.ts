@@ -3,8 +3,9 @@
 import { describe, expect, test } from "vitest";
 import { settle } from "./support/fake-host.js";
 import { LIMITS } from "./support/fake-socket.js";
-import { connecting, establish } from "./support/page.js";
-import { read, requests, status } from "./support/reading.js";
+import { connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { knowing, read, requests, status } from "./support/reading.js";
+import { changes, receive, record, snapshot } from "./support/records.js";
 
 describe("a WATCH that is too large", () => {
   test("it is split at maxMessageSize", async () => {
@@ -20,6 +21,17 @@ describe("a WATCH that is too large", () => {
     expect(watched.flatMap(({ users }) => users as string[]).sort()).toEqual([...ids].sort());
   });
 
+  test("messages of plain ids are nearly as long as the server allows, and never longer", async () => {
+    const { host, client } = await connecting();
+    const ids = Array.from({ length: 500 }, (_, index) => `${"x".repeat(100)}-${index}`);
+    read(client, ...ids);
+    await establish(host, { limits: { ...LIMITS, maxMessageSize: 2_048 } });
+    await host.advance(60_000);
+    const lengths = host.socket.sentOf("WATCH").map((message) => JSON.stringify(message).length);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(2_048);
+    for (const length of lengths.slice(0, -1)) expect(length).toBeGreaterThan(1_600);
+  });
+
   test("at maxWatchedUsers, users who have lingered longest are dropped first", async () => {
     const { host, client } = await connecting();
     const ends = read(client, "a", "b", "c");
@@ -31,6 +43,45 @@ describe("a WATCH that is too large", () => {
     read(client, "d");
     await settle();
     expect(requests(host)).toEqual(["WATCH a,b,c", "UNWATCH b", "WATCH d"]);
+  });
+
+  test("as many users as the server allows are no error, and rooms and counts are not users", async () => {
+    const { host, client } = await connecting();
+    const errors: unknown[] = [];
+    client.on("rejected", (error) => errors.push(error));
+    read(client, "a", "b");
+    client.room("hall").subscribe(() => {});
+    client.count({ room: "yard" }).subscribe(() => {});
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    expect(requests(host)).toEqual(["WATCH a,b hall", "WATCH yard count"]);
+    expect(errors).toEqual([]);
+  });
+
+  test("users beyond a limit that has become lower are unknown once the client has caught up", async () => {
+    const page = await knowing(["bob", "carl"]);
+    const { host, client } = page;
+    client.on("rejected", () => {});
+    await receive(host, changes());
+    await drop(host);
+    await nextAttempt(page);
+    await establish(host, { sessionId: "session-2", limits: { ...LIMITS, maxWatchedUsers: 1 } });
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["online", "online"]);
+    await receive(host, snapshot("users", [record("bob", "online", 1)]), changes());
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["online", "unknown"]);
+    expect(client.connection.get().stale).toBe(false);
+  });
+
+  test("rooms that linger are not dropped for users", async () => {
+    const { host, client } = await connecting();
+    const end = client.room("hall").subscribe(() => {});
+    const ends = read(client, "a", "b");
+    await establish(host, { limits: { ...LIMITS, maxWatchedUsers: 2 } });
+    end();
+    await host.advance(1_000);
+    ends[0]?.();
+    read(client, "c");
+    await settle();
+    expect(requests(host)).toEqual(["WATCH a,b hall", "UNWATCH a", "WATCH c"]);
   });
 
   test("users beyond maxWatchedUsers take the place of users who linger at once", async () => {
@@ -118,12 +169,14 @@ describe("request rate", () => {
       await host.advance(50);
     }
     await host.advance(10_000);
-    for (const [index, at] of times.entries()) {
-      const earlier = times[index - 5];
-      if (earlier !== undefined) expect(at - earlier).toBeGreaterThanOrEqual(0);
+    let tokens = 5;
+    let last = times[0] ?? 0;
+    for (const at of times) {
+      tokens = Math.min(5, tokens + (2 * (at - last)) / 1_000) - 1;
+      last = at;
+      expect(tokens).toBeGreaterThanOrEqual(0);
     }
-    // At most the burst, and two a second.
-    expect(times.length).toBeLessThanOrEqual(5 + 2 * 15);
+    expect(times.length).toBeGreaterThan(4 + 1.7 * 5); // it waits no longer than necessary
     expect(client.connection.get().stale).toBe(host.socket.sent.length === 0);
     const watched = host.socket.sentOf("WATCH").flatMap(({ users }) => users as string[]);
     expect(new Set(watched).size).toBe(100);

@@ -28,3 +28,9 @@ test("the bundle is one module that imports nothing and exports the public funct
   expect(Object.keys(module).sort()).toEqual(["PresenceError", "createPresence", "webHost"]);
   expect(module.createPresence({ url: "ws://localhost:3001" }).connection.get().state).toBe("idle");
 });
+
+test("the core knows no modules: its bundle has none of their words", () => {
+  expect(readFileSync(COMMITTED, "utf8")).not.toMatch(
+    /chat|typing|conversation|attachment|upload|download|webrtc|rtcpeer/i,
+  );
+});

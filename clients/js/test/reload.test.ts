@@ -62,6 +62,19 @@ describe("the session over a reload", () => {
     ]);
   });
 
+  test("a room that was only watched is not joined afterwards", async () => {
+    const hall = roomSnapshot("hall", [member("bob", 1)]);
+    const page = await connected();
+    page.client.room("hall").subscribe(() => {});
+    await settle();
+    await receive(page.host, hall);
+    await page.host.signal("leaving");
+    const { host, client } = await reloaded(page.host.storage);
+    client.room("hall").subscribe(() => {});
+    await establish(host, {}, [hall]);
+    expect(client.room("hall").get()).toMatchObject({ known: true, joined: false });
+  });
+
   test("requests that the server did not receive before the reload are sent again", async () => {
     const { storage } = (await leaving()).host;
     const { host, client } = await reloaded(storage);

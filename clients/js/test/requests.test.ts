@@ -1,8 +1,9 @@
 /** Calls of the application: choices, and when a client is ready. */
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 
 import { settle } from "./support/fake-host.js";
+import type { Message } from "./support/fake-socket.js";
 import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
 import { knowing, read, requests } from "./support/reading.js";
 import { changes, receive, record, snapshot } from "./support/records.js";
@@ -191,4 +192,30 @@ describe("ready and reconnected", () => {
     }
     expect(seen).toEqual([outcome]);
   });
+
+  test("the first connection of a client is no reconnect, and the next one is", async () => {
+    const page = await connecting();
+    const outcomes: string[] = [];
+    page.client.on("reconnected", ({ outcome }) => outcomes.push(outcome));
+    await establish(page.host);
+    await receive(page.host, changes());
+    expect(outcomes).toEqual([]);
+    await drop(page.host);
+    await nextAttempt(page);
+    await establish(page.host, { resumed: true });
+    expect(outcomes).toEqual(["resumed"]);
+  });
+});
+
+test("an error that nobody waits for is printed, unless the application listens", async () => {
+  const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+  const { host, client } = await connected();
+  const refusal: Message = { type: "ERROR", code: 100, name: "BAD_MESSAGE", message: "not understood" };
+  await receive(host, refusal);
+  expect(warn.mock.calls).toEqual([["presenced: not understood (BAD_MESSAGE)"]]);
+  const errors: string[] = [];
+  client.on("rejected", ({ code }) => errors.push(code));
+  await receive(host, refusal);
+  expect([errors, warn.mock.calls.length]).toEqual([["BAD_MESSAGE"], 1]);
+  warn.mockRestore();
 });

@@ -166,10 +166,13 @@ describe("rooms", () => {
   });
 
   test("in mode counts there is only the number", async () => {
-    const { host, room } = await inRoom();
+    const { host, client, room } = await inRoom();
+    const end = client.user("carl").subscribe(() => {});
     await receive(host, { type: "ROOM_CHANGES", room: "hall", count: 5_000, mode: "counts" } as Message, changes());
     expect(room()).toMatchObject({ known: true, mode: "counts", count: 5_000 });
     expect(room().members.size).toBe(0);
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["unknown", "online"]);
+    end();
   });
 
   test("a room that leaves mode counts is unknown, and requested again", async () => {
@@ -215,6 +218,23 @@ describe("rooms", () => {
     membership.leave();
     await settle();
     expect(requests(host)).toEqual(['JOIN hall {"seat":1}', 'SET_MEMBER hall {"seat":2}', "LEAVE hall"]);
+    expect(client.room("hall").get().joined).toBe(false);
+  });
+
+  test("several memberships of a room are one member, who stays until the last one leaves", async () => {
+    const { host, client } = await connected();
+    const first = client.join("hall", { seat: 1 });
+    const second = client.join("hall", { seat: 2 });
+    await settle();
+    expect(requests(host)).toEqual(['JOIN hall {"seat":2}']);
+    second.leave();
+    second.leave();
+    await settle();
+    expect([requests(host).length, client.room("hall").get().joined]).toEqual([1, true]);
+    await first.setData({ seat: 3 });
+    first.leave();
+    await settle();
+    expect(requests(host).slice(1)).toEqual(['SET_MEMBER hall {"seat":3}', "LEAVE hall"]);
     expect(client.room("hall").get().joined).toBe(false);
   });
 
@@ -296,6 +316,40 @@ describe("rooms", () => {
     client.room("hall").subscribe(() => {})();
   });
 
+  test("data that the server refuses because the client is no longer a member: it joins again with the data", async () => {
+    const { host, client } = await connected();
+    const membership = client.join("hall", { seat: 1 });
+    await membership.joined;
+    host.socket.onSend = () => {};
+    const change = membership.setData({ seat: 2 });
+    await settle();
+    const id = host.socket.sent.at(-1)?.id;
+    host.socket.receive({ type: "ERROR", code: 113, name: "NOT_A_MEMBER", message: "join first", id } as Message);
+    await settle();
+    expect(requests(host).slice(1)).toEqual(['SET_MEMBER hall {"seat":2}', 'JOIN hall {"seat":2}']);
+    host.socket.receive({ type: "ACK", id: host.socket.sent.at(-1)?.id } as Message);
+    await change;
+    expect(client.room("hall").get().joined).toBe(true);
+  });
+
+  test("an end that the server refuses is over, and not repeated", async () => {
+    const { host, client } = await connected({ linger: 0 });
+    client.on("rejected", () => {});
+    const end = client.user("bob").subscribe(() => {});
+    const membership = client.join("hall");
+    await membership.joined;
+    host.socket.onSend = ({ id }) =>
+      queueMicrotask(() =>
+        host.socket.receive({ type: "ERROR", code: 113, name: "NOT_A_MEMBER", message: "you are not", id } as Message),
+      );
+    membership.leave();
+    end();
+    await host.advance(10_000);
+    expect(requests(host).slice(2).sort()).toEqual(["LEAVE hall", "UNWATCH bob"]);
+    expect([status(client, "bob"), client.room("hall").get().joined]).toEqual(["unknown", false]);
+    expect(client.connection.get()).toMatchObject({ state: "open", stale: false });
+  });
+
   test("a new session joins again with the data set last", async () => {
     const page = await connected();
     const { host, client } = page;
@@ -326,6 +380,40 @@ describe("rooms", () => {
     expect(client.connection.get().stale).toBe(true); // the count is still to come
     await receive(host, { type: "PRESENCE_COUNT", watch: "everyone", online: 8 } as Message, changes());
     expect([status(client, "bob"), client.connection.get().stale, seen]).toEqual(["online", false, [2]]);
+  });
+
+  test("members whom a later snapshot of the room lacks are forgotten at once", async () => {
+    const { host, client, room } = await inRoom();
+    expect(client.connection.get().stale).toBe(false);
+    await receive(host, roomSnapshot("hall", [member("carl", 2)]));
+    expect([...room().members.keys()]).toEqual(["carl"]);
+    expect([status(client, "bob"), status(client, "carl")]).toEqual(["unknown", "online"]);
+  });
+
+  test("pages of two rooms may alternate", async () => {
+    const { host, client } = await connected();
+    for (const name of ["hall", "yard"]) client.room(name).subscribe(() => {});
+    const page = (room: string, id: string, page: number) =>
+      roomSnapshot(room, [member(id, 1)], { page, pages: 2, count: 2 });
+    await receive(
+      host,
+      page("hall", "bob", 1),
+      page("yard", "carl", 1),
+      page("hall", "dora", 2),
+      page("yard", "eve", 2),
+    );
+    const members = (room: string) => [...client.room(room).get().members.keys()];
+    expect([members("hall"), members("yard")]).toEqual([
+      ["bob", "dora"],
+      ["carl", "eve"],
+    ]);
+  });
+
+  test("a message of another type that names the room does not end it", async () => {
+    const { host, room } = await inRoom();
+    const before = room();
+    await receive(host, { type: "SOMETHING_NEW", room: "hall" });
+    expect(room()).toBe(before);
   });
 
   test("a refused JOIN rejects, and the others go on", async () => {

@@ -192,6 +192,7 @@ describe("a record arrives", () => {
     await receive(
       host,
       { type: "SOMETHING_NEW", users: [] } as Message,
+      { type: "SOMETHING_NEW", room: "hall", members: [], mode: "counts" } as Message,
       changes(record("bob", "away", 2, { later: 1 })),
     );
     expect([client.connection.get().state, status(client, "bob")]).toEqual(["open", "away"]);

@@ -15,11 +15,13 @@ Scope = Literal["read", "write", "admin"]
 """Scope of a key. Each includes the ones before it."""
 
 SCOPES: tuple[str, ...] = get_args(Scope)
+"""All scopes, from the least privilege to the most."""
 
 DEFAULT_SCOPE: Scope = "read"
 """Scope of a new key unless another is requested: the least privilege."""
 
-PREFIX = "pk_"
+API_KEY_PREFIX = "pk_"
+"""Start of every key, by which scanners of leaked secrets recognise one."""
 
 MAX_API_KEYS = 100
 """Maximum number of accepted keys. The server does not start with more."""
@@ -38,7 +40,7 @@ class NewKey(NamedTuple):
 
 def new_key(scope: Scope = DEFAULT_SCOPE) -> NewKey:
     """Return a new key."""
-    key = PREFIX + secrets.token_urlsafe(32)
+    key = API_KEY_PREFIX + secrets.token_urlsafe(32)
     return NewKey(key, f"{scope}:sha256:{_digest(key)}")
 
 

@@ -32,7 +32,7 @@ OnAuthResult = Callable[[AuthResult], None]
 UNAVAILABLE = BadToken("unavailable", "the user cannot be authenticated now; retry later")
 """Result when a backend does not respond, or when too many calls are pending."""
 
-MAX_TOKEN_LENGTH = 8_192
+MAX_TOKEN_CHARACTERS = 8_192
 """Maximum number of characters of a token. Longer ones are refused without parsing. The limit leaves room for the other
 headers of a request head of 16 KiB."""
 
@@ -58,10 +58,10 @@ class Authenticator(Protocol):
 
 
 def too_long(token: str) -> BadToken | None:
-    """Return the refusal of a token longer than `MAX_TOKEN_LENGTH`; None for other tokens."""
-    if len(token) <= MAX_TOKEN_LENGTH:
+    """Return the refusal of a token longer than `MAX_TOKEN_CHARACTERS`; None for other tokens."""
+    if len(token) <= MAX_TOKEN_CHARACTERS:
         return None
-    return BadToken("malformed", f"the token has more than {MAX_TOKEN_LENGTH} characters")
+    return BadToken("malformed", f"the token has more than {MAX_TOKEN_CHARACTERS} characters")
 
 
 def token_digest(token: str) -> str:

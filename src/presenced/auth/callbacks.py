@@ -86,7 +86,7 @@ class Callback:
         self._name = name
         self._client = client
         self._secret = settings.callback_secret.get_secret_value()
-        self._free = asyncio.Semaphore(settings.callback_concurrency)
+        self._request_slots = asyncio.Semaphore(settings.callback_concurrency)
         self._pending = PendingCalls(clock)
         self._cache: BoundedMap[str, AuthResult] = BoundedMap(MAX_CACHED_RESULTS, ttl=settings.callback_cache)
         # `callback_url` decides on a token, and a refused token stays refused. `visibility_url` decides on a user,
@@ -117,7 +117,7 @@ class Callback:
 
     async def _call(self, key: str, body: bytes, read_response: ReadResponse, on_result: OnAuthResult) -> None:
         result: AuthResult = UNAVAILABLE
-        async with self._free:
+        async with self._request_slots:
             try:
                 result = await self._request(body, read_response)
             except (HttpClientError, msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -128,14 +128,14 @@ class Callback:
         on_result(result)
 
     async def _request(self, body: bytes, read_response: ReadResponse) -> AuthResult:
-        now = self.clock.now().epoch_ms / 1000
-        headers = signature_headers(self._secret, int(now), body) if self._secret else {}
+        requested_at = self.clock.now().epoch_ms / 1000
+        headers = signature_headers(self._secret, int(requested_at), body) if self._secret else {}
         response = await self._client.post(body, headers)
         if response.status >= 500 or response.status in (408, 429) or 300 <= response.status < 400:
             raise HttpClientError(f"it responded with status {response.status}")
         if response.status != 200:
             return BadToken("refused", "the token is not accepted")
-        return read_response(response, now)
+        return read_response(response, requested_at)
 
 
 class CallbackAuthenticator(Authenticator):
@@ -181,13 +181,15 @@ class CallbackVisibility(Authenticator):
         """Authenticate the token, then look up the visibility of its user."""
 
         def continue_later(result: AuthResult) -> None:
-            if (late := self._look_up(result, self._callback.clock.now(), on_result)) is not None:
-                on_result(late)
+            merged = self._look_up(result, self._callback.clock.now(), on_result)
+            if merged is not None:
+                on_result(merged)
 
         result = self._inner.authenticate(token, now, continue_later)
         return None if result is None else self._look_up(result, now, on_result)
 
     def _look_up(self, result: AuthResult, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        """Return the result with the grants of the visibility callback; None if `on_result` receives it later."""
         if isinstance(result, BadToken):
             return result
         principal, user_id = result, result.user_id
@@ -196,19 +198,19 @@ class CallbackVisibility(Authenticator):
             return granted if isinstance(granted, BadToken) else merge_grants(principal, granted)
 
         body, read_response = {"userId": wire_user_id(user_id)}, partial(_read_grants, user_id)
-        granted = self._callback.call(user_id, body, read_response, now, lambda late: on_result(merge(late)))
+        granted = self._callback.call(user_id, body, read_response, now, lambda granted: on_result(merge(granted)))
         return None if granted is None else merge(granted)
 
 
-def _read_user(token_id: str, response: HttpResponse, now: float) -> AuthResult:
+def _read_user(token_id: str, response: HttpResponse, requested_at: float) -> AuthResult:
     found = read(response.body, _response_decoder, CallbackResponse)
-    expires_at = None if found.expires_in is None else now + found.expires_in
-    principal = Principal(parse_user_id(found.user_id), expires_at, found.token_id or token_id, now)
+    expires_at = None if found.expires_in is None else requested_at + found.expires_in
+    principal = Principal(parse_user_id(found.user_id), expires_at, found.token_id or token_id, requested_at)
     return principal if found.presence is UNSET else with_grants(principal, found.presence)
 
 
-def _read_grants(user_id: str, response: HttpResponse, now: float) -> AuthResult:
-    return with_grants(Principal(user_id, issued_at=now), msgspec.json.decode(response.body))
+def _read_grants(user_id: str, response: HttpResponse, requested_at: float) -> AuthResult:
+    return with_grants(Principal(user_id, issued_at=requested_at), msgspec.json.decode(response.body))
 
 
 def merge_grants(principal: Principal, granted: Principal) -> Principal:

@@ -41,6 +41,7 @@ from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredRevocation
 
 Renewed = Callable[[BadToken | None], None]
+"""Receives the result of renewing a token: the reason for a refusal, or None if the token was accepted."""
 
 EARLIEST_WARNING = 0.25
 """Part of a token's time that passes before its client is warned.
@@ -93,8 +94,8 @@ class _Admitted:
 class Gatekeeper:
     """Admits connections that authenticate, and closes those whose tokens are no longer valid.
 
-    Bounds: `max_unauthenticated` and `auth_timeout` for connections waiting to authenticate; `request_rate` and
-    `request_burst` for newer tokens of an admitted connection, one at a time if another server verifies them.
+    Bounds: `max_unauthenticated` and `auth_timeout` for connections waiting to authenticate. `request_rate` and
+    `request_burst` for newer tokens of an admitted connection. If another server verifies these, it is one at a time.
 
     Args:
         sessions: Sessions by id, including those without a connection.

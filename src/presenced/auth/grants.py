@@ -13,17 +13,17 @@ from presenced.config.settings import Settings
 from presenced.errors import BadUserId
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Display
-from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED
-from presenced.presence.visibility import EVERYTHING, MAX_BLOCKED, Visibility
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED_USERS
+from presenced.presence.visibility import EVERYTHING, MAX_BLOCKED_USERS, Visibility
 from presenced.protocols.v1 import codec as v1
-from presenced.protocols.v1.messages import MAX_DISPLAY, MAX_ROOM_NAME
-from presenced.runtime.strict_json import explained, without_extensions
+from presenced.protocols.v1.messages import MAX_DISPLAY_BYTES, MAX_ROOM_NAME_CHARACTERS
+from presenced.runtime.strict_json import explain_invalid, without_extensions
 from presenced.runtime.text import refused_character
 
 MAX_ROLES = 10
 """Maximum number of roles. Grants with more are refused."""
 
-MAX_ROLE_LENGTH = 64
+MAX_ROLE_CHARACTERS = 64
 """Maximum number of characters of a role. Grants with a longer one are refused."""
 
 
@@ -33,20 +33,23 @@ class Grants(Struct, frozen=True, forbid_unknown_fields=True):  # a misspelt `bl
     `{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`
     """
 
-    watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | UnsetType = UNSET
+    watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED_USERS)] | Literal["*"] | UnsetType = UNSET
     """Ids of users, or `*` for everyone."""
     rooms: (
-        Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]], Meta(max_length=MAX_ROOMS)]
+        Annotated[
+            list[Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME_CHARACTERS)]], Meta(max_length=MAX_ROOMS)
+        ]
         | UnsetType
     ) = UNSET
     """Rooms that the user may join and watch; any room if omitted. null does not mean any room."""
-    block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
+    block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED_USERS)] = []
     """Ids of users hidden from this user, regardless of the other fields."""
     display: dict[str, Any] | None = None
     """Display data that others see; `{}` removes earlier display data."""
     roles: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=MAX_ROLE_LENGTH)]], Meta(max_length=MAX_ROLES)
+        list[Annotated[str, Meta(min_length=1, max_length=MAX_ROLE_CHARACTERS)]], Meta(max_length=MAX_ROLES)
     ] = []
+    """Roles of the user. The server knows `causes`; applications may define others."""
 
 
 def with_grants(principal: Principal, given: Any) -> Principal:
@@ -60,11 +63,11 @@ def with_grants(principal: Principal, given: Any) -> Principal:
         watch = None if grants.watch in (UNSET, "*") else frozenset(map(parse_user_id, grants.watch or ()))
         block = frozenset(map(parse_user_id, grants.block))
     except msgspec.ValidationError as error:
-        raise ValueError(explained(error, Grants)) from None
+        raise ValueError(explain_invalid(error, Grants)) from None
     except BadUserId as error:
         raise ValueError(str(error)) from None
     if any(map(refused_character, grants.roles)):
-        raise ValueError("a role holds a line break or another control character")
+        raise ValueError("a role contains a line break or another control character")
     rooms = None if grants.rooms is UNSET else frozenset(grants.rooms)
     display = None
     if grants.display is not None:
@@ -85,9 +88,11 @@ def _encoded(display: dict[str, Any]) -> bytes:
     try:
         data = msgspec.json.encode(display) if display else b""
     except (ValueError, TypeError, OverflowError, RecursionError):  # a lone surrogate, or a number out of range
-        raise ValueError("display holds what can't be passed on") from None
+        raise ValueError("display contains half a surrogate pair, or a number out of range") from None
     if data and not v1.is_display(data):
-        raise ValueError(f"display has more than {MAX_DISPLAY} bytes of JSON, or {v1.MAX_DEPTH} levels of nesting")
+        raise ValueError(
+            f"display has more than {MAX_DISPLAY_BYTES} bytes of JSON, or {v1.MAX_NESTING_LEVELS} levels of nesting"
+        )
     return data
 
 

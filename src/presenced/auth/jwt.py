@@ -40,7 +40,7 @@ from presenced.errors import BadToken, BadUserId
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.instant import Instant
 
-MAX_TOKEN_ID_LENGTH = 128
+MAX_TOKEN_ID_CHARACTERS = 128
 """Maximum number of characters of a `jti`. Tokens with a longer one are refused, because revocations store it."""
 
 
@@ -136,8 +136,8 @@ class JwtAuthenticator(Authenticator):
         if expires is not None and float(expires) > now + settings.token_lifetime + settings.jwt_leeway:
             raise _bad_claim(f"the token is valid for longer than {settings.token_lifetime:g} s from now")
         token_id = claims.get("jti", "")
-        if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID_LENGTH:
-            raise _bad_claim(f"the token's jti must be a string of at most {MAX_TOKEN_ID_LENGTH} characters")
+        if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID_CHARACTERS:
+            raise _bad_claim(f"the token's jti must be a string of at most {MAX_TOKEN_ID_CHARACTERS} characters")
         issued = claims.get("iat")
         principal = Principal(
             user_id=user_id,

@@ -36,6 +36,7 @@ HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
 RSA_ALGORITHMS = ("RS256", "RS384", "RS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 ALGORITHMS = (*HMAC_ALGORITHMS, *RSA_ALGORITHMS, *_CURVES.values(), "EdDSA")
+"""Algorithms of the setting `jwt_algorithms`."""
 
 MIN_SECRET_BYTES = 32
 """Minimum number of bytes of a shared secret: the size of an HS256 signature. Shorter secrets are refused, because such

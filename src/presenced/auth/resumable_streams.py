@@ -64,6 +64,7 @@ class _TicketStream:
         """Principal that the ticket named, before the visibility callback."""
         self.secret_digest = ticket_digest(secret)
         self.until = until
+        """Monotonic time after which it opens nothing."""
         self.end: Callable[[], None] | None = None
         """Function that ends the open connection; None if the stream is lost."""
 
@@ -115,7 +116,7 @@ class ResumableStreams:
         key = ticket_digest(ticket)
         stream = self._streams.get(key)
         if stream is None:
-            return self._first(key, ticket, now)
+            return self._open_first(key, ticket, now)
         if not secret or stream.until <= now.monotonic:
             return None
         if not hmac.compare_digest(stream.secret_digest, ticket_digest(secret)):
@@ -155,7 +156,7 @@ class ResumableStreams:
         for key in list(self._of_user.get(user_id, ())):
             self._discard(key)
 
-    def _first(self, key: bytes, ticket: str, now: Instant) -> Opening | None:
+    def _open_first(self, key: bytes, ticket: str, now: Instant) -> Opening | None:
         principal = self._tickets.take(ticket, now)
         if principal is None:
             return None

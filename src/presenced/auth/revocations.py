@@ -57,8 +57,8 @@ class Revocations:
         if principal.token_id and principal.token_id in self._revoked_at["token"]:
             return True
         revoked_at = self._revoked_at["user"].get(principal.user_id)
-        # `iat` is often in whole seconds. Such a token of the same second may be from before the revocation, so it is
-        # revoked. With fractions of a second, `iat` tells the two apart.
+        # `iat` is often in whole seconds. A token of the same second may then be from before the revocation, so it
+        # is revoked. With fractions of a second, `iat` distinguishes the two.
         return revoked_at is not None and (principal.issued_at is None or principal.issued_at <= revoked_at)
 
     def restore(self, revocation: StoredRevocation) -> None:

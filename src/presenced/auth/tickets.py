@@ -1,5 +1,6 @@
-"""Tickets for one-time use: a backend requests one for a user it has authenticated, and the user's client connects with
-it.
+"""Tickets for one-time use.
+
+A backend requests a ticket for a user that it has authenticated, and the user's client connects with it.
 
     "ticket_" + 256 random bits + mark
 
@@ -8,7 +9,7 @@ ticket is used, expired or from before a restart. Invented tickets are guesses a
 ones do not.
 
 In a cluster, a ticket works on every node. It is always in one place: in the store that the nodes share, or in the
-memory of one node. Whoever takes it there has it alone, so no failure lets a ticket work twice.
+memory of one node. Only one node can take it from there, so no failure lets a ticket work twice.
 
     issue                      the store; while it is out of reach, the memory of this node
     the store returns          tickets in memory move to the store (`share`)
@@ -39,13 +40,14 @@ MAX_TICKETS = 100_000
 """Maximum number of unused tickets, about 30 MB, plus 1 KB for each with display data. At the bound new ones are
 refused."""
 
-PREFIX = "ticket_"
+TICKET_PREFIX = "ticket_"
+"""Start of every ticket."""
 
-_MARK_LENGTH = 16
+_MARK_CHARACTERS = 16
 """Length in characters of the mark at the end of a ticket: 96 bits."""
 
 
-class Ticket(NamedTuple):
+class IssuedTicket(NamedTuple):
     """Rights and time limit that a ticket grants."""
 
     principal: Principal
@@ -53,13 +55,13 @@ class Ticket(NamedTuple):
     """Maximum number of seconds for the connection; None for no limit."""
 
 
-OnTaken = Callable[[Ticket | BadToken | None], None]
+OnTaken = Callable[[IssuedTicket | BadToken | None], None]
 
 
 class SharedTickets(Protocol):
     """Unused tickets of all nodes of a cluster: `cluster.commands.tickets`."""
 
-    def put(self, key: bytes, ticket: Ticket, seconds: float) -> bool:
+    def put(self, key: bytes, ticket: IssuedTicket, seconds: float) -> bool:
         """Keep a ticket for the next `seconds`, for whichever node it is presented to.
 
         Returns:
@@ -92,12 +94,11 @@ class Tickets(Authenticator):
 
     def __init__(self, api_keys: Iterable[str] = ()) -> None:
         # One more than may be unused, for a reissued ticket: evicting an unused one would break its promise.
-        self._tickets: BoundedMap[bytes, Ticket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
+        self._tickets: BoundedMap[bytes, IssuedTicket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
         self.shared: SharedTickets | None = None
         """Tickets of all nodes; None if this node is alone. Set before the first ticket is issued."""
-        self._shared_until: deque[float] = (
-            deque()
-        )  # monotonic ends of the tickets that this node has put into the store
+        self._shared_until: deque[float] = deque()
+        """Monotonic ends of the tickets that this node has put into the store."""
         entries = "\n".join(sorted(api_keys)).encode()
         self._has_own_key = not entries  # other nodes cannot recognise the mark
         self._mark_key = hashlib.sha256(b"presenced ticket mark\n" + (entries or secrets.token_bytes(32))).digest()
@@ -124,9 +125,9 @@ class Tickets(Authenticator):
         principal = Principal(user_id, issued_at=now.epoch_ms / 1000)
         if grants is not None:
             principal = with_grants(principal, grants)
-        text, ticket = self._new_text(), Ticket(principal, lasts)
+        text, ticket = self._new_text(), IssuedTicket(principal, lasts)
         key = ticket_digest(text)
-        if not self._put(key, ticket, TICKET_LIFETIME_S, now.monotonic):
+        if not self._put_into_store(key, ticket, TICKET_LIFETIME_S, now.monotonic):
             self._tickets.set(key, ticket, now.monotonic)
         return text
 
@@ -136,10 +137,12 @@ class Tickets(Authenticator):
             return principal
         key = ticket_digest(token)
 
-        def on_taken(found: Ticket | BadToken) -> None:
+        def on_taken(found: IssuedTicket | BadToken) -> None:
             on_result(found if isinstance(found, BadToken) else _redeemed(found, key, now))
 
-        return None if self._ask(token, key, on_taken) else refused_ticket(is_genuine=self._is_marked(token))
+        return (
+            None if self._take_from_store(token, key, on_taken) else refused_ticket(is_genuine=self._is_marked(token))
+        )
 
     def take(self, ticket: str, now: Instant) -> Principal | None:
         """Redeem a ticket and return its principal; None if it was never issued, was used, or has expired."""
@@ -159,14 +162,14 @@ class Tickets(Authenticator):
         """
         key = ticket_digest(ticket)
 
-        def on_taken(found: Ticket | BadToken) -> None:
+        def on_taken(found: IssuedTicket | BadToken) -> None:
             if isinstance(found, BadToken):
                 on_fetched(found)
             else:
                 self._tickets.set(key, found, now.monotonic)
                 on_fetched(None)
 
-        return key not in self._tickets and self._ask(ticket, key, on_taken)
+        return key not in self._tickets and self._take_from_store(ticket, key, on_taken)
 
     def reissue(self, principal: Principal, now: float) -> str:
         """Issue a ticket with the rights of an earlier one, to be redeemed immediately.
@@ -174,7 +177,7 @@ class Tickets(Authenticator):
         It never leaves the server, so it does not count towards `MAX_TICKETS`.
         """
         text = self._new_text()
-        self._tickets.set(ticket_digest(text), Ticket(principal, None), now)
+        self._tickets.set(ticket_digest(text), IssuedTicket(principal, None), now)
         return text
 
     def share(self, now: float) -> None:
@@ -182,19 +185,19 @@ class Tickets(Authenticator):
         self._tickets.expire(now)
         for key in list(self._tickets):
             ticket = self._tickets.get(key)
-            if ticket is not None and self._put(key, ticket, self._tickets.seconds_left(key, now), now):
+            if ticket is not None and self._put_into_store(key, ticket, self._tickets.seconds_left(key, now), now):
                 self._tickets.pop(key)
 
-    def _put(self, key: bytes, ticket: Ticket, seconds: float, now: float) -> bool:
+    def _put_into_store(self, key: bytes, ticket: IssuedTicket, seconds: float, now: float) -> bool:
         """Put a ticket into the store. Return False if there is none, or if it is out of reach."""
         is_put = self.shared is not None and self.shared.put(key, ticket, seconds)
         if is_put:
             self._shared_until.append(now + seconds)
         return is_put
 
-    def _ask(self, ticket: str, key: bytes, on_taken: Callable[[Ticket | BadToken], None]) -> bool:
+    def _take_from_store(self, ticket: str, key: bytes, on_taken: Callable[[IssuedTicket | BadToken], None]) -> bool:
         """Take a ticket out of the store. Return False, and do nothing, if it cannot be there."""
-        if self.shared is None or not ticket.startswith(PREFIX):
+        if self.shared is None or not ticket.startswith(TICKET_PREFIX):
             return False
         is_genuine = self._is_marked(ticket)
         if not is_genuine and not self._has_own_key:
@@ -203,19 +206,19 @@ class Tickets(Authenticator):
         return True
 
     def _new_text(self) -> str:
-        unmarked = PREFIX + secrets.token_urlsafe(32)
+        unmarked = TICKET_PREFIX + secrets.token_urlsafe(32)
         return unmarked + self._mark(unmarked)
 
     def _mark(self, unmarked: str) -> str:
         made = hmac.digest(self._mark_key, unmarked.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return base64.urlsafe_b64encode(made[: _MARK_LENGTH * 3 // 4]).decode()
+        return base64.urlsafe_b64encode(made[: _MARK_CHARACTERS * 3 // 4]).decode()
 
     def _is_marked(self, ticket: str) -> bool:
-        unmarked, mark = ticket[:-_MARK_LENGTH], ticket[-_MARK_LENGTH:].encode("utf-8", "surrogatepass")
+        unmarked, mark = ticket[:-_MARK_CHARACTERS], ticket[-_MARK_CHARACTERS:].encode("utf-8", "surrogatepass")
         return hmac.compare_digest(mark, self._mark(unmarked).encode())
 
 
-def _redeemed(ticket: Ticket, key: bytes, now: Instant) -> Principal:
+def _redeemed(ticket: IssuedTicket, key: bytes, now: Instant) -> Principal:
     """Return the principal of a ticket that is used now."""
     principal = ticket.principal
     if ticket.lasts is not None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cyclopts import Parameter
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
-from presenced.auth.authenticator import MAX_TOKEN_LENGTH
+from presenced.auth.authenticator import MAX_TOKEN_CHARACTERS
 from presenced.auth.factory import configured_keys, make_jwt_authenticator
 from presenced.auth.keys import Key, keys_from_text
 from presenced.cli.doctor import examine
@@ -122,7 +122,7 @@ def token(
 def verify_token(*, config: ConfigFile = None) -> None:
     """Read a token from standard input, and print its user, or the reason why the server would not accept it."""
     settings = load({}, os.environ, config).settings
-    given = sys.stdin.read(2 * MAX_TOKEN_LENGTH).strip()
+    given = sys.stdin.read(2 * MAX_TOKEN_CHARACTERS).strip()
     out = sys.stdout.write
     for name, part in zip(("header", "claims"), _unverified(given), strict=False):
         out(f"{name}: {json.dumps(part, ensure_ascii=True)}\n")

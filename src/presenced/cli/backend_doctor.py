@@ -6,10 +6,12 @@ import asyncio
 import ipaddress
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from presenced.cli.doctor import Finding, Level
 from presenced.cluster.admin import open_admin
+from presenced.cluster.backend import Member, State
+from presenced.cluster.common_settings import conflict, differing, figures_from
 from presenced.cluster.members import figures_of
 from presenced.cluster.redis.backend import RedisBackend
 from presenced.cluster.redis.connection import Address, Connection, StoreLost, connect, parse_info
@@ -24,14 +26,17 @@ BYTES_PER_USER = 250
 OTHER_BYTES = 64 << 20
 """Memory that the store needs besides: the log, 20 to 30 MB, and buffers."""
 
-USERS_AT_LEAST = 10_000
+MIN_USERS = 10_000
 """Number of users for which there has to be room, even if fewer are connected now."""
 
 SLOW_S = 0.005
 """Round trip in seconds above which there is a note. A change takes two of them."""
 
 ROUND_TRIPS = 9
+"""Number of round trips measured. The median counts."""
+
 TIMEOUT_S = 3.0
+"""Timeout in seconds of a connection to the store. After that it counts as out of reach."""
 
 
 def examine_backend(settings: Settings) -> list[Finding]:
@@ -44,8 +49,11 @@ def examine_backend(settings: Settings) -> list[Finding]:
     findings = [*network_findings(url), *lease_findings(settings)]
     try:
         findings += asyncio.run(_store(settings, url))
-    except (BackendError, StoreLost) as error:
-        findings.append(Finding("broken", str(error), "check that the store runs, and what its user may do"))
+    except StoreLost as error:
+        fix = "check that the store runs, and that this machine reaches it"
+        findings.append(Finding("broken", f"the store does not respond: {error}", fix))
+    except BackendError as error:
+        findings.append(Finding("broken", str(error), "the server would not start"))
     return findings
 
 
@@ -55,7 +63,9 @@ def network_findings(url: StoreUrl) -> Iterator[Finding]:
     if url.access.uses_tls or not remote:
         return
     password = "" if url.access.password else ", and the store needs no password"
-    what = f"the connection to the store is not encrypted{password}: whoever reaches it can show anybody as anything"
+    what = (
+        f"the connection to the store is not encrypted{password}: anyone who reaches it can show any status of anybody"
+    )
     level: Level = "unsafe" if any(map(_is_public, remote)) else "note"
     yield Finding(level, what, "use rediss://, or a network that only the nodes and the store can reach")
 
@@ -76,18 +86,33 @@ def lease_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding("note", what, f"set cluster_lease to at least {grace:g}")
 
 
+def settings_findings(settings: Settings, members: Iterable[Member]) -> Iterator[Finding]:
+    """Yield findings about settings that differ from those of the registered nodes."""
+    if reason := conflict(settings, members):
+        yield Finding("broken", reason, "the server would not start")
+    own = figures_from(settings)
+    for member in members:
+        if member.state is State.READY and (names := differing(own, figures_of(member))):
+            what = f"node {member.name} runs with other settings than these: {', '.join(names)}"
+            yield Finding("note", what, "give all nodes the same settings, and this command those of its node")
+
+
 async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
     finder = url.finder()
-    backend = RedisBackend(
-        finder, url.access, cluster_name=settings.cluster_name, shards=url.shards(settings.cluster_shards)
-    )
-    await backend.check()  # version, eviction policy, permissions
+    shards = url.shards(settings.cluster_shards)
+    backend = RedisBackend(finder, url.access, cluster_name=settings.cluster_name, shards=shards)
+    if missing := await backend.check():  # it also checks version, eviction policy and permissions
+        raise StoreLost(missing)
     async with open_admin(settings) as admin:
-        connected = sum(figures_of(member).users for member in (await admin.members())[0])
-    users = max(USERS_AT_LEAST, settings.max_connections, connected)
+        members = (await admin.members())[0]
+    connected = sum(figures_of(member).users for member in members)
+    users = max(MIN_USERS, settings.max_connections, connected)
     heads = [Keys(settings.cluster_name, shard).head for shard in range(backend.shards)]
     addresses = {await finder.find(head) for head in heads}
-    findings = await _layout(settings, url, await finder.find(heads[0]), backend.shards)
+    findings = [
+        *await _layout(settings, url, await finder.find(heads[0]), backend.shards),
+        *settings_findings(settings, members),
+    ]
     if backend.shards < finder.masters:
         what = f"the store has {finder.masters} masters, but users are only in {backend.shards} shards"
         findings.append(Finding("note", what, "fewer masters suffice"))
@@ -149,7 +174,7 @@ def _memory(address: Address, facts: Mapping[str, str], users: int) -> Iterator[
 
 def _durability(address: Address, facts: Mapping[str, str]) -> Iterator[Finding]:
     if facts.get("aof_enabled") != "1" and facts.get("connected_slaves", "0") == "0":
-        what = f"{address} has no append-only file and no replica: with it, choices and claims of absent users are lost"
+        what = f"{address} has no append-only file and no replica: its failure loses choices and claims of absent users"
         yield Finding("note", what, "set appendonly yes, or add a replica")
 
 

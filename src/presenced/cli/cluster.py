@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import App, Parameter
+from msgspec.structs import replace
 
 from presenced.cli.options import ConfigFile
 from presenced.config.settings import Settings
@@ -38,6 +39,10 @@ REMOVE_S = 10.0
 """Seconds for which `remove` waits for the end of the removal. It goes on without the command."""
 
 POLL_S = 0.2
+"""Seconds between two looks at the store while a command waits."""
+
+FIRST_STAMP_MS = 1_000_000_000_000
+"""Epoch milliseconds in 2001. Lower stamps are no times (`cluster.directory.RESTORED_MS`)."""
 
 
 class ClusterFailure(PresencedError):
@@ -46,7 +51,7 @@ class ClusterFailure(PresencedError):
 
 cluster = App("cluster", help="Look at the nodes that share a store, and stop or remove one.")
 
-Node = Annotated[str, Parameter(metavar="NODE", help="Name of the node, or the number of its slot.")]
+NodeName = Annotated[str, Parameter(metavar="NODE", help="Name of the node, or the number of its slot.")]
 
 
 @cluster.command
@@ -73,7 +78,7 @@ def check(*, config: ConfigFile = None) -> None:
 
 
 @cluster.command
-def drain(node: Node, /, *, config: ConfigFile = None) -> None:
+def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
     """Let a node stop as after SIGTERM: its clients reconnect to the other nodes.
 
     A service manager may start it again.
@@ -87,7 +92,7 @@ def drain(node: Node, /, *, config: ConfigFile = None) -> None:
         await admin.send(target.slot, Drain(target.incarnation))
 
         def stops(members: list[list[Member]]) -> bool:
-            now = _same(target, members[0])
+            now = _current(target, members[0])
             return now is None or now.state in (State.LEAVING, State.DEAD)
 
         if not await _until(admin, stops, DRAIN_S):
@@ -99,7 +104,7 @@ def drain(node: Node, /, *, config: ConfigFile = None) -> None:
 
 @cluster.command
 def remove(
-    node: Node,
+    node: NodeName,
     /,
     *,
     yes: Annotated[bool, Parameter(help="Do not ask.")] = False,
@@ -118,12 +123,12 @@ def remove(
         _confirm(f"Declare node {target.name} (slot {target.slot}) dead, and take its users out?")
 
     async def declare(admin: Admin) -> str:
-        if _same(target, (await admin.members())[0]) is None:
+        if _current(target, (await admin.members())[0]) is None:
             return f"node {target.name} is gone already"
         remover = await admin.declare_dead(target.slot)
         if remover is None:
             raise ClusterFailure("no other node is ready to take its users out: start one, which does so by itself")
-        done = await _until(admin, lambda members: _same(target, members[0]) is None, REMOVE_S)
+        done = await _until(admin, lambda members: _current(target, members[0]) is None, REMOVE_S)
         return f"node {target.name} " + ("is removed" if done else f"is dead, and node {remover.name} removes it")
 
     sys.stdout.write(_with_admin(config, declare) + "\n")
@@ -152,7 +157,10 @@ def where(user: Annotated[str, Parameter(metavar="USER", help="User id.")], /, *
 def _settings(config: ConfigFile) -> Settings:
     settings = load({"insecure": True}, os.environ, config).settings
     if not settings.backend:
-        raise ConfigError("there is no cluster: set backend to the URL of the store that the nodes share")
+        raise ConfigError(
+            "there is no cluster: set PRESENCED_BACKEND, or backend in presenced.toml, to the URL of the store that "
+            "the nodes share"
+        )
     return settings
 
 
@@ -197,7 +205,7 @@ def _find(text: str, members: Sequence[Member]) -> Member:
     return found[0]
 
 
-def _same(node: Member, members: Sequence[Member]) -> Member | None:
+def _current(node: Member, members: Sequence[Member]) -> Member | None:
     """Return what the node is now; None if it is gone, and perhaps another one has its slot."""
     return next((one for one in members if (one.slot, one.incarnation) == (node.slot, node.incarnation)), None)
 
@@ -211,16 +219,19 @@ def _confirm(question: str) -> None:
 
 def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
     """Yield the lines of `cluster nodes`."""
+    from presenced.cluster.backend import State
     from presenced.cluster.members import figures_of, writer_of
 
     writers = [writer_of(shard, [(one, figures_of(one)) for one in members]) for shard, members in enumerate(shards)]
     rows = [("slot", "node", "state", "since", "version", "connections", "users", "lag", "writes")]
     for one in shards[0]:
-        its = figures_of(one)
-        since = timestamp(its.since_ms)[:19] + "Z" if its.since_ms else "-"
+        figures = figures_of(one)
+        since = timestamp(figures.since_ms)[:19] + "Z" if figures.since_ms else "-"
         writes = ",".join(str(shard) for shard, writer in enumerate(writers) if writer and writer.slot == one.slot)
-        counts = (f"{its.connections:,}", f"{its.users:,}", f"{its.lag_s:g} s")
-        rows.append((str(one.slot), one.name, one.state.value, since, its.version or "-", *counts, writes or "-"))
+        if one.state in (State.LEAVING, State.DEAD):  # its figures are those from before
+            figures = replace(figures, connections=0, users=0)
+        counts = (f"{figures.connections:,}", f"{figures.users:,}", f"{figures.lag_s:g} s")
+        rows.append((str(one.slot), one.name, one.state.value, since, figures.version or "-", *counts, writes or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -298,13 +309,18 @@ def _record(record: UserRecord) -> Iterator[str]:
     if record.view.devices:
         yield f"devices {', '.join(map(json.dumps, record.view.devices))}"
     if record.chosen.status is not None:
-        yield f"chosen {record.chosen.status.value} at {timestamp(record.chosen.stamp_ms)}"
+        yield f"chosen {record.chosen.status.value}{_at(record.chosen.stamp_ms)}"
     if record.chosen.timed is not None:
-        yield f"chosen {record.chosen.timed.value} for a time at {timestamp(record.chosen.timed_stamp_ms)}"
+        yield f"chosen {record.chosen.timed.value} for a time{_at(record.chosen.timed_stamp_ms)}"
     for claim in record.claims:
         said = f"claims {claim.status.value}" if claim.status is not None else "has cleared its claim"
-        yield f"{json.dumps(claim.source)} {said} at {timestamp(claim.stamp_ms)}"
+        yield f"{json.dumps(claim.source)} {said}{_at(claim.stamp_ms)}"
     if record.announced:
-        yield f"announced at {timestamp(record.announced_stamp_ms)}"
+        yield f"announced{_at(record.announced_stamp_ms)}"
     if record.rests_on_retained:
         yield "rests on a contribution that the store has lost"
+
+
+def _at(stamp_ms: int) -> str:
+    """Return when something was decided. What comes from the database has a stamp that is older than all others."""
+    return f" at {timestamp(stamp_ms)}" if stamp_ms >= FIRST_STAMP_MS else ", restored from the database"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from presenced.cli.options import ConfigFile
 from presenced.config.sources import load
 from presenced.errors import ConfigError, StorageError
 from presenced.storage.url import database_url
+
+if TYPE_CHECKING:
+    from presenced.storage.migrate import Versions
 
 
 def migrate(
@@ -36,14 +39,14 @@ def migrate(
         sys.stdout.write(f"migrated the tables from version {has or 'none'} to {needs}\n")
 
 
-async def _migrate(url: str, check: bool) -> tuple[str, str]:
+async def _migrate(url: str, check: bool) -> Versions:
     """Return the version that the tables had, and the version that is needed."""
     # Imported here, because SQLAlchemy and Alembic would slow down the start of the other commands.
     from presenced.storage import migrate, probe
 
     if check:
-        return await probe.look(url)
-    async with probe.connected(url, endless=True) as connection:
-        versions = await connection.run_sync(migrate.upgrade)
+        return await probe.table_versions(url)
+    async with probe.connected(url, with_time_limit=False) as connection:
+        versions = await connection.run_sync(migrate.upgrade_tables)
         await connection.commit()
         return versions

@@ -19,7 +19,7 @@ from presenced.auth.factory import make_jwt_authenticator
 from presenced.auth.keys import HMAC_ALGORITHMS, keys_from_file
 from presenced.config.help import is_secret
 from presenced.config.settings import Settings, is_loopback
-from presenced.config.sources import Effective
+from presenced.config.sources import EffectiveSettings
 from presenced.errors import ConfigError, StorageError
 from presenced.net.addresses import TrustedProxies
 from presenced.net.hosts import AllowedHosts
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
     fix: str
 
 
-def examine(effective: Effective, *, file_limit: int, is_root: bool, today: datetime.datetime) -> list[Finding]:
+def examine(effective: EffectiveSettings, *, file_limit: int, is_root: bool, today: datetime.datetime) -> list[Finding]:
     """Return all findings about these settings.
 
     Args:
@@ -175,7 +175,7 @@ def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
         yield Finding("unsafe", f"other users of this machine may read the key {key}", f"chmod 600 {key}")
 
 
-def _secrets(effective: Effective) -> Iterator[Finding]:
+def _secrets(effective: EffectiveSettings) -> Iterator[Finding]:
     settings = effective.settings
     used = {
         "jwt_key": settings.auth == "jwt",
@@ -226,7 +226,7 @@ def _database_at(url: str) -> Iterator[Finding]:
 
     is_file = url.startswith("sqlite:")
     try:
-        has, needs = asyncio.run(probe.look(url))
+        has, needs = asyncio.run(probe.table_versions(url))
     except StorageError as error:
         fix = "check that it runs, and that database_url has its host and port, a user, the password and a database"
         yield Finding("broken", str(error), "check the file and its directory, data_dir" if is_file else fix)

@@ -71,8 +71,8 @@ def health(
 ) -> None:
     """Check whether the server with these settings works. The exit code is 0 if it does, 1 if it does not.
 
-    The command asks /healthz, or /readyz with --ready. It is made for health checks of containers. A server that has
-    all its connections taken works, but is not ready: a restart would not help it.
+    The command asks /healthz, or /readyz with --ready. It is made for health checks of containers. A server without
+    free connections works, but is not ready: a restart would not help it.
     """
     # `insecure` allows every host without authentication. The server may have it, or authentication, as a flag, which
     # this command does not know.

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
 from presenced.cli import auth, cluster, database, health, webhooks
@@ -23,7 +23,7 @@ from presenced.cli.options import ConfigFile
 from presenced.cli.systemd import ServiceManager
 from presenced.config.help import help_text, is_secret, sections, value_name
 from presenced.config.settings import Settings, is_loopback
-from presenced.config.sources import SECRET_FILES, Effective, load
+from presenced.config.sources import SECRET_FILES, EffectiveSettings, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.runtime import gc, logs
 from presenced.runtime.signals import stop_signal
@@ -86,7 +86,8 @@ def serve(*, config: ServeConfigFile = None, flags: GivenFlags = None) -> None:
     _raise_file_limit()
     # Without this call, every counter and histogram has a second series with its time of creation.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
-    finish_log = logs.configure(settings.log_level, settings.log_format, settings.log_time)
+    node = settings.node_name if settings.backend else ""
+    finish_log = logs.configure(settings.log_level, settings.log_format, settings.log_time, node)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
             runner.run(_serve(settings))
@@ -111,6 +112,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         app(arguments, exit_on_error=False, print_error=False)
     except UnusedCliTokensError:  # the message of cyclopts is a Python list, which may contain a secret
         _fail(ConfigError("unexpected argument: a value follows its flag, as in --port 4000"), 2)
+    except UnknownOptionError as error:
+        _fail(_explained(error), 2)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:
@@ -120,6 +123,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(error, 1)
     logs.discard_output()
     sys.exit(0)
+
+
+def _explained(error: UnknownOptionError) -> Exception:
+    """Return the error, or a better one if the option is a setting: only two commands take settings as flags."""
+    flag = (error.token.keyword or "").partition("=")[0]
+    name = flag.removeprefix("--").replace("-", "_")
+    if name not in Settings.model_fields or is_secret(name):
+        return error
+    where = f"the environment (PRESENCED_{name.upper()}) or the settings file ({name})"
+    return ConfigError(f"{flag} is a flag of `serve` and `config show` only: set it in {where}")
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
@@ -219,7 +232,7 @@ MAX_COMMENT_COLUMN = 50
 """Column up to which the comments of `config show` are aligned. Longer values would push all comments out of sight."""
 
 
-def _toml(effective: Effective) -> Iterator[str]:
+def _toml(effective: EffectiveSettings) -> Iterator[str]:
     """Yield the lines of a settings file, by section. A secret becomes a comment, or the name of its file."""
     assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
     width = min(MAX_COMMENT_COLUMN, max(map(len, assigned.values())))
@@ -231,7 +244,7 @@ def _toml(effective: Effective) -> Iterator[str]:
             yield f"{assigned[name]:{width}}  # {origin}"
 
 
-def _assignment(name: str, value: object, effective: Effective) -> str:
+def _assignment(name: str, value: object, effective: EffectiveSettings) -> str:
     if not is_secret(name):
         return f"{name} = {_toml_value(value)}"
     if name in effective.secret_files:

@@ -23,8 +23,8 @@ class ServiceManager:
         # Opened once: the watchdog must still receive reports when the process is out of file descriptors.
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.is_present else None
         own = str(os.getpid())
-        micros = environ.get("WATCHDOG_USEC", "") if environ.get("WATCHDOG_PID", own) == own else ""
-        self.watchdog_s = int(micros) / 2e6 if self.is_present and re.fullmatch("[0-9]+", micros) else 0.0
+        timeout_us = environ.get("WATCHDOG_USEC", "") if environ.get("WATCHDOG_PID", own) == own else ""
+        self.watchdog_s = int(timeout_us) / 2e6 if self.is_present and re.fullmatch("[0-9]+", timeout_us) else 0.0
         """Seconds between two reports of `alive`: half the manager's timeout. 0 if it expects none."""
 
     def ready(self) -> None:

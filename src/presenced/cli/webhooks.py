@@ -43,7 +43,7 @@ def send_test(*, config: ConfigFile = None) -> None:
     for url, result in zip(webhooks.urls, results, strict=True):
         outcome = f"NOT ACCEPTED: {result.error}" if result.error else "accepted"
         sys.stdout.write(
-            f"{display_url(url)}\n  {outcome} ({result.status or 'no response'}, {round(result.seconds, 3):g} s)\n"
+            f"{display_url(url)}\n  {outcome} ({result.status or 'no response'}, {round(result.duration_s, 3):g} s)\n"
         )
     if failed := sum(bool(result.error) for result in results):
         raise RefusedError(f"{failed} of {len(results)} endpoints did not accept the test event")

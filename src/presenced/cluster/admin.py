@@ -1,6 +1,6 @@
-"""An operator's access to the store: looks at the cluster, and stops or removes a node, without being a node.
+"""Access of an operator to the store: shows the cluster, and stops or removes a node.
 
-It uses the same keys, scripts and permissions as a node. Nothing here is part of a running node.
+It uses the same keys, scripts and permissions as a node. A running node uses nothing of it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from presenced.config.settings import Settings
 from presenced.errors import BackendError
 
 TIMEOUT_S = 3.0
-"""Seconds until a command gives up waiting for a reply of the store."""
+"""Timeout in seconds for a reply of the store."""
 
 ATTEMPTS = 5
-"""Number of attempts to declare a node dead. One fails if the node's heartbeat comes at the same moment."""
+"""Number of attempts to declare a node dead. An attempt fails if a heartbeat of the node comes at the same moment."""
 
 
-class Contribution(NamedTuple):
-    """Contribution of one node to a user: the sessions there."""
+class NodeContribution(NamedTuple):
+    """Decoded contribution of one node to a user."""
 
     slot: int
+    """Slot of the node."""
     sessions: Sequence[SharedSession]
     rooms: Sequence[SharedMember]
 
@@ -44,7 +45,7 @@ class Whereabouts(NamedTuple):
     shard: int
     stored: StoredUser | None
     """None if there is no record: the user is offline, and nothing else is known."""
-    contributions: Sequence[Contribution]
+    contributions: Sequence[NodeContribution]
 
 
 class Admin:
@@ -76,10 +77,10 @@ class Admin:
         keys, name = self._keys(shard), user_id.encode()
         wanted: list[Sequence[Argument]] = [("HGET", keys.users, name)]
         wanted += [("HGET", key, name) for key in (*keys.sessions, *keys.rooms)]
-        record, *parts = await self._calls(keys.users, wanted)
+        record, *values = await self._calls(keys.users, wanted)
         contributions = [
-            Contribution(slot, decode_sessions(sessions or b""), decode_rooms(rooms or b""))
-            for slot, sessions, rooms in zip(range(MAX_SLOTS), parts[:MAX_SLOTS], parts[MAX_SLOTS:], strict=True)
+            NodeContribution(slot, decode_sessions(sessions or b""), decode_rooms(rooms or b""))
+            for slot, sessions, rooms in zip(range(MAX_SLOTS), values[:MAX_SLOTS], values[MAX_SLOTS:], strict=True)
             if sessions or rooms
         ]
         return Whereabouts(shard, decode_user(name, record) if record else None, contributions)
@@ -87,17 +88,17 @@ class Admin:
     async def send(self, slot: int, message: Message) -> None:
         """Send a message to a node. It may be lost."""
         key = inbox_key(self._name, slot)
-        data = bytes([slot]) + messages.encode(message)  # an operator has no slot: the node seems to be the sender
+        data = bytes([slot]) + messages.encode(message)  # an operator has no slot, so the node itself is the sender
         await self._calls(key, [("XADD", key, "MAXLEN", "~", MAX_INBOX, "*", "m", data)])
 
     async def declare_dead(self, slot: int) -> Member | None:
-        """Declare a node dead in all shards, on behalf of a live node, which then takes its users out.
+        """Declare a node dead in all shards, on behalf of a live node, which then removes it.
 
         Returns:
-            The live node in shard 0; None if a shard has none.
+            The live node in shard 0; None if some shard has no live node.
 
         Raises:
-            BackendError: Also if heartbeats have prevented it.
+            BackendError: Also if heartbeats of the node have prevented all attempts.
         """
         removers = []
         for shard, members in enumerate(await self.members()):
@@ -113,15 +114,15 @@ class Admin:
         keys = self._keys(shard)
         [flat] = await self._calls(keys.nodes, [("HGETALL", keys.nodes)])
         for _ in range(ATTEMPTS):
-            target = _at(slot, decode_members(flat))
+            target = _in_slot(slot, decode_members(flat))
             if target is None or target.state is State.DEAD:
                 return
-            who = (remover.slot, remover.incarnation, target.slot, target.incarnation, target.heartbeat)
+            arguments = (remover.slot, remover.incarnation, target.slot, target.incarnation, target.heartbeat)
             connection = await self._connection(keys.nodes)
             try:
-                flat = await connection.script(DECLARE_DEAD, [keys.nodes], who)
+                flat = await connection.script(DECLARE_DEAD, [keys.nodes], arguments)
             except StoreLost as error:
-                raise _silent(error) from error
+                raise _no_response(error) from error
             if flat == FENCED:
                 raise BackendError(f"node {remover.name}, which should remove it, is gone: try again")
         raise BackendError(
@@ -141,7 +142,7 @@ class Admin:
         try:
             return await connection.pipeline(commands)
         except StoreLost as error:
-            raise _silent(error) from error
+            raise _no_response(error) from error
 
     async def _connection(self, key: bytes) -> Connection:
         try:
@@ -149,7 +150,7 @@ class Admin:
             if address not in self._connections:
                 self._connections[address] = await connect(address, self._access, TIMEOUT_S)
         except StoreLost as error:
-            raise _silent(error) from error
+            raise _no_response(error) from error
         return self._connections[address]
 
     def close(self) -> None:
@@ -175,9 +176,9 @@ async def open_admin(settings: Settings) -> AsyncIterator[Admin]:
         admin.close()
 
 
-def _at(slot: int, members: Iterable[Member]) -> Member | None:
+def _in_slot(slot: int, members: Iterable[Member]) -> Member | None:
     return next((member for member in members if member.slot == slot), None)
 
 
-def _silent(error: StoreLost) -> BackendError:
+def _no_response(error: StoreLost) -> BackendError:
     return BackendError(f"the store does not respond: {error}")

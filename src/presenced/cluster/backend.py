@@ -41,7 +41,8 @@ MAX_SLOTS = 64
 """Maximum number of nodes. A node's slot is its number, from 0."""
 
 JUMP = 1 << 20
-"""Numbers that the store skips if it may have lost writes, so that none is given twice."""
+"""Numbers that the store skips if it may have lost writes, so that none is given twice. The scripts in
+`cluster/redis/lua` have it as 1048576."""
 
 MAX_ITEMS = 200
 """Maximum number of items in a batch."""
@@ -57,11 +58,14 @@ LOG_ITEMS = 200_000
 
 
 class ContributionUpdate(NamedTuple):
-    """Contribution of one node to a user, in a proposal or an item. `b""`: nothing; None: as before."""
+    """Change of one node's contribution to a user, in a proposal, an item or a page of a load."""
 
     slot: int
+    """Slot of the node."""
     sessions: bytes | None = None
+    """Its sessions; empty if it has none; None if they stay as they are."""
     rooms: bytes | None = None
+    """Rooms of these sessions; empty or None as for `sessions`."""
 
 
 class Proposal(NamedTuple):
@@ -92,17 +96,16 @@ class Kind(StrEnum):
     FORGET = "forget"
     """All nodes close the connections of a user, and forget what only they remember."""
     REVOKE = "revoke"
-    """A token, session or user was revoked."""
+    """Tokens of a user were revoked (`cluster.commands.revocations`)."""
     ERASE = "erase"
-    """All nodes forget a user, whose last changes are in the log before this entry. So does the database."""
-    """Tokens were revoked (`cluster.commands.revocations`)."""
+    """All nodes and the database forget a user, whose last changes are in the log before this entry."""
 
 
 class Batch(NamedTuple):
     """Content of one commit. The entries of the log have the same form."""
 
     serial: int
-    """Number of the node's commits in this shard, which identifies the batch if its reply is lost."""
+    """Running number of the node's batches in this shard. It identifies the batch if the reply is lost."""
     proposals: tuple[Proposal, ...] = ()
     kind: Kind = Kind.ITEMS
     body: bytes = b""
@@ -124,13 +127,14 @@ class Item(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry of the log: the accepted items of a batch, which all have successive numbers."""
+    """One entry of the log: the accepted items of a batch, which have consecutive numbers."""
 
     n: int
     """Number of its last item. An entry without items has a number of its own."""
     slot: int
-    """Author."""
+    """Slot of the node that wrote it."""
     incarnation: str
+    """Incarnation of that node."""
     serial: int
     kind: Kind
     items: tuple[Item, ...]
@@ -138,15 +142,15 @@ class Entry(NamedTuple):
 
     @property
     def key(self) -> EntryKey:
-        """Identity. After lost writes, another entry may have the same number."""
+        """Identity of the entry. After lost writes, another entry may have the same number."""
         return EntryKey(self.n, self.slot, self.incarnation, self.serial)
 
 
 class Excerpt(NamedTuple):
-    """Entries of the log after a number, the first ones."""
+    """First entries of the log after a number."""
 
     entries: tuple[Entry, ...]
-    """None are left in the log if this is empty."""
+    """Empty if the log has no later entries."""
     is_whole: bool
     """Whether the log reaches back to that number. If not, entries before these were dropped."""
 
@@ -161,7 +165,7 @@ class EntryKey(NamedTuple):
 
 
 class StoredUser(NamedTuple):
-    """A user as the store has them."""
+    """Record of a user in the store."""
 
     user_id: str
     n: int
@@ -173,10 +177,10 @@ class State(StrEnum):
     """State of a registered node."""
 
     LOADING = "loading"
-    """It reads the store, and takes no connections."""
+    """It loads everything from the store, and accepts no connections yet."""
     READY = "ready"
     LEAVING = "leaving"
-    """It stops. Its users have some seconds to return to other nodes."""
+    """It is stopping. Its users have some seconds to reconnect to other nodes."""
     DEAD = "dead"
     """It was declared dead: the store accepts nothing more from this incarnation."""
 
@@ -188,12 +192,12 @@ class Member(NamedTuple):
     name: str
     incarnation: str
     heartbeat: int
-    """Counter. It tells nothing about the time."""
+    """Number of heartbeats so far. It says nothing about the time of the last one."""
     state: State
     figures: bytes = b""
     """Figures of the node (`cluster.members.Figures`), encoded."""
     remover: str = ""
-    """Incarnation of the node that declared this one dead, and removes it."""
+    """Incarnation of the node that declared this one dead, and that removes it; empty for a live node."""
 
 
 class Registration(NamedTuple):
@@ -201,8 +205,9 @@ class Registration(NamedTuple):
 
     slot: int
     incarnation: str
-    """Unique, even if the store was emptied."""
+    """Id of this registration. It is unique, even if the store was emptied."""
     n: int
+    """Highest number of the shard so far."""
     generation: int
     """Number of times that the store may have lost writes."""
     epoch: str
@@ -213,7 +218,9 @@ class Committed(NamedTuple):
     """Answer of the store to a batch."""
 
     serial: int
+    """Serial of the batch."""
     n: int
+    """Number of the batch's entry in the log; the highest number of the shard if everything was refused."""
     refused: tuple[str, ...]
     """Users whose record has another number than expected."""
     time_ms: int
@@ -227,9 +234,9 @@ class Applicant(NamedTuple):
 
     name: str
     slot: int
-    """The slot that it would like to have."""
+    """Preferred slot. If it is taken, the node gets another one."""
     incarnation: str = ""
-    """Its incarnation so far; empty for a node that has just started."""
+    """Incarnation so far; empty for a node that has just started."""
 
 
 class StoredKey(NamedTuple):
@@ -237,29 +244,39 @@ class StoredKey(NamedTuple):
 
     kind: str
     digest: str
+    """Digest of a secret: the session's id, or the ticket."""
 
 
 class Receiver(Protocol):
     """Reports of a backend. All calls happen on the thread of the event loop, in turns of their own."""
 
     def registered(self, shard: int, registration: Registration) -> None:
-        """The node has a slot and an incarnation. It loads the shard."""
+        """Take the slot and the incarnation that the node has from now on. The receiver then calls `load`."""
 
     def rejected(self, reason: str) -> None:
-        """The node cannot register: the store has another layout, or too many nodes."""
+        """Note that the node cannot register: the store has another layout, or too many nodes."""
 
     def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
-        """A page of a load: records of users, and contributions with their users.
+        """Take one page of a load.
 
         All pages of records come before those of contributions. A contribution is therefore never older than the record
         of its user, and the receiver may skip items of the log that are not newer than the record.
+
+        Args:
+            users: Records.
+            updates: Contributions, each with the id of its user.
         """
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
-        """All pages were sent. The log continues after `last`; `n` is the highest number of the shard so far."""
+        """End a load, because all pages were sent.
+
+        Args:
+            last: Entry after which the log continues; None if it was empty.
+            n: Highest number of the shard so far.
+        """
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
-        """The next entries of the log, without any at least once a second. They follow `loaded` at once.
+        """Take the next entries of the log. It is called right after `loaded`, and then at least once a second.
 
         Args:
             n: Highest number of the shard. It is above the last entry only if more entries wait. If there are no
@@ -267,51 +284,52 @@ class Receiver(Protocol):
         """
 
     def interrupted(self, shard: int) -> None:
-        """The log does not continue where this node is, or a load was cut off after some pages. Call `load`."""
+        """Call `load`: the log does not continue where this node is, or a load was cut off after some pages."""
 
     def committed(self, shard: int, result: Committed) -> None:
-        """The store has processed a batch."""
+        """Take the result of a batch that the store has processed."""
 
     def unknown(self, shard: int, serial: int) -> None:
-        """A batch could not be sent, or its reply was lost. The log tells whether it was accepted."""
+        """Note that a batch could not be sent, or its reply was lost. The log shows whether it was accepted."""
 
     def fenced(self, shard: int) -> None:
-        """This incarnation may no longer write, and no result of a batch in flight follows.
+        """Note that this incarnation may no longer write. No result of a batch in flight follows.
 
         The backend registers the node again, which `registered` reports.
         """
 
     def reconnected(self, shard: int, generation: int) -> None:
-        """The store is reachable again. Another generation means that it may have lost writes.
+        """Note that the store is reachable again. Another generation means that it may have lost writes.
 
         If the registration was lost meanwhile, `fenced` comes before, and `registered` after. Otherwise reading goes
         on, or `interrupted` is reported.
         """
 
     def disconnected(self, shard: int) -> None:
-        """A call to the store failed. The backend tries again until `reconnected`."""
+        """Note that a call to the store failed. The backend tries again until `reconnected`."""
 
     def members(self, shard: int, members: Sequence[Member]) -> None:
-        """The registered nodes, as of now: about once a second, which is also a sign that reads succeed."""
+        """Take the nodes that are registered now. A call about once a second also shows that reads succeed."""
 
     def received(self, slot: int, message: bytes) -> None:
-        """Another node sent a message to this one."""
+        """Process a message from the node in a slot."""
 
 
 class Backend(Protocol):
-    """Shared state of the nodes. No call waits; results go to the `Receiver`.
+    """Access of one node to the store. No call waits; results go to the `Receiver`.
 
     Bounds: one batch in flight per shard.
     """
 
     shards: int
+    """Number of shards."""
 
     @property
     def commit_pause_s(self) -> float:
         """Seconds from one commit of a shard to the next, so that all nodes together do not overload the store."""
 
     def start(self, applicant: Applicant, receiver: Receiver) -> None:
-        """Connect, register in all shards, and report everything to `receiver`. It goes on until `stop`."""
+        """Connect, register in all shards, and report everything to `receiver` until `stop`."""
 
     def load(self, shard: int) -> None:
         """Read all records and contributions, and then the log from before the first page."""
@@ -327,16 +345,16 @@ class Backend(Protocol):
         """Show that this node is alive. `members` or `fenced` follows."""
 
     def declare_dead(self, shard: int, member: Member) -> None:
-        """Fence a node, if its incarnation and heartbeat are still these. `members` shows who removes it.
+        """Fence a node if its incarnation and heartbeat are still the same. `members` then names the remover.
 
-        A node that was declared dead by one that is gone can be taken over.
+        If the remover is gone, a node that was declared dead can be declared dead again by another node.
         """
 
     def remove(self, shard: int, member: Member) -> None:
-        """Remove a dead node and what is left of its contributions. The log has an entry about it."""
+        """Remove a dead node and what is left of its contributions, and log an entry of kind `REMOVED`."""
 
     def send(self, slot: int, message: bytes) -> None:
-        """Send a message to another node: in order, and perhaps lost.
+        """Send a message to another node. Messages keep their order, but may be lost.
 
         A message that would arrive later than `MESSAGE_S` is lost, because nobody expects its effect any more.
         """
@@ -354,30 +372,32 @@ class Backend(Protocol):
 
         Args:
             answered: Gets the value; None if there is none.
-            lost: Called instead if the store gives no answer: the value may be gone. None: `answered` gets None.
+            lost: Called instead if the store gives no answer, so that the value may be gone. By default, `answered`
+                gets None.
         """
 
     def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
-        """Remember revoked users and tokens, each until its time is over. A newer one of the same subject stays.
+        """Store revocations of users and tokens, each until it expires. Of one subject, the newest stays.
 
         The nodes do not add more than `MAX_REVOCATIONS`.
 
         Args:
-            now: Epoch seconds. The store deletes some of those whose time is over then.
-            answered: Gets whether all of them are remembered for sure.
+            now: Epoch seconds. The store deletes some of the revocations that have expired by then.
+            answered: Gets True if all of them are certainly stored.
         """
 
     def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
-        """Read all revoked users and tokens; None if the store gives no answer.
+        """Read all revocations that were added before the call. Some may have expired.
 
-        Those that were added before the call are among them. Some may be over.
+        Args:
+            answered: Gets the revocations; None if the store gives no answer.
         """
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
-        """Read the records of some users. A user without one is missing in the answer."""
+        """Read the records of some users. The answer lacks users who have none."""
 
     def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
-        """Read entries of the log again, those after a number. It is repeated until the store answers."""
+        """Read entries of the log after a number again. It is repeated until the store answers."""
 
     async def stop(self) -> None:
-        """Stop reporting, and disconnect. The node stays registered: `heartbeat` said that it leaves."""
+        """Stop reporting, and disconnect. The node stays registered, with the state of its last heartbeat."""

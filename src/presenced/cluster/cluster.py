@@ -1,4 +1,4 @@
-"""The shell of the cluster on one node: connects the backend, the pure rules, and the node.
+"""Shell of the cluster on one node: connects the backend, the replicas of the shards, and the node.
 
     connections, HTTP API             backend (store, other nodes)
             |                              |            ^
@@ -9,14 +9,14 @@
             |
             '-- outcomes --> publisher (connections, journal, rooms, storage)
 
-All calls happen on the thread of the event loop. A node is, for each shard,
+All calls happen on the thread of the event loop. For each shard, a node is in one of three states:
 
-    loading      it has not read everything yet, and takes no connections
-    joined       what it shows is what all nodes have agreed on
-    local        the store has been out of reach for `LOCAL_AFTER_S`: it shows what happens here
+    loading      it has not read everything yet, and accepts no connections
+    joined       it shows what all nodes have agreed on
+    local        the store has been out of reach for `LOCAL_AFTER_S`: it shows what happens on this node
 
-Pace: an idle node commits at once. After that, it pauses for the backend's `commit_pause_s`, so that the work of the
-store does not grow with the number of nodes. What happens in the pause is one batch.
+An idle node commits immediately. Then it pauses for the backend's `commit_pause_s`, so that the work of the store does
+not grow with the number of nodes. Everything that happens during the pause goes into one batch.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import OwnMarks, SharedNames
 from presenced.cluster.node_shard import NodeShard
+from presenced.cluster.notices import Notices
 from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
@@ -69,14 +70,12 @@ from presenced.presence.model import Cause
 from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
-from presenced.runtime.logs import logger
 
 LOCAL_AFTER_S = 1.0
-"""Seconds without the store after which a node shows its own changes at once."""
+"""Seconds without the store after which a node shows its own changes immediately."""
 
 CHECK_PERIOD_S = 0.5
-"""Seconds between two looks at what only time changes: unsettled users and retained contributions."""
-
+"""Seconds between two checks of what only time changes: unsettled users and retained contributions."""
 
 COMMAND_S = 30.0
 """Seconds after which a command that another node has not executed yet has no effect there any more. A longer outage of
@@ -90,20 +89,19 @@ UNKNOWN_PAUSE_S = 0.05
 
 
 class Cluster(ClusterEvents):
-    """This node's update in the cluster (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
+    """The cluster, as one node takes part in it (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
 
     Args:
-        name: Name of the node, for people.
         lease_s: Setting `cluster_lease`.
         figures: Returns what the node reports about itself.
-        resume_window: Setting.
-        log_age: Setting.
+        notices: Log lines and warnings for operators.
+        resume_window: Setting of this name, in seconds.
+        log_age: Setting of this name, in seconds.
     """
 
     def __init__(
         self,
         *,
-        name: str,
         lease_s: float,
         clock: Clock,
         timer: Timer,
@@ -115,9 +113,10 @@ class Cluster(ClusterEvents):
         resume_window: float,
         log_age: float,
         metrics: ClusterMetrics,
+        notices: Notices,
     ) -> None:
         super().__init__()
-        self.name = name
+        self._notices = notices
         self._lease_s = lease_s
         self._clock = clock
         self._timer = timer
@@ -131,7 +130,8 @@ class Cluster(ClusterEvents):
         self._leaves_in = 0.0
         self.history: History = NoHistory()
         self.finds_others = False
-        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
+        """Whether the node has joined a cluster with live nodes or records, so that it need not wait for returning
+        users."""
         self._metrics = metrics
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
@@ -143,8 +143,6 @@ class Cluster(ClusterEvents):
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
-        self.rejection = ""
-        """Why the node cannot join; empty if it can."""
         self._handover = Handover(
             clock=clock,
             timer=timer,
@@ -162,9 +160,9 @@ class Cluster(ClusterEvents):
         metrics.watch(self)
 
     def start(self) -> None:
-        """Connect to the store, and join the other nodes. The node takes connections once `is_ready`."""
+        """Connect to the store, and join the other nodes. The node accepts connections once `is_ready`."""
         slot = random.randrange(MAX_SLOTS)  # noqa: S311, not a secret: any free slot will do
-        self._backend.start(Applicant(self.name, slot), self)
+        self._backend.start(Applicant(self._notices.name, slot), self)
         self._beat()
         self._check()
         self._mark()
@@ -177,8 +175,8 @@ class Cluster(ClusterEvents):
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything was loaded, so that the node may take connections."""
-        return all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
+        """Whether everything was loaded, so that the node may accept connections."""
+        return bool(self.nodes) and all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
 
     @property
     def is_in_reach(self) -> bool:
@@ -191,23 +189,24 @@ class Cluster(ClusterEvents):
         return any(shard.replica.is_local for shard in self._shards)
 
     def is_out_of_reach(self, user_id: str) -> bool:
-        """Whether the shard of this user is out of reach, or what happened meanwhile is not yet read."""
+        """Return whether the shard of a user is out of reach, or was and is not yet read again."""
         if not self.stale_since_ms:
             return False
         return self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
 
     @property
-    def warning(self) -> str:
-        """Why other nodes' users may be out of date; empty if they are not."""
-        lost = [shard.lost_at for shard in self._shards if shard.replica.is_local and shard.lost_at is not None]
-        if not lost:
-            return ""
-        away = self._clock.monotonic() - min(lost)
-        return f"the store has been out of reach for {away:.0f} s, so this node shows only what happens on it"
+    def name(self) -> str:
+        """Name of this node that operators see."""
+        return self._notices.name
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings for operators: the store is out of reach, or other nodes do not fit to this one."""
+        return self._notices.warnings(self._clock.monotonic())
 
     @property
     def not_ready(self) -> str:
-        """Why this node takes no connections; empty if it does."""
+        """Reason why this node accepts no connections; empty if it does."""
         return "" if self._was_ready else "the node is loading what the other nodes know"
 
     @property
@@ -216,12 +215,12 @@ class Cluster(ClusterEvents):
         return self._shards[0].members.members
 
     def name_of(self, slot: int) -> str:
-        """Return the name of the node in a slot; its number if it is not registered any more."""
+        """Return the name of the node in a slot; the slot itself if no node is registered there."""
         return next((node.name for node in self.nodes if node.slot == slot), str(slot))
 
     @property
     def others(self) -> int:
-        """Number of other nodes that take connections."""
+        """Number of other nodes that accept connections."""
         return sum(node.state is State.READY and node.slot != self._directory.slot for node in self.nodes)
 
     # Figures (`cluster.metrics.Measured`).
@@ -248,10 +247,10 @@ class Cluster(ClusterEvents):
         return max(now - (self._began if (at := shard.read_all_at) is None else at) for shard in self._shards)
 
     def leave(self, leaves_in: float) -> None:
-        """Say that this node stops, and commit nothing more.
+        """Announce that this node stops, and commit nothing more.
 
-        The sessions that have lost their connections are saved. The caller saves each of the others before it closes
-        the connection (`save_session`).
+        Sessions without a connection are saved. The caller saves each other session before it closes the connection
+        (`save_session`).
 
         Args:
             leaves_in: Seconds for which the node's users may return to other nodes.
@@ -311,7 +310,7 @@ class Cluster(ClusterEvents):
         return is_accepted
 
     def replica_of(self, user_id: str) -> ShardReplica:
-        """Return what this node knows of the shard of a user (read-only)."""
+        """Return the replica of a user's shard (read-only)."""
         return self._shards[shard_of(user_id, len(self._shards))].replica
 
     # Events of this node.
@@ -323,7 +322,7 @@ class Cluster(ClusterEvents):
         self._wake(index)
 
     def contribution_changed(self, user_id: str) -> None:
-        """This node's contribution to the user has changed. Others see the user as before."""
+        """Note that this node contributes something else to the user. Others see the user as before."""
         index = shard_of(user_id, len(self._shards))
         self._shards[index].replica.contribution_changed(user_id)
         self._wake(index)
@@ -340,27 +339,27 @@ class Cluster(ClusterEvents):
     # Reports of the backend.
 
     def registered(self, shard: int, registration: Registration) -> None:
-        """The node has a slot and an incarnation. It loads the shard."""
+        """Take a slot and an incarnation, and load the shard."""
         has_rejoined = self._shards[shard].registered(registration)
         if not shard:
             self._names.registered(registration)
             self._directory.slot = registration.slot
             if has_rejoined:
                 self.on_rejoined()
+        self._notices.registered(shard)
         self.history.registered(shard, registration.epoch)
         self._load(shard, "registered")
 
     def rejected(self, reason: str) -> None:
-        """The node cannot register."""
-        self.rejection = reason
-        logger.error("cannot join the cluster: %s", reason, extra={"event": "cluster_rejected"})
+        """Log why the node cannot register."""
+        self._notices.rejected(reason)
 
     def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
-        """A page of a load."""
+        """Take a page of a load."""
         self._shards[shard].replica.page(users, updates)
 
     def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
-        """All pages of a load were sent."""
+        """Replace what the replica has by the pages of the load."""
         self._shards[shard].replica.loaded(last, n, self._shards[shard].when(self._clock.now()))
         self.history.loaded(shard)
         self._publish()
@@ -376,6 +375,8 @@ class Cluster(ClusterEvents):
         applied = this.replica.applied
         if (applied is not None and applied.n >= n) or not entries:
             this.has_read_all(n, now)
+            if not self.is_local:
+                self._notices.back(now.monotonic)
             self.check_ready()
         self._publish()
         self._report_certainty()  # after what happened meanwhile
@@ -398,22 +399,22 @@ class Cluster(ClusterEvents):
             self.handlers[entry.kind](entry.body, is_own)
 
     def interrupted(self, shard: int) -> None:
-        """The log does not continue where this node is."""
+        """Load the shard again, because the log does not continue where this node is."""
         self._shards[shard].must_verify = True
         self._load(shard, "log")
 
     def committed(self, shard: int, result: Committed) -> None:
-        """The store has processed a batch."""
+        """Take the result of a batch."""
         this = self._shards[shard]
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
         self._time_offset_ms = result.time_ms - self._clock.monotonic() * 1000
         this.replica.committed(result)
-        if not result.refused:  # otherwise it would be refused again, until the newer item is read
+        if not result.refused:  # a new proposal would be refused as well, until the newer item is read
             self._wake(shard)
 
     def unknown(self, shard: int, serial: int) -> None:
-        """The reply to a batch was lost."""
+        """Propose the users of a batch again, because its reply was lost."""
         this = self._shards[shard]
         self._metrics.refused("unknown", this.replica.in_flight)
         this.replica.unknown()
@@ -421,8 +422,8 @@ class Cluster(ClusterEvents):
         self._wake(shard)
 
     def fenced(self, shard: int) -> None:
-        """This incarnation may no longer write. The backend registers the node again."""
-        logger.warning("the store has declared this node dead: it joins again", extra={"event": "cluster_fenced"})
+        """Prepare to join again, because this incarnation may no longer write."""
+        self._notices.fenced(shard)
         self._metrics.fenced.inc()
         self._metrics.refused("fenced", self._shards[shard].replica.in_flight)
         self._shards[shard].replica.unknown()
@@ -432,7 +433,7 @@ class Cluster(ClusterEvents):
         """Go on with the store, which is reachable again."""
         self._shards[shard].reconnected(generation)
         self._in_reach(shard, self._clock.now())
-        self._timer.set(self._beat, self._clock.monotonic())  # before the others take this node for dead
+        self._timer.set(self._beat, self._clock.monotonic())  # before other nodes declare this one dead
 
     def disconnected(self, shard: int) -> None:
         """Become local in `LOCAL_AFTER_S`, because a call to the store failed, unless it is reachable before."""
@@ -441,7 +442,7 @@ class Cluster(ClusterEvents):
             self._timer.set(self._go_local, now + LOCAL_AFTER_S)
 
     def members(self, shard: int, members: Sequence[Member]) -> None:
-        """Take the registered nodes, and do what has to be done about dead ones."""
+        """Take the registered nodes, and declare dead or remove some of them if that is this node's duty."""
         this = self._shards[shard]
         this.members.look(self._clock.monotonic())
         duties = this.members.observe(members)
@@ -451,24 +452,23 @@ class Cluster(ClusterEvents):
             if duty.do is Do.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
             elif not this.has_begun_removal:
-                logger.warning(
-                    "node %s is dead: its users are taken out", duty.member.name, extra={"event": "cluster_removes"}
-                )
                 this.has_begun_removal = True
-                cause = Cause.DRAIN if figures_of(duty.member).leaves_in else Cause.TIMEOUT
+                has_left = self._notices.removes(shard, duty.member)
+                cause = Cause.DRAIN if has_left else Cause.TIMEOUT
                 this.replica.begin_removal(duty.member, cause, self._clock.now())
         self._share_duties(shard)
+        self.check_ready()
         self._wake(shard)
 
     def received(self, slot: int, message: bytes) -> None:
-        """Another node, or an operator, sent a message to this one."""
+        """Process a message of another node or of an operator."""
         match messages.decode(message):
             case AskSession() as ask:
                 self._handover.asked(slot, ask)
             case GiveSession() as given:
                 self._handover.given(given)
             case Drain(incarnation) if incarnation == self._shards[0].members.incarnation:
-                logger.warning("an operator asks this node to stop", extra={"event": "cluster_drain"})
+                self._notices.drained()
                 self.on_drain()
             case _:
                 pass
@@ -482,7 +482,9 @@ class Cluster(ClusterEvents):
         this.replica.ends_for_absent = ender is not None and ender.incarnation == own
         if not shard:
             self.history.knows(known)
-        # While there is no designated writer, the last one goes on, and so does a node that stops.
+            if self._was_ready:
+                self._notices.compare(known, own, this.members.has_beaten)
+        # Without a designated writer, the last one continues. So does a node that is stopping.
         if writer is not None and self._was_ready and self._state is not State.LEAVING:
             self.history.designated(shard, writer.incarnation == own)
 
@@ -497,13 +499,15 @@ class Cluster(ClusterEvents):
             self.on_in_reach()
 
     def check_ready(self) -> None:
-        """Take connections from now on, if everything was loaded."""
-        if self.is_ready and not self.is_local and not self._was_ready:
+        """Accept connections from now on, if everything was loaded."""
+        if not self._was_ready and self.is_ready and not self.is_local:
+            self._publish()  # what was loaded is news for nobody, and is not logged
             self._was_ready = True
             self._state = State.READY
             is_new = not any(shard.replica.records for shard in self._shards)
             self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
             self.history.ready(is_new)
+            self._notices.joined(self._directory.slot, self.live_nodes, self._directory.users.online_users)
             self.on_ready()
             self._beat()
 
@@ -515,7 +519,7 @@ class Cluster(ClusterEvents):
             self._publisher.apply(outcome, now)
 
     def _wake(self, shard: int) -> None:
-        """Commit what is due in this shard: now if it is idle, else after its pause."""
+        """Schedule a commit of this shard: now if it is idle, otherwise after its pause."""
         self._pending.add(shard)
         at = self._shards[shard].next_commit
         if self._commit_pending not in self._timer:
@@ -532,7 +536,7 @@ class Cluster(ClusterEvents):
     def _commit(self, index: int) -> None:
         shard, now = self._shards[index], self._clock.monotonic()
         if shard.lost_at is not None:
-            return  # a commit would fail at once, and be tried again at once, until the node is local
+            return  # a commit would fail and be repeated in a busy loop until the node is local
         if now < shard.next_commit:
             self._wake(index)
             return
@@ -557,17 +561,17 @@ class Cluster(ClusterEvents):
             if now.monotonic - shard.lost_at < LOCAL_AFTER_S:
                 self._timer.set(self._go_local, shard.lost_at + LOCAL_AFTER_S)
                 continue
-            logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
+            self._notices.local(shard.lost_at)
             shard.go_local(now)
         self._report_certainty()  # before what happens on this node alone
         self._publish()
         self.on_progress()
 
     def _report_certainty(self) -> None:
-        """Report the first shard that is stale, and the last one that no longer is.
+        """Report that the node has become stale, or is no longer stale.
 
-        Clients do not know shards. So a node is stale while any of its shards is, and records say which users it does
-        not know (`SharedDirectory.is_stale`).
+        Clients do not know shards. So a node is stale while any of its shards is. Marks on records show which users are
+        concerned (`SharedDirectory.is_stale`).
         """
         was_stale = self.stale_since_ms > 0
         self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
@@ -576,7 +580,7 @@ class Cluster(ClusterEvents):
             self.on_certainty()
 
     def _beat(self) -> None:
-        """Show the other nodes that this one is alive."""
+        """Send a heartbeat with the figures of this node."""
         figures = replace(
             self._figures(), leaves_in=self._leaves_in, since_ms=self._started_ms, lag_s=round(self.lag_s, 1)
         )
@@ -586,7 +590,7 @@ class Cluster(ClusterEvents):
         self._timer.set(self._beat, self._clock.monotonic() + self._lease_s / HEARTBEATS_PER_LEASE)
 
     def _mark(self) -> None:
-        """Log where this node is in its journal, if it has moved, another node has joined, or the last mark is old."""
+        """Log a mark with the position of this node's journal, if one is due."""
         now = self._clock.monotonic()
         self._timer.set(self._mark, now + MARK_PERIOD_S)
         if not self.is_ready or self.is_local or self._state is State.LEAVING:

@@ -1,4 +1,4 @@
-"""The directory of a node in a cluster: what is visible is agreed on with the other nodes.
+"""Directory of a node in a cluster: all nodes agree on what is visible.
 
 It has two kinds of sessions: those of this node, and those that other nodes contribute. The rule of presence is the
 same for both. Only two things differ from the directory of a single node:
@@ -6,8 +6,8 @@ same for both. Only two things differ from the directory of a single node:
     an event here       _reconcile: marks the user as changed, and shows nothing (unless the store is out of reach)
     an item of the log  accept: shows what all nodes have agreed on, with its version
 
-The user's own devices see at once what they caused, as the event's `Outcome` says. What becomes visible later is in
-`take_outcomes`.
+The user's own devices see the effect of an event immediately, in its `Outcome`. `take_outcomes` returns what becomes
+visible later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from presenced.cluster.records import (
 )
 from presenced.cluster.sharding import shard_of
 from presenced.cluster.stamps import Stamps, StampTable
-from presenced.presence.directory import NOTHING, Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
     AS_DETECTED,
@@ -45,6 +45,7 @@ from presenced.presence.model import (
     Display,
     Status,
 )
+from presenced.presence.outcome import NOTHING, Outcome
 from presenced.presence.session import Grace, MemberData, Session
 from presenced.presence.status import TimedChoice
 from presenced.presence.user import User
@@ -58,11 +59,11 @@ RESTORED_MS = 1
 """Stamp of a choice from the database: any decision of a node is newer."""
 
 OTHERS_END_S = 1.0
-"""Seconds after the end of a choice or claim in which the node that has to end it does so. Then any other node does."""
+"""Seconds that the responsible node has to end a choice or claim that is over. After that, any other node ends it."""
 
 
 class Agreement(Protocol):
-    """How the nodes agree: `cluster.cluster`."""
+    """Agreement with the other nodes (`cluster.cluster`)."""
 
     def user_changed(self, user_id: str, now: Instant) -> None:
         """Note that something about the user has changed on this node."""
@@ -78,35 +79,35 @@ class Agreement(Protocol):
 
     @property
     def stale_since_ms(self) -> int:
-        """Epoch milliseconds since when a part of the store is out of reach, and not yet read again; 0 if none is."""
+        """Epoch milliseconds since when a shard is out of reach, or not yet read again; 0 if no shard is."""
 
     @property
     def turns(self) -> int:
-        """Number of times that `stale_since_ms` has become 0, or was 0 no more."""
+        """Number of times that `stale_since_ms` has become 0, or is no longer 0."""
 
     def is_out_of_reach(self, user_id: str) -> bool:
-        """Return whether the part of the store with this user is out of reach, or not yet read again."""
+        """Return whether the shard of a user is out of reach, or was and is not yet read again."""
 
     def ends_for_absent(self, user_id: str) -> bool:
         """Return whether this node ends the choice and the claims of a user who has no session."""
 
 
 class _Cause(NamedTuple):
-    """Why a user is about to look different."""
+    """Cause of the next change of a user, and its time."""
 
     cause: Cause
     epoch_ms: int
 
 
 class SharedVersions(VersionCounter):
-    """Numbers of the shards. Versions themselves come from the store.
+    """Version clock of a node. Versions themselves come from the store.
 
     `newest` is the highest number that this node has seen or shown in any shard.
     """
 
     shown_up_to: tuple[int, ...] = (0,)
-    """Number up to which all changes have been shown, by shard. Higher ones that this node knows may still be unread,
-    and belong to any user."""
+    """Number up to which all changes were shown, for each shard. Higher numbers may belong to changes of any user that
+    are not read yet."""
 
     def of_unknown(self) -> VersionOf:
         """Return the number up to which the shard of a user has been shown."""
@@ -117,19 +118,18 @@ class SharedVersions(VersionCounter):
 class SharedDirectory(Directory[C]):
     """The users of all nodes, as this node sees them.
 
-    Bounds: as for `Directory`. Stamps are remembered while the user is, and for up to `max_choices` evicted users until
-    `forget_cleared`.
+    Bounds: as for `Directory`, and those of `StampTable` with `max_choices`.
     """
 
     def __init__(self, grace: Grace, limits: Limits, journal: Journal) -> None:
         self.versions = SharedVersions()
-        """Highest number of any shard."""
+        """Version clock of this node."""
         super().__init__(grace, limits, journal, self.versions)
         self.certainty = self
         self.agreement: Agreement | None = None
         """Set before the first event."""
         self.slot = 0
-        """This node's number."""
+        """Slot of this node."""
         self._outcomes: list[Outcome[C]] = []
         self._causes: dict[str, _Cause] = {}
         self._stamps = StampTable(limits.max_choices)
@@ -138,7 +138,7 @@ class SharedDirectory(Directory[C]):
         self._made: Change | None = None
         self._is_restoring = False
         self.shown_locally: set[str] = set()
-        """Users whose last change was shown without the store, and has not been accepted yet."""
+        """Users whose last change was shown without the store, and is not yet accepted."""
         self.users.on_evicted = self._forget_user
 
     @property
@@ -154,8 +154,8 @@ class SharedDirectory(Directory[C]):
     def is_stale(self, user_id: str, status: Status) -> bool:
         """Return whether a user who is shown with this status may have changed without this node knowing.
 
-        A user of this node may not: a session here keeps the user present. A user who is shown as offline always may,
-        because an invisible user with a session here must look like any other.
+        A user with a session on this node cannot have left. But a user who is shown as offline is always stale.
+        Otherwise an invisible user with a session here would look different from other offline users.
         """
         if self.agreement is None or not self.agreement.is_out_of_reach(user_id):
             return False
@@ -164,17 +164,17 @@ class SharedDirectory(Directory[C]):
         return status is Status.OFFLINE or not is_here
 
     def take_outcomes(self) -> list[Outcome[C]]:
-        """Return what has become visible since the last call, in order."""
+        """Return what became visible since the last call, in order."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     # Events of this node.
 
     def _reconcile(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
-        """Propose that something becomes visible, instead of deciding it."""
+        """Propose what becomes visible, instead of deciding it."""
         assert self.agreement is not None
         self._stamp(user, now)
-        view, own = user.look(cause)
+        view, own = user.states(cause)
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own
@@ -187,7 +187,7 @@ class SharedDirectory(Directory[C]):
         return Outcome(user.user_id, change, own_change)
 
     def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
-        """End everything of one user that is due, unless another node does: then see later whether it has."""
+        """End everything of one user that is due. If another node is responsible, check later whether it did."""
         assert self.agreement is not None
         has_held = user.held is not None and user.held.deadline is not None
         ends = [claim.ends for claim in user.claims] + ([user.timed_until] if user.timed else [])
@@ -199,7 +199,7 @@ class SharedDirectory(Directory[C]):
         return super()._expire(user, now)
 
     def restore_choices(self, user_id: str, stored: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
-        """Restore a choice from before the start. It is older than everything that any node decides."""
+        """Restore a choice from before the start. It counts as older than all decisions of nodes."""
         self._is_restoring = True
         try:
             return super().restore_choices(user_id, stored, now)
@@ -207,7 +207,7 @@ class SharedDirectory(Directory[C]):
             self._is_restoring = False
 
     def rooms_changed(self, user_id: str) -> None:
-        """Note that a session of the user has joined or left a room: other nodes must learn it."""
+        """Have other nodes learn that a session of the user has joined or left a room."""
         if self.agreement is not None:
             self.agreement.contribution_changed(user_id)
 
@@ -215,7 +215,7 @@ class SharedDirectory(Directory[C]):
         if not session.session_id and self.agreement is not None:
             self.agreement.session_moved_here(user.user_id, b"")
         outcome = super()._attach(user, session, now)
-        # Nodes that open connections of one user in the same millisecond give them different ids.
+        # The slot makes ids differ if several nodes open connections of one user in the same millisecond.
         user.last_id_ms += (self.slot - user.last_id_ms) % MAX_SLOTS
         return replace(outcome, connection_id=f"{user.user_id}-{user.last_id_ms}")
 
@@ -238,14 +238,18 @@ class SharedDirectory(Directory[C]):
         self.agreement.session_moved_here(user_id, tag_of(session_id))
 
     def give_away(self, session: Session[C], until: float) -> None:
-        """Hand a session over to another node, and keep contributing it until that node does, or until `until`."""
+        """Hand a session over to another node. Keep contributing it until that node does.
+
+        Args:
+            until: Monotonic time at which this node stops contributing it in any case.
+        """
         user = self._by_id[session.user_id]
         del self.users.sessions[session.session_id]
         if session.connection is None:
             if session.grace_ends is not None:
                 session.grace_ends = session.forget_at = until
             else:
-                self._forget_session(user, session)  # it was not contributed any more
+                self._forget_session(user, session)  # its grace period is over, so it is no longer contributed
         else:
             user.detach(session, until, until)
             self.users.connected_users -= not user.connected
@@ -253,9 +257,9 @@ class SharedDirectory(Directory[C]):
         self._remember_or_evict(user)
 
     def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
-        """Erase the display data that the user's tokens have set, on all nodes: with a time, unlike on a single node.
+        """Erase the display data that the user's tokens have set, on all nodes.
 
-        Otherwise it would return from another node, which does not know that it was erased.
+        The erasure has a time, unlike on a single node. Otherwise the data would return from a node that has missed it.
         """
         self.users.displays.pop(user_id)
         user = self._by_id.get(user_id)
@@ -265,14 +269,17 @@ class SharedDirectory(Directory[C]):
         return self._reconcile(user, Cause.DISPLAY, now)
 
     def display_erased(self, user_id: str, epoch_ms: int) -> None:
-        """Another node has erased the display data. Its record says so if the user is present."""
+        """Erase display data from before `epoch_ms`, because another node has erased it.
+
+        The user's record has no display data either, but an absent user may have no record.
+        """
         self.users.displays.pop(user_id)
         user = self._by_id.get(user_id)
         if user is not None and user.display.issued < epoch_ms / 1000:
             user.display = Display(b"", epoch_ms / 1000)
 
     def joined(self, user_id: str) -> Mapping[str, int]:
-        """Return when the user joined rooms: the time that the first of the user's sessions there has."""
+        """Return when the user joined rooms: the earliest time of the user's sessions there, in epoch milliseconds."""
         user, times = self._by_id.get(user_id), dict[str, int]()
         for session in user.sessions if user else ():
             for room, given in (session.rooms or {}).items():
@@ -333,17 +340,17 @@ class SharedDirectory(Directory[C]):
             user.named += bool(tag)
         self._drop_moved(user, slot, sum(not session.session_id for session in before))
         if [session.rooms for session in before if session.rooms] != list(given.values()):
-            # Members come from contributions. If the record stays the same, nothing else makes the rooms right.
+            # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
         self._remember_or_evict(user)  # no item about the user may follow
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
-        """Note why the user is about to look different, if that comes from another node's end."""
+        """Set the cause of the user's next change, if that comes from the end of another node."""
         if user_id in self._by_id:
             self._causes.setdefault(user_id, _Cause(cause, now.epoch_ms))
 
     def record(self, user_id: str, now: Instant) -> UserRecord:
-        """Return the record as the rule makes it out of all contributions and of what was decided here."""
+        """Return the record that follows from all contributions and from what was decided here."""
         user = self._by_id.get(user_id)
         if user is None:
             record = UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
@@ -351,7 +358,7 @@ class SharedDirectory(Directory[C]):
             return stamps.added_to(record) if stamps is not None else record
         active_ms = user.active_ms
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
-        view, _ = user.look(cause)
+        view, _ = user.states(cause)
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
             details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
@@ -368,7 +375,7 @@ class SharedDirectory(Directory[C]):
         return Shown(user.version, user.shown) if user else Shown(0, SEEN_OFFLINE)
 
     def accept(self, user_id: str, record: UserRecord, version: int, now: Instant) -> None:
-        """Show the user as in the record, with this version, and adopt what it says was chosen, claimed, announced."""
+        """Show the user as in the record, with this version, and adopt its stamped fields."""
         user = self._by_id.get(user_id)
         if user is None:
             if not record.is_kept:
@@ -381,18 +388,18 @@ class SharedDirectory(Directory[C]):
             change = self._make(user, record, version, now)
         elif version > user.version:
             renumbered = self._renumber(user, version, now)
-        if user.look(record.cause)[0] == user.shown:
+        if user.states(record.cause)[0] == user.shown:
             self._causes.pop(user_id, None)
         self._finish(user, change, record.cause, renumbered)
 
     def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
-        """Adopt what was chosen, claimed and announced, and show nothing: the user is unsettled."""
+        """Adopt the stamped fields of the record, and show nothing, because the user is unsettled."""
         user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
         self._finish(user, None, record.cause)
 
     def show_locally(self, user_id: str, version: int, now: Instant) -> None:
-        """Show the user by the rule, without the store."""
+        """Show the user as the rule of presence says, without the store."""
         user = self._by_id.get(user_id)
         if user is None:
             return
@@ -407,9 +414,12 @@ class SharedDirectory(Directory[C]):
     # Internal.
 
     def _drop_moved(self, user: User[C], slot: int, classic_before: int) -> None:
-        """Drop sessions of this node that are on the node `slot` now. Nobody notices, because that one counts.
+        """Drop lost sessions of this node that are on another node now. The user stays present because of that node.
 
-        A new classic connection there counts as the return of the one that was lost last here.
+        Args:
+            slot: Slot of the other node. A new classic connection there counts as the return of the one that was lost
+                last here.
+            classic_before: Number of classic connections that it contributed before.
         """
         lost = user.detached()
         if not lost:
@@ -426,7 +436,7 @@ class SharedDirectory(Directory[C]):
             self.rooms_changed(user.user_id)
 
     def _make(self, user: User[C], record: UserRecord, version: int, now: Instant) -> Change:
-        """Make what a record says visible: log and return a change."""
+        """Make the state in a record visible: log and return a change."""
         users, was, last = self.users, user.shown.status, user.last_change
         users.online_users += (was is Status.OFFLINE) - (record.view.status is Status.OFFLINE)
         user.version = version
@@ -454,24 +464,18 @@ class SharedDirectory(Directory[C]):
         return replace(last, position=position, version=version, was=last.status, was_version=last.version, at=now)
 
     def _finish(self, user: User[C], change: Change | None, cause: Cause, renumbered: Change | None = None) -> None:
-        own = user.look(cause)[1]
+        """Add the outcome for watchers and the user's own devices to `take_outcomes`."""
+        own = user.states(cause)[1]
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own
         self._outcomes.append(Outcome(user.user_id, change, renumbered=renumbered, own=own_change))
         self._remember_or_evict(user)
 
-    def _remember_or_evict(self, user: User[C]) -> None:
-        users = self.users
-        if user.is_present:
-            users.with_choice.pop(user.user_id)
-            users.with_claim.pop(user.user_id)
-            return
-        if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
-            self._remember(user)
-            if user.timed is None and (stamps := self._stamps.get(user.user_id)) is not None:
-                stamps.end_timed()
-        users.evict_if_unneeded(user)
+    def _remember(self, user: User[C]) -> None:
+        super()._remember(user)
+        if user.timed is None and (stamps := self._stamps.get(user.user_id)) is not None:
+            stamps.end_timed()  # one that sets nothing ends with the user's presence
 
     def _lose(self, user: User[C], is_choice: bool) -> None:
         """Forget the choice or the claims of an absent user, because of a bound. All nodes do so at about the time."""
@@ -498,7 +502,7 @@ class SharedDirectory(Directory[C]):
         self._stamps.get_or_add(user.user_id).note(user, now, RESTORED_MS if self._is_restoring else now.epoch_ms)
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
-        """Announce a user, or withdraw the announcement. A repeated one is newer than what another node decided."""
+        """Announce a user, or withdraw the announcement. A repetition also overrides decisions of other nodes."""
         outcome = super().announce(user_id, online, now)
         if (stamps := self._stamps_of_decision(user_id)) is not None:
             stamps.renew_announcement(now.epoch_ms)
@@ -544,7 +548,7 @@ class SharedDirectory(Directory[C]):
 
 
 def tag_of(session_id: str) -> bytes:
-    """Return the name of a session in the store: a digest, because its id is a secret."""
+    """Return the tag that stands for a session in the store: a digest, because the session's id is a secret."""
     return blake2b(session_id.encode(), digest_size=TAG_BYTES).digest() if session_id else b""
 
 

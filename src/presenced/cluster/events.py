@@ -1,4 +1,4 @@
-"""Functions that the cluster calls to notify the parts of a node."""
+"""Events of the cluster, which the parts of a node subscribe to."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ def _ignore() -> None:
 
 
 class ClusterEvents:
-    """Functions that the cluster calls. `cluster.factory` and the parts of the node set them."""
+    """Functions that the cluster calls when something happens. `cluster.factory` and the parts of the node set them."""
 
     def __init__(self) -> None:
         self.handlers: dict[Kind, Callable[[bytes, bool], object]] = {}
-        """Functions to call with an entry of the log, by its kind: with the body, and whether this node wrote the
+        """Functions called for entries of the log, by kind. Arguments: the body, and whether this node wrote the
         entry."""
         self.may_be_ready: Callable[[], bool] = lambda: True
-        """Returns whether the node may take connections once everything was loaded."""
+        """Returns whether the node may accept connections once everything was loaded."""
         self.on_loaded: Callable[[], None] = _ignore
         """Called when a shard was loaded."""
         self.on_ready: Callable[[], None] = _ignore
-        """Called when the node has become able to take connections."""
+        """Called when the node can accept connections."""
         self.on_progress: Callable[[], None] = _ignore
-        """Called when something was read or turned out to need no commit, at least once a second, and when the store
-        has been out of reach for a while."""
+        """Called at least once a second, after something was read or turned out to need no commit. It is also called
+        when the node becomes local."""
         self.on_in_reach: Callable[[], None] = _ignore
         """Called when the store is in reach again."""
         self.on_certainty: Callable[[], None] = _ignore
-        """Called when `Cluster.stale_since_ms` has become 0, or is 0 no more."""
+        """Called when `Cluster.stale_since_ms` has become 0, or is no longer 0."""
         self.on_rejoined: Callable[[], None] = _ignore
         """Called when the node has registered again, because the others had declared it dead."""
         self.on_drain: Callable[[], object] = _ignore

@@ -1,84 +1,101 @@
-"""Makes the parts of a cluster from the settings."""
+"""Construction of a node of a cluster from the settings."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import socket
 from contextlib import suppress
 from typing import cast
+
+from msgspec.structs import replace
 
 from presenced.cluster import NO_LIBRARY
 from presenced.cluster.backend import Backend
 from presenced.cluster.cluster import Cluster
 from presenced.cluster.commands.commands import ClusterCommands
 from presenced.cluster.commands.erasing_publisher import ErasingPublisher
+from presenced.cluster.common_settings import conflict, figures_from
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.cluster.members import Figures
 from presenced.cluster.metrics import ClusterMetrics
 from presenced.cluster.names import SharedNames
+from presenced.cluster.notices import Notices
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import BackendError, ConfigError
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.clock import Clock
-from presenced.runtime.logs import logger
-from presenced.version import __version__
 
 try:
     from presenced.cluster.redis.backend import RedisBackend
+    from presenced.cluster.redis.connection import StoreLost
     from presenced.cluster.redis.discovery import parse_url
 except ImportError as error:
     raise ConfigError(NO_LIBRARY) from error
 
 
-LOOK_S = 0.25
-"""Seconds between two looks at what a starting node waits for."""
+RETRY_S = 0.5
+"""Seconds between two attempts to reach the store at the start, and between two looks at what a node waits for."""
 
 
 class ClusterNode:
-    """A node's part in the cluster, from its start to its stop."""
+    """Node of a cluster, from its start to its stop."""
 
-    def __init__(self, cluster: Cluster, backend: RedisBackend, node: Node) -> None:
+    def __init__(self, cluster: Cluster, backend: RedisBackend, node: Node, notices: Notices) -> None:
         self.cluster = cluster
         self._node = node
         self._backend = backend
+        self._notices = notices
         self._ready = asyncio.Event()
-        cluster.on_ready = self._ready.set
+        node.publisher.is_loading = True
+        cluster.on_ready = self._take_connections
 
     async def join(self) -> None:
-        """Join the other nodes, and wait until everything they know is known here. Waits for the network.
+        """Join the other nodes, and wait until everything is loaded. If the store is out of reach, wait for it.
 
         Raises:
-            BackendError: The backend cannot be used as it is.
+            BackendError: The store cannot be used (wrong password, version, or permissions), or the settings of this
+                node do not match those of the others.
         """
-        missing = await self._backend.check()
-        self._report_waiting(missing)
+        missing = await self._check()
+        if missing:
+            self._notices.waits(missing)
+            while await self._check():  # noqa: ASYNC110 -- nothing tells when the store is there
+                await asyncio.sleep(RETRY_S)
         self.cluster.start()
         while not self._ready.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), LOOK_S)
+                await asyncio.wait_for(self._ready.wait(), RETRY_S)
             if self._backend.conflict:
-                raise BackendError(self._backend.conflict)
-            if not missing and not self._ready.is_set():
-                missing = self._backend.trouble  # the store was lost after the check
-                self._report_waiting(missing)
-        if missing:
-            logger.warning("the store is in reach, and this node has joined", extra={"event": "cluster_joined"})
+                raise BackendError(f"cannot join the cluster {self._backend.cluster_name}: {self._backend.conflict}")
+            if not missing and not self._ready.is_set() and (missing := self._backend.trouble):
+                self._notices.waits(missing)  # the store was lost after the check
 
-    def _report_waiting(self, missing: str) -> None:
-        if missing:
-            logger.warning("waiting for the store: %s", missing, extra={"event": "cluster_waits"})
+    async def _check(self) -> str:
+        """Check the store and the nodes in it. Return why the store does not respond; empty if it does."""
+        if missing := await self._backend.check():
+            return missing
+        try:
+            members = await self._backend.members()
+        except StoreLost as error:
+            return str(error)
+        if reason := conflict(self._node.settings, members):
+            raise BackendError(f"cannot join the cluster {self._backend.cluster_name}: {reason}")
+        return ""
+
+    def _take_connections(self) -> None:
+        self._node.publisher.is_loading = False
+        self._ready.set()
 
     def leave(self) -> None:
-        """Say that this node stops, and commit nothing more: its users have some seconds to return elsewhere."""
+        """Announce that this node stops, and commit nothing more. Its users have time to reconnect elsewhere."""
         self.cluster.leave(self._node.return_spread + self._node.settings.grace_lost)
 
     async def flush(self) -> None:
-        """Wait until the sessions that were saved are in the store, or cannot be."""
+        """Wait until the saved sessions are in the store, or have failed."""
         await self._backend.flush()
 
     async def stop(self) -> None:
@@ -88,7 +105,7 @@ class ClusterNode:
 
 
 def make_cluster_node(settings: Settings, node: Node, service: PresenceService, clock: Clock) -> ClusterNode:
-    """Return the node's part in the cluster, not started.
+    """Return a node of the cluster that is not started.
 
     Raises:
         ConfigError: The URL of the backend is invalid.
@@ -96,10 +113,12 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     storage = node.storage if isinstance(node.storage, SharedWriteBehind) else None
     metrics = ClusterMetrics(node.metrics)
     backend = _backend(settings, metrics)
+    own = figures_from(settings)
+    notices = Notices(settings.node_name, settings.cluster_name, own)
 
     def figures() -> Figures:
-        return Figures(
-            version=__version__,
+        return replace(
+            own,
             connections=len(node.connections),
             users=node.directory.users.connected_users,
             stored_n=storage.stored_n if storage is not None else 0,
@@ -109,7 +128,6 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
 
     publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
-        name=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
         lease_s=settings.cluster_lease,
         clock=clock,
         timer=node.timer,
@@ -121,6 +139,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         resume_window=settings.resume_window,
         log_age=settings.log_age,
         metrics=metrics,
+        notices=notices,
     )
     node.peers = cluster
     cluster.on_drain = _terminate
@@ -128,7 +147,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     cluster.on_certainty = node.certainty_changed
     if storage is not None:
         join_history(cluster, backend, storage, node)
-    return ClusterNode(cluster, backend, node)
+    return ClusterNode(cluster, backend, node, notices)
 
 
 class _Log:
@@ -144,7 +163,7 @@ class _Log:
         return applied.n if applied is not None else 0
 
     def continue_above(self, number: int) -> None:
-        """Have the store give only numbers above this one, because the database has lower ones."""
+        """Have the store give only numbers above this one, because the database has numbers up to it."""
         for replica in self._cluster.replicas:
             replica.floor = max(replica.floor, number)
 

@@ -1,15 +1,15 @@
-"""Hand-over of sessions: a client that reconnects to another node continues there, with only what it has missed.
+"""Hand-over of sessions: a client that reconnects to another node continues there, and receives only what it missed.
 
-The node B to which the client comes looks for the session, and takes it from the node A that has it:
+Node B, to which the client reconnects, looks for the session, and takes it from node A, which has it:
 
     client              B                                   A
     session=...  --->   which node contributes it?
-                        AskSession  ------------------->    takes the session out, and closes its old connection
+                        AskSession  ------------------->    gives the session away, and closes its old connection
                         adopts it   <-------------------    GiveSession
     ESTABLISHED  <---   opens it, commits its sessions
                         reads its own item                  reads B's item: drops its own copy
 
-A keeps the session as one in its grace period for `HOLD_S`, so that nobody notices the move. If A is stopping, it has
+A keeps the session in a grace period for `HOLD_S`, so that others do not notice the move. If A is stopping, it has
 saved the session in the store, where only one node can take it. If A does not answer within `ASK_TIMEOUT_S`, it may
 have stopped meanwhile, so B looks there, too. If the session cannot be had, B opens a new one, and the client
 subscribes again. What A has left of the old one is taken out if A has stopped.
@@ -33,24 +33,27 @@ from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 
 ASK_TIMEOUT_S = 0.3
-"""Seconds to wait for another node's answer. The client waits for its first message meanwhile."""
+"""Timeout in seconds for another node's answer. Meanwhile the client waits for its first message."""
 
 HOLD_S = 5.0
-"""Seconds for which a node still contributes a session that it gave away, unless it sees it elsewhere before."""
+"""Seconds for which a node still contributes a session that it gave away. It stops earlier once the session is
+contributed by the other node."""
 
 MAX_ASKED = 1_000
-"""Maximum number of sessions that are asked for at a time. At the bound, clients get new sessions."""
+"""Maximum number of requests for sessions that wait for an answer. At the bound, clients get new sessions."""
 
 FROM_THE_BEGINNING = Cursor(-1)
 """Cursor of a client that must receive all that it subscribes to."""
 
 SESSION = "session"
-"""Kind of the values in the store."""
+"""Kind of the saved sessions in the store."""
 
 
 class _Asked(NamedTuple):
+    """Request for a session that waits for its answer."""
+
     ends: float
-    """Monotonic time up to which the answer counts."""
+    """Monotonic time until which the answer counts."""
     session_id: str
     position: str
     user_id: str
@@ -60,7 +63,7 @@ class _Asked(NamedTuple):
 
 
 class Handover:
-    """The sessions that this node takes and gives.
+    """Sessions that this node takes from other nodes, and gives to them.
 
     Bounds: `MAX_ASKED`.
 
@@ -90,12 +93,12 @@ class Handover:
         self._members = members
         self._is_silent = is_silent
         self._resume_window = resume_window
-        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by number, and so by their ends
+        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by number of the request; the first one ends first
         self._number = 0
         self._has_saved = False
 
     def stop(self) -> None:
-        """Forget what was asked."""
+        """Forget the requests that wait."""
         self._timer.cancel(self._time_out)
         self._asked.clear()
 
@@ -106,8 +109,8 @@ class Handover:
 
         Args:
             position: Last position that its client has received.
-            done: Called when the session is here, with the cursor from which its client continues, or with None if it
-                cannot be had.
+            done: Called when the session is here, with the cursor from which its client continues. It gets None if the
+                session was not found.
 
         Returns:
             False if there is nothing to wait for.
@@ -117,7 +120,7 @@ class Handover:
         slot = self._slot_of(session_id, user_id)
         if slot < 0:
             return False
-        asked = _Asked(0.0, session_id, position, user_id, done, self._has_to_be_asked(slot))
+        asked = _Asked(0.0, session_id, position, user_id, done, self._can_answer(slot))
         self._number += 1
         number = self._number
         self._wait(number, asked)
@@ -128,7 +131,7 @@ class Handover:
         return True
 
     def given(self, message: GiveSession) -> None:
-        """Another node has answered."""
+        """Process the answer of another node."""
         self._take(message.number, message.session)
 
     def _wait(self, number: int, asked: _Asked) -> None:
@@ -143,7 +146,7 @@ class Handover:
         )
 
     def _slot_of(self, session_id: str, user_id: str) -> int:
-        """Return the slot of the node that contributes a session, or else of the one where it opened; -1 if unknown."""
+        """Return the slot of the node that contributes a session, or else of its first node; -1 if unknown."""
         tag, user = tag_of(session_id).hex(), self._directory.users.user(user_id)
         for session in user.sessions if user else ():
             if session.slot >= 0 and session.session_id == tag:
@@ -151,8 +154,8 @@ class Handover:
         home, dot, _ = session_id.partition(".")
         return slot_of(home) if dot and home != self._names.home else -1
 
-    def _has_to_be_asked(self, slot: int) -> bool:
-        """Return whether the node in a slot can answer. If it stops, or has stopped, it has saved its sessions."""
+    def _can_answer(self, slot: int) -> bool:
+        """Return whether the node in a slot can answer. If it is stopping or has stopped, it has saved its sessions."""
         ready = any(member.slot == slot and member.state is State.READY for member in self._members())
         return ready and not self._is_silent(slot)
 
@@ -186,8 +189,10 @@ class Handover:
         self._directory.adopt_session(session)
 
     def _cursor(self, position: str, saved: SavedSession) -> Cursor:
-        """Return from where a client continues. One that lacks a part of a snapshot, or whose last change is older than
-        the marks, receives all that it subscribes to."""
+        """Return the cursor from which a client continues.
+
+        The client receives everything again if it lacks a part of a snapshot, or its position is older than the marks.
+        """
         if self._names.is_before(position, saved.home, saved.whole_from):
             return FROM_THE_BEGINNING
         return self._names.cursor(position) or FROM_THE_BEGINNING
@@ -208,7 +213,7 @@ class Handover:
     # Giving.
 
     def asked(self, slot: int, message: AskSession) -> None:
-        """Another node asks for a session: give it away, and close its connection."""
+        """Give a session to the node that asks for it, and close the session's connection."""
         session = self._find(message.user_id, message.digest)
         if session is None:
             self._backend.send(slot, encode(GiveSession(message.number, None)))
@@ -237,7 +242,7 @@ class Handover:
         return None
 
     def _saved(self, session: Session[Any]) -> SavedSession:
-        assert session.subscription is not None, "it has an id, so it is one of presenced.v1"
+        assert session.subscription is not None, "only sessions of presenced.v1 have an id"
         return SavedSession(
             session.user_id,
             self._names.home,

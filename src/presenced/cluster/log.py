@@ -1,4 +1,4 @@
-"""Where a node is in the log of a shard, and what it knows of the shard when the store has lost it."""
+"""Position of a reader in the log of a shard, and what a node knows of a shard that the store may lose."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from presenced.cluster.backend import Entry, EntryKey
 
 
 class Logged(NamedTuple):
-    """Entry, and the number of the one before it. A reader compares it with where it is, and so notices a gap."""
+    """Entry of the log, as the store has it."""
 
     entry: Entry
     previous: int
+    """Number of the entry before it. A reader compares it with its own position, and so notices a gap."""
 
 
 class Position(NamedTuple):
-    """Where a reader is: after `last`, or after `n` if the log was empty."""
+    """Position of a reader in the log."""
 
     last: EntryKey | None
+    """Last entry that was read; None if the log was empty."""
     n: int
+    """Number after which the reader continues if the log was empty."""
 
     @property
     def last_n(self) -> int:
@@ -27,12 +30,14 @@ class Position(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a node has seen of a shard."""
+    """Values of a shard that a node has seen. With them, a store that has lost its own continues above."""
 
     floor: int = 0
-    """Highest number that it has seen or shown."""
+    """Highest number that the node has seen or shown."""
     generation: int = 0
+    """As in `Registration`."""
     epoch: str = ""
+    """As in `Registration`."""
 
     def above(self, n: int) -> Known:
         """Return this with a floor of at least `n`."""

@@ -34,7 +34,7 @@ _position = attrgetter("position")
 
 
 class Mark(Struct, frozen=True, array_like=True):
-    """Position of a node, and what it had applied then."""
+    """Position of a node in its journal, and the entries of the log that it had applied by then."""
 
     home: str
     """Name of the node (`cluster.names`)."""
@@ -63,7 +63,7 @@ def decode_mark(data: bytes) -> Mark:
 class Marks:
     """The marks of all nodes that are recent enough to be useful.
 
-    Bounds: some two marks per second and node, for `age_s`.
+    Bounds: about two marks per second and node, for `age_s`.
 
     Args:
         age_s: Seconds for which marks are kept (`log_age`).
@@ -73,18 +73,18 @@ class Marks:
         self.gap_s = min(MAX_MARK_GAP_S, age_s / 4)
         """Maximum number of seconds between two marks of a node."""
         self._age_s = age_s
-        self._of: dict[str, deque[Mark]] = {}
-        self._times: deque[tuple[float, str]] = deque()
+        self._by_node: dict[str, deque[Mark]] = {}
+        self._added: deque[tuple[float, str]] = deque()  # monotonic time and node of each mark, oldest first
 
     def add(self, mark: Mark, now: float) -> None:
         """Add a mark of a node, also of this one, at `now` (monotonic seconds). Its marks come in order."""
-        self._of.setdefault(mark.home, deque()).append(mark)
-        self._times.append((now, mark.home))
-        while self._times[0][0] < now - self._age_s:
-            _, oldest = self._times.popleft()
-            self._of[oldest].popleft()
-            if not self._of[oldest]:
-                del self._of[oldest]
+        self._by_node.setdefault(mark.home, deque()).append(mark)
+        self._added.append((now, mark.home))
+        while self._added[0][0] < now - self._age_s:
+            _, oldest = self._added.popleft()
+            self._by_node[oldest].popleft()
+            if not self._by_node[oldest]:
+                del self._by_node[oldest]
 
     def translate(self, home: str, position: int, to: str) -> int | None:
         """Return the position on the node `to` after which everything is missing at `position` of the node `home`.
@@ -92,7 +92,7 @@ class Marks:
         Returns:
             None if the marks do not reach back far enough, or nothing is known of one of the nodes.
         """
-        theirs, ours = self._of.get(home), self._of.get(to)
+        theirs, ours = self._by_node.get(home), self._by_node.get(to)
         if not theirs or not ours:
             return None
         index = bisect_right(theirs, position, key=_position)

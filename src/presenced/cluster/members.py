@@ -1,10 +1,10 @@
-"""The other nodes: who is alive, who is dead, and who removes the dead. Pure, without a clock.
+"""The other nodes: which are alive, which are dead, and which node removes a dead one. Pure, without a clock.
 
-A node increments its heartbeat counter every fifth of the lease. An observer looks at all counters. If one stays the
-same for the lease, the observer declares the node dead. The store lets one observer win, which becomes the *remover*.
+A node increments its heartbeat counter every fifth of the *lease*. All other nodes watch the counter. If it stays the
+same for the lease, they declare the node dead. The store accepts the first of them, which becomes the *remover*.
 
-Time is *contact time*: at each look it advances by at most `MAX_STEP_S`, and only while reads succeed. Otherwise a node
-that was frozen, or had no contact, would declare live nodes dead.
+Time is *contact time*: each look at the store advances it by at most `MAX_STEP_S`, and only while reads succeed.
+Otherwise a node that was frozen, or had no contact, would declare live nodes dead.
 
     look    look    look                        look    look
     |--1--|--1--|----- frozen for an hour -----|--1--|         contact time: 4 s
@@ -25,9 +25,10 @@ from presenced.cluster.backend import Member, State
 from presenced.cluster.replica.digest import Checkpoint
 
 MAX_STEP_S = 1.0
-"""Seconds of contact time that one look adds at most."""
+"""Maximum number of seconds that one look adds to the contact time."""
 
 HEARTBEATS_PER_LEASE = 5
+"""Number of heartbeats that a node sends in the time of one lease."""
 
 
 class Figures(Struct, frozen=True, array_like=True):
@@ -36,8 +37,9 @@ class Figures(Struct, frozen=True, array_like=True):
     version: str = ""
     """Release of the software."""
     connections: int = 0
+    """Number of open connections."""
     users: int = 0
-    """Users with a connection."""
+    """Number of users with a connection."""
     stored_n: int = 0
     """Number up to which its database has the history; for a designated writer."""
     stores: bool = False
@@ -51,35 +53,41 @@ class Figures(Struct, frozen=True, array_like=True):
     lag_s: float = 0.0
     """Seconds since it had read all of the log."""
     unsettled: int = 0
-    """Users of the shard whose record, contributions and shown status do not fit together."""
+    """Number of unsettled users of the shard (`cluster.replica.lost_writes`)."""
     digests: tuple[Checkpoint, ...] = ()
     """Digests of its records in the shard (`cluster.replica.digest`)."""
+    auth: str = ""
+    """Its setting `auth`; empty if it is of a release that does not report it."""
+    settings: tuple[int, ...] = ()
+    """Digests of the settings that all nodes must have in common (`cluster.common_settings`)."""
 
 
 _decoder = msgpack.Decoder(Figures)
 
 
 class Do(Enum):
-    """What an observer does about a node."""
+    """Action of a node about another one."""
 
     DECLARE_DEAD = "declare dead"
     REMOVE = "remove"
 
 
 class Duty(NamedTuple):
-    """What this node has to do about another one."""
+    """Action that this node has to take about another one."""
 
     do: Do
     member: Member
 
 
 class _Sign(NamedTuple):
-    """Sign of life."""
+    """Last sign of life of a node."""
 
     incarnation: str
     heartbeat: int
     seen_at: float
     """Contact time of the first look that saw it."""
+    is_alive: bool
+    """Whether an earlier one was seen: a node that was killed before the first look leaves one, too."""
 
 
 class Members:
@@ -94,7 +102,7 @@ class Members:
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
         self.incarnation = ""
-        """This node's; empty before it has registered."""
+        """Incarnation of this node; empty before it has registered."""
         self.contact = 0.0
         """Contact time in seconds."""
         self.members: tuple[Member, ...] = ()
@@ -108,7 +116,7 @@ class Members:
         self._looked_at = now
 
     def lost(self) -> None:
-        """Note that reads fail. Nobody's silence counts until the next look."""
+        """Note that reads fail. The silence of other nodes does not count until the next look."""
         self._looked_at = None
         self._signs.clear()
 
@@ -127,32 +135,35 @@ class Members:
                 duties.append(Duty(Do.DECLARE_DEAD, member))
         return duties
 
-    def alive(self) -> set[int]:
-        """Return the slots of the nodes that are registered: also of one that is dead, until it has been removed."""
-        return {member.slot for member in self.members}
-
     def is_silent(self, slot: int) -> bool:
         """Return whether two heartbeats of a node are late, so that it may be dead."""
         sign = self._signs.get(slot)
         return sign is not None and self.contact - sign.seen_at > 2 * self._lease_s / HEARTBEATS_PER_LEASE
 
+    def has_beaten(self, member: Member) -> bool:
+        """Return whether this node has seen the heartbeat counter of another one rise."""
+        sign = self._signs.get(member.slot)
+        return sign is not None and sign.incarnation == member.incarnation and sign.is_alive
+
     def _is_dead(self, member: Member) -> bool:
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
-            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact)
+            is_alive = sign is not None and sign.incarnation == member.incarnation
+            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact, is_alive)
             return False
-        return self.contact - sign.seen_at >= self._wait(member)
+        return self.contact - sign.seen_at >= self._max_silence_s(member)
 
-    def _wait(self, member: Member) -> float:
+    def _max_silence_s(self, member: Member) -> float:
         """Return the seconds of silence after which a node is declared dead.
 
-        One that stops has said for how long its users may return. It does not come back, but it may still be stopping.
+        A node that is leaving has announced for how long its users may return. Its process does not come back, but it
+        may need that time to stop.
         """
         return figures_of(member).leaves_in if member.state is State.LEAVING else self._lease_s
 
 
 def figures_of(member: Member) -> Figures:
-    """Return what a node reports about itself; the defaults if it is of a release with other figures."""
+    """Return what a node reports about itself; the defaults if its release has other figures."""
     try:
         return _decoder.decode(member.figures) if member.figures else Figures()
     except DecodeError:

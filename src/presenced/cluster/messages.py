@@ -1,6 +1,8 @@
-"""Messages between nodes, as MessagePack. Each is best effort: it may be lost, and nobody may rely on it."""
+"""Messages between nodes, as MessagePack. They are best effort: each may be lost."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from msgspec import DecodeError, Struct, msgpack
 
@@ -10,13 +12,15 @@ from presenced.presence.subscriptions import Subscription
 from presenced.presence.visibility import Visibility
 from presenced.runtime.logs import logger
 
+T = TypeVar("T")
+
 
 class SavedSession(Struct, frozen=True, array_like=True):
-    """A session on its way from one node to another. Its id is a secret, which the taker knows from its client."""
+    """Session on its way from one node to another. Its id is a secret, which the new node knows from the client."""
 
     user_id: str
     home: str
-    """Node that had it (`cluster.names`)."""
+    """Node that had the session (`cluster.names`)."""
     device: str
     active: bool
     subscription: Subscription
@@ -24,11 +28,11 @@ class SavedSession(Struct, frozen=True, array_like=True):
     rooms: dict[str, MemberData] | None
     snapshots: int
     whole_from: Cursor
-    """As in `Session`; a position of the node that had it."""
+    """As in `Session`. It is a position of the node that had the session."""
 
 
 class AskSession(Struct, frozen=True, array_like=True, tag="ask"):
-    """Request for a session, which its node then gives up."""
+    """Request for a session, which its node then gives away."""
 
     number: int
     """Number of the request, for the answer."""
@@ -46,10 +50,10 @@ class GiveSession(Struct, frozen=True, array_like=True, tag="give"):
 
 
 class Drain(Struct, frozen=True, array_like=True, tag="drain"):
-    """An operator asks the node to stop, as SIGTERM does."""
+    """Request of an operator that the node stops, as after SIGTERM."""
 
     incarnation: str
-    """The one that has to stop, in shard 0. Another node may have the slot by the time the message is read."""
+    """Incarnation in shard 0 that has to stop. Another node may have its slot by the time the message is read."""
 
 
 Message = AskSession | GiveSession | Drain
@@ -64,18 +68,18 @@ def encode(message: Message | SavedSession) -> bytes:
 
 
 def decode(data: bytes) -> Message | None:
-    """Return the message in these bytes; None if it is of another release."""
-    try:
-        return _decoder.decode(data)
-    except (DecodeError, UnicodeDecodeError) as error:
-        logger.debug("message of another node: %s", error)
-        return None
+    """Return the message in these bytes; None if it is from another release."""
+    return _decoded(_decoder, data)
 
 
 def decode_session(data: bytes) -> SavedSession | None:
     """Return the session in these bytes; None if it was saved by another release."""
+    return _decoded(_session_decoder, data)
+
+
+def _decoded(decoder: msgpack.Decoder[T], data: bytes) -> T | None:
     try:
-        return _session_decoder.decode(data)
+        return decoder.decode(data)
     except (DecodeError, UnicodeDecodeError) as error:
-        logger.debug("session of another node: %s", error)
+        logger.debug("message or session of another node: %s", error)
         return None

@@ -20,7 +20,11 @@ STATES = ("loading", "ready", "local", "leaving")
 
 
 class Measured(Protocol):
-    """What the gauges read of a node: `cluster.cluster`."""
+    """Values of a node that the gauges read (`cluster.cluster`)."""
+
+    @property
+    def name(self) -> str:
+        """Name of this node."""
 
     @property
     def state(self) -> str:
@@ -32,11 +36,11 @@ class Measured(Protocol):
 
     @property
     def shards(self) -> Sequence[NodeShard]:
-        """What the node has of each shard."""
+        """The shards of the node."""
 
     @property
     def lag_s(self) -> float:
-        """Seconds since this node had read all of the log."""
+        """Seconds since the node had read all of the log."""
 
 
 class ClusterMetrics:
@@ -47,7 +51,9 @@ class ClusterMetrics:
         counter = partial(Counter, registry=metrics.registry)
         histogram = partial(Histogram, registry=metrics.registry)
         items = counter(
-            "presenced_cluster_items", "Changes read from the log of the store, by the node that made them.", ["from"]
+            "presenced_cluster_items",
+            "Changes read from the log of the store. from: own for those of this node, other for those of other nodes.",
+            ["from"],
         )
         self.items_own = items.labels("own")
         self.items_other = items.labels("other")
@@ -94,6 +100,13 @@ class ClusterMetrics:
     def watch(self, cluster: Measured) -> None:
         """Add the gauges, which read the cluster at each scrape."""
         gauge = self._metrics.gauge
+        info = Gauge(
+            "presenced_cluster_node_info",
+            "Always 1. The label node is the name of this node.",
+            ["node"],
+            registry=self._metrics.registry,
+        )
+        info.labels(cluster.name).set(1)
         state = Gauge(
             "presenced_cluster_state",
             "1 for the state of this node, 0 for the others. local: the store is out of reach, and the node shows only "

@@ -1,16 +1,17 @@
 """Names of positions and sessions that all nodes of a cluster understand.
 
-    position    <epoch>-<node>.<number>[-<snapshot>]    epoch of the cluster, node that sent it, position in its journal
-    session     <node>.<random>                         node where it opened: the one to ask first
+    position    <epoch>-<home>.<number>[-<snapshot>]    epoch of the cluster, node that sent it, position in its journal
+    session     <home>.<random>                         node where it opened: the one to ask first
 
-A node is named by its slot, in two digits, and its incarnation. Positions of other nodes are translated
-(`cluster.marks`).
+The *home* of a position or session is its node: the slot in two digits, and the incarnation. Positions of other nodes
+are translated (`cluster.marks`).
 """
 
 from __future__ import annotations
 
 import re
 from math import inf
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -23,13 +24,22 @@ _HOME = re.compile(r"([0-9]{2})([0-9a-z]+)")
 
 
 def home_of(slot: int, incarnation: str) -> str:
-    """Return the name of a node."""
+    """Return the name of a node in positions and sessions."""
     return f"{slot:02}{incarnation}"
 
 
 def slot_of(home: str) -> int:
-    """Return the slot of a node; -1 if this names none."""
+    """Return the slot of the node with this name; -1 if it is not the name of a node."""
     return int(home[:2]) if _HOME.fullmatch(home) else -1
+
+
+class PositionParts(NamedTuple):
+    """Parts of the name of a position."""
+
+    home: str
+    """Node that issued it."""
+    numbers: list[str]
+    """Position in the node's journal, and perhaps a snapshot, as text."""
 
 
 class SharedNames(Names):
@@ -41,7 +51,7 @@ class SharedNames(Names):
     def __init__(self, epoch: str, journal: Journal) -> None:
         super().__init__(epoch, journal)
         self.home = ""
-        """This node's own name; empty before it has registered."""
+        """Name of this node; empty before it has registered."""
         self.marks: Marks | None = None
         """Marks of all nodes; None before the cluster has set them."""
 
@@ -56,7 +66,7 @@ class SharedNames(Names):
         return f"{text}-{snapshot}" if snapshot else text
 
     def cursor(self, text: str) -> Cursor | None:
-        """Return the cursor with this name, translated if another node has issued it; None if that is not possible."""
+        """Return the cursor with this name, translated if another node has issued it; None if it is unknown."""
         parts = self.parts(text)
         if parts is None:
             return None
@@ -73,13 +83,13 @@ class SharedNames(Names):
         """Return the id of a new session."""
         return f"{self.home}.{super().new_session()}"
 
-    def parts(self, text: str) -> tuple[str, list[str]] | None:
-        """Return the node that has issued this position, and its numbers as text; None if it is of another cluster."""
+    def parts(self, text: str) -> PositionParts | None:
+        """Return the parts of the name of a position; None if it is from another cluster."""
         epoch, *rest = text.split("-")
         if epoch != self.epoch or not 1 <= len(rest) <= 2:
             return None
         home, dot, number = rest[0].partition(".")
-        return (home, [number, *rest[1:]]) if dot else None
+        return PositionParts(home, [number, *rest[1:]]) if dot else None
 
     def is_before(self, text: str, home: str, whole_from: Cursor) -> bool:
         """Return whether a client at the position `text` lacks a part of the last snapshot from the node `home`.
@@ -90,7 +100,7 @@ class SharedNames(Names):
         if whole_from == Cursor(0):
             return False
         parts = self.parts(text)
-        if parts is None or parts[0] != home or None in (numbers := [_number(one) for one in parts[1]]):
+        if parts is None or parts.home != home or None in (numbers := [_number(one) for one in parts.numbers]):
             return True
         return Cursor(*(number or 0 for number in numbers)) < whole_from
 

@@ -13,6 +13,7 @@ names it for a single setting.
 """
 
 import ipaddress
+import socket
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -250,8 +251,8 @@ class StorageSettings(Section, title="Storage"):
         "",
         max_length=64,
         pattern=r"^[!-~]*$",
-        description="Name under which this server stores its rows, if several independent servers use one database. "
-        "Empty: the host name and the port.",
+        description="Name of this server in a cluster, and of its rows in the database. It must be unique, and stay "
+        "the same over restarts. Empty: the host name and the port.",
     )
     keep_addresses: bool = Field(
         False,
@@ -531,6 +532,11 @@ class Settings(
     Raises:
         pydantic.ValidationError: A value is out of bounds, or two values contradict each other.
     """
+
+    @property
+    def node_name(self) -> str:
+        """Name of this server in a cluster and of its rows in the database."""
+        return self.node or f"{socket.gethostname()[:58]}:{self.port}"
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

@@ -27,9 +27,16 @@ from presenced.config.types import file_name, secret_text
 from presenced.errors import ConfigError
 
 ENV_PREFIX = "PRESENCED_"
+"""Start of the name of each variable of the environment that is a setting."""
+
 CONFIG_ENV = "PRESENCED_CONFIG"
+"""Variable with the name of the settings file."""
+
 PORT_ENV = "PORT"
+"""Variable with the port on hosting platforms."""
+
 DEFAULT_FILE = Path("presenced.toml")
+"""Settings file that is read if none is named and it exists."""
 
 SECRET_FILES = {
     f"{name}_file": name
@@ -38,7 +45,7 @@ SECRET_FILES = {
 }
 """Names of settings for a file with a secret, mapped to the setting that receives the secret."""
 
-MAX_SHOWN = 100
+MAX_SHOWN_CHARACTERS = 100
 """Maximum number of characters of an invalid value in an error message. The rest is cut off."""
 
 _ENVIRONMENT_OF_SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
@@ -60,7 +67,7 @@ def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-class Effective(NamedTuple):
+class EffectiveSettings(NamedTuple):
     """Settings, and where each value came from (`default`, `--port`, `PRESENCED_PORT`, a file's name)."""
 
     settings: Settings
@@ -77,7 +84,7 @@ class _Given(NamedTuple):
     origin: str
 
 
-def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Effective:
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> EffectiveSettings:
     """Merge the sources of settings.
 
     Args:
@@ -111,7 +118,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
         faults += [_explain(fault, origins) for fault in error.errors() if fault["loc"] or not unread]
     if faults:
         raise ConfigError("\n".join(faults))
-    return Effective(settings, origins, paths)
+    return EffectiveSettings(settings, origins, paths)
 
 
 def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given], faults: list[str]) -> None:
@@ -143,7 +150,7 @@ def _in_file(file: Path | None, environ: Mapping[str, str], faults: list[str]) -
     path = file
     if path is None and (named := environ.get(CONFIG_ENV, "").rstrip("\r\n")):
         if _is_quoted(named):
-            raise ConfigError(_quoted("the name of the settings file", CONFIG_ENV))
+            raise ConfigError(_quotes_error("the name of the settings file", CONFIG_ENV))
         path = Path(named)
     if path is None and DEFAULT_FILE.is_file():
         path = DEFAULT_FILE
@@ -160,7 +167,7 @@ def _in_file(file: Path | None, environ: Mapping[str, str], faults: list[str]) -
         elif name in Settings.model_fields or name in SECRET_FILES:
             yield _Given(name, value, str(path))
         else:
-            faults.append(_unknown(name, f"in {path}"))
+            faults.append(_unknown_error(name, f"in {path}"))
 
 
 def _explain_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> str:
@@ -184,7 +191,7 @@ def _in_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_
         if key in named:
             yield from _checked(named[key], text, key, faults)
         else:
-            faults.append(_unknown(key, "in the environment", ENV_PREFIX))
+            faults.append(_unknown_error(key, "in the environment", ENV_PREFIX))
 
 
 def _in_flags(flags: Mapping[str, Any], faults: list[str]) -> Iterator[_Given]:
@@ -195,7 +202,7 @@ def _in_flags(flags: Mapping[str, Any], faults: list[str]) -> Iterator[_Given]:
 def _checked(name: str, value: Any, origin: str, faults: list[str]) -> Iterator[_Given]:
     """Return a value from the environment or a flag, without the line break that a CRLF file leaves at its end."""
     if isinstance(value, str) and _is_quoted(value := value.rstrip("\r\n")):
-        faults.append(_quoted(name, origin))
+        faults.append(_quotes_error(name, origin))
     else:
         yield _Given(name, value, origin)
 
@@ -204,7 +211,7 @@ def _is_quoted(text: str) -> bool:
     return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
 
 
-def _quoted(name: str, origin: str) -> str:
+def _quotes_error(name: str, origin: str) -> str:
     return (
         f"{name} (from {origin}) has quotation marks around its value: remove them "
         "(docker --env-file and Kubernetes take them as part of the value)"
@@ -230,7 +237,7 @@ def _secret_in(name: str, given: _Given) -> str:
     return text
 
 
-def _unknown(name: str, where: str, prefix: str = "") -> str:
+def _unknown_error(name: str, where: str, prefix: str = "") -> str:
     known = [field.upper() if prefix else field for field in (*Settings.model_fields, *SECRET_FILES)]
     near = difflib.get_close_matches(name.removeprefix(prefix), known, n=1)
     advice = f"did you mean {prefix}{near[0]}?" if near else "`presenced config show` lists all settings"
@@ -258,4 +265,4 @@ def _shown(value: object) -> str:
     """Return a value for an error message. It may be a URL, so passwords and queries are removed."""
     text = re.sub("://.*@", "://...@", repr(value))
     text = re.sub(r"(://[^?]*\?).*", r"\1...", text)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."

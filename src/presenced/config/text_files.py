@@ -7,8 +7,8 @@ from pathlib import Path
 
 from presenced.errors import ConfigError
 
-MAX_BYTES = 262_144
-"""Maximum size of a file. A larger file is an error, because its path is probably wrong."""
+MAX_FILE_BYTES = 262_144
+"""Maximum size of a file in bytes. A larger file is an error, because its path is probably wrong."""
 
 
 def read_text(path: Path, what: str) -> str:
@@ -23,12 +23,12 @@ def read_text(path: Path, what: str) -> str:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: the name contains a NUL character
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise ConfigError(f"can't read {what} {path}: {reason}{_advice(error, path)}") from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{what} {path} is larger than {MAX_BYTES:,} bytes: check that the path is right")
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(f"{what} {path} is larger than {MAX_FILE_BYTES:,} bytes: check that the path is right")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content:
         raise ConfigError(
             f"{what} {path} is not UTF-8 text but UTF-16, or not text at all: save it as UTF-8 "

@@ -97,13 +97,16 @@ def _without_user(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return `url`, which may name a user.
+    """Return the URL of a backend, which may name a user.
 
     Raises:
         ValueError: It has a password, which every user of the machine would see in the flags.
     """
     if re.search(r"//[^/?#]*:[^/?#]*@", url):
-        raise ValueError("must not hold a password: set the password in the environment or a file of its own")
+        raise ValueError(
+            "must not hold a password: set it as PRESENCED_BACKEND_PASSWORD, or in the file that "
+            "PRESENCED_BACKEND_PASSWORD_FILE names"
+        )
     return url
 
 

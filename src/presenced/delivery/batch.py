@@ -13,22 +13,22 @@ class Batch:
     joins.
     """
 
-    __slots__ = ("_encoded", "_joined", "_numbers", "_whole", "messages")
+    __slots__ = ("_encoded", "_indexes", "_joined", "_whole", "messages")
 
     def __init__(self, messages: Sequence[bytes] = ()) -> None:
         self.messages = messages
         self._encoded: dict[str, list[bytes]] = {}  # each message encoded, by the name of the encoding
         self._joined: dict[str, bytes] = {}  # the same, joined
-        self._whole: Batch | None = None  # batch of which this is a part, and by which indexes
-        self._numbers: Sequence[int] | slice = ()
+        self._whole: Batch | None = None  # the batch that this is a part of, and the indexes of the messages in it
+        self._indexes: Sequence[int] | slice = ()
 
     def __len__(self) -> int:
         return len(self.messages)
 
-    def part(self, numbers: Sequence[int] | slice) -> Batch:
-        """Return a batch of some of the messages, by index. It takes their encoding from this batch."""
-        part = Batch(_some(self.messages, numbers))
-        part._whole, part._numbers = self, numbers
+    def part(self, indexes: Sequence[int] | slice) -> Batch:
+        """Return a batch of the messages with these indexes. It takes their encoding from this batch."""
+        part = Batch(_some(self.messages, indexes))
+        part._whole, part._indexes = self, indexes
         return part
 
     def join(self, encoding: str, encode: Callable[[bytes], bytes]) -> bytes:
@@ -44,14 +44,14 @@ class Batch:
 
     def _each(self, encoding: str, encode: Callable[[bytes], bytes]) -> Sequence[bytes]:
         if self._whole is not None:
-            return _some(self._whole._each(encoding, encode), self._numbers)
+            return _some(self._whole._each(encoding, encode), self._indexes)
         if (encoded := self._encoded.get(encoding)) is None:
             encoded = self._encoded[encoding] = [encode(message) for message in self.messages]
         return encoded
 
 
-def _some(messages: Sequence[bytes], numbers: Sequence[int] | slice) -> Sequence[bytes]:
-    return messages[numbers] if isinstance(numbers, slice) else [messages[number] for number in numbers]
+def _some(messages: Sequence[bytes], indexes: Sequence[int] | slice) -> Sequence[bytes]:
+    return messages[indexes] if isinstance(indexes, slice) else [messages[index] for index in indexes]
 
 
 EMPTY = Batch()

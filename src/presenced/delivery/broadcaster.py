@@ -24,7 +24,7 @@ The first design was a fixed pause of 0.3 t. Measured on one core with 1,000 con
 
 **Fast and slow connections.** A connection is in one of two states:
 
-    keeps up    its feed includes it in the portions of each flush; if it joined during the batch, in the part since
+    keeps up    its feed includes it in the portions of each flush; if included during the batch, in the part since
     behind      its transport is full, or it still has to receive a snapshot
 
                                         opened
@@ -53,10 +53,10 @@ from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.metrics import Metrics
 
-MAX_BATCH = 2_000
+MAX_BATCH_EVENTS = 2_000
 """Number of waiting events, some 200 KB, at which the flush follows immediately."""
 
-MAX_UNREAD = 100
+MAX_UNREAD_MESSAGES = 100
 """Maximum number of messages that `deliver` lets wait for a connection that is behind. One more closes it."""
 
 MIN_PAUSE_SHARE = 0.1
@@ -90,8 +90,9 @@ class BatchWriter:
 class Broadcaster:
     """Delivers events to the connections that the feeds name.
 
-    Bounds: `MAX_BATCH` events wait for a flush. For a slow connection there are at most its transport's limit, one
-    batch, one round of catching up and `MAX_UNREAD` delivered messages. It is closed after `behind_timeout` seconds.
+    Bounds: `MAX_BATCH_EVENTS` wait for a flush. For a slow connection there are at most its transport's limit,
+    one batch, one round of catching up and `MAX_UNREAD_MESSAGES` delivered messages. It is closed after
+    `behind_timeout` seconds.
 
     Args:
         behind_timeout: Seconds for which a connection may be behind.
@@ -107,13 +108,13 @@ class Broadcaster:
         self._behind_timeout = behind_timeout
         self._writer = writer or BatchWriter()
         self._feeds: list[Feed] = []
-        self._joined: dict[Connection, int] = {}  # joined during the batch; index of the first event to receive
+        self._first_unsent: dict[Connection, int] = {}  # index in the batch; connections included during it only
         self._behind: dict[Connection, Missed] = {}  # what each connection has yet to receive
         self._delivered: dict[Connection, int] = {}  # number of messages delivered while it is behind
         self._late: Deadlines[Connection] = Deadlines()  # when a connection that is behind is closed
         self._batch: list[Event] = []
         self._position = 0  # of the newest event published
-        self._sent = 0  # position of the connections that keep up and did not join during the batch
+        self._sent_position = 0  # of all connections that keep up, except those in `_first_unsent`
         self._scheduled = False
         self._flushed_at = self._flush_took_s = 0.0  # end and duration of the last flush
         self._last_turn_at = 0.0  # last call of `_flush_due`
@@ -133,7 +134,7 @@ class Broadcaster:
             feed.published(event)
         self._batch.append(event)
         self._position = event.position
-        if len(self._batch) >= MAX_BATCH:
+        if len(self._batch) >= MAX_BATCH_EVENTS:
             self._flush()
         elif not self._scheduled:
             self._scheduled = True
@@ -142,8 +143,8 @@ class Broadcaster:
     def deliver(self, connections: Iterable[Connection], message: bytes) -> None:
         """Send a message that is not an event to some connections, after everything published before.
 
-        A connection that is behind receives it after what it has to catch up with now. If more than `MAX_UNREAD` such
-        messages wait for a connection, it is closed with `FELL_BEHIND`.
+        A connection that is behind receives it after what it has to catch up with now. If more than
+        `MAX_UNREAD_MESSAGES` such messages wait for a connection, it is closed with `FELL_BEHIND`.
         """
         self.flush()
         batch = Batch((message,))
@@ -153,7 +154,7 @@ class Broadcaster:
                 connection.send(message)
                 continue
             waiting = self._delivered[connection] = self._delivered.get(connection, 0) + 1
-            if waiting > MAX_UNREAD:
+            if waiting > MAX_UNREAD_MESSAGES:
                 connection.close(Close.FELL_BEHIND, "too many messages were not read; connect again")
             else:
                 portion = Portion((connection,), batch, 0)
@@ -161,8 +162,8 @@ class Broadcaster:
 
     def add(self, connection: Connection) -> None:
         """Send `connection` everything that is published from now on. It keeps up."""
-        connection.protocol.feed.join(connection)
-        self._joined[connection] = len(self._batch)
+        connection.protocol.feed.include(connection)
+        self._first_unsent[connection] = len(self._batch)
 
     def catch_up(self, connection: Connection, missed: Missed) -> None:
         """Send `connection`, which has not been added, all of `missed`, then everything published since."""
@@ -177,8 +178,8 @@ class Broadcaster:
             # Its position stays, because it has still to receive the changes before `missed`.
             self._behind[connection] = Missed(chain(behind.portions, missed.portions), behind.position)
         else:
-            connection.protocol.feed.leave(connection)
-            self._joined.pop(connection, None)
+            connection.protocol.feed.exclude(connection)
+            self._first_unsent.pop(connection, None)
             self.catch_up(connection, missed)
 
     def restart_catch_up(self, connection: Connection, missed: Missed) -> None:
@@ -200,8 +201,8 @@ class Broadcaster:
     def discard(self, connection: Connection) -> None:
         """Send `connection` nothing more. No-op if it has not been added."""
         self._writer.discard(connection)
-        connection.protocol.feed.leave(connection)
-        self._joined.pop(connection, None)
+        connection.protocol.feed.exclude(connection)
+        self._first_unsent.pop(connection, None)
         self._end_behind(connection)
 
     @contextmanager
@@ -211,15 +212,15 @@ class Broadcaster:
         The connection is sent its part of the batch first, because the old subscription applies to those events. No
         feed includes the connection during the change, so the caller must not publish anything then.
         """
-        start = self._joined.get(connection, 0)
+        start = self._first_unsent.get(connection, 0)
         feed: Feed = connection.protocol.feed
         if start < len(self._batch) and connection not in self._behind:
-            portion = feed.part(connection, self._batch[start:])
+            portion = feed.portion_for(connection, self._batch[start:])
             if portion.batch:
                 # Before the write, because a connection that pauses during it has received its part.
-                self._joined[connection] = len(self._batch)
+                self._first_unsent[connection] = len(self._batch)
                 self._send(connection, portion)
-        kept_up = feed.leave(connection)
+        kept_up = feed.exclude(connection)
         try:
             yield
         finally:
@@ -238,7 +239,7 @@ class Broadcaster:
             position: Position of the portions. A connection that is behind receives their content when it catches up.
         """
         assert not self._batch, "the caller has flushed: a connection at this position has received all before it"
-        self._position = self._sent = position
+        self._position = self._sent_position = position
         # A sequence and not an iterator: if a write pauses a connection, the remaining portions include it all the
         # same, so it has reached `position`.
         for portion in portions:
@@ -246,10 +247,12 @@ class Broadcaster:
 
     def pause(self, connection: Connection) -> None:
         """Treat `connection`, whose transport is full, as behind. No-op if it does not keep up already."""
-        if connection not in self._behind and connection.protocol.feed.leave(connection):
-            # It has everything up to where it joined the batch, or else everything up to the last flush.
-            index = self._joined.pop(connection, 0)
-            self._behind[connection] = Missed(iter(()), self._batch[index - 1].position if index else self._sent)
+        if connection not in self._behind and connection.protocol.feed.exclude(connection):
+            # It has everything up to where it was included, or else everything up to the last flush.
+            index = self._first_unsent.pop(connection, 0)
+            self._behind[connection] = Missed(
+                iter(()), self._batch[index - 1].position if index else self._sent_position
+            )
             self._set_deadline(connection)
 
     def resume(self, connection: Connection) -> None:
@@ -311,11 +314,11 @@ class Broadcaster:
 
     def _flush(self) -> None:
         started = self._clock.monotonic()
-        batch, joined = self._batch, self._joined
+        batch, first_unsent = self._batch, self._first_unsent
         # Before the first write, because a connection that pauses during its write has received the whole batch.
-        self._batch, self._joined, self._sent = [], {}, self._position
+        self._batch, self._first_unsent, self._sent_position = [], {}, self._position
         for feed in self._feeds:
-            for portion in feed.portions(batch, joined):
+            for portion in feed.portions(batch, first_unsent):
                 self._write(portion)
         self._flushed_at = self._clock.monotonic()
         self._flush_took_s = self._flushed_at - started
@@ -324,4 +327,4 @@ class Broadcaster:
 
     def _count(self, changes: int, size: int) -> None:
         self._metrics.deliveries.inc(changes)
-        self._metrics.sent.inc(size)
+        self._metrics.sent_bytes.inc(size)

@@ -51,22 +51,22 @@ class Feed(Protocol):
     def published(self, event: Event) -> None:
         """Handle an event when it is published, before the flush that sends it."""
 
-    def join(self, connection: Connection) -> None:
+    def include(self, connection: Connection) -> None:
         """Include a connection, which has received everything so far, in the portions from now on."""
 
-    def leave(self, connection: Connection) -> bool:
+    def exclude(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
 
-    def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
+    def portions(self, events: Sequence[Event], first_unsent: Mapping[Connection, int]) -> Iterable[Portion]:
         """Return the portions of a flush. A connection is in one portion at most.
 
         Args:
-            joined: Connections that joined during the flush's events, with the index of the first event they have not
-                received. All others have received none of the events.
+            first_unsent: Index of the first event to send, for each connection that was included or was sent its part
+                after some of these events. All other connections have received none of the events.
         """
 
-    def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
-        """Return the part of some events, all new to one connection, that the connection receives; perhaps nothing."""
+    def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
+        """Return the messages about some events, all new to one connection, for this connection; perhaps none."""
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the portions that a connection at `position` missed, or the first of them.

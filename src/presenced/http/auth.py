@@ -17,6 +17,7 @@ from presenced.node.service import PresenceService
 from presenced.runtime.instant import Instant
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""Headers by which a proxy shows that it forwarded a request."""
 
 
 class Access:
@@ -76,7 +77,7 @@ class Access:
             refusal = foreign_page(header_values(headers, b"origin"))
             self.report(refusal, headers)
             raise ProblemError(refusal.problem, refusal.detail)
-        if (barred := self._throttle.blocked(self._address(request), now.monotonic)) is not None:
+        if (barred := self._throttle.refusal_for_failures(self._address(request), now.monotonic)) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
     def refused(self, request: Request, detail: str, now: Instant, is_guess: bool) -> ProblemError:

@@ -12,12 +12,12 @@ from presenced.errors import Problem
 from presenced.http.api.dispatch import check_names
 from presenced.http.api.endpoint import Api
 from presenced.http.errors import ProblemError, json_response
-from presenced.node.stats import MAX_PAGE
+from presenced.node.stats import MAX_PAGE_SESSIONS
 from presenced.presence.identity import MAX_SAFE_INTEGER
 from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.version import __version__
 
-DEFAULT_PAGE = 100
+DEFAULT_PAGE_SESSIONS = 100
 """Number of sessions in one page of `/stats` if the request has no `limit`."""
 
 
@@ -33,15 +33,15 @@ def operator_routes(api: Api) -> list[Route]:
         status = "not ready" if reasons else "ready"
         body: dict[str, Any] = {"status": status, "reasons": reasons, "warnings": service.warnings()}
         if (cluster := service.cluster()) is not None:
-            name, nodes, lag_s = cluster
-            body |= {"node": name, "cluster": {"nodes": nodes, "lag": round(lag_s, 1)}}
+            body |= {"node": cluster.name, "cluster": {"nodes": cluster.live_nodes, "lag": round(cluster.lag_s, 1)}}
         return json_response(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:
         now = clock.now()
         access.check_figures(request, now)
         check_names(request, ("limit", "after"))
-        limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
+        limit = _number(request, "limit", DEFAULT_PAGE_SESSIONS, MAX_PAGE_SESSIONS)
+        after = _number(request, "after", 0, MAX_SAFE_INTEGER)
         if not access.may_name_users(request):
             limit = 0
         return json_response(service.stats(limit, after, now))

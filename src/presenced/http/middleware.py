@@ -27,6 +27,7 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
 }
+"""Headers of every response."""
 
 ANY_HOST = frozenset(("/healthz", "/readyz"))
 """Paths exempt from the check of `Host`. Load balancers request them with any configured `Host`, and the responses

@@ -18,11 +18,13 @@ from presenced.http.waiting import WaitingRequest
 from presenced.transports.http1.exchange import ABORT_EXTENSION
 
 MEDIA_TYPE = "text/event-stream"
+"""Media type of an event stream."""
 
 HEARTBEAT_S = 15.0
 """Seconds of silence after which a comment is sent, because proxies close connections that are silent for long."""
 
 COMMENT = b":\n\n"
+"""Comment, which clients ignore. It keeps the connection alive."""
 
 _HEADERS = {
     "cache-control": "no-store",

@@ -24,7 +24,7 @@ After `end`, `gone` is true and a write in progress has `LAST_WRITE_S` left. The
 
 | bound | at the bound |
 |---|---|
-| `MAX_BACKENDS`, `MAX_WATCHERS`, `MAX_OF_USER` | one more request gets 503 with `Retry-After` |
+| `MAX_BACKENDS`, `MAX_WATCHERS`, `MAX_WAITING_OF_USER` | one more request gets 503 with `Retry-After` |
 | `behind_timeout` (setting) for one write | the connection is cut |
 """
 
@@ -45,7 +45,7 @@ MAX_BACKENDS = 200
 MAX_WATCHERS = 1_000
 """Maximum number of waiting requests with a user's token or ticket. One more is refused."""
 
-MAX_OF_USER = 10
+MAX_WAITING_OF_USER = 10
 """Maximum number of waiting requests of one user, so that no user takes the places of others. One more is refused."""
 
 LAST_WRITE_S = 1.0
@@ -181,8 +181,8 @@ class WaitingRequests:
                 raise unavailable(f"{MAX_BACKENDS} requests with API keys are waiting for changes already")
         elif len(self._requests) - backends >= MAX_WATCHERS:
             raise unavailable(f"{MAX_WATCHERS:,} requests of users are waiting for changes already")
-        elif self._of_user[user_id] >= MAX_OF_USER:
-            raise unavailable(f"{MAX_OF_USER} requests of this user are waiting for changes already")
+        elif self._of_user[user_id] >= MAX_WAITING_OF_USER:
+            raise unavailable(f"{MAX_WAITING_OF_USER} requests of this user are waiting for changes already")
 
     def _wake(self) -> None:
         for request in self._requests:

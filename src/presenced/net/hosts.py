@@ -19,9 +19,9 @@ from presenced.runtime.limits import BoundedMap
 MAX_CACHED_HOSTS = 256
 """Maximum number of cached verdicts. At the bound the oldest is evicted."""
 
-MAX_HOST_LENGTH = 300
-"""Maximum length of a `Host` that may be allowed. A name has at most 253 characters, and a port with its colon 6;
-the rest is slack. Longer values are refused without parsing."""
+MAX_HOST_CHARACTERS = 300
+"""Maximum number of characters of a `Host` that may be allowed. A name has at most 253 characters, and a port with its
+colon 6; the rest is slack. Longer values are refused without parsing."""
 
 _HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]*)?")
 """Name or bracketed IPv6 address, with an optional port."""
@@ -39,7 +39,7 @@ class AllowedHosts:
     Args:
         names: Names in lower case. A name that starts with `*.` includes every name below. None allows every `Host`.
 
-    Bounds: `MAX_CACHED_HOSTS` verdicts of `MAX_HOST_LENGTH` characters.
+    Bounds: `MAX_CACHED_HOSTS` verdicts of `MAX_HOST_CHARACTERS` characters.
     """
 
     def __init__(self, names: Iterable[str] | None) -> None:
@@ -77,7 +77,7 @@ class AllowedHosts:
             return True
         verdict = self._verdicts.get(host)
         if verdict is None:
-            if len(host) > MAX_HOST_LENGTH:
+            if len(host) > MAX_HOST_CHARACTERS:
                 return False
             verdict = self._judge(host.decode("latin-1"))
             self._verdicts.set(host, verdict)
@@ -100,7 +100,7 @@ class AllowedHosts:
 
 def host_name(host: bytes) -> str:
     """Return the name in a `Host` as `allowed_hosts` can hold it; empty if it cannot."""
-    match = _HOST.fullmatch(host.decode("latin-1")) if len(host) <= MAX_HOST_LENGTH else None
+    match = _HOST.fullmatch(host.decode("latin-1")) if len(host) <= MAX_HOST_CHARACTERS else None
     name = match[1].lower().removesuffix(".") if match else ""
     return name if "*" not in name and _ENTRY.fullmatch(name) else ""
 

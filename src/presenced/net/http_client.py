@@ -15,10 +15,10 @@ anyone who controls the other server, or its DNS, from using that (server-side r
 | At most `MAX_RESPONSE_BYTES`, uncompressed, within `timeout` | endless responses, compression bombs |
 | No proxies from the environment | a proxy that resolves the name itself |
 
-A name may have several addresses of which only one responds, such as ::1 and 127.0.0.1 of `localhost`. They are tried
-in the resolver's order, each with its share of the remaining time. An address that refused is tried last for
-`UNREACHABLE_S` seconds.
-A request that was sent is never repeated at another address, because the first one may have processed it.
+A name may have several addresses, and perhaps only one of them responds, such as ::1 and 127.0.0.1 of `localhost`. They
+are tried in the resolver's order, each with its share of the remaining time. An address that refused is tried last for
+`UNREACHABLE_S` seconds. A request that was sent is never repeated at another address, because the first one may have
+processed it.
 """
 
 from __future__ import annotations

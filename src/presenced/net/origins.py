@@ -57,7 +57,7 @@ class Origin(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Return whether the origin is a page of this machine."""
+        """Whether the origin is a page of this machine."""
         return self.scheme in _PORTS and (is_loopback(self.host) or self.host.endswith(".localhost"))
 
     def covers(self, other: Origin) -> bool:

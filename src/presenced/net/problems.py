@@ -8,6 +8,7 @@ from msgspec.json import Encoder
 from presenced.errors import Problem
 
 MEDIA_TYPE = "application/problem+json"
+"""Media type of a problem document (RFC 9457)."""
 
 _encoder = Encoder()
 

@@ -19,11 +19,14 @@ import ipaddress
 from typing import NamedTuple
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+"""First bytes of every header of version 2."""
 
 MAX_PROXY_HEADER_BYTES = 2_048
 """Maximum number of bytes after the first 16: addresses and extensions. Longer headers are refused."""
 
-_FIXED = 16
+_FIXED_BYTES = 16
+"""Size of the part of the header that always has the same length."""
+
 _LOCAL, _PROXY = 0x20, 0x21
 _ADDRESS_BYTES = {0x1: 4, 0x2: 16}
 
@@ -45,16 +48,16 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     """
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:
         raise ValueError("the connection does not begin with a PROXY protocol header, version 2")
-    if len(data) < _FIXED:
+    if len(data) < _FIXED_BYTES:
         return None
     command, family, length = data[12], data[13] >> 4, int.from_bytes(data[14:16], "big")
     if command not in (_LOCAL, _PROXY) or length > MAX_PROXY_HEADER_BYTES:
         raise ValueError("the PROXY protocol header has an unknown version or command, or is too long")
-    if len(data) < _FIXED + length:
+    if len(data) < _FIXED_BYTES + length:
         return None
     size = _ADDRESS_BYTES.get(family)
     if command == _LOCAL or size is None:
-        return ProxyHeader(_FIXED + length, None)
+        return ProxyHeader(_FIXED_BYTES + length, None)
     if length < 2 * size + 4:
         raise ValueError("the PROXY protocol header is too short for its addresses")
-    return ProxyHeader(_FIXED + length, str(ipaddress.ip_address(data[_FIXED : _FIXED + size])))
+    return ProxyHeader(_FIXED_BYTES + length, str(ipaddress.ip_address(data[_FIXED_BYTES : _FIXED_BYTES + size])))

@@ -61,13 +61,13 @@ class Throttle:
 
     def admit_handshake(self, key: str, now: float) -> Refusal | None:
         """Count a handshake. Return the refusal if the address has reached a limit."""
-        if (blocked := self.blocked(key, now)) is not None:
-            return blocked
+        if (refusal := self.refusal_for_failures(key, now)) is not None:
+            return refusal
         if key and (wait := self._handshakes.take(key, now)):
             return _refusal("too many recent connections from this address; retry later", wait)
         return None
 
-    def blocked(self, key: str, now: float) -> Refusal | None:
+    def refusal_for_failures(self, key: str, now: float) -> Refusal | None:
         """Return the refusal if the address has too many failures."""
         if key and (wait := self._failures.wait(key, now)):
             return _refusal("too many failed authentications from this address; retry later", wait)

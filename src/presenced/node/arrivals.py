@@ -1,4 +1,4 @@
-"""What a connection speaks while its session is on its way from another node of the cluster."""
+"""Protocol of a connection whose session is on its way from another node of the cluster."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from presenced.runtime.instant import Instant
 
 
 class Arrival:
-    """Stands in for the protocol of a connection that waits for its session. Clients send nothing in that time."""
+    """Placeholder for the protocol of a connection that waits for its session. Clients send nothing in that time."""
 
     def __init__(self, protocol: ClientProtocol) -> None:
         self.protocol = protocol
         self.warns = protocol.warns
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
-        """Close the connection, as that of a client that does not wait while its token is verified."""
+        """Close the connection, as for a client that sends while its token is being verified."""
         connection.close(Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
-        """Do nothing: the client asks for a newer token when this one has expired."""
+        """Do nothing. The client requests a newer token when this one has expired."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from presenced.auth.authenticator import Authenticator
 from presenced.auth.gatekeeper import Gatekeeper
@@ -27,8 +28,9 @@ from presenced.node.heartbeat import Heartbeat
 from presenced.node.journal_followers import JournalFollowers
 from presenced.node.node import Node
 from presenced.node.publisher import NodePublisher
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms, Thresholds
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
@@ -37,7 +39,7 @@ from presenced.protocols.classic.protocol import ClassicProtocol
 from presenced.protocols.names import Names
 from presenced.protocols.v1.certainty import MarkingEncoder
 from presenced.protocols.v1.encoder import V1Encoder
-from presenced.protocols.v1.parts import FeedPart
+from presenced.protocols.v1.extensions import FeedExtension
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -57,7 +59,7 @@ def build_node(
     storage_worker: StorageWorker | None = None,
     epoch: str = "",
     more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]] = (),
-    feed_parts: Sequence[FeedPart] = (),
+    feed_extensions: Sequence[FeedExtension] = (),
     directory_class: Callable[[Grace, Limits, Journal], Directory[Connection]] = Directory,
     names_class: Callable[[str, Journal], Names] = Names,
     storage_class: Callable[..., WriteBehind] = WriteBehind,
@@ -71,7 +73,7 @@ def build_node(
         storage_worker: Stores what must survive a restart; None to store nothing.
         epoch: Name of this start of the server in positions; empty for a random one.
         more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
-        feed_parts: Parts that modules add to the feed of presenced.v1.
+        feed_extensions: Extensions of the feed of presenced.v1 by modules, such as chat.
         directory_class: Makes the directory; in a cluster, one that several nodes share.
         names_class: Makes the names of positions and sessions; in a cluster, those that all nodes understand.
         storage_class: Makes the write-behind; in a cluster, one that stores for all nodes.
@@ -144,10 +146,18 @@ def build_node(
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
     names = names_class(epoch or secrets.token_hex(4), journal)
-    shown = directory.users, rooms, names, settings.show_causes, settings.snapshot_page
-    encoder = V1Encoder(*shown) if directory.certainty is None else MarkingEncoder(*shown, directory.certainty)
+    encoder_class: Callable[..., V1Encoder] = V1Encoder
+    if directory.certainty is not None:
+        encoder_class = partial(MarkingEncoder, certainty=directory.certainty)
+    encoder = encoder_class(
+        users=directory.users,
+        rooms=rooms,
+        names=names,
+        shows_causes=settings.show_causes,
+        page_size=settings.snapshot_page,
+    )
     # The first protocol is the one that the server prefers if a client offers several.
-    v1 = V1Protocol(parts, encoder, feed_parts)
+    v1 = V1Protocol(parts, encoder, feed_extensions)
     protocols = Protocols([v1, ClassicProtocol(parts), *(make(parts) for make in more_protocols)])
     for protocol in protocols.all:
         broadcaster.add_feed(protocol.feed)

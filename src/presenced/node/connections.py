@@ -13,11 +13,11 @@ from presenced.runtime.metrics import Metrics
 class Connections:
     """Connections that the node has adopted, in the order of their opening.
 
-    Bounds: `most`. The listener checks it, because it includes HTTP connections.
+    Bounds: `max_connections`. The listener checks it, because it includes HTTP connections.
     """
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        self.most = most
+    def __init__(self, max_connections: int, metrics: Metrics) -> None:
+        self.max_connections = max_connections
         """Maximum number of open connections, HTTP ones included."""
         self.pace = Pace()
         """Connections adopted per second, in the best second so far."""
@@ -25,7 +25,7 @@ class Connections:
         """Connections by serial number, oldest first (read-only)."""
         self._last_serial = 0
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self.by_serial))
-        metrics.gauge("presenced_max_connections", "Maximum number of open connections.", lambda: self.most)
+        metrics.gauge("presenced_max_connections", "Maximum number of open connections.", lambda: self.max_connections)
 
     def __len__(self) -> int:
         return len(self.by_serial)

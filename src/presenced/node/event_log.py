@@ -27,6 +27,8 @@ _SUMMARY_WORDS = {
     "heartbeat_failed": "heartbeats failed",
     "refused": "refused",
     "turned_away": "refused before the upgrade",
+    "revoked": "revocations",
+    "erased": "erasures",
 }
 """Words of the summary, by event."""
 
@@ -119,6 +121,33 @@ class EventLog:
         """Log the statistics line."""
         message = "📊 WS Stats: %d users, %d connections"
         _log("stats", message, users, connections, users=users, connections=connections)
+
+    def stopping(self, connections: int) -> None:
+        """Log that the server stops, and closes its connections."""
+        _log("stopping", "🛑 WS: Stopping, %d connections are being closed", connections, connections=connections)
+
+    def revoked(self, user_id: str, what: str, closed: int) -> None:
+        """Log that tokens of a user were revoked.
+
+        Args:
+            what: `user`, `session` or `token`: which tokens.
+            closed: Number of connections that are being closed.
+        """
+        if self._takes("revoked"):
+            name = "-" if self._anonymous else user_id
+            fields = {"userId": wire_user_id(name), "tokens": what, "closed": closed}
+            _log("revoked", "🔒 WS: Tokens of user %s revoked", name, **fields)
+
+    def erased(self, closed: int, stored: int) -> None:
+        """Log that a user was erased, without the id: otherwise it would have to be erased from the log, too.
+
+        Args:
+            closed: Number of connections that are being closed.
+            stored: Number of rows that were deleted.
+        """
+        if self._takes("erased"):
+            message = "🧹 WS: A user was erased: %d connections closed, %d rows deleted"
+            _log("erased", message, closed, stored, closed=closed, stored=stored)
 
     def _log_about(self, user_id: str, event: str, message: str, *more: object) -> None:
         if self._takes(event):

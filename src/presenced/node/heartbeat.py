@@ -60,18 +60,18 @@ class Sweep(Generic[P]):
 
     def __init__(self, interval: float, timeout: float) -> None:
         assert 0 < timeout <= interval, "checked with the settings"
-        self.tick_seconds = interval / SLICES
-        self._ticks_to_answer = max(MIN_TICKS_TO_ANSWER, int(timeout / self.tick_seconds))
+        self.tick_s = interval / SLICES
+        self._ticks_to_answer = max(MIN_TICKS_TO_ANSWER, int(timeout / self.tick_s))
         self._slices: list[dict[P, None]] = [{} for _ in range(SLICES)]
         self._pinged_at = [float("-inf")] * SLICES  # when each slice was pinged last
         self._current = 0  # slice that was pinged last
-        self._next = 0  # slice of the connection added last
+        self._last_filled = 0  # slice of the connection added last
 
     def add(self, connection: P) -> None:
         """Ping `connection` from now on. Consecutive connections go to different slices, which levels the load."""
-        self._next = (self._next + 1) % SLICES
-        connection.slice = self._next
-        self._slices[self._next][connection] = None
+        self._last_filled = (self._last_filled + 1) % SLICES
+        connection.slice = self._last_filled
+        self._slices[self._last_filled][connection] = None
 
     def discard(self, connection: P) -> None:
         """Stop pinging `connection`. No-op if it is in no slice."""
@@ -90,7 +90,7 @@ class Sweep(Generic[P]):
         return SLICES - since, left if is_awaited else None
 
     def tick(self, now: float) -> tuple[list[P], list[P]]:
-        """Move on by one slice. The caller does this every `tick_seconds`.
+        """Move on by one slice. The caller does this every `tick_s`.
 
         Returns:
             Connections to ping now, and connections that sent nothing since their last ping.
@@ -130,7 +130,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Start ticking."""
-        self._due = self.clock.monotonic() + self._sweep.tick_seconds
+        self._due = self.clock.monotonic() + self._sweep.tick_s
         self.timer.set(self._tick, self._due)
 
     def add(self, connection: Connection) -> None:
@@ -144,9 +144,12 @@ class Heartbeat:
 
     def next_beat(self, connection: Connection) -> Beat:
         """Return the seconds until `connection` is pinged next, and until it is closed if it stays silent."""
-        tick, first = self._sweep.tick_seconds, self._due - self.clock.monotonic()
+        tick_s, first_tick_in = self._sweep.tick_s, self._due - self.clock.monotonic()
         ping, silent = self._sweep.next_beat_in_ticks(connection)
-        return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)
+        return Beat(
+            first_tick_in + (ping - 1) * tick_s,
+            None if silent is None else first_tick_in + (silent - 1) * tick_s,
+        )
 
     def _tick(self) -> None:
         now = self.clock.monotonic()
@@ -169,5 +172,5 @@ class Heartbeat:
                 connection.ping()
         self.on_tick()
         # Counted from now, not from when this tick was due, because missed ticks must not follow all at once.
-        self._due = now + self._sweep.tick_seconds
+        self._due = now + self._sweep.tick_s
         self.timer.set(self._tick, self._due)

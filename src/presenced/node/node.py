@@ -45,8 +45,9 @@ from presenced.storage.write_behind import WriteBehind
 class Peers(Protocol):
     """The other nodes of a cluster."""
 
-    name: str
-    """Name of this node."""
+    @property
+    def name(self) -> str:
+        """Name of this node."""
 
     def fetch_session(
         self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
@@ -73,8 +74,8 @@ class Peers(Protocol):
         """Number of other nodes that take connections."""
 
     @property
-    def warning(self) -> str:
-        """Why other nodes' users may be out of date; empty if they are not."""
+    def warnings(self) -> list[str]:
+        """Warnings for operators: the store is out of reach, or other nodes do not fit to this one."""
 
     @property
     def finds_others(self) -> bool:
@@ -90,11 +91,11 @@ class Peers(Protocol):
 
     @property
     def lag_s(self) -> float:
-        """Age in seconds of what this node knows of the others."""
+        """Age in seconds of this node's knowledge of the others."""
 
 
 class OtherNodes(Protocol):
-    """What other nodes of a cluster do when something is decided on this one: `cluster.commands.commands`."""
+    """Commands for the other nodes of a cluster, after a decision on this one (`cluster.commands.commands`)."""
 
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user. Return the number of sessions there, if known."""
@@ -171,9 +172,9 @@ class Node:
     def start(self) -> None:
         """Start the protocols, the heartbeat and the statistics lines."""
         now = self.clock.now()
-        settling = 0.0 if self.peers is not None and self.peers.finds_others else self.settings.settling
+        settling_s = 0.0 if self.peers is not None and self.peers.finds_others else self.settings.settling
         for protocol in self.protocols.all:
-            protocol.started(now, settling)
+            protocol.started(now, settling_s)
         self.heartbeat.start()
         if self.settings.stats_interval:
             self.timer.set(self._log_stats, now.monotonic + self.settings.stats_interval)
@@ -200,7 +201,7 @@ class Node:
 
     def received(self, connection: Connection, message: str | bytes) -> None:
         """Process a complete message of a client."""
-        self.metrics.received.inc()
+        self.metrics.messages_received.inc()
         now = self.clock.now()
         if self.gatekeeper is None or not self.gatekeeper.received(connection, message, now):
             connection.protocol.received(connection, message, now)
@@ -234,7 +235,7 @@ class Node:
         connection.protocol.closed(connection)
         for outcome in self.directory.release(connection.user_id, connection, now):
             self.publisher.apply(outcome, now)
-        self.metrics.closed.labels(reason).inc()
+        self.metrics.connections_closed.labels(reason).inc()
         self.log.disconnected(connection.user_id)
         if self.storage is not None:
             self.storage.closed(connection, reason, now)
@@ -248,7 +249,7 @@ class Node:
         Args:
             origin: Its `Origin` header; empty if absent.
         """
-        self.metrics.turned_away.labels(refusal.reason).inc()
+        self.metrics.connections_refused.labels(refusal.reason).inc()
         if refusal.problem is not Problem.REQUEST_TIMEOUT:  # browsers open spare connections and let them time out
             self.log.turned_away(refusal, origin)
 
@@ -264,7 +265,7 @@ class Node:
         self, connection: Connection, close: Close, reason: str, now: Instant, *, is_guess: bool = False
     ) -> None:
         """Close a connection that is not admitted."""
-        self.metrics.refused.labels(close.name).inc()
+        self.metrics.handshakes_refused.labels(close.name).inc()
         self.log.refused(close.name, reason, connection.address if is_guess else "")
         if is_guess:
             self.throttle.count_failure(connection.address, now.monotonic)
@@ -282,7 +283,7 @@ class Node:
         """Admit a connection with valid parameters, after its session has come from another node if that has it."""
         protocol = connection.protocol
         try:
-            parameters = protocol.connect(request)
+            parameters = protocol.parse_parameters(request)
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return
@@ -312,7 +313,7 @@ class Node:
     def _admit(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
         """Adopt a connection, unless its user has too many connections, or the server has begun to stop."""
         protocol = connection.protocol
-        if self.draining:
+        if self.is_draining:
             connection.close(Close.GOING_AWAY, "the server is stopping")
             return
         others = self.directory.users.on_all_nodes(user.user_id) - protocol.replaces(user.user_id, parameters)
@@ -321,7 +322,7 @@ class Node:
             return
         self.connections.adopt(connection, user.user_id, now)
         self.heartbeat.add(connection)
-        self.metrics.opened.inc()
+        self.metrics.connections_opened.inc()
         self.log.connected(user.user_id)
         protocol.opened(connection, user, parameters, now)
         connection.session.token_id = user.token_id
@@ -335,9 +336,9 @@ class Node:
     # Answers for transports.
 
     @property
-    def draining(self) -> bool:
+    def is_draining(self) -> bool:
         """Whether the server is stopping: it accepts no connection, and notifies nobody of the ends."""
-        return self.publisher.is_silent
+        return self.publisher.is_draining
 
     @property
     def is_behind(self) -> bool:
@@ -347,7 +348,7 @@ class Node:
     @property
     def max_connections(self) -> int:
         """Maximum number of open connections, HTTP ones included."""
-        return self.connections.most
+        return self.connections.max_connections
 
     @property
     def subprotocols(self) -> Mapping[bytes, Sequence[str]]:
@@ -362,7 +363,12 @@ class Node:
     # Queries, and the shutdown.
 
     def stats(self, limit: int = 100, after: int = 0, now: Instant | None = None) -> Stats:
-        """Return statistics, with the `limit` (0 to `MAX_PAGE`) sessions that follow the serial number `after`."""
+        """Return statistics, with a page of the sessions.
+
+        Args:
+            limit: Maximum number of sessions, 0 to `MAX_PAGE_SESSIONS`.
+            after: Serial number after which the page starts.
+        """
         return statistics(self.directory.users, self.connections.by_serial, limit, after, now or self.clock.now())
 
     def drain(self) -> Iterator[float]:
@@ -372,14 +378,16 @@ class Node:
             The waves (`node.shutdown`). Each step closes some connections, and yields the seconds to wait before the
             next one.
         """
-        self.publisher.is_silent = True
+        self.publisher.is_draining = True
         save = self.peers.save_session if self.peers is not None else None
         return close_in_waves(list(self.connections.by_serial.values()), self._return_pace, save)
 
     @property
     def return_spread(self) -> float:
-        """Seconds after which all clients have returned to the other nodes, or to the next server, if this one stops
-        now."""
+        """Seconds until all clients have returned, if this server stops now.
+
+        They return to the other nodes, or to the next server.
+        """
         return MAX_DRAIN_S + return_spread(len(self.connections), self._return_pace)
 
     @property

@@ -21,8 +21,9 @@ from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.node.event_log import EventLog
 from presenced.node.journal_followers import JournalFollowers
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -44,8 +45,10 @@ class NodePublisher:
     broadcaster: Broadcaster
     storage: WriteBehind | None
     """Stores results; None if the server stores nothing."""
-    is_silent: bool = False
-    """Whether others are no longer notified, because the node stops."""
+    is_draining: bool = False
+    """Whether the node is stopping, so that others are no longer notified."""
+    is_loading: bool = False
+    """Whether the node is joining a cluster: it reads what the others know already, so nothing is logged or counted."""
 
     def __post_init__(self) -> None:
         # Looked up once, because a look-up at each change would take 1 us.
@@ -54,19 +57,21 @@ class NodePublisher:
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
         change = outcome.change
-        if change and not self.is_silent:
-            self._changes[change.status].inc()
-            if change.is_turn:
-                own = 1 if self.directory.users.connected(change.user_id) else 0
-                self.log.changed(change.user_id, change.status, self.directory.users.connected_users - own)
+        if change and not self.is_draining:
+            if not self.is_loading:
+                self._changes[change.status].inc()
+            if change.is_turn and not self.is_loading:
+                is_connected = bool(self.directory.users.connection_count(change.user_id))
+                others = self.directory.users.connected_users - is_connected
+                self.log.changed(change.user_id, change.status, others)
             self.directory.users.journal.append(change)
             self.followers.changed()
             self.broadcaster.publish(change)
-        if outcome.renumbered and not self.is_silent:
+        if outcome.renumbered and not self.is_draining:
             self.directory.users.journal.append(outcome.renumbered)
             self.followers.changed()
         if self.storage is not None:
-            self.storage.event(outcome, not self.is_silent)
+            self.storage.event(outcome, self.is_draining)
         if outcome.own:
             for connection in self.directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
@@ -79,7 +84,7 @@ class NodePublisher:
         if not wanted and not self.rooms.of(user_id):
             return
         for change in self.rooms.update(user_id, wanted, now, self.directory.joined(user_id)):
-            if not self.is_silent:
+            if not self.is_draining:
                 self.broadcaster.publish(change)
                 if self.storage is not None:
                     self.storage.room_changed(change, now)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -37,6 +37,7 @@ from presenced.presence.model import AS_DETECTED, SEEN_OFFLINE, Change, Choice, 
 from presenced.presence.rooms import Room
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
+from presenced.presence.users import NumberedChange, SessionPage
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.encoder import V1Encoder
@@ -45,6 +46,17 @@ from presenced.storage.answers import LastSeen, StoredSeen
 from presenced.worker.calls import StorageCalls
 
 _CURSOR = re.compile(r"[0-9a-z]{1,40}-([0-9a-z]{1,40}\.)?[0-9]{1,19}")
+
+
+class ClusterSummary(NamedTuple):
+    """Place of this node in its cluster."""
+
+    name: str
+    """Name of this node."""
+    live_nodes: int
+    """Number of live nodes, this one included."""
+    lag_s: float
+    """Age in seconds of this node's knowledge of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,9 +231,9 @@ class PresenceService:
         closed += self.forget(user_id, now)
         if self._node.other_nodes is not None:
             self._node.other_nodes.erase(user_id)
-        if self._storage is None:
-            return Erasure(closed=closed, stored=0)
-        return Erasure(closed=closed, stored=_number(await self._storage.erase(user_id), "stored"))
+        stored = 0 if self._storage is None else _number(await self._storage.erase(user_id), "stored")
+        self._node.log.erased(closed, stored)
+        return Erasure(closed=closed, stored=stored)
 
     def revoke(self, user_id: str, session_id: str = "", token_id: str = "", now: Instant | None = None) -> int:
         """Close the connections that a user's tokens opened, and refuse the tokens from now on, on all nodes.
@@ -248,10 +260,14 @@ class PresenceService:
         if session_id:
             token_id = gatekeeper.token_of(user_id, session_id)
             if not token_id:
-                return other_nodes.revoke_session(user_id, session_id) if other_nodes is not None else 0
+                closed = other_nodes.revoke_session(user_id, session_id) if other_nodes is not None else 0
+                if closed:
+                    self._node.log.revoked(user_id, "session", closed)
+                return closed
         closed = gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)
         if other_nodes is not None:
             closed += other_nodes.revoked(user_id, *(("token", token_id) if token_id else ("user", user_id)))
+        self._node.log.revoked(user_id, "session" if session_id else "token" if token_id else "user", closed)
         return closed
 
     def issue_ticket(self, user_id: str, lasts: float | None, grants: Any = None, now: Instant | None = None) -> str:
@@ -307,7 +323,7 @@ class PresenceService:
         user = self._directory.users.user(user_id)
         return user.shown if user else SEEN_OFFLINE
 
-    def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
+    def online(self, after: int = 0, limit: int = 100) -> list[NumberedChange]:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
         A user who stays online while the pages are read appears exactly once. A user who comes online during that
@@ -337,8 +353,8 @@ class PresenceService:
         """Return the `limit` rooms that follow the one with the number `after` (`Rooms.after`)."""
         return self._node.rooms.after(after, limit)
 
-    def sessions(self, after: int, limit: int) -> tuple[list[Session[Connection]], int | None]:
-        """Return a page of all current sessions, and the number for the next page (`Users.present_after`)."""
+    def sessions(self, after: int, limit: int) -> SessionPage[Connection]:
+        """Return a page of all current sessions (`Users.present_after`)."""
         return self._directory.users.present_after(after, limit)
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
@@ -366,15 +382,15 @@ class PresenceService:
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
 
-        The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
-        to a token that names no user.
+        The next token of a viewer without a session is unknown. The viewer then sees what the setting
+        `visibility` grants to a token that names no user.
         """
         node, users, certainty = self._node, self._directory.users, self._directory.certainty
         if viewer is None:
             return ViewerScope("", [EVERYTHING], users, node.rooms, with_causes=True, certainty=certainty)
         sessions = self.sessions_of(viewer)
-        parts = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
-        return ViewerScope(viewer, parts, users, node.rooms, node.settings.show_causes, certainty)
+        granted = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
+        return ViewerScope(viewer, granted, users, node.rooms, node.settings.show_causes, certainty)
 
     # Stored data.
 
@@ -401,8 +417,9 @@ class PresenceService:
         return self._storage
 
     async def last_seen(self, user_ids: Sequence[str], now: Instant | None = None) -> list[LastSeen]:
-        """Return when users were last seen, from the newest of three sources: the stored row, the records waiting to be
-        stored, and the live state.
+        """Return when users were last seen.
+
+        The newest of three sources counts: the stored row, the records waiting to be stored, and the live state.
 
         Raises:
             ConfigError: There is no database.
@@ -499,7 +516,7 @@ class PresenceService:
 
     @property
     def certainty_turns(self) -> int:
-        """Number of times that `stale_since_ms` has become 0, or was 0 no more."""
+        """Number of times that `stale_since_ms` has become 0, or stopped being 0."""
         certainty = self._directory.certainty
         return certainty.turns if certainty is not None else 0
 
@@ -515,7 +532,7 @@ class PresenceService:
     def not_ready(self) -> list[str]:
         """Return the reasons why a load balancer should send no new connection here; empty if there are none."""
         reasons = []
-        if self._node.draining:
+        if self._node.is_draining:
             reasons.append("the server is stopping")
         if self._node.peers is not None and self._node.peers.not_ready:
             reasons.append(self._node.peers.not_ready)
@@ -523,19 +540,16 @@ class PresenceService:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
 
-    def cluster(self) -> tuple[str, int, float] | None:
-        """Return the name of this node, the number of nodes, and the age in seconds of what it knows of the others.
-
-        None if this server is alone.
-        """
+    def cluster(self) -> ClusterSummary | None:
+        """Return this node's place in its cluster; None if this server is alone."""
         peers = self._node.peers
-        return (peers.name, peers.live_nodes, peers.lag_s) if peers is not None else None
+        return ClusterSummary(peers.name, peers.live_nodes, peers.lag_s) if peers is not None else None
 
     def warnings(self) -> list[str]:
         """Return warnings for an operator about a server that works."""
         node, origins = self._node, self._node.settings.origins
         found = [node.storage.warning] if node.storage is not None else []
-        found += [node.peers.warning] if node.peers is not None else []
+        found += node.peers.warnings if node.peers is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):
             found.append("authentication is off and other machines may connect, so every client may claim any user id")
         if ANY in origins:

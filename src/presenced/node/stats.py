@@ -13,7 +13,7 @@ from presenced.presence.users import Users
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant, timestamp
 
-MAX_PAGE = 1000
+MAX_PAGE_SESSIONS = 1000
 """Maximum number of sessions in one page of the statistics."""
 
 

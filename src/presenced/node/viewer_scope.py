@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from heapq import nsmallest
 
 from presenced.delivery.connection import Connection
-from presenced.presence.certainty import Certainty
+from presenced.presence.certainty import NodeCertainty
 from presenced.presence.model import Change, Status
-from presenced.presence.rooms import Mode, Room, RoomMember, Rooms
+from presenced.presence.rooms import Membership, Mode, Room, Rooms
 from presenced.presence.users import Users
 from presenced.presence.visibility import Visibility
 from presenced.protocols.v1 import codec as v1
@@ -25,7 +25,7 @@ class MembersPage:
     mode: Mode
     count: int
     """Number of members."""
-    members: list[tuple[RoomMember, Change]]
+    members: list[tuple[Membership, Change]]
     """Members in the order of their ids, each with the user's last change."""
     next: str | None
     """Id after which the next page starts; None if this is the last page."""
@@ -39,31 +39,31 @@ class ViewerScope:
 
     Args:
         viewer: User id; empty for a backend, which sees everything.
-        parts: Visibility of each session; at least one.
+        visibilities: Visibility of each session; at least one.
         certainty: Certainty of a node in a cluster; None for a single node.
     """
 
     def __init__(
         self,
         viewer: str,
-        parts: Sequence[Visibility],
+        visibilities: Sequence[Visibility],
         users: Users[Connection],
         rooms: Rooms,
         with_causes: bool,
-        certainty: Certainty | None = None,
+        certainty: NodeCertainty | None = None,
     ) -> None:
         self._viewer = viewer
-        self._parts = parts
+        self._visibilities = visibilities
         self._users = users
         self._rooms = rooms
         self._certainty = certainty
-        self._with_causes = with_causes or any(part.causes for part in parts)  # whether the viewer may see them
-        self.blocked = _blocked_by_all(parts)
+        self._with_causes = with_causes or any(one.causes for one in visibilities)  # whether the viewer may see them
+        self.blocked = _blocked_by_all(visibilities)
         """Users that all sessions block."""
 
     def sees(self, user_id: str) -> bool:
         """Return whether the viewer may see the user, even if only in a room that both are in."""
-        if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
+        if any(one.sees(user_id) for one in self._visibilities) or user_id == self._viewer:
             return True
         rooms = self._rooms
         return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
@@ -87,7 +87,7 @@ class ViewerScope:
 
     def room(self, name: str) -> Room | None:
         """Return a room (read-only); None if it has no members or the viewer may not enter it."""
-        return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
+        return self._rooms.get(name) if any(one.may_enter(name) for one in self._visibilities) else None
 
     def members(self, name: str, after: str, limit: int) -> MembersPage:
         """Return a room with the `limit` members whose ids follow `after`. O(members): 10 ms for 100,000 of them.
@@ -108,8 +108,10 @@ class ViewerScope:
         return MembersPage(self.room_mode(room), count, members, following)
 
     def room_mode(self, room: Room) -> Mode:
-        """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
-        because the mode would otherwise reveal hidden members."""
+        """Return the mode in which the viewer is notified about a room.
+
+        It depends on the members that the viewer sees, because the mode would otherwise reveal hidden members.
+        """
         return self._rooms.mode(room, self.blocked)
 
     async def count_online(self) -> int:
@@ -118,22 +120,22 @@ class ViewerScope:
         It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
         rules + members of the viewer's rooms).
         """
-        if widest := [part for part in self._parts if part.everyone]:
+        if widest := [one for one in self._visibilities if one.everyone]:
             hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
-            return self._users.online_users - self._online(hidden)
+            return self._users.online_users - self._count_shown_online(hidden)
         members: set[str] = set()
         for name in tuple(self._rooms.of(self._viewer)):
             if room := self._rooms.get(name):
                 members.update(room.members)
             await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
         members -= self.blocked
-        named = {self._viewer}.union(*(part.users for part in self._parts))
-        return len(members) + self._online(named - members)
+        named = {self._viewer}.union(*(one.users for one in self._visibilities))
+        return len(members) + self._count_shown_online(named - members)
 
-    def _online(self, user_ids: Iterable[str]) -> int:
+    def _count_shown_online(self, user_ids: Iterable[str]) -> int:
         changes = self._users.changes_of(user_ids)
         return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
 
 
-def _blocked_by_all(parts: Sequence[Visibility]) -> frozenset[str]:
-    return frozenset.intersection(*(part.blocked for part in parts))
+def _blocked_by_all(visibilities: Sequence[Visibility]) -> frozenset[str]:
+    return frozenset.intersection(*(one.blocked for one in visibilities))

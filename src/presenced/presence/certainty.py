@@ -1,4 +1,4 @@
-"""Whether what a node shows of users is current, or the last state known before it lost a store that it depends on."""
+"""Certainty: whether a node shows the current state of users, or the last one known before it lost its store."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Protocol
 from presenced.presence.model import Status
 
 
-class Certainty(Protocol):
-    """What a node in a cluster knows about its own knowledge. A single node is always certain, and has none."""
+class NodeCertainty(Protocol):
+    """Certainty of a node in a cluster about its own knowledge. A single node is always certain, and has none."""
 
     @property
     def stale_since_ms(self) -> int:

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
-from presenced.presence.certainty import Certainty
+from presenced.presence.certainty import NodeCertainty
 from presenced.presence.held_requests import HeldRequests
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
@@ -36,12 +35,12 @@ from presenced.presence.model import (
     Choice,
     Display,
     Ending,
-    OwnState,
     Status,
     View,
 )
-from presenced.presence.restore import SinceStart
-from presenced.presence.rooms import NEVER
+from presenced.presence.outcome import NOTHING, Outcome
+from presenced.presence.restore import DecisionsSinceStart
+from presenced.presence.rooms import NO_EARLIER_JOINS
 from presenced.presence.session import Grace, Session
 from presenced.presence.status import (
     MAX_SOURCES,
@@ -52,7 +51,7 @@ from presenced.presence.status import (
     without_source,
 )
 from presenced.presence.subscriptions import Subscription
-from presenced.presence.user import MAX_DETACHED, User
+from presenced.presence.user import MAX_DETACHED_SESSIONS, User
 from presenced.presence.users import Limits, Users
 from presenced.presence.versions import VersionClock, VersionCounter
 from presenced.runtime.deadlines import Deadlines
@@ -71,29 +70,6 @@ _CAUSES = {
 }
 
 _NOT_AWAY = Status.ONLINE, Status.BUSY
-
-
-class Outcome(Struct, Generic[C], frozen=True, gc=False):
-    """Result of applying one event."""
-
-    user_id: str = ""
-    """User of the event; empty if it did not apply to any."""
-    change: Change | None = None
-    """Set if others see the user differently."""
-    own: OwnState | None = None
-    """Set if the user's own devices see the user differently."""
-    session: Session[C] | None = None
-    """Session of the connection that opened."""
-    connection_id: str = ""
-    """Id of the connection that opened."""
-    replaced: C | None = None
-    """Connection that was replaced by the one that opened. The caller must close it."""
-    renumbered: Change | None = None
-    """Set if others see the user as before, with a higher version. The journal gets it, because digests contain
-    versions. Subscribers do not need it. Only a cluster sets it."""
-
-
-NOTHING: Outcome[Any] = Outcome()
 
 
 class Directory(Generic[C]):
@@ -116,9 +92,9 @@ class Directory(Generic[C]):
     def __init__(self, grace: Grace, limits: Limits, journal: Journal, versions: VersionClock | None = None) -> None:
         self.users: Users[C] = Users(limits, journal, versions or VersionCounter())
         """Read access to all users."""
-        self.certainty: Certainty | None = None
+        self.certainty: NodeCertainty | None = None
         """Which users may have changed elsewhere; None for a single node, which decides everything itself."""
-        self.since_start: SinceStart | None = None
+        self.since_start: DecisionsSinceStart | None = None
         """Decisions made since the start; None once everything is restored."""
         self._grace = grace
         self._limits = limits
@@ -130,7 +106,7 @@ class Directory(Generic[C]):
 
     def begin_restore(self) -> None:
         """Record decisions from now on, because older stored data is restored later and must not override them."""
-        self.since_start = SinceStart()
+        self.since_start = DecisionsSinceStart()
 
     def end_restore(self) -> None:
         """Stop recording decisions."""
@@ -278,7 +254,7 @@ class Directory(Generic[C]):
 
     def joined(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms, in epoch milliseconds, where that may have been on another node."""
-        return NEVER
+        return NO_EARLIER_JOINS
 
     # Announcements, and time.
 
@@ -495,7 +471,7 @@ class Directory(Generic[C]):
 
     def _forget_surplus(self, user: User[C]) -> None:
         """Forget a session without a connection if there are too many."""
-        if len(detached := user.detached()) > MAX_DETACHED:
+        if len(detached := user.detached()) > MAX_DETACHED_SESSIONS:
             # Sessions beyond their grace period first, because their end is not visible.
             surplus = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
             self._forget_session(user, surplus)
@@ -539,21 +515,12 @@ class Directory(Generic[C]):
 
     def _reconcile(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Decide whether something about the user becomes visible. Every event ends here. A cluster overrides this."""
-        users = self.users
-        view, own = user.look(cause)  # hot: once per event, also when nothing changes
+        view, own = user.states(cause)  # hot: once per event, also when nothing changes
         own_change = None
         if own is None or not own.looks_like(user.own):  # None: all sessions of presenced.v1 are gone
             user.own = own_change = own
         change = self._show(user, view, cause, now) if view != user.shown else None
-        if not user.is_present:
-            if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
-                self._remember(user)
-            users.evict_if_unneeded(user)
-        else:
-            if users.with_choice:
-                users.with_choice.pop(user.user_id)
-            if users.with_claim:
-                users.with_claim.pop(user.user_id)
+        self._remember_or_evict(user)
         return Outcome(user.user_id, change, own_change)
 
     def _show(self, user: User[C], view: View, cause: Cause, now: Instant) -> Change:
@@ -580,6 +547,19 @@ class Directory(Generic[C]):
             self._deadlines.set(user.user_id, deadline)
         else:
             self._deadlines.cancel(user.user_id)
+
+    def _remember_or_evict(self, user: User[C]) -> None:
+        """Remember an absent user's choice and claims, or evict the user if nothing is left to remember."""
+        users = self.users
+        if not user.is_present:
+            if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
+                self._remember(user)
+            users.evict_if_unneeded(user)
+        else:
+            if users.with_choice:
+                users.with_choice.pop(user.user_id)
+            if users.with_claim:
+                users.with_claim.pop(user.user_id)
 
     def _remember(self, user: User[C]) -> None:
         """Remember an absent user's choice and claims. At the bounds the users away longest lose theirs."""

@@ -19,7 +19,7 @@ from presenced.presence.user import User
 from presenced.runtime.instant import Instant
 
 MAX_CHANGES = 50
-"""Maximum number of changes in one explanation."""
+"""Maximum number of changes in one explanation. Older ones are omitted."""
 
 _LEAVING = frozenset((Cause.CLOSE, Cause.GRACE, Cause.TIMEOUT, Cause.KICK, Cause.ANNOUNCEMENT))
 """Causes that make a user absent. `http.api.explain` has a sentence for each of them."""
@@ -34,7 +34,7 @@ class Beat(NamedTuple):
 
 
 class Viewer(NamedTuple):
-    """User for whom another user is explained."""
+    """User whose view of another user is explained."""
 
     user_id: str
     sessions: Sequence[Session[Any]]
@@ -46,7 +46,7 @@ class Viewer(NamedTuple):
 
 
 class SessionExplained(Struct, frozen=True):
-    """One client instance of the user. All times are in seconds."""
+    """One client instance of the user."""
 
     connection_id: str
     """Empty if it has no connection."""
@@ -59,13 +59,14 @@ class SessionExplained(Struct, frozen=True):
     heard: float | None
     """Seconds since the client last sent anything; None without a connection."""
     pinged_in: float | None
-    """Until the client is pinged next; None without a connection."""
+    """Seconds until the client is pinged next; None without a connection."""
     times_out_in: float | None
-    """Until the connection is closed if the client, which was pinged, stays silent; None if no answer is due."""
-    waited_for: float | None
-    """Until its grace period ends; None while none runs."""
-    resumable: float | None
-    """Until its client can no longer resume it; None with a connection."""
+    """Seconds until the connection is closed if the client, which was pinged, stays silent; None if no answer is
+    due."""
+    grace_ends_in: float | None
+    """Seconds until its grace period ends; None while none runs."""
+    resumable_for: float | None
+    """Seconds until its client can no longer resume it; None with a connection."""
     rooms: tuple[str, ...]
 
 
@@ -268,8 +269,8 @@ def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -
         heard=_round(now.monotonic - connection.heard_at) if connection else None,
         pinged_in=_round(ahead.pinged_in) if ahead else None,
         times_out_in=_round(ahead.times_out_in) if ahead and ahead.times_out_in is not None else None,
-        waited_for=None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
-        resumable=None
+        grace_ends_in=None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
+        resumable_for=None
         if connection or not session.session_id or session.slot >= 0
         else _round(session.forget_at - now.monotonic),
         rooms=tuple(session.rooms or ()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.errors import BadUserId
 from presenced.runtime.text import refused_character
 
-MAX_USER_ID_LENGTH = 128
+MAX_USER_ID_CHARACTERS = 128
 """Maximum number of characters (code points) of a user id."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -28,9 +28,9 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
         raise BadUserId("userId must be a string or a whole number")
     text = str(value)
     if not text:
-        raise BadUserId(f"userId is empty; an id has 1 to {MAX_USER_ID_LENGTH} characters")
-    if len(text) > MAX_USER_ID_LENGTH:
-        raise BadUserId(f"userId has {len(text)} characters; at most {MAX_USER_ID_LENGTH} are allowed")
+        raise BadUserId(f"userId is empty; an id has 1 to {MAX_USER_ID_CHARACTERS} characters")
+    if len(text) > MAX_USER_ID_CHARACTERS:
+        raise BadUserId(f"userId has {len(text)} characters; at most {MAX_USER_ID_CHARACTERS} are allowed")
     if character := refused_character(text):
         raise BadUserId(f"userId contains {character}, which ids must not contain")
     if not placeholders and text in PLACEHOLDERS:

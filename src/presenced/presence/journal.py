@@ -29,7 +29,7 @@ from msgspec.structs import replace
 
 from presenced.presence.model import Change, Status, View
 
-MAX_HASHED = 1_000
+MAX_HASHED_USERS = 1_000
 """Maximum number of users, and of changes after them, that one call of `Journal.digest` hashes. 1,000 hashes take about
 a millisecond."""
 
@@ -208,7 +208,7 @@ class Journal:
         """Return the state after the newest change as a digest.
 
         The digest starts from all users, and then continues with the changes since. It starts again if some of those
-        changes have been dropped. One call does a bounded part of the work (`MAX_HASHED`), to block the loop only
+        changes have been dropped. One call does a bounded part of the work (`MAX_HASHED_USERS`), to block the loop only
         briefly.
 
         Args:
@@ -221,11 +221,11 @@ class Journal:
             self._unhashed, self._hashed_to = everyone(), self.newest_change
             self._value, self._users = 0, len(self._unhashed)
         if self._unhashed:
-            self._value += sum(map(_hash_of, self._unhashed[-MAX_HASHED:]))
-            del self._unhashed[-MAX_HASHED:]
+            self._value += sum(map(_hash_of, self._unhashed[-MAX_HASHED_USERS:]))
+            del self._unhashed[-MAX_HASHED_USERS:]
             if self._unhashed:
                 return None
-        changes = self.since(self._hashed_to, MAX_HASHED)
+        changes = self.since(self._hashed_to, MAX_HASHED_USERS)
         assert changes is not None, "compared with the floor above"
         for change in changes:
             if change.was is not Status.OFFLINE:

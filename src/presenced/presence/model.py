@@ -90,6 +90,7 @@ class Custom(Struct, frozen=True, gc=False, array_like=True):
 
 
 PLAIN = Custom()
+"""No text, emoji, data or end."""
 
 
 class Choice(NamedTuple):
@@ -105,7 +106,7 @@ AS_DETECTED = Choice(None)
 
 
 class Display(Struct, frozen=True, gc=False):
-    """Display data of a user, for example a name and a picture, from a token, a ticket or a hook."""
+    """Display data of a user, for example a name and a picture, from a token, a ticket or a callback."""
 
     data: bytes = b""
     """A JSON object; empty if there is nothing to show."""
@@ -129,7 +130,10 @@ class View(Struct, frozen=True, gc=False, array_like=True):
 
 
 SEEN_ONLINE = View(Status.ONLINE)
+"""View of a user of the classic protocol who is online. All of them share it."""
+
 SEEN_OFFLINE = View(Status.OFFLINE)
+"""View of every user who is offline."""
 
 _OFFLINE = Status.OFFLINE  # for `is_turn`, which is hot: attribute access on an enum is slow
 

@@ -8,15 +8,15 @@ looks like one who has never chosen. So the directory records for each user what
 
 from __future__ import annotations
 
-MAX_SINCE = 100_000
+MAX_NEWER_DECISIONS = 100_000
 """Maximum number of users, and of claims, with a recorded newer decision. At the bound further decisions are not
 recorded. Restored data then wins, unless the live state shows something newer of the same kind."""
 
 
-class SinceStart:
+class DecisionsSinceStart:
     """Decisions that take precedence over restored data.
 
-    Bounds: `MAX_SINCE` of each kind.
+    Bounds: `MAX_NEWER_DECISIONS` of each kind.
     """
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class SinceStart:
         """Record a choice that took effect."""
         if user_id in self._choices:
             self._choices[user_id] = self._choices[user_id] or permanently
-        elif len(self._choices) < MAX_SINCE:
+        elif len(self._choices) < MAX_NEWER_DECISIONS:
             self._choices[user_id] = permanently
 
     def claimed(self, user_id: str, source: str) -> None:
         """Record a claim that was set or cleared, whether or not it existed."""
-        if len(self._claims) < MAX_SINCE:
+        if len(self._claims) < MAX_NEWER_DECISIONS:
             self._claims.add((user_id, source))
 
     def forgot(self, user_id: str) -> None:
         """Record that the user is erased."""
-        if len(self._forgotten) < MAX_SINCE:
+        if len(self._forgotten) < MAX_NEWER_DECISIONS:
             self._forgotten.add(user_id)
 
     def has_chosen(self, user_id: str) -> bool:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice, takewhile
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -33,7 +33,7 @@ from presenced.presence.visibility import NOBODY, Visibility
 from presenced.runtime.instant import Instant
 from presenced.runtime.numbered import NumberedItems
 
-MAX_LEFT = 1_000
+MAX_FORMER_MEMBERS = 1_000
 """Maximum number of former members that a room remembers for clients that are behind. Clients that are further behind
 receive the whole room."""
 
@@ -41,7 +41,7 @@ STEP_BACK = 0.8
 """Share of a threshold below which a room returns to the mode before."""
 
 
-NEVER: Mapping[str, int] = MappingProxyType({})
+NO_EARLIER_JOINS: Mapping[str, int] = MappingProxyType({})
 """No earlier times of joining."""
 
 
@@ -72,7 +72,7 @@ class Thresholds(Struct, frozen=True):
         return Mode.FULL
 
 
-class RoomMember(Struct, frozen=True, gc=False):
+class Membership(Struct, frozen=True, gc=False):
     """A user in a room. A user with several sessions in it is one member."""
 
     user_id: str
@@ -90,10 +90,19 @@ class RoomChange(Struct, frozen=True, gc=False):
     position: int
     room: str
     user_id: str
-    member: RoomMember | None
+    member: Membership | None
     """None if the user left."""
     occupied: bool | None = None
     """True if the room has its first member, False if it lost its last one; None otherwise."""
+
+
+class MembershipChanges(NamedTuple):
+    """Changes of the members of a room after some position."""
+
+    joined: list[Membership]
+    """Members who joined, or changed their data."""
+    left: list[str]
+    """Users who left."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +114,7 @@ class Room:
     """Position up to which former members may be forgotten."""
     position: int
     """Position of the last change."""
-    members: dict[str, RoomMember] = field(default_factory=dict)
+    members: dict[str, Membership] = field(default_factory=dict)
     left: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """Former members and the positions at which they left, in this order."""
     mode: Mode = Mode.FULL
@@ -114,25 +123,25 @@ class Room:
     number: int = 0
     """Order in which the rooms got their first members."""
 
-    def size(self, but: Set[str]) -> int:
-        """Return the number of members, without those in `but`."""
-        return len(self.members) - (len(self.members.keys() & but) if but else 0)
+    def size(self, excluded: Set[str]) -> int:
+        """Return the number of members who are not excluded."""
+        return len(self.members) - (len(self.members.keys() & excluded) if excluded else 0)
 
-    def since(self, position: int) -> tuple[list[RoomMember], list[str]] | None:
-        """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
+    def since(self, position: int) -> MembershipChanges | None:
+        """Return the changes of members after `position`; None if they are forgotten."""
         if position < self.floor:
             return None
         if position >= self.position:
-            return [], []
+            return MembershipChanges([], [])
         left = list(takewhile(lambda user_id: self.left[user_id] > position, reversed(self.left)))
-        return [member for member in self.members.values() if member.position > position], left
+        return MembershipChanges([member for member in self.members.values() if member.position > position], left)
 
 
 class Rooms:
     """All rooms with their members.
 
-    Bounds: members of a room by `max_members`, plus as many as one of them blocks (`MAX_BLOCKED`); rooms by the bounds
-    of sessions (`MAX_ROOMS`); former members by `MAX_LEFT` per room.
+    Bounds: members of a room by `max_members`, plus as many as one of them blocks (`MAX_BLOCKED_USERS`); rooms by the
+    bounds of sessions (`MAX_ROOMS`); former members by `MAX_FORMER_MEMBERS` per room.
 
     Args:
         next_position: Returns the next position (`Journal.next_position`).
@@ -185,8 +194,8 @@ class Rooms:
     def mode(self, room: Room | None, unseen: Set[str]) -> Mode:
         """Return the mode of the room for a viewer who does not see some users.
 
-        It follows from the number of members the viewer sees, without `STEP_BACK`: the mode before may have been due to
-        the unseen ones, and must not reveal them.
+        It follows from the number of members that the viewer sees, without `STEP_BACK`. The mode before may have been
+        due to unseen members, and must not reveal them.
         """
         if room is None:
             return Mode.FULL
@@ -213,7 +222,7 @@ class Rooms:
         self._on_changed(session.user_id)
 
     def update(
-        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NEVER
+        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NO_EARLIER_JOINS
     ) -> list[RoomChange]:
         """Make the user a member of exactly the wanted rooms. Memberships change only here.
 
@@ -239,7 +248,7 @@ class Rooms:
             room = self._rooms[name] = Room(name, position - 1, position)
             room.number = self._numbered.add(room)
         room.position = position
-        room.members[user_id] = member = RoomMember(user_id, joined_ms, data, position)
+        room.members[user_id] = member = Membership(user_id, joined_ms, data, position)
         room.left.pop(user_id, None)
         self._of_user.setdefault(user_id, set()).add(name)
         room.mode = self._thresholds.mode(len(room.members), room.mode)
@@ -249,7 +258,7 @@ class Rooms:
         room.position = self._next_position()
         del room.members[user_id]
         room.left[user_id] = room.position
-        if len(room.left) > MAX_LEFT:
+        if len(room.left) > MAX_FORMER_MEMBERS:
             room.floor = room.left.popitem(last=False)[1]
         rooms = self._of_user[user_id]
         rooms.discard(room.name)

@@ -43,10 +43,10 @@ AUTO = "auto"
 MAX_SOURCES = 16
 """Maximum number of sources with a claim about one user. A claim from a further source is refused."""
 
-MAX_CLAIMED = 100_000
+MAX_USERS_WITH_CLAIMS = 100_000
 """Maximum number of absent users with claims. At the bound the user away longest loses theirs."""
 
-MAX_SOURCE_LENGTH = 64
+MAX_SOURCE_CHARACTERS = 64
 """Maximum number of characters in the name of a source. A claim with a longer name is refused."""
 
 MAX_PRIORITY = 100
@@ -132,8 +132,8 @@ def check_claim(claim: Claim) -> None:
     Raises:
         BadClaim: Its source, status or priority is invalid.
     """
-    if not 0 < len(claim.source) <= MAX_SOURCE_LENGTH:
-        raise BadClaim(f"a source has 1 to {MAX_SOURCE_LENGTH} characters")
+    if not 0 < len(claim.source) <= MAX_SOURCE_CHARACTERS:
+        raise BadClaim(f"a source has 1 to {MAX_SOURCE_CHARACTERS} characters")
     if character := refused_character(claim.source):
         raise BadClaim(f"a source must not contain {character}")
     if claim.status not in CLAIMABLE:
@@ -157,8 +157,10 @@ def without_source(claims: tuple[Claim, ...], source: str) -> tuple[Claim, ...]:
 
 
 def deciding_claim(choice: Choice, claims: tuple[Claim, ...]) -> Claim | None:
-    """Return the claim that decides the status of a user who is present; None if the choice or the detected status
-    does."""
+    """Return the claim that decides the status of a user who is present.
+
+    None if the choice or the detected status decides.
+    """
     claim = winning_claim(claims)
     if claim is None or choice.status is Status.INVISIBLE:
         return None

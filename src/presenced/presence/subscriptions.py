@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 S = TypeVar("S", bound=Hashable)
 
-MAX_WATCHED = 1000
+MAX_WATCHED_USERS = 1000
 """Maximum number of users that one session subscribes to by id, in full and by count together. More are refused."""
 
 MAX_ROOMS = 100
@@ -63,8 +63,8 @@ class Subscription(Struct, eq=False):
 class SubscriptionIndex(Generic[S]):
     """Subscribers by the users and rooms they subscribe to: answers which subscribers a change goes to.
 
-    Bounds: the subscribers added, with their `MAX_WATCHED` users and `MAX_ROOMS` rooms. An edge costs one place in a
-    set. A subscriber to nothing costs nothing.
+    Bounds: the subscribers added, with their `MAX_WATCHED_USERS` users and `MAX_ROOMS` rooms. An entry costs one place
+    in a set. A subscriber to nothing costs nothing.
     """
 
     def __init__(self) -> None:
@@ -77,19 +77,19 @@ class SubscriptionIndex(Generic[S]):
         """Index `subscriber` under all of `selection`."""
         if selection.everyone:
             self.everyone[subscriber] = None
-        for edges, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
+        for index, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
             for key in keys:
-                edges.setdefault(key, set()).add(subscriber)
+                index.setdefault(key, set()).add(subscriber)
 
     def remove(self, subscriber: S, selection: Selection) -> None:
         """Remove `subscriber` from everything in `selection`. No-op for one that is not indexed."""
         self.everyone.pop(subscriber, None)
-        for edges, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
+        for index, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
             for key in keys:
-                if found := edges.get(key):
+                if found := index.get(key):
                     found.discard(subscriber)
                     if not found:
-                        del edges[key]
+                        del index[key]
 
     def subscribers_of(self, user_id: str) -> Collection[S]:
         """Return the subscribers to this user by id. Some of them may subscribe to everyone as well."""

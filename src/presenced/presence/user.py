@@ -1,6 +1,6 @@
 """One user: the sessions, what was chosen and claimed, and from these what others see.
 
-`User.look` returns what others see now, and what the user's own devices see. `presence.status` has the precedence of
+`User.states` returns what others see now, and what the user's own devices see. `presence.status` has the precedence of
 choice, claim and detection.
 """
 
@@ -31,7 +31,7 @@ from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
 
-MAX_DETACHED = 8
+MAX_DETACHED_SESSIONS = 8
 """Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
 period, or else of all, the one that would end first. The user does not go offline early, because the others end later.
 """
@@ -207,7 +207,7 @@ class User(Generic[C]):
         devices = {session.device for session in present if session.device}
         return View(status, choice.custom, tuple(sorted(devices)), self.display.data)
 
-    def look(self, cause: Cause) -> tuple[View, OwnState | None]:
+    def states(self, cause: Cause) -> tuple[View, OwnState | None]:
         """Return the states that others and the user's own devices see after an event of this cause.
 
         The second is None if the user has no session of presenced.v1.

@@ -5,7 +5,7 @@
 A user is in the table as long as one of these reasons holds. Otherwise the user is evicted:
 
     reason                                        bound
-    a session, connected or resumable             connections by the caller, others by `MAX_DETACHED` per user
+    a session, connected or resumable             connections by the caller, others by `MAX_DETACHED_SESSIONS` per user
     an announcement                               `max_announced`
     the last change is still in the log           `log_entries`, `log_age`
     absent, with a choice                         `max_choices`; at the bound the user away longest loses it
@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from presenced.presence.journal import Journal, RecentChanges
 from presenced.presence.model import NO_DISPLAY, Change, Display, OwnState, Status
 from presenced.presence.session import Session
-from presenced.presence.status import MAX_CLAIMED
+from presenced.presence.status import MAX_USERS_WITH_CLAIMS
 from presenced.presence.user import User
 from presenced.presence.versions import VersionClock
 from presenced.runtime.limits import BoundedMap
@@ -52,10 +52,34 @@ class Limits(NamedTuple):
     """Absent users with a choice, and as many evicted users with display data."""
     resume_window: float = 0.0
     """Seconds in which a session without a connection can be resumed."""
-    max_claimed: int = MAX_CLAIMED
+    max_claimed: int = MAX_USERS_WITH_CLAIMS
     """Absent users with claims."""
     status_pause: float = 0.0
     """Seconds after a client's change during which further requests of the user's clients wait."""
+
+
+class MissedChanges(NamedTuple):
+    """Changes that a subscriber to some users missed."""
+
+    changes: list[Change]
+    """The last change of each user who changed."""
+    unknown: list[str]
+    """Users without known presence. They may have gone offline in a change that the log has dropped since."""
+
+
+class NumberedChange(NamedTuple):
+    """The last change of a user, and the user's number in the order in which users became known."""
+
+    serial: int
+    change: Change
+
+
+class SessionPage(NamedTuple, Generic[C]):
+    """One page of all current sessions."""
+
+    sessions: list[Session[C]]
+    next: int | None
+    """Serial number for the next page; None if this is the last page."""
 
 
 class Users(Generic[C]):
@@ -109,13 +133,15 @@ class Users(Generic[C]):
         user = self.by_id.get(user_id)
         return user.connections() if user else []
 
-    def connected(self, user_id: str) -> int:
+    def connection_count(self, user_id: str) -> int:
         """Return the number of open connections of the user."""
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
     def on_all_nodes(self, user_id: str) -> int:
-        """Return the number of the user's connections on all nodes of a cluster. Lost ones elsewhere count for their
-        grace."""
+        """Return the number of the user's connections on all nodes of a cluster.
+
+        On other nodes, lost ones count during their grace period, too.
+        """
         user = self.by_id.get(user_id)
         return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
 
@@ -128,11 +154,8 @@ class Users(Generic[C]):
 
     # Changes.
 
-    def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
-        """Return the changes that a subscriber to these users at `position` missed, and the users now unknown.
-
-        The latter may have gone offline after `position`, in a change that has been dropped from the log since.
-        """
+    def since_of(self, position: int, user_ids: Iterable[str]) -> MissedChanges:
+        """Return the changes that a subscriber to these users at `position` missed."""
         changes: list[Change] = []
         unknown: list[str] = []
         for user_id in user_ids:
@@ -142,7 +165,7 @@ class Users(Generic[C]):
                     unknown.append(user_id)
             elif user.last_change.position > position:
                 changes.append(user.last_change)
-        return changes, unknown
+        return MissedChanges(changes, unknown)
 
     def snapshot(self) -> list[Change]:
         """Return the last change of everyone who is not offline. O(users)."""
@@ -159,7 +182,7 @@ class Users(Generic[C]):
         known = map(self.by_id.get, user_ids)
         return [user.last_change if user else None for user in known]
 
-    def online_after(self, serial: int, limit: int) -> list[tuple[int, Change]]:
+    def online_after(self, serial: int, limit: int) -> list[NumberedChange]:
         """Return one page of the users who are not offline, in the order in which they became known.
 
         The time is proportional to the size of the page and the offline users between its users.
@@ -167,10 +190,11 @@ class Users(Generic[C]):
         Args:
             serial: Number that the last page returned with its last user; 0 for the first page.
         """
-        found = ((user.serial, user.last_change) for user in self._numbered.after(serial) if user.last_change)
-        return list(islice(((n, change) for n, change in found if change.view.status is not _OFFLINE), limit))
+        known = self._numbered.after(serial)
+        changes = (NumberedChange(user.serial, user.last_change) for user in known if user.last_change)
+        return list(islice((one for one in changes if one.change.view.status is not _OFFLINE), limit))
 
-    def present_after(self, serial: int, limit: int) -> tuple[list[Session[C]], int | None]:
+    def present_after(self, serial: int, limit: int) -> SessionPage[C]:
         """Return one page of the sessions that are connected or in their grace period, by user.
 
         The sessions of one user are never divided, so the page may have more than `limit` of them if they all belong to
@@ -178,20 +202,17 @@ class Users(Generic[C]):
 
         Args:
             serial: Number that the previous page returned; 0 for the first page.
-
-        Returns:
-            The sessions, and the number for the next page; None if this is the last page.
         """
         found: list[Session[C]] = []
         last = serial
         for user in self._numbered.after(serial):
             present = [session for session in user.sessions if session.is_present]
             if present and found and len(found) + len(present) > limit:
-                return found, last
+                return SessionPage(found, last)
             if present:
                 found += present
                 last = user.serial
-        return found, None
+        return SessionPage(found, None)
 
     # Changes of the table, for `presence.directory` only.
 

@@ -12,9 +12,9 @@ VersionOf = Callable[[str], int]
 class VersionClock(Protocol):
     """Source of versions.
 
-    Many users draw from one clock, because the record of an unknown user carries a version, too: it is at least any one
-    that a client may still know of the user, and below the user's next one. In a cluster, all nodes share a clock for
-    each shard of the users.
+    Many users draw from one clock, because the record of an unknown user carries a version, too. That version must not
+    be below any that a client may still know of the user, and must be below the user's next one. In a cluster, all
+    nodes share a clock for each shard of the users.
     """
 
     newest: int

@@ -8,7 +8,8 @@ All filtering goes through here. A viewer sees a user
     4. in a room that both are in, regardless of the rest.
 
 `Visibility` is that of one session. It does not apply rule 4, because a session receives the members of a room together
-with the room. `node.service.ViewerScope` is that of a user with all sessions, for the HTTP API. It applies all rules.
+with the room. `node.viewer_scope.ViewerScope` is that of a user with all sessions, for the HTTP API. It applies all
+rules.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from msgspec.structs import force_setattr
 
 from presenced.presence.subscriptions import Selection
 
-MAX_BLOCKED = 1_000
+MAX_BLOCKED_USERS = 1_000
 """Maximum number of users that a session blocks. A token with more is refused."""
 
 NOBODY: frozenset[str] = frozenset()
@@ -40,6 +41,7 @@ class Visibility(Struct, frozen=True):
     rooms: frozenset[str] | None = None
     """Rooms that it may enter; None for all."""
     blocked: frozenset[str] = NOBODY
+    """Users that the session's user blocks."""
     causes: bool = False
     """Whether the session receives the causes of changes, even if the setting `show_causes` is off."""
 
@@ -74,3 +76,4 @@ class Visibility(Struct, frozen=True):
 
 
 EVERYTHING = Visibility(everyone=True)
+"""Visibility without any restriction."""

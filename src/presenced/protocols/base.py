@@ -8,7 +8,7 @@ and an argument of `node.build.build_node`. The life of one connection:
     ---------                ----                                   --------
     handshake  ----------->  find(path, subprotocol)
                              authenticate (auth.gatekeeper)         user_id(request), token_in(message)
-                             get the session from another node      connect(request), resumption(...)
+                             get the session from another node      parse_parameters(...), resumption(...)
                              check limits                           replaces(...)
                              adopt the connection  -------------->  opened(...): directory, first message, feed
     message    ------------------------------------------------->   received(...)
@@ -33,9 +33,10 @@ from presenced.config.settings import Settings
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Feed
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Display, OwnState
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import user_id_from_query
@@ -122,11 +123,11 @@ class ClientProtocol(ABC):
     feed: Feed
     """Source of the messages that its connections receive about others."""
 
-    def started(self, now: Instant, settling: float) -> None:
+    def started(self, now: Instant, settling_s: float) -> None:
         """Prepare for the start of the node. No connection has opened yet.
 
         Args:
-            settling: Seconds in which users who were online before may return unnoticed.
+            settling_s: Seconds in which users who were online before may return unnoticed.
         """
 
     def user_id(self, request: ConnectRequest, placeholders: bool) -> str:
@@ -140,8 +141,8 @@ class ClientProtocol(ABC):
         """
         return user_id_from_query(request.query, placeholders)
 
-    def connect(self, request: ConnectRequest) -> Any:
-        """Return the parameters of the request, parsed. The node passes them to `replaces` and `opened`.
+    def parse_parameters(self, request: ConnectRequest) -> Any:
+        """Return the parameters in the URL of a request. The node passes them to `replaces` and `opened`.
 
         Raises:
             BadParameter: One of them is invalid.

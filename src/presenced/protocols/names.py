@@ -1,4 +1,4 @@
-"""How clients and backends name positions and sessions, as opaque text."""
+"""Names of positions and sessions, which are opaque text for clients and backends."""
 
 from __future__ import annotations
 

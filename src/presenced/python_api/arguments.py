@@ -11,7 +11,7 @@ from msgspec.structs import fields
 from presenced.errors import BadParameter, BadUserId
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.ids import UserId
-from presenced.runtime.strict_json import explained
+from presenced.runtime.strict_json import explain_invalid
 
 S = TypeVar("S", bound=Struct)
 
@@ -29,7 +29,7 @@ def arguments(kind: type[S], **given: object) -> S:
     try:
         return msgspec.convert({names[name]: value for name, value in given.items() if value is not None}, kind)
     except msgspec.ValidationError as error:
-        text = explained(error, kind)
+        text = explain_invalid(error, kind)
         for name, encoded in names.items():
             text = text.replace(f"`{encoded}`", name)
         raise BadParameter(text) from None

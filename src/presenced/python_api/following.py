@@ -33,7 +33,7 @@ from presenced.runtime.logs import logger
 LOG_PAUSE_S = 1.0
 """Minimum number of seconds between two log entries about exceptions of one callback. More exceptions are counted."""
 
-TURN = 100
+CHANGES_PER_TURN = 100
 """Number of changes after which an iterator gives the loop a turn."""
 
 OnChange = Callable[[PresenceChange], None]
@@ -183,7 +183,7 @@ class _ChangeIterator(AsyncIterator[PresenceChange]):
 
     async def __anext__(self) -> PresenceChange:
         self._taken += 1
-        if self._taken % TURN == 0:
+        if self._taken % CHANGES_PER_TURN == 0:
             await asyncio.sleep(0)  # changes that are there already would otherwise keep the loop from everything else
         while True:
             found = self._service.changes_since(self._position, 1)

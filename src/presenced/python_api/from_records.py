@@ -7,7 +7,7 @@ only their values change: epoch milliseconds become `datetime`, encoded JSON is 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -56,21 +56,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def presence(record: UserRecord) -> Presence:
     """Return the presence of a user."""
-    return Presence(
-        user_id=record.user_id,
-        status=Status(record.status),
-        since=_time_or_none(record.since),
-        version=record.version,
-        last_seen=_time_or_none(record.last_seen),
-        text=record.text,
-        emoji=record.emoji,
-        data=_decoded(record.data),
-        until=_time_or_none(record.until),
-        devices=record.devices,
-        display=_decoded(record.display),
-        cause=Cause(record.cause) if record.cause else None,
-        certain=record.certainty != STALE,
-    )
+    cause = Cause(record.cause) if record.cause else None
+    return Presence(**_state(record), cause=cause, certain=record.certainty != STALE)
 
 
 def change(record: ChangeRecord, position: str) -> PresenceChange:
@@ -80,17 +67,7 @@ def change(record: ChangeRecord, position: str) -> PresenceChange:
         position: Its cursor.
     """
     return PresenceChange(
-        user_id=record.user_id,
-        status=Status(record.status),
-        since=_time_or_none(record.since),
-        version=record.version,
-        last_seen=_time_or_none(record.last_seen),
-        text=record.text,
-        emoji=record.emoji,
-        data=_decoded(record.data),
-        until=_time_or_none(record.until),
-        devices=record.devices,
-        display=_decoded(record.display),
+        **_state(record),
         cause=Cause(record.cause),
         was=Status(record.was),
         at=_time(record.at),
@@ -105,10 +82,7 @@ def claim(record: ClaimRecord) -> UserClaim:
         status=Status(record.status),
         priority=record.priority,
         set_at=_time(record.set_at),
-        text=record.text,
-        emoji=record.emoji,
-        data=_decoded(record.data),
-        until=_time_or_none(record.until),
+        **_details(record),
     )
 
 
@@ -173,11 +147,8 @@ def past_change(record: PastChange) -> HistoryChange:
         was=Status(record.was),
         cause=Cause(record.cause),
         at=_time(record.at),
-        text=record.text,
-        emoji=record.emoji,
-        data=_decoded(record.data),
-        until=_time_or_none(record.until),
         devices=record.devices,
+        **_details(record),
     )
 
 
@@ -235,12 +206,9 @@ def explanation(record: Explained, positions: list[str]) -> StatusExplanation:
 def _own(record: Looks) -> OwnPresence:
     return OwnPresence(
         status=Status(record.status),
-        text=record.text,
-        emoji=record.emoji,
-        data=_decoded(record.data),
-        until=_time_or_none(record.until),
         devices=record.devices,
         display=_decoded(record.display),
+        **_details(record),
     )
 
 
@@ -264,13 +232,7 @@ def _pending(record: PendingEnd) -> PendingEnding:
 
 
 def _choice(record: ChoiceRecord) -> StatusChoice:
-    return StatusChoice(
-        status=None if record.status == "auto" else Status(record.status),
-        text=record.text,
-        emoji=record.emoji,
-        data=_decoded(record.data),
-        until=_time_or_none(record.until),
-    )
+    return StatusChoice(status=None if record.status == "auto" else Status(record.status), **_details(record))
 
 
 def _viewer(record: Seeing) -> ViewerExplanation:
@@ -280,6 +242,52 @@ def _viewer(record: Seeing) -> ViewerExplanation:
         watches=record.watches,
         rule=record.rule,
         roles=record.roles,
+    )
+
+
+# Fields that several results share.
+
+
+class _Details(TypedDict):
+    """Fields that accompany a status."""
+
+    text: str
+    emoji: str
+    data: Any
+    until: datetime | None
+
+
+class _State(_Details):
+    """Fields of a user's visible state."""
+
+    user_id: UserId
+    status: Status
+    since: datetime | None
+    version: int
+    last_seen: datetime | None
+    devices: tuple[str, ...]
+    display: dict[str, Any] | None
+
+
+def _details(record: UserRecord | ChangeRecord | ClaimRecord | PastChange | Looks | ChoiceRecord) -> _Details:
+    return _Details(
+        text=record.text,
+        emoji=record.emoji,
+        data=_decoded(record.data),
+        until=_time_or_none(record.until),
+    )
+
+
+def _state(record: UserRecord | ChangeRecord) -> _State:
+    return _State(
+        user_id=record.user_id,
+        status=Status(record.status),
+        since=_time_or_none(record.since),
+        version=record.version,
+        last_seen=_time_or_none(record.last_seen),
+        devices=record.devices,
+        display=_decoded(record.display),
+        **_details(record),
     )
 
 

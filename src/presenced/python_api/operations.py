@@ -17,10 +17,10 @@ from msgspec import UNSET
 
 from presenced.config.settings import Settings
 from presenced.http.api.commands import choice_in, claim_in
-from presenced.http.api.explain import explained, live_session, session_list
-from presenced.http.api.presence import online_page, room_list, room_reply, user_record, user_records
+from presenced.http.api.explain import explanation_record, live_session, session_list
+from presenced.http.api.presence import online_page, record_of_user, room_list, room_reply, user_records
 from presenced.http.api.requests import (
-    MAX_PAGE,
+    MAX_PAGE_ENTRIES,
     DeadLetterPage,
     NewClaim,
     NewStatus,
@@ -64,7 +64,7 @@ from presenced.storage.answers import DeadLetters, History, PastSessions
 Claimable = Literal["online", "away", "busy"]
 
 
-class Running(NamedTuple):
+class RunningParts(NamedTuple):
     """Parts of a running server that its operations use."""
 
     service: PresenceService
@@ -82,7 +82,7 @@ class PresenceOperations:
 
     settings: Settings
 
-    def _operations(self) -> Running:
+    def _operations(self) -> RunningParts:
         """Return the parts of the running server.
 
         Raises:
@@ -99,7 +99,7 @@ class PresenceOperations:
             viewer: User whose view restricts the result. A hidden user looks like one without known presence.
         """
         service = self._operations().service
-        return from_records.presence(user_record(service, self._user(user_id), self._viewer(viewer)))
+        return from_records.presence(record_of_user(service, self._user(user_id), self._viewer(viewer)))
 
     def presences(self, user_ids: Iterable[UserId], *, viewer: UserId | None = None) -> list[Presence]:
         """Return the presence of several users, in their order. O(users).
@@ -114,7 +114,9 @@ class PresenceOperations:
         scope = service.scope_of(self._viewer(viewer))
         return [from_records.presence(record) for record in user_records(scope, self._users(user_ids))]
 
-    def online(self, *, viewer: UserId | None = None, limit: int = MAX_PAGE, after: Next = None) -> Page[Presence]:
+    def online(
+        self, *, viewer: UserId | None = None, limit: int = MAX_PAGE_ENTRIES, after: Next = None
+    ) -> Page[Presence]:
         """Return one page of the users who are online, which means shown as anything but offline.
 
         A user who is online all the time appears in exactly one page. The time is proportional to the size of the
@@ -143,7 +145,7 @@ class PresenceOperations:
         return await self._operations().service.scope_of(self._viewer(viewer)).count_online()
 
     def room(
-        self, name: str, *, viewer: UserId | None = None, limit: int = MAX_PAGE, after: Next = None
+        self, name: str, *, viewer: UserId | None = None, limit: int = MAX_PAGE_ENTRIES, after: Next = None
     ) -> RoomPresence:
         """Return a room and one page of its members. O(members of the room), 10 ms for 100,000.
 
@@ -159,7 +161,7 @@ class PresenceOperations:
         scope = service.scope_of(self._viewer(viewer))
         return from_records.room(room_reply(scope, checked_name(name, "room"), page))
 
-    def rooms(self, *, limit: int = MAX_PAGE, after: Next = None) -> Page[RoomSize]:
+    def rooms(self, *, limit: int = MAX_PAGE_ENTRIES, after: Next = None) -> Page[RoomSize]:
         """Return one page of all rooms, in the order in which they got their first members.
 
         A room that has members all the time appears in exactly one page. The time is proportional to the size of the
@@ -181,7 +183,7 @@ class PresenceOperations:
             for session in operations.service.sessions_of(checked)
         ]
 
-    def all_sessions(self, *, limit: int = MAX_PAGE, after: Next = None) -> Page[UserSession]:
+    def all_sessions(self, *, limit: int = MAX_PAGE_ENTRIES, after: Next = None) -> Page[UserSession]:
         """Return one page of the sessions of all users, those of invisible users included.
 
         A user who has a session all the time appears in exactly one page. The time is proportional to the size of the
@@ -204,7 +206,7 @@ class PresenceOperations:
         service = self._operations().service
         found = service.explain(self._user(user_id), self._viewer(viewer))
         positions = [service.position_text(change.position) for change in found.changes]
-        return from_records.explanation(explained(found, service.scope_of(None)), positions)
+        return from_records.explanation(explanation_record(found, service.scope_of(None)), positions)
 
     # Commands.
 
@@ -262,7 +264,7 @@ class PresenceOperations:
         service, checked = self._operations().service, self._user(user_id)
         request = arguments(NewStatus, status=status, text=text, emoji=emoji, data=json_of(data), expires_in=expires_in)
         service.set_status(checked, choice_in(request), request.expires_in)
-        return from_records.presence(user_record(service, checked))
+        return from_records.presence(record_of_user(service, checked))
 
     def clear_status(self, user_id: UserId) -> Presence:
         """Clear the status that a user chose. From now on the status is as detected.
@@ -272,7 +274,7 @@ class PresenceOperations:
         """
         service, checked = self._operations().service, self._user(user_id, placeholders=True)
         service.set_status(checked, None)
-        return from_records.presence(user_record(service, checked))
+        return from_records.presence(record_of_user(service, checked))
 
     def claims(self, user_id: UserId) -> list[UserClaim]:
         """Return the claims about a user, in the order in which they were set."""
@@ -322,7 +324,7 @@ class PresenceOperations:
             expires_in=expires_in,
         )
         service.set_claim(checked, claim_in(source, request), request.expires_in)
-        return from_records.presence(user_record(service, checked))
+        return from_records.presence(record_of_user(service, checked))
 
     def clear_claim(self, user_id: UserId, source: str) -> bool:
         """Clear the claim of a source about a user, and return whether there was one.
@@ -474,8 +476,9 @@ class PresenceOperations:
         return self._operations().followers.on_change(callback, on_lost)
 
     def changes(self, *, after: str = "") -> AsyncIterator[PresenceChange]:
-        """Return an asynchronous iterator over every visible change of every user, in order. It ends when the server
-        stops.
+        """Return an asynchronous iterator over every visible change of every user, in order.
+
+        It ends when the server stops.
 
         The server queues nothing for it: the iterator is a position in the journal, which contains the newest
         `journal_size` changes. If it is slower than the changes for so long that the journal has evicted some, it

@@ -375,7 +375,7 @@ class StatusExplanation:
     announced: bool
     """Whether a backend announces the user as online."""
     pending: list[PendingEnding]
-    """What ends by time alone, soonest first."""
+    """Everything that ends by time alone, soonest first."""
     chosen: StatusChoice
     """Permanent choice."""
     timed: StatusChoice | None

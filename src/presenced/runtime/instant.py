@@ -28,5 +28,5 @@ def timestamp(epoch_ms: int) -> str:
 
 
 @lru_cache(maxsize=8)  # all changes of a second share the result, and formatting is most of the cost of encoding
-def _to_the_second(epoch: int) -> str:
-    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%S}"
+def _to_the_second(epoch_s: int) -> str:
+    return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%dT%H:%M:%S}"

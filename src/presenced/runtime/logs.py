@@ -68,9 +68,17 @@ _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 
 
 class JsonFormatter(logging.Formatter):
-    """Formatter that writes one JSON object in each line: time, level, event, message, and the fields of the event."""
+    """Formatter that writes one JSON object in each line: time, level, event, message, and the fields of the event.
+
+    Args:
+        node: Name of this node, for a field `node`; empty for none.
+    """
 
     _encoder = Encoder()
+
+    def __init__(self, node: str = "") -> None:
+        super().__init__()
+        self._about_node = {"node": node} if node else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
@@ -79,6 +87,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": getattr(record, "event", None),
             "message": record.getMessage(),
+            **self._about_node,
             **getattr(record, "fields", {}),
         }
         if record.exc_info:  # only in a helper process: the server's queue handler has merged it into the message
@@ -126,13 +135,13 @@ def discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
+def wants_time(log_time: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Return whether text lines to `stream` begin with the time.
 
     Args:
-        when: The setting `log_time`. With `auto` they do, except on a terminal and in systemd's journal.
+        log_time: The setting. With `auto` they do, except on a terminal and in systemd's journal.
     """
-    return when == "always" or (when == "auto" and not (stream.isatty() or _goes_to_journal(stream, environ)))
+    return log_time == "always" or (log_time == "auto" and not (stream.isatty() or _goes_to_journal(stream, environ)))
 
 
 def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -150,25 +159,26 @@ def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return journal == f"{ours.st_dev}:{ours.st_ino}" or (is_error and stat.S_ISSOCK(ours.st_mode))
 
 
-def _formatter(form: str, when: str, stream: TextIO) -> logging.Formatter:
-    if form == "json":
-        return JsonFormatter()
-    return TextFormatter(wants_time(when, stream, os.environ))
+def _formatter(log_format: str, log_time: str, node: str, stream: TextIO) -> logging.Formatter:
+    if log_format == "json":
+        return JsonFormatter(node)
+    return TextFormatter(wants_time(log_time, stream, os.environ))
 
 
-def configure_helper(form: str = "text", when: str = "auto") -> None:
+def configure_helper(log_format: str = "text", log_time: str = "auto", node: str = "") -> None:
     """Send the warnings of a helper process to standard error, in the form of the server's log lines.
 
     Args:
-        form: The setting `log_format`.
-        when: The setting `log_time`.
+        log_format: The setting.
+        log_time: The setting.
+        node: Name of the node, for JSON; empty for a server that is alone.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(form, when, sys.stderr))
+    handler.setFormatter(_formatter(log_format, log_time, node, sys.stderr))
     logging.getLogger().addHandler(handler)
 
 
-def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
+def configure(level: str, log_format: str, log_time: str = "auto", node: str = "") -> Callable[[], None]:
     """Send log lines to standard output from a thread.
 
     A full pipe or a paused terminal does not block the server then. For the command only: a program that embeds the
@@ -176,19 +186,20 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
 
     Args:
         level: The setting `log_level`.
-        form: The setting `log_format`.
-        when: The setting `log_time`.
+        log_format: The setting.
+        log_time: The setting.
+        node: Name of the node, for JSON; empty for a server that is alone.
 
     Returns:
         Function to call at the end. It writes the waiting lines, for at most `FINISH_TIMEOUT_S` seconds.
     """
     writer = _Writer(sys.stdout)
-    formatter = _formatter(form, when, sys.stdout)
+    formatter = _formatter(log_format, log_time, node, sys.stdout)
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING_RECORDS)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()
     waiting_handler = _BoundedQueueHandler(waiting)
-    if form == "json":
+    if log_format == "json":
         writer.setFormatter(formatter)
     else:  # on this handler, because its `prepare` merges message and traceback, which cannot be escaped afterwards
         waiting_handler.setFormatter(formatter)

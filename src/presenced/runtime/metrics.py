@@ -35,17 +35,17 @@ class Metrics:
         durations = partial(Histogram, registry=self.registry, buckets=_DURATIONS_S)
 
         # Connections.
-        self.opened = counter("presenced_connections_opened", "Connections that were opened.")
-        self.closed = counter(
+        self.connections_opened = counter("presenced_connections_opened", "Connections that were opened.")
+        self.connections_closed = counter(
             "presenced_connections_closed",
             "Connections that ended, by reason. closed, going_away, keep_session and lost come from the client. "
             "stopping and close codes in lower case come from the server.",
             ["reason"],
         )
-        self.refused = counter(
+        self.handshakes_refused = counter(
             "presenced_handshakes_refused", "WebSocket handshakes that were refused, by code.", ["code"]
         )
-        self.turned_away = counter(
+        self.connections_refused = counter(
             "presenced_connections_refused",
             "Connections and requests that were refused before a WebSocket was opened, by reason. full, behind, "
             "stopping: state of the server. address: limit of an address. forbidden_origin and misdirected include "
@@ -61,7 +61,7 @@ class Metrics:
             "received the missed changes. resynced: the client received a new snapshot.",
             ["how"],
         )
-        self.received = counter("presenced_messages_received", "Messages received from clients.")
+        self.messages_received = counter("presenced_messages_received", "Messages received from clients.")
         self.requests_refused = counter(
             "presenced_requests_refused", "Requests of presenced.v1 that were refused with ERROR, by name.", ["name"]
         )
@@ -70,7 +70,7 @@ class Metrics:
         # Broadcasts.
         self.changes = counter("presenced_changes", "Visible changes of status, by new status.", ["status"])
         self.deliveries = counter("presenced_deliveries", "Changes written to sockets of watchers.")
-        self.sent = counter("presenced_sent_bytes", "Bytes of changes written to sockets of watchers.")
+        self.sent_bytes = counter("presenced_sent_bytes", "Bytes of changes written to sockets of watchers.")
         self.flush_changes = sizes("presenced_flush_changes", "Number of changes in one flush.")
         self.flush_seconds = durations("presenced_flush_duration_seconds", "Duration of one flush.")
         self.writers_lost = counter("presenced_writers_lost", "Writer processes that died or hung, and were replaced.")

@@ -27,10 +27,10 @@ T = TypeVar("T")
 EXTENSION = "x-"
 """Prefix of the names of ignored fields."""
 
-MAX_ERROR = 150
+MAX_ERROR_CHARACTERS = 150
 """Maximum number of characters of an error that may repeat input. The middle of a longer one is cut out."""
 
-MAX_NAME = 40
+MAX_FIELD_NAME_CHARACTERS = 40
 """Maximum number of characters of a field name that an error repeats."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`( - at `\$[^`]*`)?", re.DOTALL)
@@ -54,7 +54,7 @@ def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
     except msgspec.ValidationError as error:
         if (rest := _without_extensions(data)) is not None:
             return read(rest, decoder, kind)
-        raise msgspec.ValidationError(explained(error, _kind(data, kind))) from None
+        raise msgspec.ValidationError(explain_invalid(error, _kind(data, kind))) from None
     except msgspec.DecodeError:
         if (half := half_pair(data)) is None:
             raise
@@ -68,7 +68,7 @@ def without_extensions(given: Any) -> Any:
     return given
 
 
-def explained(error: Exception, kind: Any) -> str:
+def explain_invalid(error: Exception, kind: Any) -> str:
     """Return an error message for the sender.
 
     Args:
@@ -81,8 +81,8 @@ def explained(error: Exception, kind: Any) -> str:
     found = _AT_FIELD.search(text)
     allowed = _choices(kind).get(found[1], ()) if found else ()
     message = text.replace("$.", "").replace("`$`", "the body")
-    if len(message) > MAX_ERROR:
-        message = f"{message[: MAX_ERROR - 53]}...{message[-50:]}"
+    if len(message) > MAX_ERROR_CHARACTERS:
+        message = f"{message[: MAX_ERROR_CHARACTERS - 53]}...{message[-50:]}"
     return f"{message}; allowed values: {', '.join(allowed)}" if allowed else message
 
 
@@ -92,7 +92,7 @@ def no_field(name: str, known: Sequence[str], what: str) -> str:
     Args:
         what: Kind of the name: `field` or `parameter`.
     """
-    shown = ascii(name[:MAX_NAME])[1:-1]
+    shown = ascii(name[:MAX_FIELD_NAME_CHARACTERS])[1:-1]
     if not known:
         return f"unknown {what} {shown}; there are none"
     meant = f" (did you mean {near}?)" if (near := nearest(name, known)) else ""
@@ -102,7 +102,7 @@ def no_field(name: str, known: Sequence[str], what: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name most similar to `name`; empty if none is similar."""
     plain = {_plain(one): one for one in known}
-    found = get_close_matches(_plain(name[:MAX_NAME]), plain, 1)
+    found = get_close_matches(_plain(name[:MAX_FIELD_NAME_CHARACTERS]), plain, 1)
     return plain[found[0]] if found else ""
 
 

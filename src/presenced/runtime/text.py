@@ -18,7 +18,7 @@ Unicode's stability policy fixes the categories Cc, Zl, Zp and Cs and the noncha
 depend on the Unicode version of Python. `docs/reference/websocket-classic.md` lists the same characters.
 """
 
-MAX_QUOTED = 200
+MAX_QUOTED_CHARACTERS = 200
 """Maximum number of characters of a client's text in one line. The rest is omitted."""
 
 
@@ -41,6 +41,6 @@ def escaped(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a client's text for a log line: printable ASCII, with escapes, at most `MAX_QUOTED` characters."""
-    shown = ascii(text[:MAX_QUOTED])[1:-1][:MAX_QUOTED]
-    return shown if len(text) <= MAX_QUOTED else f"{shown}..."
+    """Return a client's text for a log line: printable ASCII, with escapes, and bounded by `MAX_QUOTED_CHARACTERS`."""
+    shown = ascii(text[:MAX_QUOTED_CHARACTERS])[1:-1][:MAX_QUOTED_CHARACTERS]
+    return shown if len(text) <= MAX_QUOTED_CHARACTERS else f"{shown}..."

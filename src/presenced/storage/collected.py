@@ -25,7 +25,7 @@ from presenced.storage.records import (
 
 STATE_PERIOD_S = 0.25
 """Seconds for which users and sessions are collected after some were sent. A server that is killed should lose at most
-one second of last seen, and this leaves the rest of that second for writing."""
+one second of last seen. The rest of that second is for writing."""
 
 MAX_BATCH_RECORDS = 400
 """Maximum number of records of one kind in a batch, so that making and encoding it takes a few milliseconds at most.
@@ -42,7 +42,7 @@ V = TypeVar("V")
 class Collected(Generic[U]):
     """Waiting records: of users, sessions and changes, and all others by key.
 
-    `U` is what is known of a user before the record is made.
+    `U` is the type of a waiting user, from which `_record_of` makes the record when it is sent.
 
     Bounds: `MAX_WAITING` records of each kind.
     """
@@ -50,12 +50,12 @@ class Collected(Generic[U]):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._users: dict[str, U] = {}
-        """Users who may have changed since they were last due."""
+        """Users who may have changed since users were last due."""
         self._sessions: dict[str, StoredSession] = {}
         self._changes: list[Change | RoomOccupancy] = []
         self._others: dict[tuple[str, str, str], StoredClaim | StoredRevocation] = {}
-        self._since: float | None = None
-        """Monotonic time of the oldest event in the four above, or a little earlier; None if they are empty."""
+        self._collected_since: float | None = None
+        """Monotonic time of the oldest event in these four, or a little earlier; None if they are empty."""
         self._due_users: dict[str, U] = {}
         self._due_sessions: dict[str, StoredSession] = {}
         self._due_since: float | None = None
@@ -78,7 +78,7 @@ class Collected(Generic[U]):
     @property
     def waiting_since(self) -> float | None:
         """Monotonic time since which the oldest record has been waiting; None if nothing waits."""
-        return self._since if self._due_since is None else self._due_since
+        return self._collected_since if self._due_since is None else self._due_since
 
     def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
         """Return the state of each of these users whose record waits."""
@@ -107,18 +107,18 @@ class Collected(Generic[U]):
         if not self._due_users and not self._due_sessions:
             self._due_since = None
         if not self._count():
-            self._since = None
+            self._collected_since = None
         return records
 
     def _make_due(self, now: float) -> None:
         self._due_users, self._users = self._users, {}
         self._due_sessions, self._sessions = self._sessions, {}
         if self._due_users or self._due_sessions:
-            self._due_since = self._since
+            self._due_since = self._collected_since
             self._next_due = now if self._ending else now + STATE_PERIOD_S
         if not self._others:  # only changes can be left, and each has the time of its event
             oldest = next((one.at.monotonic for one in self._changes if isinstance(one, Change)), now)
-            self._since = oldest if self._changes else None
+            self._collected_since = oldest if self._changes else None
 
     def _apply_bounds(self) -> None:
         dropped = _trim(self._users, MAX_WAITING - len(self._due_users))

@@ -152,7 +152,7 @@ def _query(url: URL, known: set[str]) -> dict[str, str]:
     return query
 
 
-class _Text(NamedTuple):
+class _CompiledStatement(NamedTuple):
     """Statement as the driver takes it."""
 
     sql: str
@@ -160,7 +160,7 @@ class _Text(NamedTuple):
     """Returns the values of a row in the order of the parameters."""
 
 
-_texts: WeakKeyDictionary[Dialect, dict[Insert | Update | Delete, _Text]] = WeakKeyDictionary()
+_compiled: WeakKeyDictionary[Dialect, dict[Insert | Update | Delete, _CompiledStatement]] = WeakKeyDictionary()
 
 
 async def execute_many(
@@ -176,17 +176,17 @@ async def execute_many(
     """
     if not rows:
         return
-    texts = _texts.setdefault(connection.dialect, {})
-    if (text := texts.get(statement)) is None:
+    statements = _compiled.setdefault(connection.dialect, {})
+    if (prepared := statements.get(statement)) is None:
         compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
         names = compiled.positiontup
         assert names is not None, "the drivers here take parameters by position"
         assert len(names) > 1, "with a single name, itemgetter would return the value without a tuple"
-        text = texts[statement] = _Text(str(compiled), itemgetter(*names))
-    await connection.exec_driver_sql(text.sql, [text.values(row) for row in rows])
+        prepared = statements[statement] = _CompiledStatement(str(compiled), itemgetter(*names))
+    await connection.exec_driver_sql(prepared.sql, [prepared.values(row) for row in rows])
 
 
-_turns: WeakKeyDictionary[Engine, asyncio.Lock] = WeakKeyDictionary()
+_write_locks: WeakKeyDictionary[Engine, asyncio.Lock] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -202,8 +202,8 @@ async def writing(database: AsyncEngine, timeout_s: float = WRITE_TIMEOUT_S) -> 
     Raises:
         TimeoutError: It took longer.
     """
-    turn = _turns.setdefault(database.sync_engine, asyncio.Lock())
-    async with asyncio.timeout(timeout_s), turn, database.begin() as connection:
+    lock = _write_locks.setdefault(database.sync_engine, asyncio.Lock())
+    async with asyncio.timeout(timeout_s), lock, database.begin() as connection:
         yield connection
 
 
@@ -240,7 +240,7 @@ def upsert(
     return statement.on_conflict_do_update(index_elements=keys, set_=values, where=where)
 
 
-def is_about_rows(error: Exception) -> bool:
+def refuses_values(error: Exception) -> bool:
     """Return whether the database refuses the values, and always will. The database itself works then."""
     if isinstance(error, (DataError, IntegrityError, UnicodeError)):
         return True
@@ -256,7 +256,7 @@ def is_corrupt(error: BaseException) -> bool:
     return "malformed" in text or "file is not a database" in text
 
 
-def reason(error: BaseException, url: str | URL = "") -> str:
+def explain_error(error: BaseException, url: str | URL = "") -> str:
     """Return one line for operators about the error, without the password of the URL, and without the statement."""
     server = make_url(url) if url and not str(url).startswith("sqlite") else None
     if isinstance(error, TimeoutError):
@@ -275,6 +275,8 @@ def reason(error: BaseException, url: str | URL = "") -> str:
 
 
 def is_driver_error(error: Exception) -> bool:
-    """Return whether a database driver raised the error. SQLAlchemy does not wrap all of these, for example errors of
-    asyncpg while it connects."""
+    """Return whether a database driver raised the error.
+
+    SQLAlchemy does not wrap all of these, for example errors of asyncpg while it connects.
+    """
     return type(error).__module__.partition(".")[0] in ("asyncpg", "aiomysql", "pymysql", "sqlalchemy", "sqlite3")

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, inspect
 from presenced.errors import StorageError
 
 VERSION_TABLE = "presenced_version"
+"""Table with the version of the tables."""
+
 _FOLDER = Path(__file__).parent / "migrations"
 
 
@@ -50,22 +52,22 @@ def versions(connection: Connection) -> Versions:
     return Versions(has, newest())
 
 
-def check(connection: Connection) -> None:
-    """Create the tables if there are none.
+def prepare_tables(connection: Connection) -> None:
+    """Create the tables if there are none. Otherwise check their version.
 
     Raises:
         StorageError: The tables have another version than this program needs.
     """
     found = versions(connection)
     if not found.has:
-        upgrade(connection)
+        upgrade_tables(connection)
     elif found.has != found.needs:
         raise StorageError(
             f"the tables have version {found.has}, and this presenced needs {found.needs}: run `presenced migrate`"
         )
 
 
-def upgrade(connection: Connection) -> Versions:
+def upgrade_tables(connection: Connection) -> Versions:
     """Upgrade the tables to the version that this program needs. Return the versions before and after.
 
     Raises:

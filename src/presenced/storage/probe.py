@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.errors import StorageError
 from presenced.storage import migrate
-from presenced.storage.database import file_of, is_driver_error, open_database, reason, upsert
+from presenced.storage.database import explain_error, file_of, is_driver_error, open_database, upsert
 from presenced.storage.migrate import Versions
 from presenced.storage.schema import metadata, nodes
 
@@ -24,11 +24,11 @@ TIMEOUT_S = 10.0
 
 
 @asynccontextmanager
-async def connected(url: str, endless: bool = False) -> AsyncIterator[AsyncConnection]:
+async def connected(url: str, with_time_limit: bool = True) -> AsyncIterator[AsyncConnection]:
     """Open a transaction that is rolled back at the end unless it is committed.
 
     Args:
-        endless: Whether `TIMEOUT_S` is for connecting only.
+        with_time_limit: Whether `TIMEOUT_S` limits the whole transaction, and not only connecting.
 
     Raises:
         ConfigError: The URL is invalid.
@@ -38,18 +38,18 @@ async def connected(url: str, endless: bool = False) -> AsyncIterator[AsyncConne
     try:
         async with asyncio.timeout(TIMEOUT_S) as timeout, engine.connect() as connection:
             await connection.begin()
-            if endless:
+            if not with_time_limit:
                 timeout.reschedule(None)
             yield connection
     except Exception as error:
         if not isinstance(error, OSError) and not is_driver_error(error):
             raise
-        raise StorageError(f"the database can't be used: {reason(error, url)}") from None
+        raise StorageError(f"the database can't be used: {explain_error(error, url)}") from None
     finally:
         await engine.dispose()
 
 
-async def look(url: str) -> Versions:
+async def table_versions(url: str) -> Versions:
     """Return the version of the tables, and the one that is needed. A missing file is not created.
 
     Raises:
@@ -77,7 +77,7 @@ async def try_writing(url: str) -> None:
         if not (await connection.run_sync(migrate.versions)).has:
             if dialect in ("mysql", "mariadb"):
                 return
-            await connection.run_sync(migrate.upgrade)
+            await connection.run_sync(migrate.upgrade_tables)
         times = {"started_ms": 0, "sign_ms": 0, "stopped_ms": None, "position": 0}
         row = {"node": f"doctor-{secrets.token_hex(8)}", "epoch": "", **times}
         await connection.execute(upsert(dialect, nodes), [row])

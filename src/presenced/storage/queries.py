@@ -15,20 +15,22 @@ from presenced.storage.answers import History, PastChange, PastSession, PastSess
 from presenced.storage.records import Details
 from presenced.storage.schema import changes, sessions, users
 
-MAX_PAGE = 1_000
+MAX_PAGE_ROWS = 1_000
 """Maximum number of rows in one answer. A request for more gets this many, and `next`."""
 
 
 async def last_seen(connection: AsyncConnection, user_ids: Sequence[str]) -> bytes:
     """Return a list of `StoredSeen` for the users that have a row, in any order."""
-    wanted = select(users.c.user_id, users.c.seen_ms, users.c.active_ms).where(users.c.user_id.in_(user_ids[:MAX_PAGE]))
+    wanted = select(users.c.user_id, users.c.seen_ms, users.c.active_ms).where(
+        users.c.user_id.in_(user_ids[:MAX_PAGE_ROWS])
+    )
     found = (await connection.execute(wanted)).all()
     return msgspec.json.encode([StoredSeen(wire_user_id(row[0]), row[1], row[2]) for row in found])
 
 
 async def history(connection: AsyncConnection, user_id: str, before: int, limit: int) -> bytes:
     """Return a page of `History`, newest first: changes with versions below `before`, or the newest if it is 0."""
-    limit = min(limit, MAX_PAGE)
+    limit = min(limit, MAX_PAGE_ROWS)
     wanted = select(changes).where(changes.c.user_id == user_id)
     if before:
         wanted = wanted.where(changes.c.version < before)
@@ -45,7 +47,7 @@ async def past_sessions(connection: AsyncConnection, user_id: str, before: tuple
         before: Opening time and key of the last session of the previous page; None for the first page. The key makes
             the order total, because several sessions may open in the same millisecond.
     """
-    limit = min(limit, MAX_PAGE)
+    limit = min(limit, MAX_PAGE_ROWS)
     opened, key = sessions.c.opened_ms, sessions.c.session_key
     wanted = select(sessions).where(sessions.c.user_id == user_id)
     if before is not None:

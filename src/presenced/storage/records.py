@@ -121,7 +121,10 @@ class RestoredDisplay(Struct, frozen=True, array_like=True, tag="display"):
 
 
 Record = StoredUser | StoredSession | Change | RoomOccupancy | StoredClaim | StoredRevocation
+"""Everything that the server sends to the storage worker."""
+
 Restored = RestoredChoices | RestoredDisplay | StoredClaim | StoredRevocation
+"""Everything that the storage worker sends to the server at a start."""
 
 
 class StoredCustom(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -179,7 +182,7 @@ def is_about(record: Record, user_id: str) -> bool:
 def start_position(started_ms: int) -> int:
     """Return the lowest position for a server started at this time in epoch milliseconds.
 
-    One position per millisecond since 2026: even if nothing is known of an earlier process, this is above its last
-    position, as long as that process made fewer than 1,000 changes a second on average.
+    There is one position per millisecond since 2026. So the result is above the last position of an earlier process,
+    even if nothing is known of it, as long as it made fewer than 1,000 changes a second on average.
     """
     return max(0, started_ms - YEAR_2026_MS)

@@ -1,11 +1,11 @@
-"""What the designated writer of a shard stores for all nodes of a cluster, and up to where.
+"""Rows that the designated writer of a shard stores for all nodes of a cluster.
 
-In a cluster, rows of users and changes belong to a shard, not to the server that wrote them. They have the name of the
-shard as `node`, and the epoch of the cluster as `epoch`, so the death of a node does not concern them. Sessions belong
-to the node that has them.
+In a cluster, rows of users and changes belong to a shard, not to the server that wrote them. Their `node` is the name
+of the shard, and their `epoch` is that of the cluster. So the death of a node does not affect them. Sessions belong to
+the node that has them.
 
-`presenced_log` has a row for each shard: everything up to number `n` of its log is stored. The row changes in each
-transaction that stores rows of the shard. It also names the writer, and a transaction of another one changes nothing:
+`presenced_log` has a row for each shard. Everything up to number `n` of the shard's log is stored. The row changes in
+each transaction that stores rows of the shard. It also names the writer, and transactions of others change nothing:
 
     old writer, which was cut off          presenced_log                new writer
                                            n 100, writer a
@@ -13,8 +13,8 @@ transaction that stores rows of the shard. It also names the writer, and a trans
     advance(110): not the writer  ----->   n 100, writer b
                                            n 120, writer b    <-----    advance(120), with the rows up to 120
 
-The names of writers and not the numbers are compared, because a transaction may have rows of users or rooms, and
-nothing new of the log.
+A transaction compares names of writers and not numbers, because it may have rows of users or rooms without new entries
+of the log.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from presenced.storage.schema import changes, log, nodes, sessions
 from presenced.storage.store import SHARD_PREFIX, SILENT_MS, Store, end_sessions
 
 CHUNK = 500
-"""Number of users that one query asks for."""
+"""Maximum number of users in one query."""
 
 
 class ShardLog:
@@ -64,29 +64,30 @@ class ShardLog:
     async def claim(self, connection: AsyncConnection, now_ms: int) -> int:
         """Become the writer, and return the number up to which everything is stored; 0 if nothing of this epoch is.
 
-        What an earlier life of the cluster left open is closed: its store is gone, and nobody knows these users.
+        Rows that an earlier life of the cluster left open are closed, because its store is gone with the state of these
+        users.
         """
         row = {"cluster": self._cluster, "shard": self._shard, "epoch": "", "n": 0, "writer": ""}
         await connection.execute(self._insert, [row])  # it also takes SQLite's lock, before anything is read
-        query = select(log.c.epoch, log.c.n).where(self._is_ours).with_for_update()
+        query = select(log.c.epoch, log.c.n).where(self._is_this_shard).with_for_update()
         epoch, n = (await connection.execute(query)).one()
         if epoch != self._epoch:
             n = 0
             await self._rows.close_earlier(connection, now_ms)
         values = {"epoch": self._epoch, "n": n, "writer": self._writer}
-        await connection.execute(update(log).where(self._is_ours).values(values))
+        await connection.execute(update(log).where(self._is_this_shard).values(values))
         await self._rows.renew(connection, now_ms, n)
         return int(n)
 
     async def advance(self, connection: AsyncConnection, n: int, now_ms: int) -> bool:
-        """Record that everything up to `n` is stored with this transaction. Never goes back.
+        """Record that everything up to `n` is stored with this transaction. The recorded number never decreases.
 
         Returns:
             False if this server is not the writer, so nothing of the shard must be stored.
         """
         number = literal(n, BigInteger)
         higher = case((log.c.n < number, number), else_=log.c.n)
-        is_writer = and_(self._is_ours, log.c.writer == self._writer, log.c.epoch == self._epoch)
+        is_writer = and_(self._is_this_shard, log.c.writer == self._writer, log.c.epoch == self._epoch)
         if not (await connection.execute(update(log).where(is_writer).values(n=higher))).rowcount:
             return False
         await self._rows.renew(connection, now_ms, n)
@@ -96,15 +97,15 @@ class ShardLog:
         """Insert or update the rows of these records, after `advance` has returned True.
 
         Args:
-            may_repeat: Leave out changes that look like the last ones of their users. They have new numbers if the
-                store has lost writes.
+            may_repeat: Leave out changes that look like the last ones of their users. A store that has lost writes has
+                logged them twice, with different numbers.
         """
         await self._rows.write(connection, await self._new(connection, records) if may_repeat else records)
 
     async def _new(self, connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
-        """Return the records without changes that look like the change before."""
+        """Return the records without changes that look like the user's change before."""
         user_ids = sorted({record.user_id for record in records if isinstance(record, Change)})
-        last: dict[str, tuple[str, int, str | None]] = {}
+        last: dict[str, tuple[str, int, str | None]] = {}  # status, since_ms and details of each user's last change
         for start in range(0, len(user_ids), CHUNK):
             some = changes.c.user_id.in_(user_ids[start : start + CHUNK])
             newest = select(changes.c.user_id, func.max(changes.c.version).label("version")).where(some)
@@ -132,19 +133,19 @@ class ShardLog:
         await self._rows.set_absent(connection, user_ids, at_ms)
 
     @property
-    def _is_ours(self) -> ColumnElement[bool]:
+    def _is_this_shard(self) -> ColumnElement[bool]:
         return and_(log.c.cluster == self._cluster, log.c.shard == self._shard)
 
 
 async def end_sessions_of(connection: AsyncConnection, node: str, epoch: str, now_ms: int) -> None:
-    """End the open sessions of a dead node, at its last sign of life."""
+    """End the open sessions of a dead node, with the time of its last sign of life."""
     sign = select(nodes.c.sign_ms).where(nodes.c.node == node, nodes.c.epoch == epoch)
     at_ms = (await connection.execute(sign)).scalar_one_or_none() or now_ms
     await end_sessions(connection, and_(sessions.c.node == node, sessions.c.epoch == epoch), at_ms)
 
 
 async def end_silent_sessions(connection: AsyncConnection, now_ms: int) -> None:
-    """End the open sessions of nodes that died, with nobody who noticed: they have been silent for `SILENT_MS`."""
+    """End the open sessions of nodes that died unnoticed: they have been silent for `SILENT_MS`."""
     silent = and_(nodes.c.sign_ms < now_ms - SILENT_MS, nodes.c.stopped_ms.is_(None))
     is_server = nodes.c.node.not_like(f"{SHARD_PREFIX}%")
     found = (
@@ -153,5 +154,5 @@ async def end_silent_sessions(connection: AsyncConnection, now_ms: int) -> None:
     for node, epoch, sign_ms in found:
         await end_sessions(connection, and_(sessions.c.node == node, sessions.c.epoch == epoch), sign_ms)
         is_dead = and_(nodes.c.node == node, nodes.c.epoch == epoch)
-        # A node that lives after all renews its row, which then has no end.
+        # If the node is alive after all, it renews its row, and the end is gone.
         await connection.execute(update(nodes).where(is_dead).values(stopped_ms=sign_ms))

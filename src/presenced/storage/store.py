@@ -44,7 +44,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
 
 from presenced.presence.model import Change
-from presenced.presence.status import MAX_CLAIMED
+from presenced.presence.status import MAX_USERS_WITH_CLAIMS
 from presenced.storage.database import execute_many, upsert
 from presenced.storage.records import (
     Record,
@@ -68,7 +68,7 @@ Further transactions delete the rest."""
 PAGE_ROWS = 2_000
 """Number of rows read at a time during startup."""
 
-MAX_RESTORED_CLAIMS = MAX_CLAIMED
+MAX_RESTORED_CLAIMS = MAX_USERS_WITH_CLAIMS
 """Maximum number of claims that are restored. If there are more, the ones set last are restored."""
 
 SILENT_MS = 300_000
@@ -222,7 +222,9 @@ class Store:
         below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
         closed = 0
         for node, sign_ms in dead:
-            closed += await self._close(connection, node, False, sign_ms, below - shown + closed, first, LOST)
+            closed += await self._close(
+                connection, node, own=False, at_ms=sign_ms, position=below - shown + closed, version=first, reason=LOST
+            )
         return Start(position, closed)
 
     async def stop(self, connection: AsyncConnection, at_ms: int, position: int, reason: str) -> int:
@@ -231,12 +233,14 @@ class Store:
         Args:
             position: Position of the newest change.
         """
-        closed = await self._close(connection, self._node, True, at_ms, position + 1, position + 1, reason)
+        closed = await self._close(
+            connection, self._node, own=True, at_ms=at_ms, position=position + 1, version=position + 1, reason=reason
+        )
         await self.renew(connection, at_ms, position + closed, at_ms)
         return closed
 
     async def _close(
-        self, connection: AsyncConnection, node: str, own: bool, at_ms: int, position: int, version: int, reason: str
+        self, connection: AsyncConnection, node: str, *, own: bool, at_ms: int, position: int, version: int, reason: str
     ) -> int:
         """End open sessions of the node and set its users offline, with one change each from `position` on.
 
@@ -255,7 +259,15 @@ class Store:
         """Close what earlier epochs of this node left open, at its last sign of life. No change has been stored yet."""
         sign = select(nodes.c.sign_ms).where(nodes.c.node == self._node)
         at_ms = (await connection.execute(sign)).scalar_one_or_none() or now_ms
-        await self._close(connection, self._node, False, at_ms, 1, start_position(self._started_ms), LOST)
+        await self._close(
+            connection,
+            self._node,
+            own=False,
+            at_ms=at_ms,
+            position=1,
+            version=start_position(self._started_ms),
+            reason=LOST,
+        )
 
     async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
         """Set users of this node offline who are shown present, although they are not."""
@@ -315,7 +327,7 @@ class Store:
         epoch: ColumnElement[str] = table.c.epoch
         return epoch == self._epoch if own else epoch != self._epoch
 
-    async def restored(self, connection: AsyncConnection, now_ms: int, most: int) -> AsyncIterator[list[Restored]]:
+    async def restored(self, connection: AsyncConnection, now_ms: int, max_users: int) -> AsyncIterator[list[Restored]]:
         """Yield pages of the choices, display data, claims and revocations that are in force at `now_ms`.
 
         Choices and display data are in ascending order of the time at which their users were last seen, because the
@@ -324,18 +336,18 @@ class Store:
         end, because the server drops the ones beyond `MAX_REVOCATIONS`.
 
         Args:
-            most: Maximum number of users whose choices are restored, and of users whose display data is. If there are
-                more, the ones seen last are restored.
+            max_users: Maximum number of users whose choices are restored, and of users whose display data is. If there
+                are more, the ones seen last are restored.
         """
         chose = or_(users.c.chosen.is_not(None), users.c.timed.is_not(None))
         last = select(users.c.user_id, users.c.chosen, users.c.timed, users.c.seen_ms).where(chose)
-        last_ones = last.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
+        last_ones = last.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(max_users).subquery()
         result = await connection.execute(select(last_ones).order_by(last_ones.c.seen_ms))
         while rows := result.fetchmany(PAGE_ROWS):
             choices = (RestoredChoices(row[0], (row[1] or "").encode(), (row[2] or "").encode()) for row in rows)
             yield [one for one in (_without_ended(one, now_ms) for one in choices) if one is not None]
         display = select(users.c.user_id, users.c.display, users.c.seen_ms).where(users.c.display.is_not(None))
-        displays = display.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
+        displays = display.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(max_users).subquery()
         result = await connection.execute(select(displays).order_by(displays.c.seen_ms))
         while rows := result.fetchmany(PAGE_ROWS):
             yield [RestoredDisplay(row[0], row[1].encode()) for row in rows]

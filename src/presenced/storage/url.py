@@ -9,10 +9,14 @@ from urllib.parse import quote
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
 
-FILE = "presenced.db"
+FILE_NAME = "presenced.db"
+"""Name of the SQLite file in `data_dir`."""
 
 _DRIVERS = {"postgresql": "asyncpg", "postgres": "asyncpg", "mysql": "aiomysql", "mariadb": "aiomysql"}
+"""Driver that SQLAlchemy needs, by the scheme of the URL."""
+
 _EXTRAS = {"asyncpg": "postgresql", "aiomysql": "mysql"}
+"""Extra of this package that installs a driver."""
 
 
 def database_url(settings: Settings) -> str:
@@ -22,7 +26,7 @@ def database_url(settings: Settings) -> str:
         ConfigError: The driver is not installed.
     """
     if settings.database != "url":
-        file = Path(settings.data_dir).absolute() / FILE
+        file = Path(settings.data_dir).absolute() / FILE_NAME
         return f"sqlite:///{quote(str(file))}" if settings.database else ""
     url = settings.database_url.get_secret_value()
     scheme = url.partition(":")[0]

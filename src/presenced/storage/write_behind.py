@@ -12,8 +12,8 @@ Life of a record:
    between is one row. A session has one record, which is updated in place. Changes and occupancies of rooms are events,
    and all of them are sent, in order. Claims and revocations are few, and the newest of each key is sent.
 2. *Due.* Changes, claims and revocations are due at once, users and sessions at most every `STATE_PERIOD_S`. A user who
-   reloads a page, or changes ten times while the database is slow, is one row. A flush runs `PERIOD_S` after an event
-   and again until nothing waits. An idle server has no timer.
+   reloads a page, or changes ten times while the database is slow, is one row. A flush runs `FLUSH_DELAY_S` after an
+   event and again until nothing waits. An idle server has no timer.
 3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind if the worker accepts a batch. While it does not,
    everything waits here, and a flush every `BLOCKED_PERIOD_S` applies the bounds.
 4. *Worker.* The worker writes all batches that have arrived in one transaction and confirms them. The client sends
@@ -45,8 +45,9 @@ from msgspec import UNSET
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.model import AS_DETECTED, Choice, Custom, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
 from presenced.presence.user import User
@@ -70,7 +71,7 @@ from presenced.storage.records import (
     choice_json,
 )
 
-PERIOD_S = 0.02
+FLUSH_DELAY_S = 0.02
 """Seconds from an event to the flush. Events in between share a batch."""
 
 BLOCKED_PERIOD_S = 1.0
@@ -132,8 +133,8 @@ class WriteBehind(Collected[User[Any]]):
         self._restore_revocations = restore_revocations
         self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
-        self._notifies = True
-        """False while the server stops."""
+        self._is_draining = False
+        """Whether the server is stopping, so that nobody is notified of changes."""
         self.blocked = False
         """Whether something waits that the worker does not accept."""
         directory.begin_restore()
@@ -141,18 +142,18 @@ class WriteBehind(Collected[User[Any]]):
 
     # Events. They run for each event of the node, so they do as little as possible.
 
-    def event(self, outcome: Outcome[Any], notifies: bool) -> None:
+    def event(self, outcome: Outcome[Any], is_draining: bool) -> None:
         """Collect the user of an outcome, and the change if there is one.
 
         Args:
-            notifies: Whether watchers are notified of the change. If not, the change is not stored.
+            is_draining: Whether the server is stopping. Then nobody is notified of the change, and it is not stored.
         """
-        self._notifies = notifies
+        self._is_draining = is_draining
         if (user := self._directory.users.user(outcome.user_id)) is not None:
             self._users[outcome.user_id] = user
-        if (change := outcome.change) is not None and notifies and self._with_changes:
+        if (change := outcome.change) is not None and not is_draining and self._with_changes:
             self._changes.append(change)
-        if self._since is None:
+        if self._collected_since is None:
             self._flush_later()
 
     def opened(self, connection: Connection) -> None:
@@ -243,7 +244,7 @@ class WriteBehind(Collected[User[Any]]):
 
         Return none while the server stops. Connections end then, and nobody is notified that their users have left.
         """
-        if not self._notifies:
+        if self._is_draining:
             return [], []
         offline = [user_id for user_id in users if self._directory.users.status(user_id) is Status.OFFLINE]
         return offline, [name for name in rooms if self._rooms.get(name) is None]
@@ -254,7 +255,7 @@ class WriteBehind(Collected[User[Any]]):
         """Take the answer of the worker about a shard (`ShardTaken`, `ShardLost`)."""
 
     def shard_stored(self, shard: int, n: int) -> None:
-        """Note that the log of a shard is stored up to a number."""
+        """Record that the log of a shard is stored up to a number."""
 
     # To the worker.
 
@@ -267,7 +268,7 @@ class WriteBehind(Collected[User[Any]]):
         if not self.waiting:
             self._timer.cancel(self.flush)
         else:
-            self._timer.set(self.flush, now + (BLOCKED_PERIOD_S if self.blocked else PERIOD_S))
+            self._timer.set(self.flush, now + (BLOCKED_PERIOD_S if self.blocked else FLUSH_DELAY_S))
 
     def finish(self) -> None:
         """Send everything without delay from now on, because the server stops."""
@@ -282,9 +283,9 @@ class WriteBehind(Collected[User[Any]]):
         return stored_user(user)
 
     def _flush_later(self) -> None:
-        if self._since is None:
-            self._since = now = self._clock.monotonic()
-            self._timer.set(self.flush, now + PERIOD_S)
+        if self._collected_since is None:
+            self._collected_since = now = self._clock.monotonic()
+            self._timer.set(self.flush, now + FLUSH_DELAY_S)
 
     # From the worker.
 
@@ -303,12 +304,12 @@ class WriteBehind(Collected[User[Any]]):
         if revocations := [record for record in records if isinstance(record, StoredRevocation)]:
             self._restore_revocations(revocations)
 
-    def begin_at(self, position: int) -> None:
-        """Set the position before the first change."""
+    def start_above(self, position: int) -> None:
+        """Let the first position be above `position`. Call this before the first change."""
         assert self._directory.users.journal.position == 0, "no position has been used"
         self._directory.begin_above(position)
 
-    def begin(self, position: int) -> None:
+    def finish_restore(self, position: int) -> None:
         """Finish the restore. The next positions are above `position`."""
         self._directory.begin_above(position)
         self._directory.end_restore()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from presenced.cluster.backend import Entry, Excerpt
-from presenced.testing.backend_peers import Peers, Stage
+from presenced.testing.backend_peers import PeerGroup, Stage
 
 
 async def the_log_can_be_read_again(stage: Stage) -> None:
     """`read_log` returns the first entries after a number, and says if some before them were dropped."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         for number in range(150):
             await a.reads((await a.commit(a.set("ada", b"%d" % number), a.set("bob", b"%d" % number))).n)
         await b.reads(a.recorder.n)
@@ -30,8 +30,8 @@ async def the_log_can_be_read_again(stage: Stage) -> None:
 
 
 async def a_trimmed_log_interrupts_a_node_that_was_away(stage: Stage) -> None:
-    """A node whose next entries were trimmed is told so, and loads."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    """A node whose next entries were trimmed is notified of that, and loads."""
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         await a.commit(a.set("ada", b"0"))
         await a.reads(a.recorder.n)
         await b.reads(a.recorder.n)
@@ -50,7 +50,7 @@ async def a_trimmed_log_interrupts_a_node_that_was_away(stage: Stage) -> None:
 
 async def a_jump_of_the_numbers_does_not_trim_the_log(stage: Stage) -> None:
     """A node that connects late after a failover reads on, although others have committed far higher numbers."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         for number in range(300):
             await a.reads((await a.commit(a.set("ada", b"%d" % number))).n)
         await b.reads(a.recorder.n)

@@ -73,7 +73,8 @@ class Recorder:
         self.results: dict[int, Committed | str] = {}
         self.generations: list[int] = []
         self.nodes: dict[int, Member] = {}
-        self.looks = 0
+        self.members_reports = 0
+        """Number of reports about the members."""
         self.messages: list[tuple[int, bytes]] = []
         self.loads: list[EntryKey | None] = []
         self._in_flight = 0
@@ -164,7 +165,7 @@ class Recorder:
     def members(self, shard: int, members: Sequence[Member]) -> None:
         """Keep the members."""
         self.nodes = {member.slot: member for member in members}
-        self.looks += 1
+        self.members_reports += 1
         self._changed.set()
 
     def received(self, slot: int, message: bytes) -> None:
@@ -289,7 +290,7 @@ class Peer:
         return answers[0]
 
     async def backend_answers(self) -> None:
-        """Wait until the store answers calls about values again. Their connections are others than those of shards."""
+        """Wait until the store answers calls about values again. These calls have connections of their own."""
         deadline = time.monotonic() + PATIENCE_S
         answers: list[bool] = []
         while True not in answers:
@@ -308,7 +309,7 @@ class Peer:
         await self.recorder.until(lambda: condition(self.recorder.nodes), f"{self.name} sees {what}")
 
 
-class Peers:
+class PeerGroup:
     """Nodes of a check, which end with it."""
 
     def __init__(self, stage: Stage, *names: str) -> None:

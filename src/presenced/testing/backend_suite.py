@@ -29,7 +29,7 @@ from presenced.testing.backend_log_suite import (
     a_trimmed_log_interrupts_a_node_that_was_away,
     the_log_can_be_read_again,
 )
-from presenced.testing.backend_peers import Peer, Peers, Stage
+from presenced.testing.backend_peers import Peer, PeerGroup, Stage
 from presenced.testing.backend_values import VALUE_CHECKS
 
 # Order, atomicity, comparison.
@@ -37,7 +37,7 @@ from presenced.testing.backend_values import VALUE_CHECKS
 
 async def items_reach_every_node_in_one_order(stage: Stage) -> None:
     """Batches of two nodes reach three nodes in the same order, each item once."""
-    async with Peers(stage, "a", "b", "c") as [a, b, c]:
+    async with PeerGroup(stage, "a", "b", "c") as [a, b, c]:
         last = 0
         for number in range(30):
             serials = [
@@ -60,7 +60,7 @@ async def items_reach_every_node_in_one_order(stage: Stage) -> None:
 
 async def an_item_changes_record_contributions_and_log(stage: Stage) -> None:
     """A node that loads, and a node that reads the log, know the same."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         record, sessions, rooms = bytes(range(256)), b"\x00\xff", b"\xc1 room"
         contributions = (ContributionUpdate(a.slot, sessions, rooms), ContributionUpdate(9, b"elsewhere"))
         await a.commit(Proposal("ünï", 0, record, True, True, contributions), a.set("bob", b"1"))
@@ -78,7 +78,7 @@ async def an_item_changes_record_contributions_and_log(stage: Stage) -> None:
 
 async def versions_change_only_with_what_others_see(stage: Stage) -> None:
     """An invisible item keeps the version; a deleted record starts again."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         n = (await a.commit(a.set("ada", b"1"))).n
         await a.reads(n)
         first = a.recorder.users["ada"]
@@ -100,7 +100,7 @@ async def versions_change_only_with_what_others_see(stage: Stage) -> None:
 
 async def outdated_proposals_are_refused_one_by_one(stage: Stage) -> None:
     """A proposal is refused if its record has another number; the others of the batch are accepted."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         n = (await a.commit(a.set("ada", b"1"), a.set("bob", b"1"))).n
         await b.reads(n)
         outdated = Proposal("ada", n + 7, b"x", True, True)
@@ -123,7 +123,7 @@ async def outdated_proposals_are_refused_one_by_one(stage: Stage) -> None:
 
 async def one_of_two_simultaneous_changes_is_accepted(stage: Stage) -> None:
     """Of two nodes that replace the same record, exactly one succeeds."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         for number in range(20):
             serials = [(one, one.send(one.set("ada", b"%d" % number))) for one in (a, b)]
             results = [await one.result(serial) for one, serial in serials]
@@ -136,7 +136,7 @@ async def one_of_two_simultaneous_changes_is_accepted(stage: Stage) -> None:
 
 async def a_batch_whose_time_is_over_is_not_accepted(stage: Stage) -> None:
     """A store that was frozen executes requests late: the batch says until when it may."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         first = await a.commit(a.set("ada", b"1"))
         late = await a.commit(kind=Kind.KICK, body=b"ada", until_ms=first.time_ms - 10_000)
         assert (late.is_late, late.n) == (True, first.n)
@@ -148,7 +148,7 @@ async def a_batch_whose_time_is_over_is_not_accepted(stage: Stage) -> None:
 
 async def entries_of_other_kinds_have_a_number_of_their_own(stage: Stage) -> None:
     """A mark or a kick reaches all nodes, with its body."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         first = (await a.commit(a.set("ada", b"1"))).n
         second = (await a.commit(kind=Kind.KICK, body=b"\xff\x00ada")).n
         assert second == first + 1
@@ -166,7 +166,7 @@ async def entries_of_other_kinds_have_a_number_of_their_own(stage: Stage) -> Non
 
 async def a_load_during_writes_misses_nothing(stage: Stage) -> None:
     """A node that loads while another one writes ends with the same users and contributions."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         for start in range(0, 2400, 200):
             await a.commit(*(a.set(f"u{i}", b"0") for i in range(start, start + 200)))
         await a.reads(a.recorder.n)
@@ -193,7 +193,7 @@ async def a_load_during_writes_misses_nothing(stage: Stage) -> None:
 
 async def a_node_that_was_away_reads_on(stage: Stage) -> None:
     """If the log still reaches back, nothing is interrupted."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         await a.commit(a.set("ada", b"0"))
         await b.reads(a.recorder.n)
         await stage.cut("b")
@@ -210,7 +210,7 @@ async def a_node_that_was_away_reads_on(stage: Stage) -> None:
 
 async def records_can_be_read_one_by_one(stage: Stage) -> None:
     """`read` returns the records of some users."""
-    async with Peers(stage, "a") as [a]:
+    async with PeerGroup(stage, "a") as [a]:
         await a.commit(a.set("ada", b"1"), a.set("bob", b"2", visible=False))
         answers: list[Mapping[str, StoredUser]] = []
         a.backend.read(0, ["ada", "bob", "eve"], answers.append)
@@ -224,7 +224,7 @@ async def records_can_be_read_one_by_one(stage: Stage) -> None:
 
 async def numbers_are_above_every_floor(stage: Stage) -> None:
     """An item has a number above the floors that were passed before."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         a.floor = 5_000_000_000
         n = (await a.commit(a.set("ada", b"1"))).n
         assert n > 5_000_000_000
@@ -237,7 +237,7 @@ async def numbers_are_above_every_floor(stage: Stage) -> None:
 
 async def a_flushed_store_continues_above_all_numbers(stage: Stage) -> None:
     """After FLUSHALL nodes register again: other generation, higher numbers, same epoch."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         a.floor = 7_000_000
         n = (await a.commit(a.set("ada", b"1"))).n
         await a.reads(n)
@@ -264,7 +264,7 @@ async def a_flushed_store_continues_above_all_numbers(stage: Stage) -> None:
 
 async def a_newcomer_after_a_flush_does_not_repeat_numbers(stage: Stage) -> None:
     """If a node that knows nothing registers first, the others still see another generation and higher numbers."""
-    async with Peers(stage, "a") as [a]:
+    async with PeerGroup(stage, "a") as [a]:
         a.floor = 7_000_000
         n = (await a.commit(a.set("ada", b"1"))).n
         await stage.flush()
@@ -283,7 +283,7 @@ async def a_newcomer_after_a_flush_does_not_repeat_numbers(stage: Stage) -> None
 
 async def lost_writes_change_the_generation(stage: Stage) -> None:
     """After a failover numbers are above the lost ones, and a node that has read lost entries is interrupted."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         await a.commit(a.set("ada", b"1"))
         await a.reads(a.recorder.n)
         await stage.save()
@@ -304,7 +304,7 @@ async def lost_writes_change_the_generation(stage: Stage) -> None:
 
 async def a_restart_without_losses_continues_the_log(stage: Stage) -> None:
     """After a failover that has lost nothing, nodes read on, in another generation."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         n = (await a.commit(a.set("ada", b"1"))).n
         await a.reads(n)
         await b.reads(n)
@@ -320,7 +320,7 @@ async def a_restart_without_losses_continues_the_log(stage: Stage) -> None:
 
 async def a_lost_reply_is_reported_as_unknown(stage: Stage) -> None:
     """The batch is in the log exactly once, with its serial number, and the node can commit again."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         await a.commit(a.set("ada", b"1"))
         await a.reads(a.recorder.n)
         await stage.lose_reply("a")
@@ -337,7 +337,7 @@ async def a_lost_reply_is_reported_as_unknown(stage: Stage) -> None:
 
 async def without_the_store_a_commit_is_unknown(stage: Stage) -> None:
     """A commit without a connection has a result too."""
-    async with Peers(stage, "a") as [a]:
+    async with PeerGroup(stage, "a") as [a]:
         await stage.cut("a")
         await a.happens("disconnected")
         assert await a.result(a.send(a.set("ada", b"1"))) == "unknown"
@@ -352,7 +352,7 @@ async def without_the_store_a_commit_is_unknown(stage: Stage) -> None:
 
 async def heartbeats_are_seen_by_all(stage: Stage) -> None:
     """Counter, state and figures of a node reach the others, and members are reported again and again."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         await b.sees(lambda nodes: len(nodes) == 2, "two nodes")
         assert b.recorder.nodes[a.slot]._replace(heartbeat=0) == Member(
             a.slot, "a", a.incarnation, 0, State.LOADING, b"", ""
@@ -365,8 +365,8 @@ async def heartbeats_are_seen_by_all(stage: Stage) -> None:
         await b.sees(lambda nodes: nodes[a.slot].heartbeat == before + 2, "two heartbeats")
         assert b.recorder.nodes[a.slot].state is State.LEAVING
         assert b.recorder.nodes[a.slot].figures == figures
-        looks = b.recorder.looks
-        await b.recorder.until(lambda: b.recorder.looks > looks + 1, "further looks")
+        reports = b.recorder.members_reports
+        await b.recorder.until(lambda: b.recorder.members_reports > reports + 1, "further looks")
 
 
 async def slots_are_distinct(stage: Stage) -> None:
@@ -381,7 +381,7 @@ async def slots_are_distinct(stage: Stage) -> None:
 
 
 async def a_node_is_rejected_if_all_slots_are_taken(stage: Stage) -> None:
-    """The 65th node is told so, and gets the first slot that becomes free."""
+    """The 65th node is rejected, and gets the first slot that becomes free."""
     peers = [Peer(stage, f"n{number}", number) for number in range(64)]
     for peer in peers:
         await peer.start()
@@ -399,7 +399,7 @@ async def a_node_is_rejected_if_all_slots_are_taken(stage: Stage) -> None:
 
 async def nothing_is_accepted_from_a_node_that_was_declared_dead(stage: Stage) -> None:
     """Commits and heartbeats are fenced. The node registers again once it has been removed."""
-    async with Peers(stage, "a", "b", "c") as [a, b, c]:
+    async with PeerGroup(stage, "a", "b", "c") as [a, b, c]:
         await b.reads((await a.commit(a.set("ada", b"1"))).n)
         await b.sees(lambda nodes: a.slot in nodes, "a")
         b.backend.declare_dead(0, b.recorder.nodes[a.slot])
@@ -426,23 +426,23 @@ async def nothing_is_accepted_from_a_node_that_was_declared_dead(stage: Stage) -
 
 async def a_node_with_a_newer_heartbeat_is_not_declared_dead(stage: Stage) -> None:
     """Declaring dead compares incarnation and heartbeat."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         await b.sees(lambda nodes: a.slot in nodes, "a")
         seen = b.recorder.nodes[a.slot]
         a.backend.heartbeat(0, State.READY, b"")
         await a.sees(lambda nodes: nodes[a.slot].heartbeat > seen.heartbeat, "its heartbeat")
-        looks = b.recorder.looks
+        reports = b.recorder.members_reports
         b.backend.declare_dead(0, seen)
         b.backend.declare_dead(0, seen._replace(incarnation="other", heartbeat=seen.heartbeat + 1))
         b.backend.remove(0, seen)
-        await b.recorder.until(lambda: b.recorder.looks >= looks + 3, "three answers")
+        await b.recorder.until(lambda: b.recorder.members_reports >= reports + 3, "three answers")
         assert b.recorder.nodes[a.slot].state is State.READY
         await a.commit(a.set("ada", b"1"))
 
 
 async def one_of_two_nodes_becomes_the_remover(stage: Stage) -> None:
     """The other one cannot remove, nor take over while the remover lives."""
-    async with Peers(stage, "dead", "a", "b") as [dead, a, b]:
+    async with PeerGroup(stage, "dead", "a", "b") as [dead, a, b]:
         for one in (a, b):
             await one.sees(lambda nodes: len(nodes) == 3, "three nodes")
         target = a.recorder.nodes[dead.slot]
@@ -453,10 +453,10 @@ async def one_of_two_nodes_becomes_the_remover(stage: Stage) -> None:
         winner = a if a.recorder.nodes[dead.slot].remover == a.incarnation else b
         loser = b if winner is a else a
         assert loser.recorder.nodes[dead.slot].remover == winner.incarnation
-        looks = loser.recorder.looks
+        reports = loser.recorder.members_reports
         loser.backend.declare_dead(0, loser.recorder.nodes[dead.slot])
         loser.backend.remove(0, loser.recorder.nodes[dead.slot])
-        await loser.recorder.until(lambda: loser.recorder.looks >= looks + 2, "two answers")
+        await loser.recorder.until(lambda: loser.recorder.members_reports >= reports + 2, "two answers")
         assert loser.recorder.nodes[dead.slot].remover == winner.incarnation
         winner.backend.remove(0, winner.recorder.nodes[dead.slot])
         await loser.sees(lambda nodes: dead.slot not in nodes, "the node removed")
@@ -464,7 +464,7 @@ async def one_of_two_nodes_becomes_the_remover(stage: Stage) -> None:
 
 async def another_node_takes_over_from_a_dead_remover(stage: Stage) -> None:
     """A remover that was declared dead, or removed, is replaced."""
-    async with Peers(stage, "dead", "remover", "c") as [dead, remover, c]:
+    async with PeerGroup(stage, "dead", "remover", "c") as [dead, remover, c]:
         await remover.sees(lambda nodes: len(nodes) >= 2, "the dead node")
         remover.backend.declare_dead(0, remover.recorder.nodes[dead.slot])
         await c.sees(lambda nodes: nodes.get(dead.slot) and nodes[dead.slot].state is State.DEAD, "the dead node")
@@ -478,7 +478,7 @@ async def another_node_takes_over_from_a_dead_remover(stage: Stage) -> None:
 
 async def a_remover_takes_contributions_out_by_commits(stage: Stage) -> None:
     """An item may contain contributions of another node, and removal keeps those of others."""
-    async with Peers(stage, "a", "b", "c") as [a, b, c]:
+    async with PeerGroup(stage, "a", "b", "c") as [a, b, c]:
         await b.reads((await a.commit(a.set("ada", b"a"), a.set("bob", b"a"))).n)
         await b.reads((await b.commit(b.set("ada", b"b"))).n)
         await b.sees(lambda nodes: a.slot in nodes, "a")

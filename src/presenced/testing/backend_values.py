@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from presenced.cluster.backend import StoredKey
 from presenced.storage.records import StoredRevocation
-from presenced.testing.backend_peers import Peer, Peers, Stage
+from presenced.testing.backend_peers import Peer, PeerGroup, Stage
 
 # Messages and values.
 
 
 async def messages_arrive_in_order(stage: Stage) -> None:
     """A node gets the messages to its slot, with the slot of their sender."""
-    async with Peers(stage, "a", "b", "c") as [a, b, c]:
+    async with PeerGroup(stage, "a", "b", "c") as [a, b, c]:
         for number in range(50):
             a.backend.send(b.slot, b"\xff%d" % number)
         c.backend.send(a.slot, b"from c")
@@ -33,7 +33,7 @@ async def messages_arrive_in_order(stage: Stage) -> None:
 
 async def a_value_is_taken_once(stage: Stage) -> None:
     """Of several takers at the same time, one gets the value."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         key = StoredKey("sess", "d1")
         answers: list[bytes | None] = []
         a.backend.put(key, b"\x00value", 30.0)
@@ -47,7 +47,7 @@ async def a_value_is_taken_once(stage: Stage) -> None:
 
 async def a_value_expires(stage: Stage) -> None:
     """A value that nobody takes is deleted."""
-    async with Peers(stage, "a") as [a]:
+    async with PeerGroup(stage, "a") as [a]:
         key = StoredKey("ticket", "d1")
         answers: list[bytes | None] = []
         a.backend.put(key, b"value", 0.05)
@@ -59,7 +59,7 @@ async def a_value_expires(stage: Stage) -> None:
 
 async def a_taker_learns_that_there_is_no_answer(stage: Stage) -> None:
     """Without the store it is unknown whether there is a value. It stays for a later taker."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         key = StoredKey("ticket", "d1")
         answers: list[bytes | str | None] = []
         a.backend.put(key, b"value", 30.0)
@@ -83,7 +83,7 @@ async def a_taker_learns_that_there_is_no_answer(stage: Stage) -> None:
 
 async def revocations_are_remembered_for_all_nodes(stage: Stage) -> None:
     """The newest of each subject counts."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         assert await _revoked(b) == []
         first = StoredRevocation("user", "ünï 1", 1000.125, 5000.0)
         token = StoredRevocation("token", "ünï 1", 1001.0, 5001.0)
@@ -96,7 +96,7 @@ async def revocations_are_remembered_for_all_nodes(stage: Stage) -> None:
 
 async def all_of_many_revocations_are_read(stage: Stage) -> None:
     """They are more than one page, and some are in several writes."""
-    async with Peers(stage, "a", "b") as [a, b]:
+    async with PeerGroup(stage, "a", "b") as [a, b]:
         many = [StoredRevocation("user", f"u{number}", 1000.0 + number, 9000.0) for number in range(2500)]
         assert await _revoke(a, *many[:2000])
         assert await _revoke(b, *many[1000:])
@@ -105,7 +105,7 @@ async def all_of_many_revocations_are_read(stage: Stage) -> None:
 
 async def revocations_whose_time_is_over_are_deleted(stage: Stage) -> None:
     """Some are deleted at each write, so a few writes delete them all."""
-    async with Peers(stage, "a") as [a]:
+    async with PeerGroup(stage, "a") as [a]:
         lasting = StoredRevocation("user", "lasts", 1000.0, 9000.0)
         over = [StoredRevocation("user", f"u{number}", 1000.0, 2000.0) for number in range(300)]
         assert await _revoke(a, lasting, *over)
@@ -119,7 +119,7 @@ async def revocations_whose_time_is_over_are_deleted(stage: Stage) -> None:
 
 async def revocations_without_the_store_are_not_confirmed(stage: Stage) -> None:
     """A node learns that a write or a read has failed."""
-    async with Peers(stage, "a") as [a]:
+    async with PeerGroup(stage, "a") as [a]:
         revocation = StoredRevocation("user", "ada", 1000.0, 9000.0)
         await stage.cut("a")
         await a.happens("disconnected")

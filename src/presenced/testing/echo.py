@@ -29,7 +29,7 @@ class EchoServer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.draining = self.is_behind = False
+        self.is_draining = self.is_behind = False
         self.max_connections = 10_000
         self.subprotocols = {WEBSOCKET_PATH.encode(): ("presenced.v1", "presenced.classic")}
         self.compressed = ("presenced.v1",)
@@ -45,7 +45,7 @@ class EchoServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.draining = True
+        self.is_draining = True
         await self._listener.stop()
         self.timer.stop()
 

@@ -34,7 +34,7 @@ class ConnectionHandler(Protocol):
         """Source of the time."""
 
     @property
-    def draining(self) -> bool:
+    def is_draining(self) -> bool:
         """Whether the server is stopping and refuses handshakes."""
 
     @property

@@ -5,7 +5,7 @@ them. The server has a single parser of heads. It used to be llhttp, behind uvic
 an `Upgrade` field has no body, so it read the body as the next request (RFC 9112 section 11.2, request smuggling).
 httptools offers no way to make it continue with the body. A scanner in front that hides the field would be a second
 parser of the same bytes, and parsers that disagree make smuggling possible. Parsing a head takes 6 microseconds in
-Python. httptools with its callbacks took 4 of the 80 microseconds of a handshake, and uvicorn's own work cost more than
+Python. httptools with its callbacks took 4, of the 80 microseconds of a handshake. Uvicorn's own work cost more than
 the difference.
 
 Rules:
@@ -45,7 +45,7 @@ from presenced.transports.websocket.handshake import Handshake
 MAX_RETRY_S = 10
 """Maximum value of `Retry-After` in seconds when the server is behind."""
 
-Peer = HttpConnection | WebSocketConnection
+OpenConnection = HttpConnection | WebSocketConnection
 """An open connection of either kind."""
 
 
@@ -61,7 +61,11 @@ class FrontDoor:
     """
 
     def __init__(
-        self, handler: ConnectionHandler, app: ASGIApp, handshakes: Mapping[bytes, Handshake], peers: set[Peer]
+        self,
+        handler: ConnectionHandler,
+        app: ASGIApp,
+        handshakes: Mapping[bytes, Handshake],
+        peers: set[OpenConnection],
     ) -> None:
         self.settings = handler.settings
         self.clock = handler.clock
@@ -149,7 +153,7 @@ class FrontDoor:
         """Return the refusal that does not depend on the client's address."""
         if head.length != 0:
             return Refusal(Problem.BAD_HANDSHAKE, "a handshake has no body")
-        if self._handler.draining:
+        if self._handler.is_draining:
             detail = "the server is stopping; retry in a moment"
             return Refusal(Problem.UNAVAILABLE, detail, counts_as="stopping", retry_after=1)
         if self._handler.is_behind:

@@ -28,7 +28,7 @@ from presenced.errors import ListenError, PortInUse
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
 from presenced.transports.base import ConnectionHandler
-from presenced.transports.front_door import FrontDoor, Peer
+from presenced.transports.front_door import FrontDoor, OpenConnection
 from presenced.transports.tls import Certificate
 from presenced.transports.websocket.handshake import Handshake
 
@@ -57,6 +57,7 @@ EXTRA_STOP_S = 1.0
 Addresses = tuple[tuple[socket.AddressFamily, str], ...]
 
 LOOPBACK: Addresses = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+"""Addresses of `localhost`."""
 
 _PORT_ATTEMPTS = 20
 """Maximum number of attempts with port 0. A port that is free on one address may be taken on the next."""
@@ -74,7 +75,7 @@ class Listener:
         """None without TLS."""
         if settings.tls_certificate:
             self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
-        self._peers: set[Peer] = set()
+        self._peers: set[OpenConnection] = set()
         hosts = AllowedHosts.of(settings)
         origins = Origins(settings.origins, hosts.allow)
         compressed = handler.compressed if settings.compression else ()
@@ -131,17 +132,17 @@ class Listener:
         self.stop_accepting()
         for peer in list(self._peers):
             peer.shutdown()
-        await self._end_of_all(self._handler.settings.close_timeout + EXTRA_STOP_S)
+        await self._wait_for_end(self._handler.settings.close_timeout + EXTRA_STOP_S)
         for task in self._door.tasks:
             task.cancel()
         for peer in list(self._peers):
             peer.abort()
-        await self._end_of_all(EXTRA_STOP_S)
+        await self._wait_for_end(EXTRA_STOP_S)
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), EXTRA_STOP_S)
 
-    async def _end_of_all(self, seconds: float) -> None:
+    async def _wait_for_end(self, seconds: float) -> None:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
         ends = self._handler.clock.monotonic() + seconds
         while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets

@@ -32,7 +32,7 @@ class Certificate:
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
         self._key = key
-        self._loaded = self._versions()
+        self._loaded_versions = self._versions()
         self.context = self._make_context()
 
     def watch(self, clock: Clock, timer: Timer) -> None:
@@ -47,9 +47,9 @@ class Certificate:
     def reload(self) -> None:
         """Load the files if they have changed. If they are not usable, log the fault and keep the old certificate."""
         versions = self._versions()
-        if versions == self._loaded:
+        if versions == self._loaded_versions:
             return
-        self._loaded = versions
+        self._loaded_versions = versions
         try:
             # A new context checks the files first, because a certificate that does not match its key would make every
             # handshake fail. The listener keeps the old context, so that is the one to load them into.
@@ -100,4 +100,4 @@ def _pem_fault(path: Path) -> str:
 
 
 def _no_password() -> str:
-    raise ValueError("the key has a password; give one without")
+    raise ValueError("the key has a password; use a key without one")

@@ -29,18 +29,18 @@ from itertools import accumulate
 
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
-from presenced.webhooks.outage import DatabaseOutage, is_of_database
+from presenced.webhooks.outage import DatabaseOutage, is_database_failure
 from presenced.webhooks.queue import EndpointQueue, QueuedEvent
 from presenced.webhooks.sender import GONE, EndpointSender, SendResult
 from presenced.webhooks.stats import WebhookStats
 
 MAX_BATCH_BYTES = 262_144
-"""Approximate maximum size of the events in one request. A larger event is sent alone."""
+"""Approximate maximum number of bytes of the events in one request. A larger event is sent alone."""
 
 IDENTICAL_RETRIES = 2
 """Number of retries with the same events. Each further retry sends half as many."""
 
-MAX_HELD = 100
+MAX_HELD_EVENTS = 100
 """Maximum number of held events. With one more refused event, all events wait for it."""
 
 _logger = logging.getLogger("presenced")
@@ -49,7 +49,7 @@ _logger = logging.getLogger("presenced")
 class EndpointDelivery:
     """Sends the events in `queue`.
 
-    Bounds: one request, with `config.batch_size` events; `MAX_HELD` held events.
+    Bounds: one request, with `config.batch_size` events; `MAX_HELD_EVENTS` held events.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class EndpointDelivery:
 
     def _report(self, error: Exception) -> None:
         """Log why a step failed: once, although it is repeated until it succeeds."""
-        if is_of_database(error):
+        if is_database_failure(error):
             self._outage.failed(self.queue.key, error)
         elif not self._has_fault:
             self._has_fault = True
@@ -137,10 +137,11 @@ class EndpointDelivery:
         return await self._send(events, is_held=False)
 
     async def _send(self, events: Sequence[QueuedEvent], is_held: bool) -> float:
+        """Send events in one request. Return the seconds to wait before the next step."""
         self._has_waited = False
         body = encode_batch([event.payload for event in events], events[-1].created_ms)
         result = await self._sender.send(batch_id([event.event_id for event in events]), body, self._now_ms())
-        self._stats.count_request(result.seconds)
+        self._stats.count_request(result.duration_s)
         self._stats.retried += sum(event.attempts > 0 for event in events)
         if result.error:
             self._stats.failed += 1
@@ -163,6 +164,7 @@ class EndpointDelivery:
         self._delivered = []
 
     async def _handle_failure(self, events: Sequence[QueuedEvent], result: SendResult, is_held: bool) -> float:
+        """Decide what the next request contains (see the table above). Return the seconds to wait before it."""
         if is_held and result.is_refused:  # only the held event waits longer, because the endpoint itself works
             next_ms = self._now_ms() + int(1000 * self._delay_s(events[0].attempts + 1))
             await self.queue.record_failure(events, result.error, next_ms)
@@ -179,7 +181,7 @@ class EndpointDelivery:
             return delay_s
         next_ms = self._now_ms() + int(1000 * delay_s)
         is_repeated = self._failures > IDENTICAL_RETRIES
-        if not is_held and len(events) == 1 and result.is_refused and is_repeated and self.queue.held < MAX_HELD:
+        if not is_held and len(events) == 1 and result.is_refused and is_repeated and self.queue.held < MAX_HELD_EVENTS:
             self._retry_ids = []
             await self.queue.hold(events[0], result.error, next_ms)
             return delay_s
@@ -192,8 +194,8 @@ class EndpointDelivery:
         return delay_s
 
     def _delay_s(self, failures: int) -> float:
-        chance = random.random()  # noqa: S311  # jitter need not be secret
-        return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, chance)
+        jitter = random.random()  # noqa: S311  # it need not be secret
+        return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, jitter)
 
 
 def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
@@ -202,12 +204,12 @@ def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
     return events[: max(1, bisect_right(sizes, MAX_BATCH_BYTES))]
 
 
-def retry_delay(failures: int, first_s: float, max_s: float, chance: float) -> float:
+def retry_delay(failures: int, first_s: float, max_s: float, jitter: float) -> float:
     """Return the seconds to wait after this many failures in a row: exponential back-off with full jitter.
 
     Args:
         failures: At least 1.
         first_s: Longest delay after one failure. It doubles with each further failure, up to `max_s`.
-        chance: Random number in [0, 1).
+        jitter: Random number in [0, 1).
     """
-    return float(min(max_s, first_s * 2 ** min(failures - 1, 30)) * chance)
+    return float(min(max_s, first_s * 2 ** min(failures - 1, 30)) * jitter)

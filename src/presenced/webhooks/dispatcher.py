@@ -11,8 +11,8 @@ when its change is stored, and survives any crash. A delivery for each endpoint 
 - Events of one user or room arrive in order. A slow endpoint does not delay another.
 - A failed request is retried with exponential back-off for a day. Then its events become dead letters, which the HTTP
   API lists and sends again on request.
-- After a restart, the worker compares the last state sent with the live state (`worker.settling`). So receivers learn
-  of users who did not return.
+- After a restart, the worker compares the last state sent with the live state (`worker.absence_check`). So receivers
+  learn of users who did not return.
 
 Bounds for each endpoint: one request at a time, `max_waiting` waiting events, `max_dead` dead letters, and 30 days for
 a dead letter. The oldest waiting events become dead letters, and the oldest dead letters are deleted.
@@ -32,7 +32,7 @@ from presenced.storage.database import writing
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.delivery import EndpointDelivery
-from presenced.webhooks.outage import DatabaseOutage, is_of_database
+from presenced.webhooks.outage import DatabaseOutage, is_database_failure
 from presenced.webhooks.producer import WebhookProducer
 from presenced.webhooks.queue import DEAD, HELD, WAITING, EndpointQueue
 from presenced.webhooks.sender import EndpointSender, endpoint_key
@@ -99,7 +99,7 @@ class WebhookDispatcher:
                 try:
                     await self.sweep()
                 except Exception as error:
-                    if not is_of_database(error):
+                    if not is_database_failure(error):
                         raise
                     self._outage.failed("sweep", error)
                 else:
@@ -112,7 +112,7 @@ class WebhookDispatcher:
                 is_counted = self._is_delivering or not delivers
                 await asyncio.sleep(SWEEP_INTERVAL_S if is_counted else self._config.first_retry_s)
 
-    def rest(self) -> None:
+    def report_nothing(self) -> None:
         """Report nothing, because another process delivers now."""
         for delivery in self._deliveries:
             delivery.oldest_ms = 0

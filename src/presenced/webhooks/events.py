@@ -32,6 +32,7 @@ from presenced.storage.records import RoomOccupancy
 _encoder = Encoder()
 
 OFFLINE, VACATED, OCCUPIED = "offline", "vacated", "occupied"
+"""Values of `SentState.status`, besides the other statuses of users."""
 
 RESTART = "restart"
 """Cause of an event about a user or room that was present when the server stopped, and did not return."""
@@ -105,10 +106,10 @@ def event_for(record: Change | RoomOccupancy, last_sent: SentState) -> EventCont
     if isinstance(record, RoomOccupancy):
         return EventContent(f"room.{new.status}", record.at_ms, RoomEventData(record.room, record.position))
     if OFFLINE in (new.status, last_sent.status):
-        kind = "user.offline" if new.status == OFFLINE else "user.online"
+        event_type = "user.offline" if new.status == OFFLINE else "user.online"
     else:
-        kind = "user.status_changed"
-    return EventContent(kind, record.at.epoch_ms, _user_data(record, last_sent.status))
+        event_type = "user.status_changed"
+    return EventContent(event_type, record.at.epoch_ms, _user_data(record, last_sent.status))
 
 
 def offline_event(
@@ -125,7 +126,7 @@ def offline_event(
     return EventContent("user.offline", now_ms, data)
 
 
-def encode(event_id: str, content: EventContent) -> str:
+def encode_event(event_id: str, content: EventContent) -> str:
     """Return the JSON of one event."""
     event = {"id": event_id, "type": content.type, "timestamp": timestamp(content.at_ms), "data": content.data}
     return _encoder.encode(event).decode()

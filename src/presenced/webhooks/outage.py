@@ -6,7 +6,7 @@ import logging
 
 from sqlalchemy import URL
 
-from presenced.storage.database import is_driver_error, reason
+from presenced.storage.database import explain_error, is_driver_error
 
 _logger = logging.getLogger("presenced")
 
@@ -28,7 +28,7 @@ class DatabaseOutage:
     def failed(self, task: str, error: Exception) -> None:
         """Record that the database failed for a task."""
         if not self._failing:
-            _logger.error("webhooks wait, because the database can't be used: %s", reason(error, self._url))
+            _logger.error("webhooks wait, because the database can't be used: %s", explain_error(error, self._url))
         self._failing.add(task)
 
     def works(self, task: str) -> None:
@@ -39,6 +39,6 @@ class DatabaseOutage:
                 _logger.warning("webhooks continue, because the database can be used again")
 
 
-def is_of_database(error: Exception) -> bool:
+def is_database_failure(error: Exception) -> bool:
     """Return whether the database failed. Failures of a receiver are no exceptions (`EndpointSender.send`)."""
     return isinstance(error, OSError) or is_driver_error(error)

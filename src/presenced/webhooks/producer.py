@@ -2,7 +2,7 @@
 
 The table `presenced_webhook_states` holds the last state sent about each user and room. It changes together with the
 queues, in the transaction that stores the records. So an event is queued exactly when its record is stored. A new
-storage worker may receive records that its predecessor has stored already. They are no events the second time.
+storage worker may receive records that its predecessor has stored already. They cause no events the second time.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from presenced.webhooks.events import (
     RoomEventData,
     SentState,
     Subject,
-    encode,
+    encode_event,
     event_for,
     offline_event,
     state_of,
     subject_of,
 )
-from presenced.webhooks.queue import CHUNK, EndpointQueue, NewEvent, event_id, serial_text
+from presenced.webhooks.queue import CHUNK_ROWS, EndpointQueue, NewEvent, event_id, serial_text
 from presenced.webhooks.stats import WebhookStats
 
 ROOM_MEMORY_POSITIONS = 1_000_000
@@ -114,14 +114,14 @@ class WebhookProducer:
             & (webhook_states.c.status != NEVER_SENT[kind].status)
             & (webhook_states.c.subject > after)
         )
-        query = select(webhook_states.c.subject).where(condition).order_by(webhook_states.c.subject).limit(CHUNK)
+        query = select(webhook_states.c.subject).where(condition).order_by(webhook_states.c.subject).limit(CHUNK_ROWS)
         return list((await connection.execute(query)).scalars())
 
     async def enqueue_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
         """Queue events that these users are offline and these rooms empty since the restart.
 
         Users and rooms whose absence was already sent are skipped. The caller must take the absence from the live state
-        (`worker.settling`), because the database may be behind.
+        (`worker.absence_check`), because the database may be behind.
         """
         now_ms = self._now_ms()
         subjects = {Subject("user", user_id) for user_id in user_ids} | {Subject("room", name) for name in rooms}
@@ -153,7 +153,7 @@ class WebhookProducer:
     async def prepare_erasure(self, connection: AsyncConnection, user_id: str) -> SentState | None:
         """Return the last state sent about a user who is about to be erased, to pass it to `enqueue_erased`.
 
-        None if no event is needed: nothing was sent about the user, or receivers have got that the user is offline. The
+        None if no event is needed: nothing was sent about the user, or receivers know that the user is offline. The
         event of an earlier erasure is deleted, because the new one replaces it.
         """
         subject = Subject("user", user_id)
@@ -205,7 +205,7 @@ class WebhookProducer:
 
     async def _new_event(self, connection: AsyncConnection, subject: Subject, event: EventContent) -> NewEvent:
         serial = serial_text(await self._next_serial(connection))
-        payload = encode(event_id(serial), event)
+        payload = encode_event(event_id(serial), event)
         return NewEvent(serial, subject.name, event.type, event.data.version, payload)
 
     async def _next_serial(self, connection: AsyncConnection) -> int:
@@ -232,6 +232,6 @@ async def _rows_with(
 ) -> list[Any]:
     """Return the rows of the query that have one of these values in the column."""
     found: list[Any] = []
-    for start in range(0, len(values), CHUNK):
-        found += await connection.execute(query.where(column.in_(values[start : start + CHUNK])))
+    for start in range(0, len(values), CHUNK_ROWS):
+        found += await connection.execute(query.where(column.in_(values[start : start + CHUNK_ROWS])))
     return found

@@ -26,8 +26,9 @@ from presenced.storage.database import execute_many, writing
 from presenced.storage.schema import webhooks
 
 WAITING, HELD, DEAD = "waiting", "held", "dead"
+"""Values of the column `state`."""
 
-CHUNK = 500
+CHUNK_ROWS = 500
 """Maximum number of rows that one statement reads or changes. More take several statements, each in a transaction of
 its own where possible, so that no transaction blocks other writers for long."""
 
@@ -157,7 +158,7 @@ class EndpointQueue:
         expel = update(webhooks).values(state=DEAD, last_error=error)
         total, wanted = 0, excess + max_waiting // 100
         while total < wanted and (
-            changed := await _change_oldest(connection, expel, self._in(WAITING), min(CHUNK, wanted - total))
+            changed := await _change_oldest(connection, expel, self._in(WAITING), min(CHUNK_ROWS, wanted - total))
         ):
             total += changed
         self._count_dead(total)
@@ -167,10 +168,10 @@ class EndpointQueue:
         """Delete dead letters queued before this time, and the oldest above `max_dead`. Return their number."""
         total = 0
         is_old = _c.id < serial_text(max(0, before_ms) << 80)
-        while deleted := await self._delete(self._in(DEAD) & is_old, CHUNK):
+        while deleted := await self._delete(self._in(DEAD) & is_old, CHUNK_ROWS):
             total += deleted
         while (excess := self.dead - total - max_dead) > 0 and (
-            deleted := await self._delete(self._in(DEAD), min(CHUNK, excess))
+            deleted := await self._delete(self._in(DEAD), min(CHUNK_ROWS, excess))
         ):
             total += deleted
         self.dead = max(0, self.dead - total)
@@ -187,8 +188,8 @@ class EndpointQueue:
             while self.waiting < max_waiting and (changed := await self._requeue(self._in(DEAD), now_ms)):
                 total += changed
         else:
-            for start in range(0, len(row_ids), CHUNK):
-                total += await self._requeue(self._in(DEAD) & _c.id.in_(row_ids[start : start + CHUNK]), now_ms)
+            for start in range(0, len(row_ids), CHUNK_ROWS):
+                total += await self._requeue(self._in(DEAD) & _c.id.in_(row_ids[start : start + CHUNK_ROWS]), now_ms)
         return total
 
     async def dead_letters(self, after: str, limit: int, endpoint: str) -> list[DeadLetter]:
@@ -227,7 +228,7 @@ class EndpointQueue:
 
     async def _update(self, condition: ColumnElement[bool], values: Mapping[str, object]) -> int:
         async with writing(self._database) as connection:
-            return await _change_oldest(connection, update(webhooks).values(values), condition, CHUNK)
+            return await _change_oldest(connection, update(webhooks).values(values), condition, CHUNK_ROWS)
 
     async def _delete(self, condition: ColumnElement[bool], limit: int) -> int:
         async with writing(self._database) as connection:

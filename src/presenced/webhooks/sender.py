@@ -33,8 +33,8 @@ class SendResult(NamedTuple):
     """Empty if the receiver accepted the request with 2xx."""
     retry_after_s: float
     """Seconds to wait before the next request, as the receiver asks."""
-    seconds: float
-    """Duration of the request."""
+    duration_s: float
+    """Seconds that the request took."""
 
     @property
     def is_refused(self) -> bool:
@@ -62,11 +62,11 @@ class EndpointSender:
             response = await self._client.post(body, headers)
         except HttpClientError as error:
             return SendResult(0, str(error), 0.0, time.monotonic() - began)
-        seconds = time.monotonic() - began
+        duration_s = time.monotonic() - began
         if 200 <= response.status < 300:
-            return SendResult(response.status, "", 0.0, seconds)
+            return SendResult(response.status, "", 0.0, duration_s)
         error_text = f"it answered with status {response.status}"
-        return SendResult(response.status, error_text, parse_retry_after(response.retry_after, now_ms), seconds)
+        return SendResult(response.status, error_text, parse_retry_after(response.retry_after, now_ms), duration_s)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -14,13 +14,16 @@ from collections.abc import Iterable
 
 from presenced.errors import ConfigError
 
-PREFIX = "whsec_"
+WHSEC_PREFIX = "whsec_"
+"""Start of every secret."""
+
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
+"""Bounds of the key that a secret encodes. The server does not start with a shorter or longer one."""
 
 
 def new_secret() -> str:
     """Return a new random secret of 32 bytes."""
-    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+    return WHSEC_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def decode_secret(secret: str) -> bytes:
@@ -30,12 +33,12 @@ def decode_secret(secret: str) -> bytes:
         ConfigError: The secret is invalid. The message does not show it.
     """
     try:
-        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        key = base64.b64decode(secret.removeprefix(WHSEC_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if not secret.startswith(PREFIX) or not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
+    if not secret.startswith(WHSEC_PREFIX) or not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
         raise ConfigError(
-            f"webhook_secrets has an invalid secret: expected {PREFIX} and the base64 of {MIN_SECRET_BYTES} to "
+            f"webhook_secrets has an invalid secret: expected {WHSEC_PREFIX} and the base64 of {MIN_SECRET_BYTES} to "
             f"{MAX_SECRET_BYTES} bytes, as `presenced webhook secret` prints it"
         )
     return key

@@ -1,4 +1,4 @@
-"""Run `python -m presenced.worker FD [LOG_FORMAT LOG_TIME]`, where FD is a stream to the server.
+"""Run `python -m presenced.worker FD [LOG_FORMAT LOG_TIME NODE]`, where FD is a stream to the server.
 
 The process ends at the end of the stream. It ignores signals, because a terminal and systemd send them to all processes
 of a group, while the server decides when the process ends.
@@ -15,7 +15,7 @@ import socket
 import sys
 
 from presenced.runtime import logs
-from presenced.worker.program import serve
+from presenced.worker.program import run_worker
 
 NICENESS = 5
 """Added to the nice value, so that the live process gets three quarters of a core that both want. With less than a
@@ -34,4 +34,4 @@ if __name__ == "__main__":
         os.nice(NICENESS)
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)
-    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))
+    asyncio.run(run_worker(socket.socket(fileno=int(sys.argv[1]))))

@@ -8,7 +8,7 @@ from typing import Any
 
 from presenced.errors import BadParameter, StorageUnavailable
 from presenced.storage.records import StoredUser
-from presenced.worker.rpc import CallResult, Method, WorkerCall, encode
+from presenced.worker.rpc import CallResult, Method, WorkerCall, encode_message
 
 MAX_CALLS = 100
 """Maximum number of calls without a result. A further call fails with `StorageUnavailable`."""
@@ -102,7 +102,7 @@ class StorageCalls:
             raise StorageUnavailable(f"{MAX_CALLS} requests wait for the database already; try again later")
         self._number += 1
         number = self._number
-        self._send(encode(WorkerCall(number, method, arguments)))
+        self._send(encode_message(WorkerCall(number, method, arguments)))
         self._calls[number] = asyncio.get_running_loop().create_future()
         return number
 

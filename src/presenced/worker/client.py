@@ -7,8 +7,8 @@ States of the connection. All batches that are not confirmed survive each arrow.
       |             +-- process ends --|-----------------------+
       +-- the process cannot be started ----------------------->
 
-`accepts_batch` is true in state *ready* with fewer than `MAX_UNCONFIRMED` unconfirmed batches. `rpc` describes the
-messages.
+`accepts_batch` is true in state *ready* with fewer than `MAX_UNCONFIRMED_BATCHES` unconfirmed batches. `rpc` describes
+the messages.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from presenced.worker.rpc import (
     Stop,
     StorageState,
     ToWorker,
-    encode,
+    encode_message,
     in_parts,
     to_server,
 )
 from presenced.worker.webhook_metrics import WebhookMetrics
 
-MAX_UNCONFIRMED = 4
+MAX_UNCONFIRMED_BATCHES = 4
 """Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed the
 bound, because a batch too long for one message counts as several."""
 
@@ -98,18 +98,27 @@ class _Unconfirmed(NamedTuple):
 class WorkerClient(asyncio.Protocol):
     """Connection to the storage worker, across restarts of it. All methods are called on the loop's thread.
 
-    Bounds: `MAX_UNCONFIRMED` batches, and the calls that `StorageCalls` allows.
+    Bounds: `MAX_UNCONFIRMED_BATCHES` batches, and the calls that `StorageCalls` allows.
 
     Args:
-        log_form: Settings `log_format` and `log_time` for the log of the process.
+        log_format: Setting, for the log of the process.
+        log_time: Setting, for the log of the process.
+        node: Name of the node, for the log of the process; empty for a server that is alone.
     """
 
     def __init__(
-        self, *, setup: Setup, clock: Clock, metrics: Metrics, log_form: tuple[str, str] = ("text", "auto")
+        self,
+        *,
+        setup: Setup,
+        clock: Clock,
+        metrics: Metrics,
+        log_format: str = "text",
+        log_time: str = "auto",
+        node: str = "",
     ) -> None:
         self._setup = setup
         self.epoch = setup.epoch
-        self._log_form = log_form
+        self._log_arguments = log_format, log_time, node
         self._clock = clock
         self._metrics = metrics
         self._write_behind: WriteBehind | None = None
@@ -118,7 +127,7 @@ class WorkerClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._splitter = Splitter()
         self._runs = False
-        """Whether the present process has sent a message, first `Opening`."""
+        """Whether the present process has sent a message, first `ProcessStarted`."""
         self._ready = False
         """Whether the present process has sent `Ready`."""
         self._restored = False
@@ -149,7 +158,7 @@ class WorkerClient(asyncio.Protocol):
         gauge(
             "presenced_storage_up", "Whether records are being stored (1) or must wait (0).", lambda: not self._failing
         )
-        gauge("presenced_storage_behind_seconds", "Time that the oldest record has waited.", lambda: self.behind)
+        gauge("presenced_storage_behind_seconds", "Time that the oldest record has waited.", lambda: self.behind_s)
         gauge(
             "presenced_storage_unstored_facts",
             "Records sent to the storage worker and not stored yet.",
@@ -161,7 +170,7 @@ class WorkerClient(asyncio.Protocol):
     @property
     def accepts_batch(self) -> bool:
         """Whether `store_batch` may be called."""
-        return self._ready and not self._stop_sent and len(self._unconfirmed) < MAX_UNCONFIRMED
+        return self._ready and not self._stop_sent and len(self._unconfirmed) < MAX_UNCONFIRMED_BATCHES
 
     def store_batch(
         self, records: list[Record], position: int, shard: int = -1, n: int = 0, may_repeat: bool = False
@@ -178,7 +187,7 @@ class WorkerClient(asyncio.Protocol):
         def send(some: list[Record]) -> None:
             is_last = not some or some[-1] is records[-1]
             batch = RecordBatch(self._number + 1, position, some, shard, n if is_last else 0, may_repeat)
-            message = encode(batch)
+            message = encode_message(batch)
             self._number += 1
             self._unconfirmed[self._number] = _Unconfirmed(batch, self._clock.monotonic())
             self._send(message)
@@ -190,11 +199,11 @@ class WorkerClient(asyncio.Protocol):
     def post(self, message: ToWorker) -> None:
         """Send a message about a shard. No-op while no process is ready: the next one knows no shards."""
         if self._ready:
-            self._send(encode(message))
+            self._send(encode_message(message))
 
     @property
     def is_storing(self) -> bool:
-        """Whether records are stored now, or have failed to be for a moment only."""
+        """Whether records are stored now, or storing has failed only for a moment."""
         since = self._failing_since
         return self._ready and (since is None or self._clock.monotonic() - since < FAILING_S)
 
@@ -204,7 +213,7 @@ class WorkerClient(asyncio.Protocol):
         return sum(len(unconfirmed.batch.records) for unconfirmed in self._unconfirmed.values())
 
     @property
-    def behind(self) -> float:
+    def behind_s(self) -> float:
         """Seconds for which the oldest record has been waiting, here or in the write-behind."""
         oldest = [unconfirmed.since for unconfirmed in self._unconfirmed.values()][:1]
         if self._write_behind is not None and self._write_behind.waiting_since is not None:
@@ -216,8 +225,8 @@ class WorkerClient(asyncio.Protocol):
         """Text for operators about a fault; empty if there is none."""
         if self._failing:
             return f"nothing can be stored now, records wait: {self._failing}"
-        if (behind := self.behind) > LATE_S:
-            return f"storing is {behind:.0f} s behind"
+        if (behind_s := self.behind_s) > LATE_S:
+            return f"storing is {behind_s:.0f} s behind"
         return ""
 
     # Start and stop.
@@ -231,7 +240,7 @@ class WorkerClient(asyncio.Protocol):
             StorageError: The database cannot be used until an operator does something.
         """
         self.attach(write_behind)
-        write_behind.begin_at(self._setup.position)
+        write_behind.start_above(self._setup.position)
         await self._launch()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAUNCH_TIMEOUT_S):
@@ -260,7 +269,7 @@ class WorkerClient(asyncio.Protocol):
                 if self._unconfirmed or write_behind.waiting:
                     await self._launch_now()
                 await self._until(lambda: not self._may_store or not (self._unconfirmed or write_behind.waiting))
-                self._send(encode(Stop()))
+                self._send(encode_message(Stop()))
                 self._stop_sent = True
                 if self._transport is not None and self._transport.can_write_eof():
                     self._transport.write_eof()
@@ -306,7 +315,7 @@ class WorkerClient(asyncio.Protocol):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it only forks; no argument comes from outside
-                [sys.executable, "-P", "-m", "presenced.worker", str(theirs.fileno()), *self._log_form],
+                [sys.executable, "-P", "-m", "presenced.worker", str(theirs.fileno()), *self._log_arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -356,7 +365,7 @@ class WorkerClient(asyncio.Protocol):
         self._runs = False
         self._splitter = Splitter()
         position = self._attached.position
-        self._send(encode(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
+        self._send(encode_message(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Start another process later, unless the server stops."""
@@ -425,7 +434,7 @@ class WorkerClient(asyncio.Protocol):
             case RestoredPage(records):
                 self._attached.restore(records)
             case Ready(position):
-                self._begin(position)
+                self._start_sending(position)
             case BatchStored() as stored:
                 self._confirm(stored)
             case StorageState() as state:
@@ -435,7 +444,7 @@ class WorkerClient(asyncio.Protocol):
             case FindAbsent(users, rooms):
                 # Records about these users may still wait. The answer is correct nevertheless, because it is the live
                 # state, and later records follow it in the stream.
-                self._send(encode(Absent(*self._attached.absent(users, rooms))))
+                self._send(encode_message(Absent(*self._attached.absent(users, rooms))))
             case CallResult() as result:
                 self.calls.returned(result)
             case WebhookStats() as stats:
@@ -443,15 +452,16 @@ class WorkerClient(asyncio.Protocol):
             case answer:
                 self._attached.shard_answered(answer)
 
-    def _begin(self, position: int) -> None:
+    def _start_sending(self, position: int) -> None:
+        """Send the unconfirmed batches again, because the process is ready."""
         self._ready, self._failing, self._retry_s = True, "", RETRY_S
         self._failing_since = None
         self._log_end_of_outage()
         self._webhooks.restart()
         for unconfirmed in self._unconfirmed.values():
-            self._send(encode(unconfirmed.batch))
+            self._send(encode_message(unconfirmed.batch))
         self._restored = True
-        self._attached.begin(position)
+        self._attached.finish_restore(position)
 
     def _confirm(self, stored: BatchStored) -> None:
         for number, one in self._unconfirmed.items():

@@ -1,9 +1,8 @@
-"""Factory of the server's side of the storage worker."""
+"""Makes the client of the storage worker from the settings."""
 
 from __future__ import annotations
 
 import secrets
-import socket
 
 from presenced.config.settings import Settings
 from presenced.runtime.clock import Clock
@@ -26,7 +25,7 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
     started_ms = clock.now().epoch_ms
     setup = Setup(
         url=url,
-        node=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
+        node=settings.node_name,
         epoch=secrets.token_hex(4),
         started_ms=started_ms,
         position=start_position(started_ms),
@@ -37,5 +36,11 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
         restore=True,
         cluster=settings.cluster_name if settings.backend else "",
     )
-    log_form = settings.log_format, settings.log_time
-    return WorkerClient(setup=setup, clock=clock, metrics=metrics, log_form=log_form)
+    return WorkerClient(
+        setup=setup,
+        clock=clock,
+        metrics=metrics,
+        log_format=settings.log_format,
+        log_time=settings.log_time,
+        node=settings.node_name if settings.backend else "",
+    )

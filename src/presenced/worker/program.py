@@ -10,7 +10,7 @@ nothing arrives, it renews the server's row (`Store.renew`) every `RENEW_S`.
 A transaction that fails is repeated with the same items until it succeeds, and the server learns why (`StorageState`).
 There are two exceptions:
 
-- The database refuses a value (`is_about_rows`). The items are then stored record by record, and refused records are
+- The database refuses a value (`refuses_values`). The items are then stored record by record, and refused records are
   left out.
 - An unexpected exception ends the process, because a new process may succeed. The server starts it and sends everything
   again.
@@ -35,26 +35,34 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from presenced.errors import ConfigError, StorageError
 from presenced.presence.model import Change
 from presenced.storage import migrate
-from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
+from presenced.storage.database import (
+    explain_error,
+    is_corrupt,
+    is_driver_error,
+    open_database,
+    refuses_values,
+    writing,
+)
 from presenced.storage.records import Record, RoomOccupancy
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.dispatcher import WebhookDispatcher
+from presenced.worker.absence_check import AbsenceCheck
 from presenced.worker.methods import result_of
 from presenced.worker.rpc import (
     Absent,
     BatchStored,
     BrokenStream,
     CallResult,
+    CheckAbsences,
     EndSessions,
     LeaveShard,
     MessageTooLong,
     Method,
-    Opening,
+    ProcessStarted,
     Ready,
     RecordBatch,
     Refused,
     RestoredPage,
-    SettleShards,
     Setup,
     Splitter,
     Stop,
@@ -63,11 +71,10 @@ from presenced.worker.rpc import (
     ToServer,
     ToWorker,
     WorkerCall,
-    encode,
+    encode_message,
     in_parts,
     to_worker,
 )
-from presenced.worker.settling import Settling
 from presenced.worker.shards import WorkerShards
 
 RENEW_S = 0.5
@@ -92,27 +99,27 @@ DISPOSE_TIMEOUT_S = 2.0
 MAX_READ_BYTES = 1 << 18
 """Maximum number of bytes read from the stream at a time."""
 
-OfShards = TakeShard | LeaveShard | EndSessions | SettleShards
-"""What a node of a cluster says about its shards."""
+ShardMessage = TakeShard | LeaveShard | EndSessions | CheckAbsences
+"""Messages of a node of a cluster about its shards."""
 
-Item = RecordBatch | WorkerCall | Absent | OfShards
+WorkItem = RecordBatch | WorkerCall | Absent | ShardMessage
 """Unit of writing, in order of arrival. `Method.ERASE` is the only call among them."""
 
 _logger = logging.getLogger("presenced")
 
 
-async def serve(sock: socket.socket) -> None:
+async def run_worker(sock: socket.socket) -> None:
     """Run the worker on the stream from the server, until it ends and everything is stored."""
     reader, writer = await asyncio.open_connection(sock=sock)
     messages = _messages(reader)
     setup = await anext(messages, None)
     if not isinstance(setup, Setup):
         return
-    writer.write(encode(Opening()))
+    writer.write(encode_message(ProcessStarted()))
     try:
         program = WorkerProgram(setup, writer)
     except ConfigError as error:  # the URL is invalid
-        writer.write(encode(Refused(str(error))))
+        writer.write(encode_message(Refused(str(error))))
         await writer.drain()
         await reader.read()  # until the server has ended, so that it does not start another process
         return
@@ -158,7 +165,7 @@ class WorkerProgram:
         self._webhooks = (
             WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
         )
-        self._settling: Settling | None = None
+        self._absence_check: AbsenceCheck | None = None
         self._shards: WorkerShards | None = None
         """None if the server is alone."""
         if setup.cluster:
@@ -171,9 +178,10 @@ class WorkerProgram:
         self._delivering: asyncio.Task[None] | None = None
         """Deliveries of webhooks. In a cluster, they run while this worker writes a shard."""
         self._delivers = False
+        """Whether `_delivering` delivers webhooks, and does not only count them."""
         self._position = setup.position
         """Position of the newest change that is stored."""
-        self._items: list[Item] = []
+        self._items: list[WorkItem] = []
         self._arrived = asyncio.Event()
         """Set when an item has arrived, or the stream has ended."""
         self._started = False
@@ -213,7 +221,7 @@ class WorkerProgram:
             case RecordBatch() | Absent() | WorkerCall(_, Method.ERASE):
                 self._items.append(message)
                 self._arrived.set()
-            case TakeShard() | LeaveShard() | EndSessions() | SettleShards():
+            case TakeShard() | LeaveShard() | EndSessions() | CheckAbsences():
                 self._items.append(message)
                 self._arrived.set()
             case WorkerCall():
@@ -232,7 +240,7 @@ class WorkerProgram:
 
     def _send(self, message: ToServer) -> None:
         if not self._stream.is_closing():
-            self._stream.write(encode(message))
+            self._stream.write(encode_message(message))
 
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
         """Cancel these tasks and every other running task."""
@@ -242,8 +250,10 @@ class WorkerProgram:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        """Close all connections to the database. New ones are needed after a restart of the database server, or when a
-        database file is no longer read-only."""
+        """Close all connections to the database, so that the next transaction opens new ones.
+
+        This is needed after a restart of the database server, and when a database file is no longer read-only.
+        """
         try:
             async with asyncio.timeout(DISPOSE_TIMEOUT_S):
                 await self._database.dispose()
@@ -295,8 +305,8 @@ class WorkerProgram:
         self._failures += 1
         refusal = str(error) if isinstance(error, StorageError) else ""
         if is_corrupt(error):
-            refusal = f"the database file is broken ({reason(error, self._setup.url)}): restore it from a backup"
-        self._failing = refusal or reason(error, self._setup.url)
+            refusal = f"the database file is broken ({explain_error(error, self._setup.url)}): restore it from a backup"
+        self._failing = refusal or explain_error(error, self._setup.url)
         self._send(StorageState(self._failing, self._failures))
         if refusal:
             self._send(Refused(refusal))
@@ -310,7 +320,7 @@ class WorkerProgram:
 
     async def _start(self) -> None:
         async with writing(self._database, START_TIMEOUT_S) as connection:
-            await connection.run_sync(migrate.check)
+            await connection.run_sync(migrate.prepare_tables)
         async with writing(self._database, START_TIMEOUT_S) as connection:
             start = await self._store.start(connection)
         if self._setup.restore:
@@ -320,17 +330,17 @@ class WorkerProgram:
                         _logger.error("%d records are not restored: each is too long for a message", dropped)
         self._position = max(self._position, start.position)
         self._started = True
-        if self._settling is None:
+        if self._absence_check is None:
             self._begin_webhooks()
         self._send(Ready(start.position))
 
     def _begin_webhooks(self) -> None:
         producer = self._webhooks.producer if self._webhooks is not None else None
         if self._shards is not None:
-            self._settling = Settling(self._database, producer, inf, self._shards.shown_after)
+            self._absence_check = AbsenceCheck(self._database, producer, inf, self._shards.shown_after)
         elif producer is not None:
             self._deliver(True)
-            self._settling = Settling(self._database, producer, self._setup.settling_s)
+            self._absence_check = AbsenceCheck(self._database, producer, self._setup.settling_s)
 
     async def _stop(self) -> None:
         async with writing(self._database, START_TIMEOUT_S) as connection:
@@ -357,7 +367,7 @@ class WorkerProgram:
             self._tasks.discard(task)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self._webhooks.rest()
+            self._webhooks.report_nothing()
         if writes:
             self._deliver(delivers)
 
@@ -376,7 +386,7 @@ class WorkerProgram:
         try:
             results = await self._store_together(items)
         except Exception as error:
-            if not is_about_rows(error):
+            if not refuses_values(error):
                 raise
             results, unusable = await self._store_one_by_one(items)
         del self._items[: len(items)]  # more may have arrived
@@ -384,28 +394,30 @@ class WorkerProgram:
             self._webhooks.wake()
         for result in results:
             self._send(result)
-        if self._settling is not None:
-            self._settle(self._settling, items)
+        if self._absence_check is not None:
+            self._update_absence_check(self._absence_check, items)
         await self._deliver_for_shards()
         if batches:
             self._send(BatchStored(batches[-1].number, number_of_records, unusable, time.monotonic() - began))
         await self._work_periodically(began)
 
     @staticmethod
-    def _settle(settling: Settling, items: Sequence[Item]) -> None:
+    def _update_absence_check(absence_check: AbsenceCheck, items: Sequence[WorkItem]) -> None:
         for item in items:
             if isinstance(item, Absent):
-                settling.answered()
-            elif isinstance(item, SettleShards):
-                settling.begin(item.delay_s, item.users)
+                absence_check.answered()
+            elif isinstance(item, CheckAbsences):
+                absence_check.restart(item.delay_s, item.users)
 
     async def _work_periodically(self, now: float) -> None:
-        """Send reports and questions, and prune, as far as each is due. This runs after each transaction, so also while
-        records arrive without a pause."""
+        """Send reports and questions, and prune, as far as each is due.
+
+        This runs after each transaction, so also while records arrive without a pause.
+        """
         if self._webhooks is not None and now >= self._next_report:
             self._send(self._webhooks.stats())
             self._next_report = now + RENEW_S
-        if self._settling is not None and (question := await self._settling.question()) is not None:
+        if self._absence_check is not None and (question := await self._absence_check.question()) is not None:
             self._send(question)
         if now >= self._next_prune:
             async with writing(self._database) as connection:
@@ -414,7 +426,7 @@ class WorkerProgram:
                     await self._shards.prune(connection, now_ms())
             self._next_prune = now if more else now + PRUNE_S
 
-    async def _store_together(self, items: Sequence[Item]) -> list[ToServer]:
+    async def _store_together(self, items: Sequence[WorkItem]) -> list[ToServer]:
         results: list[ToServer] = []
         position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
         async with writing(self._database) as connection:
@@ -435,7 +447,7 @@ class WorkerProgram:
         self._position = position
         return results
 
-    async def _store_item(self, connection: AsyncConnection, item: Item) -> list[ToServer]:
+    async def _store_item(self, connection: AsyncConnection, item: WorkItem) -> list[ToServer]:
         """Store an item that is no batch. Return what the server has to know."""
         shards = self._shards
         match item:
@@ -456,7 +468,7 @@ class WorkerProgram:
                 pass
         return []
 
-    async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[ToServer], int]:
+    async def _store_one_by_one(self, items: Sequence[WorkItem]) -> tuple[list[ToServer], int]:
         """Store each record in a transaction of its own. Return results of calls, and the number of refused records."""
         results: list[ToServer] = []
         unusable = 0
@@ -473,7 +485,7 @@ class WorkerProgram:
                             one = RecordBatch(0, 0, [record], item.shard, 0, item.may_repeat)
                             results += await self._shards.store(connection, [one], now_ms())
                 except Exception as error:
-                    if not is_about_rows(error):
+                    if not refuses_values(error):
                         raise
                     unusable += 1
             if item.n and self._shards is not None:

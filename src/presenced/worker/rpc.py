@@ -5,7 +5,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
 
     server (`client`)                                        worker (`program`)
     Setup         where to store, secrets, what to restore ->
-                                                           <- Opening            the process runs
+                                                           <- ProcessStarted     the process runs
                                                            <- RestoredPage ...   choices, claims, revocations, ...
                                                            <- Ready              batches and calls may follow
     RecordBatch 1, 2, 3, 4                                 ->
@@ -15,24 +15,24 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
                                                            <- FindAbsent         users and rooms
     Absent        the absent ones among them               ->
                                                            <- WebhookStats, StorageState, Refused    at any time
-    TakeShard, LeaveShard, EndSessions, SettleShards       ->                    only in a cluster
+    TakeShard, LeaveShard, EndSessions, CheckAbsences      ->                    only in a cluster
                                                            <- ShardTaken, ShardLost
     Stop, end of the stream                                ->
                                                            <- end of the stream  everything is committed
 
 - *Setup* holds the URL and the secrets, because everyone on the machine can read the arguments of a process. The
   worker's environment has no settings.
-- *Batches* are numbered. The server has at most `client.MAX_UNCONFIRMED` unconfirmed ones, and collects further records
-  itself. The worker writes all that have arrived in one transaction. It repeats a transaction that fails until it
-  succeeds, and reports the failure (`StorageState`).
+- *Batches* are numbered. The server has at most `client.MAX_UNCONFIRMED_BATCHES` unconfirmed ones, and collects further
+  records itself. The worker writes all that have arrived in one transaction. It repeats a transaction that fails until
+  it succeeds, and reports the failure (`StorageState`).
 - *Restart*. If the worker dies, the server starts another one, which gets `Setup`, and after `Ready` all unconfirmed
   batches again. They may be stored already: writing a batch twice changes nothing.
 - *Refused* names a fault that only an operator can remove. While the server starts, it ends the start. Later the worker
   keeps trying.
 - *Calls* are independent of batches, except for `Method.ERASE`, which takes effect after the batches before it and
   before those after it. A call is never repeated: its caller gets an error.
-- *FindAbsent* is the worker's question about the live state (`settling`). The answer is correct at its place among the
-  batches.
+- *FindAbsent* is the worker's question about the live state (`absence_check`). The answer is correct at its place
+  among the batches.
 - *Shards*. In a cluster, a node that is the designated writer of a shard takes it (`TakeShard`). Batches with the
   number of the shard have what all nodes have agreed on. If another node has taken it since, nothing is written
   (`ShardLost`). A new worker has no shards: the node takes them again, and drops what was on its way, which the log
@@ -164,7 +164,7 @@ class EndSessions(Struct, frozen=True, array_like=True, tag="end_sessions"):
     epoch: str
 
 
-class SettleShards(Struct, frozen=True, array_like=True, tag="settle_shards"):
+class CheckAbsences(Struct, frozen=True, array_like=True, tag="check_absences"):
     """Ask which users and rooms are absent (`FindAbsent`), because changes may be missing."""
 
     delay_s: float
@@ -176,10 +176,10 @@ class Stop(Struct, frozen=True, array_like=True, tag="stop"):
     """Last message: the server stops on purpose."""
 
 
-ToWorker = Setup | RecordBatch | WorkerCall | Absent | TakeShard | LeaveShard | EndSessions | SettleShards | Stop
+ToWorker = Setup | RecordBatch | WorkerCall | Absent | TakeShard | LeaveShard | EndSessions | CheckAbsences | Stop
 
 
-class Opening(Struct, frozen=True, array_like=True, tag="opening"):
+class ProcessStarted(Struct, frozen=True, array_like=True, tag="process_started"):
     """First message: the process runs, and opens the database now."""
 
 
@@ -256,7 +256,7 @@ class CallResult(Struct, frozen=True, array_like=True, tag="result"):
 
 
 ToServer = (
-    Opening
+    ProcessStarted
     | RestoredPage
     | Ready
     | Refused
@@ -274,7 +274,7 @@ to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 to_server: msgspec.msgpack.Decoder[ToServer] = msgspec.msgpack.Decoder(ToServer)
 
 
-def encode(message: ToWorker | ToServer) -> bytes:
+def encode_message(message: ToWorker | ToServer) -> bytes:
     """Return the message with its length as prefix.
 
     Raises:

@@ -1,7 +1,7 @@
 """Shards of a cluster that this worker writes, because its server is their designated writer.
 
-Only the worker that writes shard 0 delivers webhooks: they all have one queue per endpoint, and only one process may
-send from it. Workers of other shards queue events, which it finds within `WebhookConfig.poll_s`.
+Only the worker that writes shard 0 delivers webhooks. All shards share one queue per endpoint, and only one process may
+send from it. Workers of other shards add events to the queue, and that worker finds them within `WebhookConfig.poll_s`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from presenced.presence.model import Change
 from presenced.storage.records import Record, RoomOccupancy
 from presenced.storage.shard_log import ShardLog, end_sessions_of, end_silent_sessions
 from presenced.webhooks.producer import WebhookProducer
-from presenced.webhooks.queue import CHUNK
+from presenced.webhooks.queue import CHUNK_ROWS
 from presenced.worker.rpc import EndSessions, RecordBatch, Setup, ShardLost, ShardTaken, TakeShard
 
 DELIVERING_SHARD = 0
@@ -23,7 +23,7 @@ DELIVERING_SHARD = 0
 
 
 class WorkerShards:
-    """The shards, and their rows. All coroutines run within the caller's transaction.
+    """Shards that this worker writes. All coroutines run within the caller's transaction.
 
     Bounds: the shards of the cluster.
 
@@ -76,7 +76,7 @@ class WorkerShards:
         self._logs.pop(shard, None)
 
     async def store(self, connection: AsyncConnection, batches: Sequence[RecordBatch], now_ms: int) -> list[ShardLost]:
-        """Store the records of shards. Return the shards that another server has taken: nothing of them is stored."""
+        """Store the records of shards. Return the shards that another server has taken, of which nothing is stored."""
         records: dict[int, list[Record]] = {}
         numbers: dict[int, int] = {}
         may_repeat = any(batch.may_repeat for batch in batches)
@@ -91,7 +91,7 @@ class WorkerShards:
         return lost
 
     async def renew(self, connection: AsyncConnection, now_ms: int) -> list[ShardLost]:
-        """Renew the rows of all shards, if it is time. Return those that another server has taken."""
+        """Renew the rows of all shards every `renew_s` seconds. Return the shards that another server has taken."""
         if not self._logs or (now := time.monotonic()) < self._renew_at:
             return []
         self._renew_at = now + self._renew_s
@@ -104,19 +104,19 @@ class WorkerShards:
         await end_sessions_of(connection, message.node, message.epoch, now_ms)
 
     async def prune(self, connection: AsyncConnection, now_ms: int) -> None:
-        """End the sessions of nodes whose death was not noticed."""
+        """End the sessions of nodes that died unnoticed."""
         if self.delivers:
             await end_silent_sessions(connection, now_ms)
 
     async def shown_after(self, connection: AsyncConnection, after: str) -> list[str]:
         """Return a page of the users whose rows show them present, ordered by id."""
-        pages = [await log.shown_after(connection, after, CHUNK) for log in self._logs.values()]
-        return sorted(user_id for page in pages for user_id in page)[:CHUNK]
+        pages = [await log.shown_after(connection, after, CHUNK_ROWS) for log in self._logs.values()]
+        return sorted(user_id for page in pages for user_id in page)[:CHUNK_ROWS]
 
     async def set_absent(
         self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str], now_ms: int
     ) -> None:
-        """Store that these users are offline and these rooms are empty, and queue events, if any shard is ours."""
+        """Store that these users are offline and these rooms are empty, and queue events. No-op without a shard."""
         for shard in list(self._logs):
             await self._advance(connection, shard, 0, now_ms)
         if not self._logs:

@@ -367,7 +367,7 @@ def test_a_client_that_does_not_authenticate_counts_as_a_failure() -> None:
     )
     gate, key = harness.node.throttle, "203.0.113.7"
     for message in (None, "hello", '{"type":"PING"}'):
-        assert gate.blocked(key, harness.clock.monotonic()) is None
+        assert gate.refusal_for_failures(key, harness.clock.monotonic()) is None
         silent = FakeConnection(harness.node.closed, harness.clock)
         silent.address = key
         harness.node.opened(silent, request(""))
@@ -375,7 +375,7 @@ def test_a_client_that_does_not_authenticate_counts_as_a_failure() -> None:
             harness.node.received(silent, message)
         harness.clock.advance(11)
         assert (why(silent) or [None])[0] is Close.UNAUTHORIZED
-    assert gate.blocked(key, harness.clock.monotonic()) is not None
+    assert gate.refusal_for_failures(key, harness.clock.monotonic()) is not None
 
 
 def far_away(**settings: object) -> GatekeeperHarness:
@@ -416,9 +416,11 @@ def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
         if token.startswith("slow:"):
             harness.authenticator.reply()
         assert (why(refused) or [None])[0] is code
-    assert harness.node.throttle.blocked(office, harness.clock.monotonic()) is None
+    assert harness.node.throttle.refusal_for_failures(office, harness.clock.monotonic()) is None
     assert why(come_from(harness, office, "bad"))
-    assert harness.node.throttle.blocked(office, harness.clock.monotonic()) is not None, "a forged one does"
+    assert harness.node.throttle.refusal_for_failures(office, harness.clock.monotonic()) is not None, (
+        "a forged one does"
+    )
 
 
 def test_a_token_that_has_expired_when_verified_admits_nobody(harness: GatekeeperHarness) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.auth.authenticator import MAX_TOKEN_LENGTH
+from presenced.auth.authenticator import MAX_TOKEN_CHARACTERS
 from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import (
     MAX_KEYS,
@@ -132,7 +132,7 @@ def test_a_sub_that_is_not_a_user_id_is_refused(sub: Any) -> None:
 
 
 def test_text_that_is_not_a_token_is_refused() -> None:
-    for text in ("", "x", "a.b", "a.b.c", "....", "{}", "ey" * 3000, "é", "\ud800", "a" * (MAX_TOKEN_LENGTH + 1)):
+    for text in ("", "x", "a.b", "a.b.c", "....", "{}", "ey" * 3000, "é", "\ud800", "a" * (MAX_TOKEN_CHARACTERS + 1)):
         assert why_not(text)[0] in ("malformed", "algorithm")
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of pages compute from what they observed."""
+"""Figures that the benchmarks of pages compute from their observations."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.support.certificates import write_certificate
 
 from presenced.auth.api_keys import new_key
 from presenced.cli.doctor import Finding, examine
-from presenced.config.sources import Effective, load
+from presenced.config.sources import EffectiveSettings, load
 from presenced.storage import migrate, probe
 
 TODAY = datetime.datetime.now(datetime.UTC)
@@ -155,7 +155,7 @@ def test_a_database_that_cannot_be_used_or_has_another_version_is_broken(tmp_pat
 
 async def make_tables_at(url: str) -> None:
     async with probe.connected(url) as connection:
-        await connection.run_sync(migrate.upgrade)
+        await connection.run_sync(migrate.upgrade_tables)
         await connection.commit()
 
 
@@ -183,7 +183,7 @@ def test_a_settings_file_with_a_secret_that_others_may_read_is_unsafe(tmp_path: 
     file.write_text(f'auth = "jwt"\njwt_key = "{SECRET}"\n')
     for mode, count in ((0o644, 1), (0o600, 0)):
         file.chmod(mode)
-        effective: Effective = load({}, {}, file)
+        effective: EffectiveSettings = load({}, {}, file)
         findings = examine(effective, file_limit=100_000, is_root=False, today=TODAY)
         assert sum("may read jwt_key" in finding.what for finding in findings) == count
         assert SECRET not in str(findings)

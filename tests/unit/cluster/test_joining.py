@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from presenced.cluster import factory
+from presenced.cluster.backend import Member
 from presenced.cluster.factory import ClusterNode
+from presenced.cluster.members import Figures
+from presenced.cluster.notices import Notices
+from presenced.config.settings import Settings
 from presenced.errors import BackendError
 
 pytestmark = pytest.mark.anyio
@@ -23,9 +28,14 @@ class FakeBackend:
         self.missing = missing
         self.conflict = ""
         self.trouble = ""
+        self.cluster_name = "presenced"
 
     async def check(self) -> str:
-        return self.missing
+        missing, self.missing = self.missing, ""
+        return missing
+
+    async def members(self) -> list[Member]:
+        return []
 
 
 class FakeCluster:
@@ -41,9 +51,11 @@ class Joining:
     """A node that joins."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, missing: str = "") -> None:
-        monkeypatch.setattr(factory, "LOOK_S", 0.001)
+        monkeypatch.setattr(factory, "RETRY_S", 0.001)
         self.backend, self.cluster = FakeBackend(missing), FakeCluster()
-        self.node = ClusterNode(cast("Any", self.cluster), cast("Any", self.backend), cast("Any", None))
+        node = SimpleNamespace(publisher=SimpleNamespace(), settings=Settings())
+        notices = Notices("a", "presenced", Figures())
+        self.node = ClusterNode(cast("Any", self.cluster), cast("Any", self.backend), cast("Any", node), notices)
         self.task = asyncio.create_task(self.node.join())
 
 
@@ -71,7 +83,7 @@ async def test_a_node_says_that_it_waits_if_the_store_is_lost_after_the_check(
     assert "connection refused" in caplog.text
     joining.cluster.on_ready()
     await joining.task
-    assert events(caplog) == ["cluster_waits", "cluster_joined"]
+    assert events(caplog) == ["cluster_waits"]
 
 
 async def test_a_node_that_joins_at_once_says_nothing(

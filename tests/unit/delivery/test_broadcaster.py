@@ -8,14 +8,14 @@ import pytest
 from tests.support.fakes import FakeConnection
 
 from presenced.delivery.batch import Batch
-from presenced.delivery.broadcaster import LONGEST_WAIT_S, MAX_BATCH, Broadcaster
+from presenced.delivery.broadcaster import LONGEST_WAIT_S, MAX_BATCH_EVENTS, Broadcaster
 from presenced.errors import Close
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
-from presenced.protocols.classic.feed import CATCH_UP, ClassicFeed
+from presenced.protocols.classic.feed import CATCH_UP_CHANGES, ClassicFeed
 from presenced.runtime.clock import Timer
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
@@ -108,7 +108,7 @@ def test_a_discarded_watcher_receives_nothing_more(bench: BroadcasterHarness) ->
 
 def test_a_batch_that_grows_too_large_is_flushed_immediately(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
-    users = range(MAX_BATCH + 10)
+    users = range(MAX_BATCH_EVENTS + 10)
     bench.come(*users)
     assert watcher.writes, "before the turn ended"
     bench.clock.run_soon()
@@ -192,7 +192,7 @@ def test_catching_up_stops_when_the_transport_is_full_again(bench: BroadcasterHa
     watcher = bench.watcher()
     watcher.paused = True
     bench.broadcaster.pause(watcher)
-    bench.come(*range(3 * CATCH_UP))
+    bench.come(*range(3 * CATCH_UP_CHANGES))
     bench.clock.run_soon()
     send = watcher.send_batch
 
@@ -205,12 +205,12 @@ def test_catching_up_stops_when_the_transport_is_full_again(bench: BroadcasterHa
     for rounds in (1, 2, 3):
         watcher.paused = False
         bench.broadcaster.resume(watcher)
-        assert len(watcher.about_others()) == rounds * CATCH_UP
+        assert len(watcher.about_others()) == rounds * CATCH_UP_CHANGES
     assert bench.broadcaster.behind == 1, "it is told only when it drains that it has all"
     watcher.paused = False
     bench.broadcaster.resume(watcher)
     assert bench.broadcaster.behind == 0
-    assert [user for _, user in watcher.about_others()] == list(range(3 * CATCH_UP))
+    assert [user for _, user in watcher.about_others()] == list(range(3 * CATCH_UP_CHANGES))
 
 
 def test_a_watcher_that_stays_behind_is_closed(bench: BroadcasterHarness) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.net.hosts import MAX_HOST_LENGTH, AllowedHosts, host_name
+from presenced.net.hosts import MAX_HOST_CHARACTERS, AllowedHosts, host_name
 
 
 def allows(given: str, /, **settings: Any) -> bool:
@@ -61,7 +61,7 @@ FOREIGN = [
     "\xb2.\xb2.\xb2.\xb2",
     "",
     ":3001",
-    "x" * (MAX_HOST_LENGTH + 1),
+    "x" * (MAX_HOST_CHARACTERS + 1),
 ]
 
 

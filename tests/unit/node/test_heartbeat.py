@@ -22,7 +22,7 @@ def test_every_connection_is_pinged_once_in_an_interval() -> None:
     peers = [PingedConnection() for _ in range(150)]
     for peer in peers:
         sweep.add(peer)
-    pinged = Counter(peer for tick in range(SLICES) for peer in sweep.tick(tick * sweep.tick_seconds)[0])
+    pinged = Counter(peer for tick in range(SLICES) for peer in sweep.tick(tick * sweep.tick_s)[0])
     assert pinged == Counter(peers)
 
 

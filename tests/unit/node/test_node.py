@@ -181,7 +181,7 @@ def test_the_node_is_behind_until_the_event_loop_keeps_up(harness: NodeHarness) 
 
 def test_a_full_node_is_not_ready(harness: NodeHarness) -> None:
     assert PresenceService(harness.node).not_ready() == []
-    harness.node.connections.most = 1
+    harness.node.connections.max_connections = 1
     harness.connect("1")
     assert PresenceService(harness.node).not_ready() == ["all 1 connections are taken"]
 

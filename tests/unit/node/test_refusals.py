@@ -13,7 +13,7 @@ from presenced.errors import Problem
 from presenced.net.refusals import Refusal, foreign_host, foreign_page
 from presenced.runtime.logs import JsonFormatter
 from presenced.runtime.metrics import Metrics
-from presenced.runtime.text import MAX_QUOTED, quoted
+from presenced.runtime.text import MAX_QUOTED_CHARACTERS, quoted
 from presenced.testing import FakeClock
 
 
@@ -133,11 +133,11 @@ def test_a_client_s_text_is_one_short_printable_line(
         assert record.getMessage().removeprefix("⛔").isascii()
         for line in (record.getMessage(), JsonFormatter().format(record)):
             assert line.isprintable()
-            assert len(line) < 10 * MAX_QUOTED
+            assert len(line) < 10 * MAX_QUOTED_CHARACTERS
 
 
 def test_quoted_text_is_printable_ascii() -> None:
     assert quoted("https://app.example.com") == "https://app.example.com"
     assert quoted("a\r\n\x1b\u2028\U0001f600'") == "a\\r\\n\\x1b\\u2028\\U0001f600'"
     assert quoted("\U0001f600" * 300).startswith("\\U0001f600")
-    assert len(quoted("\U0001f600" * 300)) == MAX_QUOTED + 3
+    assert len(quoted("\U0001f600" * 300)) == MAX_QUOTED_CHARACTERS + 3

@@ -265,7 +265,7 @@ def test_an_explanation_shows_the_grace_period_and_its_end(harness: ExplainingHa
     assert "no connection is open, and the grace period of a lost one lasts 10 seconds more" in sentence(explained)
     [session] = explained.sessions
     assert (session.protocol, session.device, session.heard) == ("presenced.v1", "web", None)
-    assert (session.waited_for, session.resumable) == (10.0, 115.0)
+    assert (session.grace_ends_in, session.resumable_for) == (10.0, 115.0)
     assert explained.pending == (Pending("grace", "", 10.0),)
     harness.clock.advance(30)
     explained = harness.service.explain("7")

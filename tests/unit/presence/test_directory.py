@@ -5,11 +5,12 @@ from math import inf
 import pytest
 
 from presenced.errors import CapacityError
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
-from presenced.presence.user import MAX_DETACHED, User
+from presenced.presence.user import MAX_DETACHED_SESSIONS, User
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -168,11 +169,11 @@ def test_the_end_of_one_grace_period_does_not_affect_others(directory: Directory
 
 
 def test_grace_periods_are_bounded_and_the_last_to_end_decides(directory: Directory[str]) -> None:
-    for number in range(MAX_DETACHED + 5):
+    for number in range(MAX_DETACHED_SESSIONS + 5):
         directory.open("7", f"c{number}", at(0))
-    for number in range(MAX_DETACHED + 5):
+    for number in range(MAX_DETACHED_SESSIONS + 5):
         directory.close("7", f"c{number}", Ending.LOST, at(number))
-    last = MAX_DETACHED + 4 + 15
+    last = MAX_DETACHED_SESSIONS + 4 + 15
     for second in range(last):
         assert expired(directory, at(second)) == []
     assert len(expired(directory, at(last))) == 1

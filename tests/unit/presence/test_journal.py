@@ -70,7 +70,7 @@ def test_the_digest_is_a_sum_of_hashes_that_any_language_can_compute() -> None:
 
 
 def test_the_digest_of_many_users_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_HASHED", 2)
+    monkeypatch.setattr(module, "MAX_HASHED_USERS", 2)
     everyone = [change(position, f"{position}") for position in range(1, 6)]
     journal = Journal(100)
     for each in everyone:

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from presenced.presence.rooms import MAX_LEFT, Mode, RoomChange, Rooms, Thresholds
+from presenced.presence.rooms import MAX_FORMER_MEMBERS, Mode, RoomChange, Rooms, Thresholds
 from presenced.presence.session import Session
 from presenced.presence.subscriptions import Subscription
 from presenced.presence.user import User
@@ -77,12 +77,12 @@ def test_a_new_room_knows_nothing_about_an_earlier_one_of_the_same_name(rooms: R
 
 def test_former_members_are_bounded(rooms: Rooms) -> None:
     rooms.update("host", {"lobby": b""}, NOW)
-    for number in range(MAX_LEFT + 5):
+    for number in range(MAX_FORMER_MEMBERS + 5):
         rooms.update(str(number), {"lobby": b""}, NOW)
         rooms.update(str(number), {}, NOW)
     room = rooms.get("lobby")
     assert room
-    assert len(room.left) == MAX_LEFT
+    assert len(room.left) == MAX_FORMER_MEMBERS
     assert room.since(1) is None
     assert room.since(room.floor) is not None
 

@@ -187,7 +187,7 @@ async def test_an_iterator_that_is_too_slow_is_told() -> None:
 
 async def test_an_iterator_with_many_changes_gives_the_loop_its_turns(server: Embedded) -> None:
     changes = server.changes()
-    for number in range(3 * following.TURN):
+    for number in range(3 * following.CHANGES_PER_TURN):
         server.announce(number)
     turns_of_others = 0
 
@@ -198,7 +198,7 @@ async def test_an_iterator_with_many_changes_gives_the_loop_its_turns(server: Em
             turns_of_others += 1
 
     other = asyncio.create_task(others())
-    for _ in range(3 * following.TURN):
+    for _ in range(3 * following.CHANGES_PER_TURN):
         await anext(changes)
     other.cancel()
     assert turns_of_others >= 2

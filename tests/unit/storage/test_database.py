@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.storage.database import is_about_rows, open_database, reason, upsert
+from presenced.storage.database import explain_error, open_database, refuses_values, upsert
 from presenced.storage.schema import changes, users
 from presenced.storage.url import database_url
 
@@ -54,7 +54,7 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_shown(url: str) -> No
 
 def test_an_unknown_host_is_named() -> None:
     error = socket.gaierror(-2, "Name or service not known")
-    assert reason(error, "postgresql://ada:pw@db.invalid/app") == "Name or service not known: db.invalid"
+    assert explain_error(error, "postgresql://ada:pw@db.invalid/app") == "Name or service not known: db.invalid"
 
 
 @pytest.mark.parametrize(
@@ -103,17 +103,20 @@ def test_an_upsert_that_overwrites_nothing_keeps_existing_rows() -> None:
 def test_the_reason_of_a_failure_is_one_line_without_the_password() -> None:
     url = "postgresql://ada:hidden@db/app"
     error = OperationalError("SELECT 1", {}, Exception("no route\nto hidden@db"))
-    assert reason(error, url) == "no route to ***@db"
-    assert reason(TimeoutError(), url) == "it does not answer in time"
-    assert reason(ConnectionRefusedError(111, "Connection refused"), url) == "Connection refused"
-    assert reason(PermissionError(13, "Permission denied", "/root/.pgpass"), url) == "Permission denied: /root/.pgpass"
+    assert explain_error(error, url) == "no route to ***@db"
+    assert explain_error(TimeoutError(), url) == "it does not answer in time"
+    assert explain_error(ConnectionRefusedError(111, "Connection refused"), url) == "Connection refused"
+    assert (
+        explain_error(PermissionError(13, "Permission denied", "/root/.pgpass"), url)
+        == "Permission denied: /root/.pgpass"
+    )
 
 
 def test_refused_values_are_distinguished_from_a_failing_database() -> None:
     class Driver(Exception):
         sqlstate = "22001"
 
-    assert is_about_rows(OperationalError("INSERT", {}, Driver()))
-    assert is_about_rows(DataError("INSERT", {}, Exception("too long")))
-    assert not is_about_rows(OperationalError("INSERT", {}, Exception("gone")))
-    assert not is_about_rows(ConnectionResetError())
+    assert refuses_values(OperationalError("INSERT", {}, Driver()))
+    assert refuses_values(DataError("INSERT", {}, Exception("too long")))
+    assert not refuses_values(OperationalError("INSERT", {}, Exception("gone")))
+    assert not refuses_values(ConnectionResetError())

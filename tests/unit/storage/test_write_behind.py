@@ -23,7 +23,7 @@ from presenced.storage.records import (
     StoredSession,
     StoredUser,
 )
-from presenced.storage.write_behind import PERIOD_S
+from presenced.storage.write_behind import FLUSH_DELAY_S
 
 MERGED, DROPPED = "presenced_storage_facts_merged_total", "presenced_storage_facts_dropped_total"
 
@@ -46,12 +46,12 @@ def test_a_user_who_connects_and_leaves_immediately_is_one_user_record_and_two_c
 def test_users_and_sessions_are_sent_immediately_then_once_per_period_and_changes_always_immediately() -> None:
     storing = StoringNode()
     first = storing.open()
-    storing.clock.advance(PERIOD_S)
+    storing.clock.advance(FLUSH_DELAY_S)
     assert (len(storing.worker.of(StoredUser)), len(storing.worker.of(StoredSession))) == (1, 1)
     storing.close(first)
     for _ in range(3):
         storing.close(storing.open())
-        storing.clock.advance(PERIOD_S)
+        storing.clock.advance(FLUSH_DELAY_S)
     assert (len(storing.worker.of(StoredUser)), len(storing.worker.of(StoredSession))) == (1, 1)
     assert len(storing.worker.of(Change)) == 8
     storing.clock.advance(STATE_PERIOD_S)
@@ -63,12 +63,12 @@ def test_users_and_sessions_are_sent_immediately_then_once_per_period_and_change
 def test_when_the_server_stops_everything_is_sent_immediately() -> None:
     storing = StoringNode()
     connection = storing.open()
-    storing.clock.advance(PERIOD_S)
+    storing.clock.advance(FLUSH_DELAY_S)
     storing.close(connection)
     storing.write_behind.finish()
     assert [record.status for record in storing.worker.of(StoredUser)] == ["online", "offline"]
     storing.close(storing.open("eve"))
-    storing.clock.advance(PERIOD_S)
+    storing.clock.advance(FLUSH_DELAY_S)
     assert [record.user_id for record in storing.worker.of(StoredUser)] == ["ada", "ada", "eve"]
     assert storing.write_behind.waiting == 0
 
@@ -144,7 +144,7 @@ def test_the_bound_holds_while_the_worker_accepts_batches_too_slowly(monkeypatch
         for _ in range(2 * MAX_BATCH_RECORDS):
             users += 1
             application.announce(f"user{users}", True)
-        storing.clock.advance(PERIOD_S)
+        storing.clock.advance(FLUSH_DELAY_S)
         assert storing.write_behind.waiting <= 2 * (1000 + 2 * MAX_BATCH_RECORDS)
     assert storing.metric(DROPPED) > 0
 
@@ -154,10 +154,10 @@ def test_no_change_is_left_out_below_the_bound_and_none_waits_long() -> None:
     application = PresenceService(storing.node)
     waited, users = 0.0, 0
     for _ in range(50):
-        for _ in range(round(10_000 * PERIOD_S)):
+        for _ in range(round(10_000 * FLUSH_DELAY_S)):
             users += 1
             application.announce(f"user{users}", True)
-        storing.clock.advance(PERIOD_S)
+        storing.clock.advance(FLUSH_DELAY_S)
         now = storing.clock.monotonic()
         waited = max(waited, now - (storing.write_behind.waiting_since or now))
     storing.clock.advance(2 * STATE_PERIOD_S)
@@ -195,7 +195,7 @@ def test_when_the_server_stops_a_backlog_is_sent_without_waiting_for_more() -> N
     change_often(storing, 0.6, 10_000, users=10)
     storing.worker.room = 1000
     storing.write_behind.finish()
-    storing.clock.advance((storing.write_behind.waiting // MAX_BATCH_RECORDS + 1) * PERIOD_S)
+    storing.clock.advance((storing.write_behind.waiting // MAX_BATCH_RECORDS + 1) * FLUSH_DELAY_S)
     assert storing.write_behind.waiting == 0
     assert {(change.user_id, change.status) for change in storing.worker.of(Change)[-20:]} >= {
         (f"user{n}", "offline") for n in range(10)
@@ -311,8 +311,8 @@ def test_the_state_of_users_is_known_while_their_records_wait() -> None:
     storing = StoringNode()
     storing.worker.room = 0
     storing.close(storing.open())
-    storing.clock.advance(PERIOD_S)
-    left_ms = storing.clock.now().epoch_ms - int(PERIOD_S * 1000)
+    storing.clock.advance(FLUSH_DELAY_S)
+    left_ms = storing.clock.now().epoch_ms - int(FLUSH_DELAY_S * 1000)
     found = storing.write_behind.waiting_of(["ada", "never"])
     assert {user_id: (record.status, record.seen_ms) for user_id, record in found.items()} == {
         "ada": ("offline", left_ms)
@@ -366,7 +366,7 @@ def test_a_choice_restored_late_does_not_override_a_newer_one() -> None:
     storing.clock.advance(1)
     away = stored_choice("away", "gone fishing")
     storing.write_behind.restore([RestoredChoices("ada", away), RestoredChoices("bob", away)])
-    storing.write_behind.begin(7)
+    storing.write_behind.finish_restore(7)
     storing.pass_period()
     now = {record.user_id: record.status for record in storing.worker.of(StoredUser)}
     assert now == {"ada": "online", "bob": "away"}
@@ -399,7 +399,7 @@ def test_a_permanent_choice_restored_late_returns_when_a_temporary_one_ends() ->
     storing.write_behind.restore(
         [RestoredChoices("ada", stored_choice("busy", "writing"), stored_choice("online", until=ends))]
     )
-    storing.write_behind.begin(0)
+    storing.write_behind.finish_restore(0)
     assert storing.node.directory.users.status("ada") == "away"
     storing.clock.advance(10)
     assert [(m["status"], m.get("text")) for m in ada.messages if m["type"] == "SELF"][-1] == ("busy", "writing")
@@ -504,7 +504,7 @@ def test_claims_are_stored_and_restored_unless_set_or_cleared_since() -> None:
 
 def test_positions_continue_above_the_given_one() -> None:
     storing = StoringNode()
-    storing.write_behind.begin(1_000_000)
+    storing.write_behind.finish_restore(1_000_000)
     storing.open()
     storing.pass_period()
     (change,) = storing.worker.of(Change)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.webhooks import NOON, change
 
 from presenced.storage.records import RoomOccupancy
-from presenced.webhooks.events import NEVER_SENT, SentState, batch_id, encode, encode_batch, event_for, state_of
+from presenced.webhooks.events import NEVER_SENT, SentState, batch_id, encode_batch, encode_event, event_for, state_of
 
 UNKNOWN_USER = NEVER_SENT["user"]
 
@@ -61,19 +61,19 @@ def test_display_data_is_sent_and_its_change_is_an_event() -> None:
     found = event_for(change("ada", 2, display=b'{"name":"A"}'), state_of(first))
     assert found
     assert found.type == "user.status_changed"
-    assert json.loads(encode("msg_1", found))["data"]["display"] == {"name": "A"}
+    assert json.loads(encode_event("msg_1", found))["data"]["display"] == {"name": "A"}
     assert event_for(change("ada", 2, display=b'{"name":"Ada"}'), state_of(first)) is None
     assert event_for(change("ada", 2), state_of(change("ada", 1))) is None, "as before where there is none"
     gone = event_for(change("ada", 2), state_of(first))
     assert gone
-    assert "display" not in json.loads(encode("msg_1", gone))["data"]
+    assert "display" not in json.loads(encode_event("msg_1", gone))["data"]
 
 
 def test_the_json_of_a_user_event() -> None:
     fact = change("7", 12, "away", cause="idle", text="tea", data=b'{"a": [1]}', devices=("web",), until_ms=NOON + 1)
     found = event_for(fact, SentState("online", 3))
     assert found
-    assert json.loads(encode("msg_1", found)) == {
+    assert json.loads(encode_event("msg_1", found)) == {
         "id": "msg_1",
         "type": "user.status_changed",
         "timestamp": "2024-01-01T12:00:00.000Z",
@@ -95,7 +95,7 @@ def test_the_json_of_a_user_event() -> None:
 def test_the_json_of_room_events() -> None:
     occupied = event_for(RoomOccupancy(4, "lobby", True, NOON), NEVER_SENT["room"])
     assert occupied
-    assert json.loads(encode("msg_1", occupied))["data"] == {"room": "lobby", "version": 4}
+    assert json.loads(encode_event("msg_1", occupied))["data"] == {"room": "lobby", "version": 4}
     vacated = event_for(RoomOccupancy(5, "lobby", False, NOON), SentState("occupied", 4))
     assert vacated
     assert (occupied.type, vacated.type) == ("room.occupied", "room.vacated")

@@ -23,7 +23,7 @@ from presenced.worker.rpc import (
     CallResult,
     FindAbsent,
     Method,
-    Opening,
+    ProcessStarted,
     Ready,
     RecordBatch,
     Setup,
@@ -31,7 +31,7 @@ from presenced.worker.rpc import (
     StorageState,
     ToWorker,
     WorkerCall,
-    encode,
+    encode_message,
     to_worker,
 )
 
@@ -67,7 +67,7 @@ class Connected:
         self.sent()
 
     def ready(self) -> None:
-        self.client.data_received(encode(Ready(0)))
+        self.client.data_received(encode_message(Ready(0)))
 
     def sent(self) -> list[ToWorker]:
         return [to_worker.decode(message) for message in Splitter().split(self.transport.take())]
@@ -108,7 +108,7 @@ async def test_a_process_that_needs_long_to_run_does_not_make_the_server_start_w
     for _ in range(5):
         await asyncio.sleep(0)
     assert not starting.done(), "the process does not run yet"
-    connected.client.data_received(encode(Opening()) + encode(Ready(0)))
+    connected.client.data_received(encode_message(ProcessStarted()) + encode_message(Ready(0)))
     await starting
     assert not connected.client.warning
     assert "starts without" not in caplog.text
@@ -126,7 +126,7 @@ async def test_a_database_that_does_not_answer_and_a_process_that_ends_delay_the
     if ends:
         connected.client.connection_lost(None)
     else:
-        connected.client.data_received(encode(Opening()))
+        connected.client.data_received(encode_message(ProcessStarted()))
     async with asyncio.timeout(client.LAUNCH_TIMEOUT_S / 2):
         await starting
     assert "starts without" in caplog.text
@@ -157,13 +157,13 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
 def test_each_failed_attempt_of_a_worker_is_counted_once() -> None:
     connected = Connected()
     for count in (1, 2):
-        connected.client.data_received(encode(StorageState("it is locked", count)))
+        connected.client.data_received(encode_message(StorageState("it is locked", count)))
     connected.ready()
-    connected.client.data_received(encode(StorageState("", 2)))
+    connected.client.data_received(encode_message(StorageState("", 2)))
     assert connected.storing.metric("presenced_storage_failures_total") == 2
     transport: Any = FakeTransport()
     connected.client.connection_made(transport)  # of the next process, which counts from its own start
-    connected.client.data_received(encode(StorageState("it is locked", 1)))
+    connected.client.data_received(encode_message(StorageState("it is locked", 1)))
     assert connected.storing.metric("presenced_storage_failures_total") == 3
 
 
@@ -172,8 +172,8 @@ async def test_the_end_of_an_outage_is_logged_once(caplog: pytest.LogCaptureFixt
     connected = Connected()
     connected.ready()
     assert "works again" not in caplog.text, "nothing was reported as broken"
-    connected.client.data_received(encode(StorageState("it is locked", 1)))
-    connected.client.data_received(encode(StorageState("", 1)))
+    connected.client.data_received(encode_message(StorageState("it is locked", 1)))
+    connected.client.data_received(encode_message(StorageState("", 1)))
     assert caplog.text.count("works again") == 1
     connected.client.connection_lost(None)
     transport: Any = FakeTransport()
@@ -186,7 +186,7 @@ async def test_the_end_of_an_outage_is_logged_once(caplog: pytest.LogCaptureFixt
 def test_absent_users_are_reported_although_records_about_them_wait() -> None:
     connected = Connected()
     connected.storing.open("ada")
-    connected.client.data_received(encode(FindAbsent(["ada", "bo"], ["lobby"])))
+    connected.client.data_received(encode_message(FindAbsent(["ada", "bo"], ["lobby"])))
     assert connected.sent() == [Absent(["bo"], ["lobby"])]
 
 
@@ -204,7 +204,7 @@ async def test_a_user_s_waiting_records_are_dropped_only_if_the_worker_can_erase
     (call,) = [message for message in connected.sent() if isinstance(message, WorkerCall)]
     assert (call.method, call.arguments) == (Method.ERASE, ("ada",))
     assert not connected.storing.write_behind.waiting_of(["ada"])
-    connected.client.data_received(encode(CallResult(call.number, b'{"stored":3}')))
+    connected.client.data_received(encode_message(CallResult(call.number, b'{"stored":3}')))
     assert await erasing == b'{"stored":3}'
 
 
@@ -214,7 +214,7 @@ async def test_an_error_of_a_call_reaches_its_caller_and_an_ended_worker_fails_a
     calls = [asyncio.create_task(connected.client.calls.dead_letters("", 10)) for _ in range(2)]
     await asyncio.sleep(0)
     first, _ = [message for message in connected.sent() if isinstance(message, WorkerCall)]
-    connected.client.data_received(encode(CallResult(first.number, b"", "disk full")))
+    connected.client.data_received(encode_message(CallResult(first.number, b"", "disk full")))
     connected.client.connection_lost(None)
     connected.client.abandon()
     with pytest.raises(StorageUnavailable, match="disk full"):
@@ -251,6 +251,6 @@ async def test_nothing_is_sent_to_a_worker_after_stop() -> None:
     assert connected.transport.ended
     connected.ready()
     assert not connected.client.accepts_batch
-    connected.client.data_received(encode(FindAbsent(["ada"], [])))
+    connected.client.data_received(encode_message(FindAbsent(["ada"], [])))
     connected.client.connection_lost(None)
     await stopping

@@ -17,7 +17,7 @@ from presenced.worker.rpc import (
     RecordBatch,
     RestoredPage,
     Splitter,
-    encode,
+    encode_message,
     in_parts,
     to_server,
     to_worker,
@@ -27,17 +27,17 @@ from presenced.worker.rpc import (
 @given(sizes=st.lists(st.integers(0, 300), max_size=8), step=st.integers(1, 400))
 def test_messages_are_decoded_whole_however_the_bytes_arrive(sizes: list[int], step: int) -> None:
     sent = [CallResult(number, b"x" * size) for number, size in enumerate(sizes)]
-    data, splitter = b"".join(map(encode, sent)), Splitter()
+    data, splitter = b"".join(map(encode_message, sent)), Splitter()
     parts = [part for start in range(0, len(data), step) for part in splitter.split(data[start : start + step])]
     assert [to_server.decode(part) for part in parts] == sent
 
 
 def test_a_message_above_the_bound_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(encode(CallResult(1, b"x" * 1000))) - HEADER.size
+    size = len(encode_message(CallResult(1, b"x" * 1000))) - HEADER.size
     monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", size)
-    assert encode(CallResult(1, b"x" * 1000))
+    assert encode_message(CallResult(1, b"x" * 1000))
     with pytest.raises(MessageTooLong, match=rf"{size + 1:,} bytes; at most {size:,}"):
-        encode(CallResult(1, b"x" * 1001))
+        encode_message(CallResult(1, b"x" * 1001))
 
 
 def test_the_announcement_of_a_message_above_the_bound_is_an_error() -> None:
@@ -53,7 +53,7 @@ def test_records_too_many_for_a_message_are_sent_in_several_in_order(monkeypatch
     records = [StoredRevocation("user", f"u{number}", 1.0, 2.0) for number in range(100)]
     monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", 300)
     sent: list[bytes] = []
-    assert in_parts(records, lambda some: sent.append(encode(RecordBatch(1, 1, list(some))))) == 0
+    assert in_parts(records, lambda some: sent.append(encode_message(RecordBatch(1, 1, list(some))))) == 0
     assert len(sent) > 1
     assert max(map(len, sent)) <= 300 + HEADER.size
     batches = [to_worker.decode(message[HEADER.size :]) for message in sent]
@@ -66,7 +66,7 @@ def test_a_record_that_is_too_long_by_itself_is_left_out_and_counted(monkeypatch
     sent: list[RestoredDisplay] = []
 
     def send(some: list[RestoredDisplay]) -> None:
-        encode(RestoredPage(list(some)))
+        encode_message(RestoredPage(list(some)))
         sent.extend(some)
 
     assert in_parts(records, send) == 1

@@ -22,11 +22,11 @@ interface Shared {
 /**
  * Share one client with everything below, and keep it connected while mounted.
  *
- * Options are read once. Another `client` or another `userId` begins anew; for anything else, change the `key`.
+ * Options are read once. Another `client` or another `userId` starts a new client; for anything else, change the `key`.
  */
 export declare function PresenceProvider({ children, labels, ...options }: PresenceProviderProps): ReactNode;
 export declare function useShared(): Shared;
-/** Return the texts of the provider, with those of a component in their place. */
+/** Return the texts of the provider, overridden by those of a component. */
 export declare function useLabels(own?: Partial<Labels>): Labels;
 /** Return the client, for everything that has no hook. */
 export declare function usePresenceClient(): PresenceClient;

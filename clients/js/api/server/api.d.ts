@@ -567,10 +567,10 @@ export interface Operations {
      * Watch users over Server-Sent Events. Takes a key of scope read, or a user's token or ticket as the WebSocket takes
      * it. With a token or ticket, the response shows only the users that that user may see. Events are one or several
      * `snapshot`, the last with `"more": false`, then `changes`, each user once with their last state. If the server
-     * loses the store that it shares with others, the event `certainty` has `{"certainty": "stale", "since": TIME}`, and
-     * `{"certainty": "live"}` when it is current again, which ends the marks of all records. `Last-Event-ID` continues a
-     * lost stream. With it, a ticket reopens the stream that it opened first, for an hour after each loss
-     * (docs/explanation/security-model.md). Scope: read.
+     * loses the store that it shares with others, it sends the event `certainty` with `{"certainty": "stale", "since":
+     * TIME}`. When it is current again, it sends `{"certainty": "live"}`, which ends the marks of all records.
+     * `Last-Event-ID` continues a lost stream. With it, a ticket reopens the stream that it opened first, for an hour
+     * after each loss (docs/explanation/security-model.md). Scope: read.
      */
     watch: {
         query?: {

@@ -26,6 +26,7 @@ export declare class FakePresence implements PresenceClient {
     private readonly me;
     private time;
     private held;
+    private readonly isReady;
     readonly connection: Cell<Connection>;
     readonly self: Cell<Self | null>;
     readonly everyone: Store<Everyone>;
@@ -56,6 +57,7 @@ export declare class FakePresence implements PresenceClient {
     connect(): () => void;
     close(): void;
     retry(): void;
+    /** Return the same resolved promise each time, so that `use(client.ready())` of React does not suspend again. */
     ready(): Promise<void>;
     now(): number;
     user(id: UserId): Store<Presence>;

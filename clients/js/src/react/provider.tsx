@@ -32,7 +32,7 @@ scope[KEY].set(createContext, context);
 /**
  * Share one client with everything below, and keep it connected while mounted.
  *
- * Options are read once. Another `client` or another `userId` begins anew; for anything else, change the `key`.
+ * Options are read once. Another `client` or another `userId` starts a new client; for anything else, change the `key`.
  */
 export function PresenceProvider({ children, labels, ...options }: PresenceProviderProps): ReactNode {
   const identity = options.client ?? String((options as PresenceOptions).userId);
@@ -71,7 +71,7 @@ export function useShared(): Shared {
   return shared;
 }
 
-/** Return the texts of the provider, with those of a component in their place. */
+/** Return the texts of the provider, overridden by those of a component. */
 export function useLabels(own?: Partial<Labels>): Labels {
   return { ...useShared().labels, ...own };
 }

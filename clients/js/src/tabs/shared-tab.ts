@@ -10,7 +10,7 @@ export interface Tab {
   /** Where the client wants to connect. */
   url: string;
   protocols: string[];
-  /** The session that the client may go on with; empty if it has to begin anew. */
+  /** The session that the client may go on with; empty if it must begin a new session. */
   given: string;
   /** The last position and the last SELF that this tab received. */
   position: string;

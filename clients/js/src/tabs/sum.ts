@@ -7,17 +7,15 @@
  */
 
 import type { Host } from "../host.js";
-import { createOutbox, type Message, type Post } from "../outbox.js";
+import type { Message } from "../outbox.js";
 import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, setBits } from "../scope.js";
 import type { Limits } from "../wire.js";
-import { ACTIVE, type Agreement, type Bits, tooMany } from "./channel.js";
+import { ACTIVE, type Agreement, type Bits } from "./channel.js";
+import { createQueue } from "./queue.js";
 import { scopesOf, unwatch, watch } from "./scopes.js";
 
 /** Milliseconds for which a closed tab keeps its subscriptions and rooms, so that nobody notices a reload. */
 const KEEP_MS = 3_000;
-
-/** Maximum number of requests that wait to be sent. Further ones are refused with `RATE_LIMITED`. */
-const MAX_QUEUE = 500;
 
 /** Users in one UNWATCH, so that it stays below any `maxMessageSize`. */
 const BATCH = 200;
@@ -27,9 +25,6 @@ interface Tab {
   readonly data: Map<string, unknown>;
 }
 
-/** A request, the tab that gets the answer if there is one, and what to do if the server refuses it. */
-type Entry = readonly [request: Message, tab: string, undo?: (() => void) | undefined];
-
 interface Hooks {
   /** A message for one tab, or for all. */
   deliver(message: Message, text: string, tab?: string): void;
@@ -38,10 +33,9 @@ interface Hooks {
 
 export type Sum = ReturnType<typeof createSum>;
 
-/** `union` has the subscriptions of the previous leader. Those that no tab wants end after `KEEP_MS`. */
+/** `union` has the subscriptions of the previous leader. Subscriptions that no tab wants end after `KEEP_MS`. */
 export function createSum(host: Host, own: string, union: Map<string, number>, past: Agreement, hooks: Hooks) {
   const tabs = new Map<string, Tab>([["past", { bits: new Map(union), data: new Map() }]]);
-  let queue: Entry[] = [];
   let changes: [string, number][] = [];
   let lastPast = 0;
   let isStopped = false;
@@ -58,106 +52,77 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     changes.push([scope, all]);
   };
 
-  const answer = (tab: string, message: Message): void => hooks.deliver(message, JSON.stringify(message), tab);
-
-  /** No answer comes before `send` returns, as from a server. */
-  const answerSoon = (tab: string, message: Message): void => queueMicrotask(() => answer(tab, message));
-
-  /** Send what waits. Without an answer, only requests that no tab waits for are sent again: clients repeat theirs. */
-  const flush = (post: Post): boolean =>
-    [...queue].every((entry) => {
-      const [request, tab, undo] = entry;
-      const answered = (message: Message) => {
-        if (tab) answer(tab, { ...message, id: request.id });
-        publish();
-      };
-      const isSent = post(request, {
-        accepted: answered,
-        failed(error) {
-          if (error) {
-            undo?.();
-            answered({ type: "ERROR", code: error.numericCode, name: error.code, message: error.message });
-          } else if (!tab) queue.unshift(entry);
-        },
-      });
-      if (isSent) queue.shift();
-      return isSent;
-    });
-
-  const outbox = createOutbox(
-    host,
-    [{ flush }],
-    () => {},
-    () => {},
-  );
-
-  const ask = (request: Message, tab = "", undo?: () => void): void => {
-    if (tab && queue.length >= MAX_QUEUE) {
-      undo?.();
-      answerSoon(tab, tooMany(request));
-      return;
-    }
-    // A tab whose PING waits takes the connection for dead.
-    if (request.type === "PING") queue.unshift([request, tab, undo]);
-    else queue.push([request, tab, undo]);
-    outbox.plan();
+  const publish = (): void => {
+    if (changes.length) hooks.changed(changes);
+    changes = [];
   };
 
-  /** The server sends no snapshot of what it sends already: end it and begin anew. Return what else to watch. */
+  const queue = createQueue(host, hooks.deliver, publish);
+
+  /** The server sends no snapshot of what it sends already: end it and watch it again. Return what else to watch. */
   const watchAgain = (scopes: readonly string[]): string[] => {
     const again = new Set(scopes.filter((scope) => !scope.startsWith(ROOM) && sum(scope) & FULL));
     if (!again.size) return [...scopes];
-    ask(unwatch([...again]));
-    ask(watch([...again]));
-    if (again.has(EVERYONE) && sum(EVERYONE) & COUNT) ask(watch([EVERYONE], { mode: "count" }));
+    queue.add(unwatch([...again]));
+    queue.add(watch([...again]));
+    if (again.has(EVERYONE) && sum(EVERYONE) & COUNT) queue.add(watch([EVERYONE], { mode: "count" }));
     return scopes.filter((scope) => !again.has(scope));
+  };
+
+  /** Change what a tab wants. Return the request to pass on, if there is one, and a request that follows it. */
+  const apply = (tab: Tab, message: Message, scopes: readonly string[]): [next?: Message, then?: Message] => {
+    const { type, room } = message;
+    const [scope = ACTIVE] = scopes;
+    const before = sum(scope);
+    switch (type) {
+      case "WATCH": {
+        const isCount = message.mode === "count";
+        const rest = isCount ? scopes : watchAgain(scopes);
+        for (const each of scopes) set(tab, each, of(tab, each) | (isCount ? COUNT : FULL));
+        if (isCount) return [message];
+        return rest.length ? [watch(rest)] : [];
+      }
+      case "UNWATCH": {
+        for (const each of scopes) set(tab, each, 0);
+        const free = scopes.filter((each) => !sum(each));
+        return free.length ? [unwatch(free)] : [];
+      }
+      case "JOIN":
+        set(tab, scope, of(tab, scope) | JOIN | FULL);
+        tab.data.set(scope, message.data);
+        return before & FULL ? [message, watch([scope])] : [message]; // WATCH makes the server send the room again
+      case "SET_MEMBER":
+        tab.data.set(scope, message.data);
+        return [message];
+      case "LEAVE": {
+        set(tab, scope, of(tab, scope) & COUNT);
+        const other = [...tabs.values()].find((each) => of(each, scope) & JOIN);
+        if (other) return [{ type: "SET_MEMBER", room, data: other.data.get(scope) ?? null }];
+        return sum(scope) & FULL ? [message, watch([scope])] : [message];
+      }
+      case "ACTIVITY":
+        set(tab, ACTIVE, Number(message.state === "active"));
+        return sum(ACTIVE) === before ? [] : [message];
+      default:
+        return [message];
+    }
   };
 
   const request = (id: string, message: Message): void => {
     const tab = tabs.get(id);
     if (!tab) return; // it has still to say hello
-    const { type, room } = message;
     const scopes = scopesOf(message);
-    const [scope = ACTIVE] = scopes;
-    const before = scopes.map((each) => [each, of(tab, each)] as const);
+    const before = scopes.map((scope) => [scope, of(tab, scope)] as const);
     const undo = () => {
-      if (type === "WATCH" || type === "JOIN") for (const [each, bits] of before) set(tab, each, bits);
+      if (message.type === "WATCH" || message.type === "JOIN")
+        for (const [scope, bits] of before) set(tab, scope, bits);
     };
-    let next: Message | undefined = message;
-    let then: Message | undefined;
-    if (type === "WATCH") {
-      const isCount = message.mode === "count";
-      const rest = isCount ? scopes : watchAgain(scopes);
-      for (const each of scopes) set(tab, each, of(tab, each) | (isCount ? COUNT : FULL));
-      if (!isCount) next = rest.length ? watch(rest) : undefined;
-    } else if (type === "UNWATCH") {
-      for (const each of scopes) set(tab, each, 0);
-      const free = scopes.filter((each) => !sum(each));
-      next = free.length ? unwatch(free) : undefined;
-    } else if (type === "ACTIVITY") {
-      const was = sum(ACTIVE);
-      set(tab, ACTIVE, Number(message.state === "active"));
-      if (sum(ACTIVE) === was) next = undefined;
-    } else if (type === "LEAVE") {
-      set(tab, scope, of(tab, scope) & COUNT);
-      const other = [...tabs.values()].find((each) => of(each, scope) & JOIN);
-      if (other) next = { type: "SET_MEMBER", room, data: other.data.get(scope) ?? null };
-      else if (sum(scope) & FULL) then = watch([scope]);
-    } else if (type === "JOIN" || type === "SET_MEMBER") {
-      if (type === "JOIN" && sum(scope) & FULL) then = watch([scope]); // the server sends the room only once
-      if (type === "JOIN") set(tab, scope, of(tab, scope) | JOIN | FULL);
-      tab.data.set(scope, message.data);
-    }
+    const [next, then] = apply(tab, message, scopes);
     const isAwaited = message.id !== undefined;
-    if (next) ask({ ...next, id: message.id }, isAwaited ? id : "", undo);
-    else if (isAwaited) answerSoon(id, { type: "ACK", id: message.id });
-    if (then) ask(then);
+    if (next) queue.add({ ...next, id: message.id }, isAwaited ? id : "", undo);
+    else if (isAwaited) queue.answerSoon(id, { type: "ACK", id: message.id });
+    if (then) queue.add(then);
     publish();
-  };
-
-  const publish = (): void => {
-    if (changes.length) hooks.changed(changes);
-    changes = [];
   };
 
   /** End everything of a tab. */
@@ -171,7 +136,7 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     tabs.delete(id);
   };
 
-  /** A tab is gone, or begins anew. */
+  /** A tab is gone, or begins a new session. */
   const retire = (id: string): void => {
     const tab = tabs.get(id);
     if (!tab) return;
@@ -208,25 +173,22 @@ export function createSum(host: Host, own: string, union: Map<string, number>, p
     opened(sendText: (text: string) => void, limits: Limits, active: boolean, isSame: boolean, continues: boolean) {
       if (!isSame) {
         for (const map of [tabs, union]) map.clear();
-        queue = [];
+        queue.clear();
       }
       for (const id of [...tabs.keys()]) if (!(continues && id === own)) retire(id);
       set(tabs.get(own) ?? join(own), ACTIVE, Number(active)); // the URL said so
       publish();
-      outbox.open((message) => sendText(JSON.stringify(message)), limits);
+      queue.open(sendText, limits);
     },
     /** The connection is gone. */
-    lost() {
-      queue = queue.filter(([, tab]) => !tab);
-      outbox.close();
-    },
+    lost: queue.lost,
     received(message: Message, text: string) {
-      if ("id" in message) outbox.answered(message);
+      if ("id" in message) queue.answered(message);
       else hooks.deliver(message, text, message.type === "AUTH_EXPIRING" ? own : undefined);
     },
     stop() {
       isStopped = true;
-      outbox.close();
+      queue.stop();
     },
   };
 }

@@ -29,6 +29,7 @@ export class FakePresence implements PresenceClient {
   private readonly me: UserId;
   private time: number | undefined;
   private held = 0;
+  private readonly isReady = Promise.resolve();
 
   readonly connection: Cell<Connection>;
   readonly self: Cell<Self | null>;
@@ -126,7 +127,10 @@ export class FakePresence implements PresenceClient {
     this.setConnection("open");
   }
 
-  async ready(): Promise<void> {}
+  /** Return the same resolved promise each time, so that `use(client.ready())` of React does not suspend again. */
+  ready(): Promise<void> {
+    return this.isReady;
+  }
 
   now(): number {
     return this.time ?? Date.now();

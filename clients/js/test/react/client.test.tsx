@@ -1,11 +1,20 @@
 // @vitest-environment jsdom
 import { act, render, screen } from "@testing-library/react";
-import { Profiler, StrictMode } from "react";
+import * as React from "react";
+import { Profiler, StrictMode, Suspense } from "react";
 import { hydrateRoot } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { beforeEach, expect, test, vi } from "vitest";
 import type { Host, SocketLike } from "../../src/index.js";
-import { LastSeen, OnlineDot, PresenceProvider, useEveryone, useOnlineCount, useRoom } from "../../src/react/index.js";
+import {
+  LastSeen,
+  OnlineDot,
+  PresenceProvider,
+  useEveryone,
+  useOnlineCount,
+  usePresenceClient,
+  useRoom,
+} from "../../src/react/index.js";
 
 const NOON = Date.UTC(2026, 0, 1, 12);
 
@@ -160,6 +169,34 @@ test("a page hydrates without a mismatch after the client has connected", async 
   expect(container.querySelector("[data-status]")?.getAttribute("data-status")).toBe("online");
   await act(async () => root.unmount());
   await advance(1000);
+});
+
+test.skipIf(!React.use)("a component may suspend until everything wanted is known: use(client.ready())", async () => {
+  function Dot() {
+    React.use(usePresenceClient().ready());
+    return <OnlineDot userId="bo" />;
+  }
+  const tree = (
+    <PresenceProvider url={url} userId="me" host={host}>
+      <OnlineDot userId="ada" />
+      <Suspense fallback="loading">
+        <Dot />
+      </Suspense>
+    </PresenceProvider>
+  );
+  const { container } = await act(async () => render(tree));
+  expect(container.textContent).toBe("loading");
+  const [socket] = Socket.opened;
+  await act(async () => socket?.accept());
+  await advance(0);
+  const users = [{ userId: "ada", status: "busy", since: NOON, version: 1 }];
+  await act(async () => {
+    for (const { id } of socket?.sent ?? []) socket?.say({ type: "ACK", id });
+    socket?.say({ type: "PRESENCE_SNAPSHOT", watch: "users", page: 1, pages: 1, users });
+  });
+  await advance(1_000); // React shows what has suspended a moment later
+  expect(container.textContent).toBe("");
+  expect(screen.getAllByRole("img").map((dot) => dot.dataset.status)).toEqual(["busy", "unknown"]);
 });
 
 test("another user of the provider gets a connection of its own, and the first one ends", async () => {

@@ -137,6 +137,12 @@ test("the connection shows any state", () => {
   expect(listener).toHaveBeenCalledTimes(3);
 });
 
+test("ready is the same resolved promise each time, as React's `use` needs it", async () => {
+  const client = fakePresence();
+  expect(client.ready()).toBe(client.ready());
+  await client.ready();
+});
+
 test("connections are counted, and a release counts once", () => {
   const presence = fakePresence();
   const [release] = [presence.connect(), presence.connect()];

@@ -186,7 +186,7 @@ class Presence:
     ) -> None:
         """Choose a status. It replaces the whole earlier choice. Wait until the server has accepted it.
 
-        While there is no connection, only the last of several choices is kept.
+        While there is no connection, only the last of several choices is remembered.
 
         Args:
             expires_in: Seconds until the previous permanent choice returns; None for a permanent choice.

@@ -54,7 +54,7 @@ class Requests:
             pending.sent = False
 
     def unsent(self) -> Iterator[Request]:
-        """Yield the requests to send again, each of which then counts as sent."""
+        """Yield the requests to send again. Each then counts as sent."""
         for request_id, pending in list(self._pending.items()):
             if not pending.sent:
                 pending.sent = True

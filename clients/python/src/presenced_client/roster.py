@@ -1,4 +1,4 @@
-"""The known users: versions, snapshots, resyncs, and users who are kept while the server settles."""
+"""The known users: versions, snapshots, resyncs, and users who stay online while the server settles."""
 
 from __future__ import annotations
 

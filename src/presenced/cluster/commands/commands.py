@@ -1,4 +1,4 @@
-"""What other nodes have to do when something is decided on this one: close connections, forget users, reject tokens.
+"""Commands of one node that all others carry out: close connections, forget users, reject tokens.
 
     this node   PresenceService ──> ClusterCommands ──> an entry of the log
     others      entries of the log ──> ClusterCommands ──> PresenceService, Gatekeeper
@@ -15,7 +15,7 @@ from typing import cast
 from presenced.cluster.backend import Backend, Kind
 from presenced.cluster.cluster import COMMAND_S, Cluster
 from presenced.cluster.commands.erasing_publisher import ErasingPublisher
-from presenced.cluster.commands.pending_erasures import Erasures
+from presenced.cluster.commands.pending_erasures import PendingErasures
 from presenced.cluster.commands.revocations import SharedRevocations
 from presenced.cluster.commands.tickets import RemoteTickets
 from presenced.cluster.commands.waits import Waits
@@ -29,11 +29,11 @@ from presenced.presence.session import Session
 from presenced.runtime.instant import Instant
 
 FORGET_AGAIN_S = 10.0
-"""Seconds after which an entry about a forgotten user is late."""
+"""Seconds after which an entry about a forgotten user is too late to forget later decisions."""
 
 
 class ClusterCommands:
-    """Commands for all nodes of a cluster (`node.node.OtherNodes`). It connects itself with the other parts.
+    """Commands for all nodes of a cluster (`node.node.OtherNodes`). The constructor registers them with the cluster.
 
     Args:
         publisher: The publisher of `cluster`.
@@ -65,7 +65,7 @@ class ClusterCommands:
         cluster.handlers[Kind.KICK] = self._kicked
         cluster.handlers[Kind.FORGET] = self._forgotten
         cluster.handlers[Kind.ERASE] = lambda body, _: service.erase_past(body.decode())
-        self._erasures = Erasures(cluster, node.directory.users, node.clock, node.timer)
+        self._erasures = PendingErasures(cluster, node.directory.users, node.clock, node.timer)
         cluster.on_progress = self._progress
         if node.settings.auth == "ticket":
             service.tickets.shared = RemoteTickets(backend, cluster, node.clock, node.timer)
@@ -83,7 +83,7 @@ class ClusterCommands:
         return len(self._sessions_elsewhere(user_id))
 
     def forget(self, user_id: str, now: Instant) -> int:
-        """Have all other nodes do the same as `kick`, and forget what only they remember of the user."""
+        """Have all other nodes do what `kick` does, and forget what only they remember of the user."""
         self._cluster.control(Kind.FORGET, user_id, f"{now.epoch_ms} {user_id}".encode())
         self._erase_when_offline(user_id)
         return len(self._sessions_elsewhere(user_id))
@@ -106,7 +106,10 @@ class ClusterCommands:
         return sum(session.session_id == tag.hex() for session in self._sessions_elsewhere(user_id))
 
     def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None]:
-        """Call `answered` when all nodes have what this one has decided about a user; with False if it is alone."""
+        """Call `answered` when all nodes have what this node has decided about a user.
+
+        It gets False if the store is out of reach. Return the function that ends the wait.
+        """
         end = self._waits.add(user_id, self._cluster.replica_of(user_id), answered)
         self._progress()
         return end
@@ -127,9 +130,9 @@ class ClusterCommands:
             self._directory.display_erased(user_id, erased_ms)
             self._service.erase_past(user_id)
             self._erase_when_offline(user_id)
-        # What was on its way when the author forgot the user is forgotten now: the author knows what came before the
-        # entry, and each node what it has sent that will come after it. An entry that is late itself, because the store
-        # was away, must not affect what was decided since.
+        # Decisions that were on their way when the author forgot the user are forgotten now. The author knows those
+        # before the entry in the log. Each other node knows those that it has sent and that follow the entry. If the
+        # entry itself is late, because the store was out of reach, it must not affect later decisions.
         if is_pending and abs(now.epoch_ms - erased_ms) < FORGET_AGAIN_S * 1000:
             self._service.forget_decisions(user_id, now)
 

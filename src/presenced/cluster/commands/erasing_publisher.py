@@ -1,8 +1,8 @@
-"""Erased users: what the nodes show of them while they agree that they are gone.
+"""Publisher that erases the details of erased users again, after their last change.
 
-A node that erases a user forgets at once what it knows. In a cluster, the user is still shown until all nodes have
-closed the user's connections. The last change has the details that are to be forgotten, and the time last seen. So they
-are erased again after it, on each node.
+A node that erases a user immediately forgets what it knows. In a cluster, the user is still shown until all nodes have
+closed the user's connections. The user's last change contains the details to forget, and the time last seen. So each
+node erases them again after that change.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Outcome
 from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import BoundedMap
 
 MAX_ERASED = 10_000
-"""Maximum number of erased users who are still shown. At the bound the details of the one erased first stay in the
-journal, until newer changes evict them."""
+"""Maximum number of erased users who are still shown. At the bound, details of the user who was erased first stay in
+the journal, until newer changes evict them."""
 
 ERASED_S = 60.0
-"""Seconds for which a user who was erased may still be shown. The lease of a dead node is shorter by default."""
+"""Seconds for which an erased user may still be shown. The default lease, after which users of a dead node go offline,
+is shorter."""
 
 
 class ClusterPublisher(Protocol):
@@ -37,7 +38,7 @@ class ErasingPublisher:
     Bounds: `MAX_ERASED`, each for `ERASED_S`.
 
     Args:
-        erase: Function that erases when a user was last seen, and the details of the user's changes.
+        erase: Erases when a user was last seen, and the details of the user's changes.
     """
 
     def __init__(self, publisher: ClusterPublisher, erase: Callable[[str], None]) -> None:
@@ -46,7 +47,7 @@ class ErasingPublisher:
         self._erased: BoundedMap[str, None] = BoundedMap(MAX_ERASED, ttl=ERASED_S)
 
     def erased(self, user_id: str, now: float) -> None:
-        """A user was erased, and may still be shown."""
+        """Remember an erased user who is still shown (`now`: monotonic seconds)."""
         self._erased.set(user_id, None, now)
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:

@@ -1,6 +1,7 @@
-"""Users who are being erased: an entry of the log has the database forget them after their last changes.
+"""Erasures that wait until the user is offline on all nodes. An entry of the log then erases the user in the database.
 
-These changes come when the nodes close the user's connections, and would be stored after the user was deleted.
+The last changes of a user come when the nodes close the user's connections. If the database erased the user earlier,
+these changes would be stored afterwards.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from presenced.presence.users import Users
 from presenced.runtime.clock import Clock, Timer
 
 MAX_ERASURES = 1_000
-"""Maximum number of users who are being erased. At the bound, rows that are stored of further ones meanwhile stay."""
+"""Maximum number of waiting erasures. At the bound, the last changes of further users stay in the database."""
 
 ERASE_WITHIN_S = 5.0
-"""Seconds after which a user is erased although the user has not gone offline on all nodes."""
+"""Seconds after which a user is erased even if not yet offline on all nodes."""
 
 CHECK_PERIOD_S = 0.5
-"""Seconds between two looks at whether they are offline."""
+"""Seconds between two checks whether the users are offline."""
 
 
-class Erasures:
-    """Logs that a user is erased, once the user is offline on all nodes.
+class PendingErasures:
+    """Logs an entry of kind `ERASE` for each user, once the user is offline on all nodes.
 
     Bounds: `MAX_ERASURES`, each for `ERASE_WITHIN_S`.
     """
@@ -33,15 +34,15 @@ class Erasures:
         self._users = users
         self._clock = clock
         self._timer = timer
-        self._until: dict[str, float] = {}
+        self._until: dict[str, float] = {}  # monotonic time by which each user is erased
 
     def erase(self, user_id: str) -> None:
         """Have all nodes and the database forget a user."""
         if len(self._until) < MAX_ERASURES:
             self._until[user_id] = self._clock.monotonic() + ERASE_WITHIN_S
-            self._timer.set(self._look, self._clock.monotonic() + CHECK_PERIOD_S)
+            self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._clock.monotonic()
         for user_id, until in list(self._until.items()):
             stored = self._cluster.replica_of(user_id).records.get(user_id)
@@ -50,4 +51,4 @@ class Erasures:
             if (is_gone or now >= until) and self._cluster.control(Kind.ERASE, user_id, user_id.encode()):
                 del self._until[user_id]
         if self._until:
-            self._timer.set(self._look, now + CHECK_PERIOD_S)
+            self._timer.set(self._check, now + CHECK_PERIOD_S)

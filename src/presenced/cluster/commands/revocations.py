@@ -4,13 +4,13 @@
                          ^                   |                                        (`Gatekeeper.restore`)
                          '---- read ---------'    nodes that start, or load everything again
 
-The store has a revocation before the log does. A node that loads reads the log from before the load, and the store's
-revocations after it. So it gets each one by one of the two ways.
+A revocation is in the store before it is in the log. A loading node reads the log from before the load, and the
+store's revocations after it. So it gets each revocation in at least one of the two ways.
 
 If the store gives no answer, or has lost revocations, each node writes those that it knows and the store does not. If
 other nodes may lack them, too, an entry without a body makes all nodes read them.
 
-Bounds: `MAX_REVOCATIONS`, which each node's table has. Users of writes that have failed are at most as many.
+Bounds: `MAX_REVOCATIONS` in each node's table, and as many users whose writes have failed.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from presenced.runtime.logs import logger
 from presenced.storage.records import StoredRevocation
 
 SYNC_PERIOD_S = 0.5
-"""Seconds from a read that got no answer, or was followed by a write without one, to the next one."""
+"""Seconds until the next read, after a read or the write that followed it got no answer."""
 
 READ_PERIOD_S = 600.0
-"""Seconds between two reads, so that a store that has lost revocations gets them again."""
+"""Seconds between two regular reads. A store that has lost revocations gets them again."""
 
 
 class RevokedSession(Struct, frozen=True, array_like=True, tag="session"):
-    """Session whose token its node revokes, because no other node knows the token."""
+    """Session whose token is revoked by its own node, because no other node knows the token."""
 
     user_id: str
     tag: bytes
-    """The session's (`cluster.directory.tag_of`)."""
+    """Tag of the session (`cluster.directory.tag_of`)."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,9 +50,9 @@ class SharedRevocations:
     """Revocations of all nodes.
 
     Args:
-        log: Function that logs an entry of kind REVOKE, for a user and with this body. It returns False if it cannot.
-        on_session: Function that revokes the token of a session of this node: user and tag of the session.
-        on_loaded: Function called when `is_loaded` has become true.
+        log: Logs an entry of kind `REVOKE` for a user, with a body. Returns False if too many entries wait.
+        on_session: Revokes the token of a session of this node. Arguments: user and tag of the session.
+        on_loaded: Called when `is_loaded` has become true.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SharedRevocations:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether all that were asked for were read, so that the node may take connections."""
+        """Whether the revocations of all nodes were read, so that the node may accept connections."""
         return self._has_read and not self._is_reading and not self._must_read
 
     def is_pending(self, user_id: str) -> bool:
@@ -103,7 +103,7 @@ class SharedRevocations:
         self._backend.add_revoked([revocation], self._now, written)
 
     def session_revoked(self, user_id: str, tag: bytes) -> None:
-        """Have the node of a session revoke its token."""
+        """Have the node of a session revoke the session's token."""
         self._log(user_id, _encode(RevokedSession(user_id, tag)))
 
     def apply(self, body: bytes, is_own: bool) -> None:
@@ -132,7 +132,7 @@ class SharedRevocations:
             self._backend.read_revoked(self._read)
 
     def check(self) -> None:
-        """Continue what the store has not answered. It is called at least once a second while the store is in reach."""
+        """Repeat what the store has not answered. Called at least once a second while the store is in reach."""
         must_read = self._must_read or self._must_sync
         if not (self._has_read or must_read) or self._is_reading or self._is_syncing:
             return
@@ -156,15 +156,15 @@ class SharedRevocations:
     def _write_missing(self, stored: dict[tuple[str, str], float]) -> None:
         known = self._gatekeeper.revocations.all(self._now)
         missing = [one for one in known if stored.get((one.kind, one.subject), -1.0) < one.at]
-        must_tell, self._must_sync = self._must_sync, False
-        if not missing and not must_tell:
+        must_notify, self._must_sync = self._must_sync, False
+        if not missing and not must_notify:
             return
         confirmed = set(self._unconfirmed)
         self._is_syncing = True
 
         def written(is_sure: bool) -> None:
             self._is_syncing = False
-            if not is_sure or (must_tell and not self._log("", b"")):
+            if not is_sure or (must_notify and not self._log("", b"")):
                 self._must_sync = True
             else:
                 self._unconfirmed -= confirmed

@@ -2,12 +2,12 @@
 
     node A   issue ── put ──────> store ── GETDEL ──> node B   the client is authenticated, or refused
                                     ^                   |
-                                    '── asked again ────'  a genuine ticket may be on its way: once, after a moment
+                                    '── asked again ────'  once, because a genuine ticket may still be on its way
 
-Only digests of tickets are in the store, with what the tickets stand for.
+The store has digests of tickets, each with the principal that the ticket stands for.
 
-A ticket that is not there was used or has expired, or its node could not put it there. In the latter case the client
-should try again (1013). A node cannot tell the two apart until `RECOVERY_S` after the store has come back.
+If a ticket is missing, it was used, has expired, or its node could not put it into the store. In the last case the
+client should try again (1013). A node cannot distinguish these cases until `RECOVERY_S` after the store has returned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from presenced.auth.authenticator import UNAVAILABLE
 from presenced.auth.principal import Principal
-from presenced.auth.tickets import TICKET_LIFETIME_S, OnTaken, Ticket
+from presenced.auth.tickets import TICKET_LIFETIME_S, IssuedTicket, OnTaken
 from presenced.cluster.backend import Backend, StoredKey
 from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.errors import BadUserId
@@ -29,20 +29,21 @@ from presenced.protocols.v1 import codec as v1
 from presenced.runtime.clock import Action, Clock, Timer
 
 ASK_AGAIN_S = 0.25
-"""Seconds after which the store is asked again for a genuine ticket that is not there."""
+"""Seconds after which the store is asked again for a genuine ticket that is missing."""
 
 MAX_ASKING_AGAIN = 1_000
-"""Maximum number of tickets that are asked for again. At the bound one more is refused at once."""
+"""Maximum number of tickets that wait to be asked for again. At the bound, one more is refused immediately."""
 
 MAX_CLOCK_DIFFERENCE_S = 30.0
-"""Seconds by which the clocks of two nodes may differ. A store that was frozen may keep a ticket for longer than it
-should, and a ticket that is older than its lifetime and this has expired."""
+"""Seconds by which the clocks of two nodes may differ. A store that was frozen may keep a ticket for too long. So a
+ticket that is older than its lifetime and this difference has expired."""
 
 KIND = "ticket"
+"""Kind of the values in the store."""
 
 
 class Reach(Protocol):
-    """What is known of the way to the store: `cluster.cluster`."""
+    """Reachability of the store, as `cluster.cluster` knows it."""
 
     @property
     def is_in_reach(self) -> bool:
@@ -64,9 +65,9 @@ class RemoteTickets:
         self._reach = reach
         self._clock = clock
         self._timer = timer
-        self._again: deque[tuple[float, Action]] = deque()  # with monotonic times
+        self._again: deque[tuple[float, Action]] = deque()  # monotonic time, and the call then
 
-    def put(self, key: bytes, ticket: Ticket, seconds: float) -> bool:
+    def put(self, key: bytes, ticket: IssuedTicket, seconds: float) -> bool:
         """Keep a ticket for all nodes. Return False if the store is out of reach."""
         if not self._reach.is_in_reach:
             return False
@@ -74,7 +75,7 @@ class RemoteTickets:
         return True
 
     def take(self, key: bytes, is_genuine: bool, on_taken: OnTaken) -> None:
-        """Take a ticket. The result is UNAVAILABLE if it may be where this node cannot take it."""
+        """Take a ticket. The result is UNAVAILABLE if this node cannot know whether the ticket exists."""
         if self._reach.is_in_reach:
             self._ask(key, on_taken, asks_again=is_genuine)
         else:
@@ -106,18 +107,18 @@ class RemoteTickets:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Ticket)
+_decoder = msgspec.msgpack.Decoder(IssuedTicket)
 
 
-def encode_ticket(ticket: Ticket) -> bytes:
-    """Return what a ticket stands for, as bytes. The ticket itself is not in them."""
+def encode_ticket(ticket: IssuedTicket) -> bytes:
+    """Return what a ticket stands for, as bytes. They do not contain the ticket itself."""
     return _encode(ticket)
 
 
-def decode_ticket(data: bytes) -> Ticket | None:
-    """Return what a ticket stands for; None if this release cannot know that.
+def decode_ticket(data: bytes) -> IssuedTicket | None:
+    """Return what a ticket stands for; None if this release does not understand it.
 
-    A field that this release does not know may be a restriction. So nothing is ignored.
+    A field that this release does not know may be a restriction. So no field is ignored.
     """
     try:
         ticket = _decoder.decode(data)
@@ -130,7 +131,7 @@ def decode_ticket(data: bytes) -> Ticket | None:
     return ticket if is_valid else None
 
 
-def _age(ticket: Ticket, epoch_ms: int) -> float:
+def _age(ticket: IssuedTicket, epoch_ms: int) -> float:
     """Return the seconds since a ticket was issued."""
     issued_at = ticket.principal.issued_at
     return epoch_ms / 1000 - issued_at if issued_at is not None else 0.0

@@ -1,4 +1,4 @@
-"""Callers that wait until all nodes have what this node has decided about a user: commands of the HTTP API."""
+"""Callers of the HTTP API that wait until all nodes have what this node has decided about a user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from presenced.cluster.replica.replica import ShardReplica
 from presenced.errors import CapacityError
 
 MAX_WAITS = 1_000
-"""Maximum number of callers that wait. At the bound one more is refused."""
+"""Maximum number of waiting callers. At the bound, one more is refused."""
 
 Answered = Callable[[bool], None]
 
@@ -23,7 +23,7 @@ class _Wait:
 
 
 class Waits:
-    """Waiting callers.
+    """Waiting callers. *Agreed* is what this node decided about a user and has read back from the log.
 
     Bounds: `MAX_WAITS`. The callers decide how long they wait.
     """
@@ -35,8 +35,8 @@ class Waits:
         """Add a caller, and return the function that removes it.
 
         Args:
-            replica: What this node knows of the user's shard.
-            answered: Function that gets True if all nodes have it, and False if the store is out of reach.
+            replica: Replica of the user's shard.
+            answered: Gets True if all nodes have the decision, and False if the store is out of reach.
 
         Raises:
             CapacityError: Too many callers wait.

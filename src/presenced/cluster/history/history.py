@@ -1,4 +1,4 @@
-"""Reports of a cluster to the part of a node that stores for it."""
+"""Contract between the cluster and the part of a node that stores its history."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from presenced.cluster.members import Figures
 
 
 class History(Protocol):
-    """What a node does for the database of the cluster: `cluster.history.write_behind`."""
+    """Receiver of the cluster's reports that stores its history (`cluster.history.write_behind`)."""
 
     def registered(self, shard: int, epoch: str) -> None:
-        """The node belongs to this life of the cluster."""
+        """Take the name of the cluster's life."""
 
     def loaded(self, shard: int) -> None:
-        """Everything was loaded, and entries of the log may have been skipped."""
+        """Note that a shard was loaded, so that entries of the log may have been skipped."""
 
     def reads(self, shard: int, entry: Entry) -> None:
-        """The node has read the next entry of the log, and has not applied it yet."""
+        """Take the next entry of the log, before the node applies it."""
 
     def designated(self, shard: int, is_writer: bool) -> None:
-        """Note whether this node is the designated writer. It is called about once a second."""
+        """Take whether this node is the designated writer of a shard. Called about once a second."""
 
     def knows(self, members: Sequence[tuple[Member, Figures]]) -> None:
-        """Note the registered nodes in shard 0."""
+        """Take the registered nodes in shard 0, with their figures."""
 
     def ready(self, is_new: bool) -> None:
-        """The node takes connections. `is_new`: nobody knew anything, so that the database counts."""
+        """Note that the node accepts connections.
+
+        Args:
+            is_new: No node and no store had any state, so that the state in the database counts.
+        """
 
 
 class NoHistory:
-    """Implements `History` for a node without a database."""
+    """`History` of a node without a database."""
 
     def registered(self, shard: int, epoch: str) -> None:
         """Do nothing."""

@@ -1,14 +1,14 @@
-"""What a node stores of one shard while it is the designated writer: a state machine without a clock or a socket.
+"""Designated writer of one shard: a state machine without a clock or a socket.
 
-                 designated              taken in the database         page of the log up to where the node is
+                 designated              taken in the database         has read the log up to the applied entry
     IDLE ----------------> TAKING ----------------> CATCHING_UP ----------------> LIVE
       ^                      |                           |   ^                     |
       '-- not designated, lost to another node ----------'   '---- reloaded -------'
 
-Everything comes from the log, also what happens on this node, so that each item is stored once and in order, whichever
-node stores it. An item is collected when it was read, and sent to the storage worker with the next batch. The
-*checkpoint* is the number up to which everything is in the batches so far. The worker stores it together with the
-batch, and the next writer continues there:
+Everything comes from the log, even events of this node. So each item is stored once and in order, whichever node is
+the writer. An item is collected when it is read, and sent to the storage worker with the next batch. The *checkpoint*
+is the number up to which everything is in the batches so far. The worker stores it together with the batch, and the
+next writer continues there:
 
     log            ... 96  97  98  99  100  101  102  103
     collected      ----------------------------------->|     `passed` is 103
@@ -16,9 +16,9 @@ batch, and the next writer continues there:
     users sent     ------------>|                            they are sent four times a second
     checkpoint     ------------>|
 
-What is stored twice does no harm: rows have keys and versions (`storage.store`).
+Storing an item twice does no harm, because rows have keys and versions (`storage.store`).
 
-If the log does not reach back to the checkpoint, the *current states* of all users are stored after what it has.
+If the log does not reach back to the checkpoint, the *current states* of all users are stored after the rest of it.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from presenced.storage.records import Record, RoomOccupancy, StoredClaim, Stored
 from presenced.storage.write_behind import stored_user
 
 IDLE_ITEMS = 1_000
-"""Numbers after which the checkpoint is stored although no record waits, so that the log reaches back to it."""
+"""Number of entries after which the checkpoint is stored even if no record waits. So the log reaches back to it."""
 
 
 class Stage(Enum):
-    """What a node does for a shard."""
+    """Stage of a node as the writer of a shard."""
 
     IDLE = "idle"
-    """Nothing: another node is the designated writer."""
+    """Another node is the designated writer."""
     TAKING = "taking"
-    """It waits until the database has no other writer."""
+    """The node waits until the database names it as the writer."""
     CATCHING_UP = "catching up"
-    """It collects from the log what was not stored."""
+    """The node reads the entries again that were not stored, and collects them."""
     LIVE = "live"
-    """It collects what it reads."""
+    """The node collects each entry that it reads."""
 
 
 class ShardBatch(NamedTuple):
@@ -66,11 +66,11 @@ class ShardBatch(NamedTuple):
     n: int
     """Checkpoint: everything up to it was sent with these records or before."""
     may_repeat: bool
-    """Whether changes may look like the ones before them, because the store had lost writes."""
+    """Whether changes may repeat the ones before them, because the store had lost writes."""
 
 
 class ShardWriter(Collected[Item | StoredUser]):
-    """The records of one shard that wait to be stored, and how far they reach.
+    """Records of one shard that wait to be stored, and the number up to which they reach.
 
     Bounds: as for `Collected`.
 
@@ -87,44 +87,44 @@ class ShardWriter(Collected[Item | StoredUser]):
         self.epoch = ""
         """Name of the cluster's life; empty before the node has registered."""
         self.turn = 0
-        """Number of times that it has begun to catch up. Pages of the log for an earlier turn are dropped."""
+        """Number of times that catching up began. Pages of the log for an earlier turn are dropped."""
         self.is_reading = False
-        """Whether a page of the log was asked for."""
+        """Whether a page of the log was requested."""
         self.passed = 0
         """Number up to which everything was collected."""
         self.stored_n = 0
         """Number up to which everything is stored, as far as this node knows."""
         self.lacks_states = False
-        """Whether the current states have to follow what the log has."""
-        self.settles = False
-        """Whether it has not caught up since it began, so that receivers may know something that is over."""
+        """Whether the current states have to be stored after the rest of the log."""
+        self.is_first_catch_up = False
+        """Whether it has not caught up since it was taken. Until then, receivers of webhooks may have an old state."""
         self._shards = shards
         self._with_changes = with_changes
-        self._known = users
+        self._all_users = users
         self._checkpoint = 0
-        self._due_n = 0  # number up to which users were collected when some became due
+        self._due_n = 0  # number up to which users were collected when they became due
         self._users_n = 0  # number up to which users were sent
-        self._next_user: int | None = None  # serial of the last user whose current state was collected; None: all were
+        self._next_user: int | None = None  # serial of the last user whose current state was collected; None: done
         self._next_room: int | None = None  # the same for rooms
-        # Whether changes wait that were read from the log again. A store that has lost writes has accepted some twice.
+        # Whether waiting changes were read from the log again. A store that has lost writes has accepted some twice.
         self._may_repeat = False
-        self._has_states = False  # current states wait, which belong to any numbers
+        self._has_states = False  # current states wait, for which there is no number in the log
         self._room_version = 0
 
     @property
     def collects(self) -> bool:
-        """Whether it stores for the shard."""
+        """Whether this node collects entries of the shard."""
         return self.stage in (Stage.CATCHING_UP, Stage.LIVE)
 
     @property
     def waiting(self) -> int:
-        """Number of records that wait to be sent; one more for each kind of current states to be collected."""
+        """Number of records that wait to be sent, plus one for each kind of current states still to be collected."""
         return self._count() + (self._next_user is not None) + (self._next_room is not None)
 
     # Stages.
 
     def take(self) -> None:
-        """Wait for the database. What waits is in the log."""
+        """Wait for the database. Records that wait are dropped, because they are in the log."""
         self._clear()
         self.stage = Stage.TAKING
 
@@ -132,19 +132,19 @@ class ShardWriter(Collected[Item | StoredUser]):
         """Catch up from the checkpoint in the database.
 
         Args:
-            n: 0 if nothing of this life of the cluster is stored. Then only the current states are.
+            n: Checkpoint; 0 if nothing of this life of the cluster is stored. Then the current states are stored.
             room_version: Highest version that any room has.
         """
         self._clear()
         self.stage = Stage.CATCHING_UP
         self._begin_at(n)
         self.stored_n = n
-        self.settles = True
+        self.is_first_catch_up = True
         self._room_version = max(self._room_version, room_version)
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Begin to read the log after what was collected: entries may have been skipped."""
+        """Read the log from the last collected entry on, because entries may have been skipped."""
         self.stage = Stage.CATCHING_UP
         self.turn += 1
         self.is_reading = False
@@ -155,25 +155,25 @@ class ShardWriter(Collected[Item | StoredUser]):
         self.stage = Stage.IDLE
 
     def caught_up(self, n: int) -> None:
-        """Go on with what the node reads after entry `n`."""
-        self.stage, self.settles = Stage.LIVE, False
+        """Continue with the entries that the node reads after number `n`."""
+        self.stage, self.is_first_catch_up = Stage.LIVE, False
         self.passed = max(self.passed, n)
         if self.lacks_states:
             self.lacks_states = False
             self._next_user, self._has_states = 0, True
 
     def collect_rooms(self) -> None:
-        """Collect which rooms are occupied now. Their changes are not in the log."""
+        """Collect the rooms that are occupied now, because changes of rooms are not in the log."""
         self._next_room = 0
 
     # Collecting.
 
     def collect(self, entry: Entry, now: Instant, shown_locally: Set[str] | None = None) -> None:
-        """Collect an entry that was not collected yet.
+        """Collect an entry, unless it was collected already.
 
         Args:
-            shown_locally: Users whose change this node has shown already, without the store. None: the entry is an old
-                one, and what the node shows says nothing about it.
+            shown_locally: Users whose change this node has shown already, without the store. None for an old entry,
+                which cannot be compared with what the node shows.
         """
         if entry.n <= self.passed:
             return
@@ -195,11 +195,15 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._begin_waiting(now)
 
     def collect_states(self, rooms: Rooms, number: int, now: Instant) -> None:
-        """Collect the next current states, if some are due and not too many records wait."""
+        """Collect the next page of current states, if some are missing and not too many records wait.
+
+        Args:
+            number: As for `room_changed`.
+        """
         if len(self._changes) >= MAX_BATCH_RECORDS:
             return
         if self._next_user is not None:
-            page = self._known.online_after(self._next_user, MAX_BATCH_RECORDS)
+            page = self._all_users.online_after(self._next_user, MAX_BATCH_RECORDS)
             for _, change in page:
                 if shard_of(change.user_id, self._shards) == self.index:
                     self._collect_state(change, now)
@@ -213,7 +217,7 @@ class ShardWriter(Collected[Item | StoredUser]):
     # Sending.
 
     def next_batch(self, now: float) -> ShardBatch:
-        """Remove and return the records that are due, and up to where everything was sent with them."""
+        """Remove and return the records that are due, with the checkpoint."""
         may_repeat = self._may_repeat
         records = self._batch(now)
         self._may_repeat = may_repeat and bool(self._changes)
@@ -221,7 +225,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         return ShardBatch(records, self._checkpoint, may_repeat)
 
     def is_behind(self) -> bool:
-        """Return whether the checkpoint should be stored although nothing waits."""
+        """Return whether the checkpoint should be stored even though nothing waits."""
         return self.stage is Stage.LIVE and self.passed - self._checkpoint >= IDLE_ITEMS and not self.waiting
 
     def apply_bounds(self) -> None:
@@ -254,23 +258,23 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._begin_waiting(now)
 
     def _is_repeated(self, item: Item, record: UserRecord, shown_locally: Set[str] | None) -> bool:
-        """Return whether the item only repeats what the store had lost: everyone sees the user like this already."""
+        """Return whether the item repeats what the store had lost, so that others already see the user like this."""
         if shown_locally is None or item.user_id in shown_locally:
             return False
-        user = self._known.user(item.user_id)
+        user = self._all_users.user(item.user_id)
         return (user.shown if user is not None else SEEN_OFFLINE) == record.view
 
     def _collect_state(self, change: Change, now: Instant) -> None:
-        user = self._known.user(change.user_id)
-        assert user is not None, "they have just been listed"
+        user = self._all_users.user(change.user_id)
+        assert user is not None, "the user was listed just before"
         self._users.setdefault(change.user_id, stored_user(user))
         if self._with_changes:
             self._changes.append(replace(change, position=change.version))
         self._begin_waiting(now)
 
     def _record_of(self, user: Item | StoredUser) -> StoredUser:
-        known: User[Any] | None = self._known.user(user.user_id)
-        if known is not None and known.version >= user.version:  # otherwise it does not know of this item
+        known: User[Any] | None = self._all_users.user(user.user_id)
+        if known is not None and known.version >= user.version:  # otherwise the item is not applied yet
             return stored_user(known)
         return user if isinstance(user, StoredUser) else _stored_from(user)
 
@@ -279,6 +283,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._due_n = self.passed
 
     def _sent_up_to(self) -> int:
+        """Return the number up to which everything was sent; 0 if that is unknown at the moment."""
         if self._has_states and (self._next_user is not None or self._count()):
             return 0
         self._has_states = False
@@ -290,8 +295,8 @@ class ShardWriter(Collected[Item | StoredUser]):
         return min(self.passed if first is None else first - 1, self._users_n)
 
     def _begin_waiting(self, now: Instant) -> None:
-        if self._since is None:
-            self._since = now.monotonic
+        if self._collected_since is None:
+            self._collected_since = now.monotonic
 
     def _begin_at(self, n: int) -> None:
         self.passed = self._checkpoint = self._due_n = self._users_n = n
@@ -302,7 +307,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._due_users.clear()
         self._others.clear()
         self._changes.clear()
-        self._since = self._due_since = None
+        self._collected_since = self._due_since = None
         self._next_user = self._next_room = None
         self._has_states = self.lacks_states = self._may_repeat = False
         self.is_reading = False
@@ -310,7 +315,7 @@ class ShardWriter(Collected[Item | StoredUser]):
 
 
 def _change_of(item: Item, record: UserRecord, now: Instant) -> Change:
-    """Return a visible change as an item of the log has it. Its position is its number, the same on every node."""
+    """Return the visible change in an item of the log. Its position is the item's number, the same on every node."""
     is_turn = record.view.status is not record.was
     at = Instant(now.monotonic, record.since_ms) if is_turn else now
     return Change(
@@ -328,7 +333,7 @@ def _change_of(item: Item, record: UserRecord, now: Instant) -> Change:
 
 
 def _stored_from(item: Item) -> StoredUser:
-    """Return the record of a user whom this node does not know any more."""
+    """Return the record of a user who is no longer known to this node."""
     record = decode_record(item.record)
     chosen, timed = record.chosen, b""
     if chosen.timed_custom is not None:

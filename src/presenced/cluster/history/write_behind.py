@@ -1,7 +1,8 @@
-"""The write-behind of a node in a cluster.
+"""Write-behind of a node in a cluster.
 
-Who stores what:
+Nodes share the work:
 
+    records                     stored by
     sessions, revocations       the node where they happen
     users, changes, claims      the designated writer of their shard, from the log (`cluster.history.shard_writer`)
     rooms, for webhooks         the designated writer of shard 0, as it sees them
@@ -13,7 +14,7 @@ from the records of the cluster, which are newer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import Counter
 
@@ -23,19 +24,19 @@ from presenced.cluster.history.shard_writer import ShardBatch, ShardWriter, Stag
 from presenced.cluster.members import Figures
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Outcome
 from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange
 from presenced.presence.status import Claim
 from presenced.runtime.instant import Instant
 from presenced.runtime.logs import logger
 from presenced.storage.records import Record, Restored, StoredRevocation, StoredSession, StoredUser
-from presenced.storage.write_behind import PERIOD_S, StorageWorker, WriteBehind
+from presenced.storage.write_behind import FLUSH_DELAY_S, StorageWorker, WriteBehind
 from presenced.worker.rpc import (
+    CheckAbsences,
     EndSessions,
     LeaveShard,
     Method,
-    SettleShards,
     ShardLost,
     ShardTaken,
     TakeShard,
@@ -47,13 +48,13 @@ ROOMS_SHARD = 0
 """Shard whose designated writer stores the occupancy of rooms, and ends the sessions of dead nodes."""
 
 MAX_CATCHING_UP = 10_000
-"""Waiting records of a shard above which no further page of the log is read."""
+"""Maximum number of waiting records of a shard while it catches up. Above it, no further page of the log is read."""
 
 NO_ANSWER = 0
-"""Number of a call whose result nobody waits for."""
+"""Number of a call to the worker whose result is not needed."""
 
 REOPEN_AFTER_S = 5.0
-"""Seconds after which a node that had been declared dead stores its sessions again. By then, the designated writer has
+"""Seconds after which a node that was declared dead stores its sessions again. By then, the designated writer has
 stored that they ended."""
 
 CATCH_UP_PAUSE_S = 0.1
@@ -68,7 +69,7 @@ class ClusterStorageWorker(StorageWorker, Protocol):
 
     @property
     def is_storing(self) -> bool:
-        """Whether records are stored now, or have failed to be for a moment only."""
+        """Whether records are being stored, apart from failures of a moment."""
 
     def store_batch(
         self, records: list[Record], position: int, shard: int = -1, n: int = 0, may_repeat: bool = False
@@ -80,10 +81,10 @@ class ClusterStorageWorker(StorageWorker, Protocol):
 
 
 class SharedLog(Protocol):
-    """The log, as this node knows it: the cluster and its backend."""
+    """Access to the log, through the cluster and its backend."""
 
     def applied(self, shard: int) -> int:
-        """Return the number of the entry that was applied last."""
+        """Return the number of the entry that this node applied last; 0 if there is none."""
 
     def continue_above(self, number: int) -> None:
         """Have the store give only numbers above this one."""
@@ -92,8 +93,16 @@ class SharedLog(Protocol):
         """Read entries of the log again."""
 
 
+class _NodeName(NamedTuple):
+    """Name of a node in its rows of the database."""
+
+    node: str
+    epoch: str
+    """Empty if the node has no database."""
+
+
 class SharedWriteBehind(WriteBehind):
-    """Collects and stores what this node has to store (`History`).
+    """Collects the records that this node has to store, and sends them to the worker (`History`).
 
     Bounds: those of `WriteBehind`, and of `ShardWriter` for each shard.
 
@@ -113,8 +122,8 @@ class SharedWriteBehind(WriteBehind):
         self._is_new: bool | None = None
         """Whether the node is the first one of a new cluster; None before it has joined."""
         self._held: list[Restored] = []
-        """What was restored before the node has joined."""
-        self._names: dict[str, tuple[str, str]] = {}
+        """Records that were restored before the node joined."""
+        self._names: dict[str, _NodeName] = {}
         """Names in the database of the nodes that were registered last, by incarnation."""
         self._next_shard = 0
         self._connections: Callable[[], Iterable[Connection]] = tuple
@@ -130,7 +139,11 @@ class SharedWriteBehind(WriteBehind):
         )
 
     def join(self, log: SharedLog, shards: int) -> None:
-        """Begin, with the log of so many shards. Call this before the node joins the cluster."""
+        """Make a writer for each shard. Call this before the node joins the cluster.
+
+        Args:
+            shards: Number of shards.
+        """
         self._log = log
         for index in range(shards):
             writer = ShardWriter(
@@ -157,18 +170,18 @@ class SharedWriteBehind(WriteBehind):
         """Number up to which this node has stored shard 0; 0 if it is not the designated writer."""
         return self._shards[0].stored_n if self._shards[0].collects else 0
 
-    # Events of the node. What is agreed on comes from the log.
+    # Events of the node. Records on which the nodes agree come from the log.
 
-    def event(self, outcome: Outcome[Any], notifies: bool) -> None:
+    def event(self, outcome: Outcome[Any], is_draining: bool) -> None:
         """Send the sessions that wait."""
-        self._notifies = notifies
-        if self._sessions and self._since is None:
+        self._is_draining = is_draining
+        if self._sessions and self._collected_since is None:
             self._flush_later()
 
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
-        """Collect a session whose connection ended, also if the session has moved to another node.
+        """Collect a session whose connection ended, even if the session has moved to another node.
 
-        That node stores a row of its own.
+        The other node stores a row of its own.
         """
         record = connection.session.stored
         if isinstance(record, StoredSession) and record.connection_id == connection.connection_id:
@@ -176,14 +189,14 @@ class SharedWriteBehind(WriteBehind):
             self._sessions[record.session_key] = record
 
     def reopen_later(self, connections: Callable[[], Iterable[Connection]]) -> None:
-        """Store again that the sessions of these connections are open: the others had declared this node dead."""
+        """Store again that the sessions of these connections are open, because this node had been declared dead."""
         self._connections = connections
         self._timer.set(self._reopen, self._clock.monotonic() + REOPEN_AFTER_S)
 
     def _reopen(self) -> None:
         for connection in self._connections():
             self.opened(connection)
-        if self._sessions and self._since is None:
+        if self._sessions and self._collected_since is None:
             self._flush_later()
 
     def room_changed(self, change: RoomChange, now: Instant) -> None:
@@ -194,10 +207,10 @@ class SharedWriteBehind(WriteBehind):
             self._flush_soon()
 
     def claimed(self, user_id: str, claim: Claim) -> None:
-        """Do nothing: claims are in the log."""
+        """Do nothing, because claims are in the log."""
 
     def unclaimed(self, user_id: str, source: str) -> None:
-        """Do nothing: claims are in the log."""
+        """Do nothing, because claims are in the log."""
 
     def forget(self, user_id: str) -> None:
         """Discard everything that waits about a user."""
@@ -226,12 +239,12 @@ class SharedWriteBehind(WriteBehind):
         return found
 
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return the absent ones of these users and rooms, as far as this node stores for them."""
-        if not self._notifies:
+        """Return the users who are offline and the rooms that are empty, among those that this node stores."""
+        if self._is_draining:
             return [], []
         known = self._directory.users
-        ours = [one for one in users if self._shards[shard_of(one, len(self._shards))].stage is Stage.LIVE]
-        offline = [user_id for user_id in ours if known.status(user_id) is Status.OFFLINE]
+        own = [one for one in users if self._shards[shard_of(one, len(self._shards))].stage is Stage.LIVE]
+        offline = [user_id for user_id in own if known.status(user_id) is Status.OFFLINE]
         if not self._shards[ROOMS_SHARD].collects:
             return offline, []
         return offline, [name for name in rooms if self._rooms.get(name) is None]
@@ -239,11 +252,11 @@ class SharedWriteBehind(WriteBehind):
     # Reports of the cluster (`History`).
 
     def registered(self, shard: int, epoch: str) -> None:
-        """Note the name of the cluster's life."""
+        """Take the name of the cluster's life."""
         self._shards[shard].epoch = epoch
 
     def loaded(self, shard: int) -> None:
-        """Read what was skipped in the log."""
+        """Read entries of the log that the load has skipped."""
         if self._shards[shard].collects:
             self._shards[shard].catch_up()
             self._read_on(self._shards[shard])
@@ -255,13 +268,13 @@ class SharedWriteBehind(WriteBehind):
             self._collect(writer, entry, is_new=True)
 
     def designated(self, shard: int, is_writer: bool) -> None:
-        """Begin or end to store for a shard."""
+        """Begin or stop storing for a shard."""
         writer = self._shards[shard]
         if is_writer and writer.stage is Stage.IDLE:
             self._take(writer)
         elif not is_writer and writer.stage is not Stage.IDLE:
             while writer.collects and writer.waiting and self._worker.accepts_batch:
-                writer.finish()  # the store may have lost these records, so that nobody else can store them
+                writer.finish()  # the store may have lost these records, so that no other node can store them
                 self._store(writer, writer.next_batch(self._clock.monotonic()))
             writer.end()
             self._cluster_worker.post(LeaveShard(shard))
@@ -272,12 +285,12 @@ class SharedWriteBehind(WriteBehind):
         """Remember the names of nodes, for when they are removed."""
         for member, figures in members:
             self._names.pop(member.incarnation, None)
-            self._names[member.incarnation] = member.name, figures.stored_as
+            self._names[member.incarnation] = _NodeName(member.name, figures.stored_as)
         for incarnation in list(self._names)[: -2 * MAX_SLOTS]:
             del self._names[incarnation]
 
     def ready(self, is_new: bool) -> None:
-        """Restore what the database has, if nobody knew anything."""
+        """Restore what the database has, if this node begins a new cluster."""
         self._is_new = is_new
         held, self._held = self._held, []
         if is_new:
@@ -286,7 +299,7 @@ class SharedWriteBehind(WriteBehind):
     # From the worker.
 
     def restore(self, records: Sequence[Restored]) -> None:
-        """Restore data from before the start, if this node begins a new cluster; revocations anyway."""
+        """Restore data from before the start, if this node begins a new cluster. Revocations are always restored."""
         super().restore([record for record in records if isinstance(record, StoredRevocation)])
         others = [record for record in records if not isinstance(record, StoredRevocation)]
         if self._is_new:
@@ -294,32 +307,32 @@ class SharedWriteBehind(WriteBehind):
         elif self._is_new is None:
             self._held += others
 
-    def begin(self, position: int) -> None:
+    def finish_restore(self, position: int) -> None:
         """Finish the restore, and continue above the numbers in the database. A new worker has no shards."""
         self._log.continue_above(position)
-        super().begin(position)
+        super().finish_restore(position)
         for writer in self._shards:
             if writer.stage is not Stage.IDLE:
                 self._take(writer)
 
-    def begin_at(self, position: int) -> None:
-        """Set the position before the first change."""
-        super().begin_at(position)
+    def start_above(self, position: int) -> None:
+        """Let the first position be above `position`. Call this before the first change."""
+        super().start_above(position)
         self._log.continue_above(position)
 
     def shard_answered(self, answer: object) -> None:
-        """Begin to store for a shard, or end because another node does."""
+        """Begin to store for a shard, or stop because another node does."""
         match answer:
             case ShardTaken(shard, n, room_version) if self._shards[shard].stage is Stage.TAKING:
                 self._taken(self._shards[shard], n, room_version)
             case ShardLost(shard) if self._shards[shard].collects:
-                logger.warning(
+                logger.info(
                     "another node stores shard %d of the cluster now", shard, extra={"event": "cluster_writer_lost"}
                 )
                 self._shards[shard].end()
 
     def shard_stored(self, shard: int, n: int) -> None:
-        """Note that the log of a shard is stored up to a number."""
+        """Remember the number up to which the log of a shard is stored."""
         writer = self._shards[shard]
         if writer.collects:
             writer.stored_n = max(writer.stored_n, n)
@@ -334,7 +347,7 @@ class SharedWriteBehind(WriteBehind):
 
     def _send_due(self, now: float) -> None:
         super()._send_due(now)
-        self._next_shard += 1  # so that all have their turn, although the worker accepts only a few batches at a time
+        self._next_shard += 1  # all shards get a turn, although the worker accepts only a few batches at a time
         for offset in range(len(self._shards)):
             writer = self._shards[(self._next_shard + offset) % len(self._shards)]
             if writer.collects and self._worker.accepts_batch:
@@ -368,11 +381,11 @@ class SharedWriteBehind(WriteBehind):
         self._flush_soon()
 
     def _caught_up(self, writer: ShardWriter, n: int) -> None:
-        lacks_states, is_first = writer.lacks_states, writer.settles
+        lacks_states, is_first = writer.lacks_states, writer.is_first_catch_up
         writer.caught_up(n)
         if lacks_states or (is_first and writer.index == ROOMS_SHARD):
-            # Not before: absent are those who are absent in the live state, and after all that was stored.
-            self._cluster_worker.post(SettleShards(self._settling_s if self._is_new else 0.0, users=lacks_states))
+            # Only now: the worker asks which users are absent, and the live state is right only after catching up.
+            self._cluster_worker.post(CheckAbsences(self._settling_s if self._is_new else 0.0, users=lacks_states))
         self._flush_soon()
 
     def _collect(self, writer: ShardWriter, entry: Entry, is_new: bool) -> None:
@@ -381,9 +394,9 @@ class SharedWriteBehind(WriteBehind):
         now = self._clock.now()
         writer.collect(entry, now, self._shared_directory.shown_locally if is_new else None)
         if entry.kind is Kind.REMOVED and writer.index == ROOMS_SHARD:
-            name, epoch = self._names.get(entry.body.decode().split()[1], ("", ""))
-            if epoch:
-                self._cluster_worker.post(EndSessions(name, epoch))
+            removed = self._names.get(entry.body.decode().split()[1])
+            if removed is not None and removed.epoch:
+                self._cluster_worker.post(EndSessions(removed.node, removed.epoch))
         elif entry.kind is Kind.ERASE:
             user_id = entry.body.decode()
             self.forget(user_id)
@@ -391,7 +404,7 @@ class SharedWriteBehind(WriteBehind):
         self._flush_soon()
 
     def _read_on(self, writer: ShardWriter) -> None:
-        """Read the next page of the log that was not collected."""
+        """Request the next page of the log after the last collected entry."""
         if writer.stage is not Stage.CATCHING_UP or writer.is_reading:
             return
         if writer.waiting > MAX_CATCHING_UP:
@@ -423,9 +436,8 @@ class SharedWriteBehind(WriteBehind):
             writer.lacks_states = True
         applied = self._log.applied(writer.index)
         for entry in excerpt.entries:
-            if (
-                entry.n <= applied
-            ):  # the node has yet to read the others, and does not know their users as they are then
+            # Later entries are collected when the node reads them. Now it does not have the users' states of then.
+            if entry.n <= applied:
                 self._collect(writer, entry, is_new=False)
         if not excerpt.entries or excerpt.entries[-1].n >= applied:
             self._caught_up(writer, applied if not excerpt.entries else 0)
@@ -434,4 +446,4 @@ class SharedWriteBehind(WriteBehind):
 
     def _flush_soon(self) -> None:
         if self.flush not in self._timer:
-            self._timer.set(self.flush, self._clock.monotonic() + PERIOD_S)
+            self._timer.set(self.flush, self._clock.monotonic() + FLUSH_DELAY_S)

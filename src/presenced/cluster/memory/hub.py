@@ -1,18 +1,19 @@
-"""A store in memory for several nodes in one process: for tests, and for the simulation.
+"""Store in memory for several nodes in one process, for tests and the simulation.
 
     MemoryHub ──── MemoryShard ...              the store, and the faults that a test injects
         │
     MemoryBackend ──── Link ── LogReader ...    a node's side: one link for each shard
 
-A message takes the node's delay on its way to the store, and again on its way back. It never overtakes another one. All
-steps happen in turns of the clock, so a `FakeClock` makes a run with several nodes deterministic.
+A request takes the node's delay on its way to the store, and its reply takes the same time back. Messages in one
+direction keep their order. All steps happen in turns of the clock, so a `FakeClock` makes a run deterministic.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from presenced.cluster.backend import (
     LOG_ITEMS,
@@ -30,6 +31,35 @@ from presenced.cluster.memory.link import Link
 from presenced.cluster.memory.store import MemoryShard, Undo
 from presenced.runtime.clock import Action, Clock
 from presenced.storage.records import StoredRevocation
+
+
+class _Suspension:
+    """Actions of a process that wait while it is suspended."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Action] | None = None  # None while the process runs
+
+    def begin(self) -> None:
+        """Suspend the process. No-op if it is suspended already."""
+        if self._waiting is None:
+            self._waiting = deque()
+
+    def end(self) -> Iterable[Action]:
+        """Resume the process. Return what has waited, in order."""
+        waiting, self._waiting = self._waiting or (), None
+        return waiting
+
+    def run(self, action: Action) -> None:
+        """Execute an action now, or let it wait."""
+        if self._waiting is not None:
+            self._waiting.append(action)
+        else:
+            action()
+
+    def forget(self) -> None:
+        """Forget what waits."""
+        if self._waiting is not None:
+            self._waiting.clear()
 
 
 class MemoryHub:
@@ -54,6 +84,7 @@ class MemoryHub:
         self.delay = delay
         self.page_size = page_size
         self.run = 1
+        """Id of the store's process. `fail_over` changes it."""
         self.out_of_memory = False
         """Whether the store refuses commits. Reads, heartbeats and removals go on."""
         self._undo = Undo()
@@ -62,11 +93,11 @@ class MemoryHub:
         self._revoked: dict[tuple[str, str], StoredRevocation] = {}
         self._backends: dict[str, MemoryBackend] = {}
         self._is_reachable = True
-        self._frozen: deque[Action] | None = None
+        self._suspension = _Suspension()
         self._nonces = 0
 
     def backend(self, name: str) -> MemoryBackend:
-        """Return the backend of a process. Another call with the same name stands for another process."""
+        """Return the backend of a new process. If there is one with this name, it is killed."""
         if former := self._backends.get(name):
             former.kill()
         self._backends[name] = MemoryBackend(self, name)
@@ -87,7 +118,7 @@ class MemoryHub:
         self._backends[name].replies_to_lose += count
 
     def cut(self, name: str) -> None:
-        """Lose everything between this node and the store."""
+        """Lose all messages between this node and the store until `heal`."""
         self._backends[name].is_cut = True
 
     def heal(self, name: str) -> None:
@@ -95,7 +126,7 @@ class MemoryHub:
         self._backends[name].is_cut = False
 
     def freeze_node(self, name: str) -> None:
-        """Suspend the node: what arrives there waits until `thaw_node`."""
+        """Suspend the node: messages that arrive there wait until `thaw_node`."""
         self._backends[name].freeze()
 
     def thaw_node(self, name: str) -> None:
@@ -103,7 +134,7 @@ class MemoryHub:
         self._backends[name].thaw()
 
     def kill_node(self, name: str) -> None:
-        """End the node without a word. What it has sent may still arrive."""
+        """Stop the node abruptly. Messages that it has sent may still arrive."""
         self._backends[name].kill()
 
     # Faults of the store.
@@ -123,27 +154,24 @@ class MemoryHub:
         return self._undo.count
 
     def freeze(self) -> None:
-        """Suspend the store: requests wait until `thaw`, and are then executed, however late."""
-        if self._frozen is None:
-            self._frozen = deque()
+        """Suspend the store: requests wait until `thaw`, and are then executed."""
+        self._suspension.begin()
 
     def thaw(self) -> None:
         """End `freeze`."""
-        waiting, self._frozen = self._frozen or deque(), None
-        for action in waiting:
+        for action in self._suspension.end():
             self.clock.call_soon(action)
 
     def fail_over(self, lost_commits: int = 0) -> None:
-        """Go on with another run id, and without the last writes. All links fail."""
+        """Continue as another process, without the last writes. All links fail."""
         self._undo.take_back(lost_commits)
         self.run += 1
-        if self._frozen is not None:
-            self._frozen.clear()
+        self._suspension.forget()
         for backend in self._backends.values():
             backend.dropped()
 
     def flush(self) -> None:
-        """Lose everything, as FLUSHALL does. The links stay."""
+        """Lose everything, as FLUSHALL does. The links stay connected."""
         self._undo.take_back(0)
         for shard in self.shards:
             shard.clear()
@@ -158,13 +186,10 @@ class MemoryHub:
 
     def execute(self, action: Action) -> None:
         """Execute a request that has arrived, now or when the store is thawed."""
-        if self._frozen is not None:
-            self._frozen.append(action)
-        else:
-            action()
+        self._suspension.run(action)
 
-    def grew(self, index: int) -> None:
-        """Answer the reads that wait for an entry of this shard."""
+    def log_grew(self, index: int) -> None:
+        """Answer the reads that wait for an entry of a shard."""
         for backend in list(self._backends.values()):
             backend.links[index].reader.wake()
 
@@ -203,13 +228,13 @@ class MemoryHub:
         return list(self._revoked.values())
 
 
-class _Road:
-    """Messages in one direction. None overtakes another, even if the delay becomes shorter."""
+class _Channel:
+    """Messages in one direction. They keep their order, even if the delay becomes shorter."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._actions: deque[Action] = deque()
-        self._last = 0.0
+        self._last = 0.0  # monotonic time at which the newest message arrives
 
     def send(self, delay: float, action: Action) -> None:
         """Call `action` after `delay` seconds, in a turn of its own."""
@@ -224,10 +249,19 @@ class _Road:
         self._actions.popleft()()
 
 
+class CommitFaults(NamedTuple):
+    """Messages of one commit that get lost."""
+
+    loses_request: bool
+    loses_reply: bool
+
+
 class MemoryBackend:
     """`Backend` of one node of a `MemoryHub`."""
 
-    commit_pause_s = 0.001  # without one, a node that has lost the store would try again without time passing
+    commit_pause_s = (
+        0.001  # without a pause, a node that has lost the store would retry forever at one time of the clock
+    )
 
     def __init__(self, hub: MemoryHub, name: str) -> None:
         self.hub = hub
@@ -238,13 +272,13 @@ class MemoryBackend:
         self.is_cut = False
         self.is_stopped = False
         self.links = [Link(self, index) for index in range(self.shards)]
-        self._to_store = _Road(hub.clock)
-        self._to_node = _Road(hub.clock)
-        self._frozen: deque[Action] | None = None
+        self._to_store = _Channel(hub.clock)
+        self._to_node = _Channel(hub.clock)
+        self._suspension = _Suspension()
         self.receiver: Receiver
         self.applicant: Applicant
         self.slot = -1
-        """Slot that shard 0 gave; -1 before."""
+        """Slot from the registration in shard 0; -1 before it."""
 
     # The contract.
 
@@ -320,7 +354,7 @@ class MemoryBackend:
         return self.hub.is_reachable and not self.is_cut
 
     def request(self, action: Action) -> None:
-        """Execute `action` at the store, unless it is lost on the way."""
+        """Execute `action` at the store, unless it gets lost on the way."""
 
         def arrive() -> None:
             if self.is_reachable:
@@ -339,13 +373,9 @@ class MemoryBackend:
             self.receiver.received(slot, message)
 
     def run_here(self, action: Action) -> None:
-        """Execute `action`, when the node is not frozen; never if it has stopped."""
-        if self.is_stopped:
-            return
-        if self._frozen is not None:
-            self._frozen.append(action)
-        else:
-            action()
+        """Execute `action` as soon as the node is not frozen; never if it has stopped."""
+        if not self.is_stopped:
+            self._suspension.run(action)
 
     def call_at(self, at: float, action: Action) -> None:
         """Execute `action` at a time."""
@@ -353,29 +383,27 @@ class MemoryBackend:
 
     def freeze(self) -> None:
         """Suspend this node."""
-        if self._frozen is None:
-            self._frozen = deque()
+        self._suspension.begin()
 
     def thaw(self) -> None:
-        """Continue, with everything that has waited."""
-        waiting, self._frozen = self._frozen or deque(), None
-        for action in waiting:
+        """End `freeze`, and execute everything that has waited."""
+        for action in self._suspension.end():
             self.hub.clock.call_soon(partial(self.run_here, action))
 
     def kill(self) -> None:
-        """Stop without a word."""
+        """Stop abruptly."""
         self.is_stopped = True
 
-    def faults_of_commit(self) -> tuple[bool, bool]:
-        """Return whether the next commit, and whether its reply, is lost."""
+    def next_commit_faults(self) -> CommitFaults:
+        """Return what gets lost of the next commit."""
         loses_request = self.requests_to_lose > 0
         loses_reply = not loses_request and self.replies_to_lose > 0
         self.requests_to_lose -= loses_request
         self.replies_to_lose -= loses_reply
-        return loses_request, loses_reply
+        return CommitFaults(loses_request, loses_reply)
 
     def set_slot(self, slot: int) -> None:
-        """Register with another slot in the other shards."""
+        """Use the slot from shard 0 in the other shards as well."""
         self.slot = slot
         for link in self.links[1:]:
             link.register_again()

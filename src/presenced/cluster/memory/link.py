@@ -1,4 +1,4 @@
-"""One node's connections to one shard of a `MemoryHub`.
+"""Link of one node to one shard of a `MemoryHub`.
 
 A link executes requests at the store. If no reply arrives in time, the link fails, as a connection to a real store
 does. Everything that waits for a reply is then lost, and the node connects and registers again.
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from presenced.cluster.memory.hub import MemoryBackend
 
 CALL_TIMEOUT_S = 1.0
-"""Seconds until a link fails because a request has no reply."""
+"""Seconds without a reply to a request after which a link fails."""
 
 RETRY_S = 0.25
 """Seconds between attempts to connect or to register."""
 
-LOOK_S = 1.0
+MEMBERS_PERIOD_S = 1.0
 """Seconds between reports of the members."""
 
 Reply = Callable[[Any], None]
@@ -38,7 +38,7 @@ class _Call:
 
 
 class Link:
-    """One node's connections to one shard."""
+    """Link of one node to one shard."""
 
     def __init__(self, backend: MemoryBackend, index: int) -> None:
         self.backend = backend
@@ -62,25 +62,25 @@ class Link:
         return self.backend.receiver
 
     def registration_is(self, slot: int, incarnation: str) -> bool:
-        """Return whether the node is this member."""
+        """Return whether this node has this slot and this incarnation."""
         registered = self._registration
         return registered is not None and (registered.slot, registered.incarnation) == (slot, incarnation)
 
     def know(self, n: int) -> None:
-        """Raise the floor."""
+        """Remember a number that was seen or shown. The store gives only higher numbers."""
         self.known = self.known.above(n)
 
     # Connecting.
 
     def connect(self) -> None:
-        """Connect and register. This is repeated until it succeeds."""
+        """Connect and register. Repeated until it succeeds."""
         if not self._is_connected:
             self._connection += 1
             self._is_connected = True
             self._register()
 
     def close_at_store(self) -> None:
-        """Fail soon, because the store has closed the connection. Replies on their way are lost."""
+        """Fail when the node notices that the store has closed the connection. Replies on their way are lost."""
         if self._is_connected:
             self._connection += 1
             connection = self._connection
@@ -164,10 +164,10 @@ class Link:
         repeated, self._reads_to_repeat = self._reads_to_repeat, []
         for action in repeated:
             action()
-        self._look(self._connection, self._registration)
+        self._poll_members(self._connection, self._registration)
 
     def register_again(self) -> None:
-        """Register with the slot that shard 0 has given."""
+        """Register with the slot from shard 0."""
         if self._registration and self._registration.slot != self.backend.slot:
             self._end_registration(self._registration)
 
@@ -178,7 +178,7 @@ class Link:
             self._register()
 
     def _set_fenced(self) -> None:
-        """Report that the registration has ended, unless the receiver knows."""
+        """Report that the registration has ended, unless the receiver knows that already."""
         self._is_attached = False
         if self._registration is not None and not self._is_fenced:
             self._is_fenced = True
@@ -188,7 +188,7 @@ class Link:
     # Requests.
 
     def request(self, execute: Callable[[MemoryShard], Any], answered: Reply, lost: Action) -> None:
-        """Execute something at the store. Then either `answered` gets the result, or `lost` is called."""
+        """Execute a function at the store. Then either `answered` gets the result, or `lost` is called."""
         self.send(lambda reply: reply(execute(self.store)), answered, lost)
 
     def send(
@@ -200,7 +200,14 @@ class Link:
         timeout: float = CALL_TIMEOUT_S,
         loses_reply: bool = False,
     ) -> None:
-        """Execute something at the store that passes its result to a function, at once or later."""
+        """Execute a function at the store that passes its result to its argument, immediately or later.
+
+        Args:
+            answered: Gets the result.
+            lost: Called instead if the result does not arrive.
+            timeout: Seconds without a result after which the link fails.
+            loses_reply: Whether the result gets lost on the way.
+        """
         if not self._is_connected:
             self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
             return
@@ -250,7 +257,7 @@ class Link:
 
         def script(store: MemoryShard, slot: int, incarnation: str) -> None:
             store.remove(slot, incarnation, run, known, member)
-            self.hub.grew(self.index)
+            self.hub.log_grew(self.index)
 
         self.write(script)
 
@@ -262,7 +269,7 @@ class Link:
         if registered is None or not self._is_attached:
             self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
             return
-        loses_request, loses_reply = self.backend.faults_of_commit()
+        loses_request, loses_reply = self.backend.next_commit_faults()
 
         def answered(result: Committed | str | None) -> None:
             if isinstance(result, Committed):
@@ -270,7 +277,7 @@ class Link:
                 self.receiver.committed(self.index, result)
             elif result is None:
                 self._end_registration(registered)
-            else:  # out of memory: the pause keeps the node from committing in a busy loop
+            else:  # out of memory: without the pause, the node would commit in a busy loop
                 self.later(RETRY_S, lost)
 
         execute = (lambda _: None) if loses_request else self._committing(registered, batch)
@@ -290,14 +297,14 @@ class Link:
                 reply(None)
                 return
             reply(result)
-            self.hub.grew(self.index)
+            self.hub.log_grew(self.index)
 
         return execute
 
     # Reading.
 
     def read(self, user_ids: tuple[str, ...], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
-        """Read records. This is repeated after a loss."""
+        """Read records. Repeated if the reply is lost."""
 
         def execute(store: MemoryShard) -> dict[str, StoredUser]:
             return {user_id: store.users[user_id] for user_id in user_ids if user_id in store.users}
@@ -305,15 +312,15 @@ class Link:
         self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read(user_ids, answered)))
 
     def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
-        """Read entries of the log again. This is repeated after a loss."""
+        """Read entries of the log again. Repeated if the reply is lost."""
 
         def execute(store: MemoryShard) -> Excerpt:
             return store.excerpt(after, READ_ENTRIES)
 
         self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read_log(after, answered)))
 
-    def _look(self, connection: int, registered: Registration) -> None:
-        """Report the members, again and again while this registration and this connection last."""
+    def _poll_members(self, connection: int, registered: Registration) -> None:
+        """Report the members once a second, while this registration and this connection last."""
         if connection != self._connection or not self._is_attached or registered != self._registration:
             return
 
@@ -321,4 +328,4 @@ class Link:
             self.receiver.members(self.index, members)
 
         self.request(lambda store: list(store.nodes.values()), answered, lambda: None)
-        self.later(LOOK_S, lambda: self._look(connection, registered))
+        self.later(MEMBERS_PERIOD_S, lambda: self._poll_members(connection, registered))

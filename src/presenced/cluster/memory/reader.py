@@ -18,38 +18,39 @@ BLOCK_S = 1.0
 """Seconds that a read of the log waits for an entry."""
 
 READ_TIMEOUT_S = 3.0
-"""Seconds until a link fails because a read of the log has no reply."""
+"""Seconds without a reply to a read of the log after which a link fails."""
 
 READ_ENTRIES = 100
 """Maximum number of entries in one read of the log."""
 
 
 class LogReader:
-    """Where one node is in the log of one shard.
+    """Reader of the log of one shard, with its position.
 
-    The reader is idle until `load`, and again after it has reported `interrupted`. Steps of an earlier load
-    have another number and do nothing. The receiver has to drop the pages of a load that was cut off, so it is told.
+    The reader is idle until `load`, and again after it has reported `interrupted`. Each load has a number, so that late
+    results of an earlier one are dropped. If a load is cut off after some pages, `interrupted` is reported as well,
+    because the receiver has to drop these pages.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._load = 0  # number of the load
+        self._load_number = 0
         self._is_loading = False
         self._has_pages = False  # whether the receiver has some of the pages
         self._position: Position | None = None
-        self._generation = 0  # of the store, when the position was known to be right
+        self._generation = 0  # generation of the store when the position was last known to be valid
         self._blocked: Action | None = None  # completes the read that waits at the store
 
     def stop(self) -> None:
         """Do nothing until `load`."""
         self.wake()
-        self._load += 1
+        self._load_number += 1
         self._is_loading = False
         self._position = self._blocked = None
 
     def disconnected(self) -> None:
         """Stop until `attached`."""
-        self._load += 1
+        self._load_number += 1
         self._blocked = None
 
     def attached(self) -> None:
@@ -107,11 +108,11 @@ class LogReader:
         self._read(must_block=False)
 
     def _ask(self, execute: Callable[[MemoryShard], Any], answered: Callable[[Any], None]) -> None:
-        """Execute something at the store. The answer is dropped if another load has begun."""
-        load = self._load
+        """Execute a function at the store. The answer is dropped if another load has begun."""
+        number = self._load_number
 
         def current(result: object) -> None:
-            if load == self._load:
+            if number == self._load_number:
                 answered(result)
 
         self._link.request(execute, current, lambda: None)
@@ -137,7 +138,7 @@ class LogReader:
 
     def _read(self, must_block: bool) -> None:
         """Read the next entries. If there are none, the read waits at the store."""
-        position, load, hub = self._position, self._load, self._link.hub
+        position, number, hub = self._position, self._load_number, self._link.hub
         if position is None:
             return
 
@@ -151,14 +152,14 @@ class LogReader:
                 if self._blocked is complete:
                     hub.execute(complete)
 
-            if must_block and load == self._load and self._link.store.entries_after(position, 1) == []:
+            if must_block and number == self._load_number and self._link.store.entries_after(position, 1) == []:
                 self._blocked = complete
                 hub.clock.call_at(hub.clock.monotonic() + BLOCK_S, end_block)
             else:
                 complete()
 
         def answered(result: tuple[list[Entry] | None, int]) -> None:
-            if load == self._load:
+            if number == self._load_number:
                 self._answered(*result)
 
         self._link.send(execute, answered, lambda: None, timeout=READ_TIMEOUT_S)
@@ -171,8 +172,8 @@ class LogReader:
             last = found[-1]
             n = max(n, last.n) if len(found) == READ_ENTRIES else last.n
             self._position = Position(last.key, last.n)
-        load = self._load
+        number = self._load_number
         self._link.know(n)
         self._link.receiver.entries(self._link.index, found, n)
-        if load == self._load:
+        if number == self._load_number:
             self._read(must_block=True)

@@ -1,7 +1,7 @@
-"""The store in memory: what the scripts of `cluster.redis.backend` do, as plain functions of one shard.
+"""Shard of the store in memory: the scripts of `cluster/redis/lua`, as methods.
 
-Each method is one script, hence atomic. Every write is recorded in `Undo`, so that a test can take back the last
-ones, as a failover does.
+Each method is atomic, as a script is. Every write is recorded in `Undo`, so that a test can take back the last ones, as
+a failover does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Fenced(Exception):
 
 
 class Waiting(Exception):
-    """The caller cannot register yet: its former incarnation is still being removed, or its slot is taken."""
+    """The caller cannot register yet. Its former incarnation is still being removed, or its slot is taken."""
 
 
 class Full(Exception):
@@ -54,16 +54,24 @@ class Head(NamedTuple):
     """State of a shard apart from its users and nodes."""
 
     n: int
+    """Highest number of the shard so far."""
     generation: int
+    """Number of times that the store may have lost writes."""
     run: int
+    """Process of the store that wrote last."""
     epoch: str
+    """Name of the cluster's life."""
     registrations: int = 0
+    """Number of registrations so far."""
     last: int = 0
-    """Number of the last entry of the log, also if the log was trimmed since."""
+    """Number of the last entry of the log, even if that was trimmed."""
 
 
 class Undo:
-    """The newest writes, each as the actions that take it back."""
+    """Newest writes, each as the actions that take it back.
+
+    Bounds: `LOSABLE_WRITES`.
+    """
 
     def __init__(self) -> None:
         self._writes: deque[list[Callable[[], None]]] = deque(maxlen=LOSABLE_WRITES)
@@ -80,7 +88,7 @@ class Undo:
             self.count += 1
 
     def take_back(self, count: int) -> None:
-        """Take the newest writes back, as far as they are known, and forget the others."""
+        """Take the newest writes back, as far as they are remembered, and forget all others."""
         for _ in range(min(count, len(self._writes))):
             for action in reversed(self._writes.pop()):
                 action()
@@ -100,7 +108,7 @@ class MemoryShard:
         self.log: list[Logged] = []
         self._undo = undo
         self._log_items = log_items
-        self._logged_items = 0  # in the log: numbers do not count them, because they jump
+        self._logged_items = 0  # items in the log; numbers of entries cannot count them, because they jump
 
     # Scripts.
 
@@ -110,7 +118,8 @@ class MemoryShard:
         """Return the registration, and whether the applicant keeps its incarnation.
 
         Args:
-            exact: The slot must be the proposed one.
+            exact: Accept only the preferred slot.
+            run: Process of the store. If it is not the one that wrote last, writes may be lost.
             nonce: Makes the incarnation unique, and is the epoch of a new cluster.
 
         Raises:
@@ -139,7 +148,7 @@ class MemoryShard:
             self._put(undo, self.nodes, slot, member)
 
     def commit(self, slot: int, incarnation: str, run: int, known: Known, batch: Batch, now_ms: int) -> Committed:
-        """Accept the proposals whose expected number is current."""
+        """Accept the proposals whose expected number is that of the record."""
         with self._undo.write() as undo:
             self._live(slot, incarnation)
             head = self._current_head(undo, run, known, "")
@@ -198,7 +207,7 @@ class MemoryShard:
         return Position(self.log[-1].entry.key if self.log else None, self.head.n if self.head else 0)
 
     def entries_after(self, position: Position, count: int) -> list[Entry] | None:
-        """Return the next entries; None if entries after the position are missing."""
+        """Return the next entries, up to `count`; None if entries after the position are missing."""
         start = bisect_right(self.log, position.last_n or position.n, key=_number)
         found = self.log[start : start + count]
         if next_position(position, found) is None:
@@ -206,14 +215,14 @@ class MemoryShard:
         return [logged.entry for logged in found]
 
     def excerpt(self, after: int, count: int) -> Excerpt:
-        """Return the first entries after a number."""
+        """Return the first entries after a number, up to `count`."""
         start = bisect_right(self.log, after, key=_number)
         found = self.log[start : start + count]
         before = found[0].previous if found else self.head.last if self.head else 0
         return Excerpt(tuple(logged.entry for logged in found), before <= after)
 
     def continues(self, position: Position) -> bool:
-        """Return whether the entry that the reader has seen last is in the log."""
+        """Return whether the log still has the entry that the reader has read last."""
         if position.last is None:
             return not self.log or (self.log[0].previous == 0 and self.log[0].entry.n > position.n)
         index = bisect_left(self.log, position.last.n, key=_number)
@@ -248,7 +257,7 @@ class MemoryShard:
         return any(one.incarnation == incarnation and one.state is not State.DEAD for one in self.nodes.values())
 
     def _current_head(self, undo: list[Callable[[], None]], run: int, known: Known, epoch: str) -> Head:
-        """Return the head, with its number above the floor, and above all that may have been lost."""
+        """Return the head, with a number above the floor and above everything that may have been lost."""
         head = self.head
         if head is None:
             n = known.floor + JUMP if known.floor else 0

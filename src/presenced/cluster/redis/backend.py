@@ -1,9 +1,9 @@
 """Shared state of the nodes in Redis or Valkey.
 
-    RedisBackend ─┬─ RedisShard ... ── RedisReader      one of them for each shard: register, commit, load, read the log
+    RedisBackend ─┬─ RedisShard ... ── RedisReader      one of each per shard: register, commit, load, read the log
                   └─ RedisMessages ── RedisRevoked      messages between nodes, sessions and tickets; revoked tokens
                          │
-                  connection ── discovery                 connections of redis-py; where the master of a key is
+                  connection ── discovery               connections of redis-py; addresses of the masters
 
 The tables of keys and values are in `cluster.redis.format`, and the scripts in `cluster/redis/lua`.
 """
@@ -29,12 +29,13 @@ from presenced.cluster.backend import (
 from presenced.cluster.redis import pace
 from presenced.cluster.redis.connection import Access, Address, Connection, StoreLost, connect
 from presenced.cluster.redis.discovery import Finder, parse_url
-from presenced.cluster.redis.format import MAX_SHARDS
+from presenced.cluster.redis.format import MAX_SHARDS, decode_members
 from presenced.cluster.redis.messages import RedisMessages
 from presenced.cluster.redis.revoked import RedisRevoked
 from presenced.cluster.redis.shard import READ_TIMEOUT_S, RedisShard
 from presenced.storage.records import StoredRevocation
 
+# Checks the permission to run scripts, and to use these commands in them.
 _PROBE = b"#!lua\nredis.call('UNLINK', KEYS[1]) return redis.call('HGETALL', KEYS[1])"
 
 
@@ -42,7 +43,7 @@ class RedisBackend:
     """`Backend` in Redis or Valkey. It is used on the thread of one event loop.
 
     Args:
-        cluster_name: Beginning of all keys.
+        cluster_name: Prefix of all keys.
         log_items: Approximate number of items that the log keeps.
         on_round_trip: Called about once a second with the seconds that a call to a shard has taken.
     """
@@ -67,10 +68,11 @@ class RedisBackend:
         self.nodes = 1
         """Number of registered nodes."""
         self.slot = -1
-        """Slot that shard 0 gave; -1 before."""
+        """Slot from the registration in shard 0; -1 before it."""
         self.registered_ms = 0
         """The store's clock at the registration in shard 0."""
         self.has_slot = asyncio.Event()
+        """Set after the registration in shard 0."""
         self.receiver: Receiver
         self.applicant: Applicant
         self._finder = finder
@@ -84,7 +86,7 @@ class RedisBackend:
         """Check that the store can be used, if it responds. Return why it does not respond; empty if it does.
 
         Raises:
-            BackendError: It can't be: wrong password, TLS, version, eviction policy, or a permission that is missing.
+            BackendError: It can't be used: wrong password, TLS, version, eviction policy, or a missing permission.
         """
         probe = f"{self.cluster_name}:check:{secrets.token_hex(8)}".encode()
         for shard in self._shards:
@@ -103,7 +105,7 @@ class RedisBackend:
                             ("EVAL", _PROBE, 1, keys.head + probe),
                             ("EVALSHA", hashlib.sha1(_PROBE, usedforsecurity=False).hexdigest(), 1, keys.head + probe),
                             ("TIME",),
-                            # What scripts do to other keys. The last command deletes the key, whatever fails before it.
+                            # Commands of the scripts. The last one deletes the key, even if one before it fails.
                             ("HSET", keys.head + probe, "field", b""),
                             ("HDEL", keys.head + probe, "field"),
                             ("XADD", keys.head + probe, "1-1", "field", b""),
@@ -122,6 +124,20 @@ class RedisBackend:
                 return str(error)
         return ""
 
+    async def members(self) -> list[Member]:
+        """Return the registered nodes. The backend need not have started.
+
+        Raises:
+            StoreLost: The store does not respond.
+            BackendError: It refuses.
+        """
+        key = self._shards[0].keys.nodes
+        connection = await self.connect(key, READ_TIMEOUT_S)
+        try:
+            return decode_members(await connection.call("HGETALL", key))
+        finally:
+            connection.close()
+
     # The contract.
 
     @property
@@ -132,8 +148,8 @@ class RedisBackend:
     def start(self, applicant: Applicant, receiver: Receiver) -> None:
         """Connect and register, until `stop`."""
         self.applicant, self.receiver = applicant, receiver
-        running = [*(shard.run() for shard in self._shards), *self._messages.tasks()]
-        self._tasks = [asyncio.create_task(one, name="presenced: cluster") for one in running]
+        coroutines = [*(shard.run() for shard in self._shards), *self._messages.tasks()]
+        self._tasks = [asyncio.create_task(one, name="presenced: cluster") for one in coroutines]
 
     def load(self, shard: int) -> None:
         """Read everything, and then the log."""
@@ -185,7 +201,7 @@ class RedisBackend:
         self._shards[shard].read(user_ids, answered)
 
     async def flush(self) -> None:
-        """Wait until all values are in the store, or cannot be. It takes at most some seconds."""
+        """Wait until all values are in the store or have failed, for a few seconds at most."""
         await self._messages.flush()
 
     def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
@@ -219,12 +235,12 @@ class RedisBackend:
         return await self._finder.find(key)
 
     def lost(self) -> None:
-        """Find the servers again, because a connection was lost."""
+        """Look up the servers again, because a connection was lost."""
         self._finder.lost()
         self._messages.connect_again()
 
     def set_slot(self, slot: int) -> None:
-        """Use the slot that shard 0 has given, in the other shards as well."""
+        """Use the slot from shard 0 in the other shards as well."""
         self.slot = slot
         self.has_slot.set()
         for shard in self._shards[1:]:
@@ -238,7 +254,7 @@ def open_backend(url: str, password: str, *, cluster_name: str, shards: int) -> 
         shards: Number of shards; 0 for the default of this kind of store.
 
     Raises:
-        ConfigError: It is not the URL of a store.
+        ConfigError: The URL is invalid.
     """
     parsed = parse_url(url, password)
     return RedisBackend(parsed.finder(), parsed.access, cluster_name=cluster_name, shards=parsed.shards(shards))

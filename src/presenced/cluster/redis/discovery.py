@@ -1,4 +1,4 @@
-"""Where the store is: its URL, and which server has a key at the moment.
+"""Discovery of the store: its URL, and the server that has a key at the moment.
 
     redis://host:6379/0                              a single server; rediss:// with TLS
     redis+sentinel://s1:26379,s2:26379/mymaster      the master that the sentinels name; rediss+sentinel:// with TLS
@@ -22,17 +22,20 @@ from presenced.cluster.redis.connection import Access, Address, Connection, Stor
 from presenced.errors import BackendError, ConfigError
 
 ASK_TIMEOUT_S = 1.0
-"""Seconds that a server has to say where the store is."""
+"""Timeout in seconds for asking a server for the address of the store."""
 
 SERVER_PORT = 6379
+"""Default port of Redis and Valkey."""
+
 SENTINEL_PORT = 26379
+"""Default port of a sentinel."""
 
 SHARDS_OF_A_CLUSTER = 8
 """Default number of shards in a Redis Cluster. Any other store has one shard."""
 
 
 class Finder(Protocol):
-    """Knows which server has a key."""
+    """Finds the server that has a key."""
 
     masters: int
     """Number of servers that share the keys."""
@@ -41,12 +44,12 @@ class Finder(Protocol):
         """Return the address of the master that has a key.
 
         Raises:
-            StoreLost: There is none at the moment.
-            BackendError: The servers refuse to say where it is.
+            StoreLost: No server has it at the moment, or none responds.
+            BackendError: The servers refuse to answer.
         """
 
     def lost(self) -> None:
-        """Forget what may have changed, because a connection was lost."""
+        """Forget addresses that may have changed, because a connection was lost."""
 
 
 class StoreUrl(NamedTuple):
@@ -69,11 +72,11 @@ class StoreUrl(NamedTuple):
         return setting or self.default_shards
 
     def finder(self) -> Finder:
-        """Return what finds the servers."""
+        """Return the finder for this kind of store."""
         if self.kind == "sentinel":
             return Sentinels(self.servers, self.master, self.access)
         if self.kind == "cluster":
-            return Cluster(self.servers, self.access)
+            return ClusterServers(self.servers, self.access)
         return SingleServer(self.servers[0])
 
 
@@ -81,7 +84,7 @@ def parse_url(url: str, password: str) -> StoreUrl:
     """Return the parts of a URL.
 
     Raises:
-        ConfigError: It is not the URL of a store.
+        ConfigError: The URL is invalid.
     """
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
@@ -136,7 +139,7 @@ class SingleServer:
 
 
 class Sentinels:
-    """`Finder` of the master that sentinels watch. Most of those that respond decide."""
+    """`Finder` of the master that sentinels watch. The majority of the answers decides."""
 
     masters = 1
 
@@ -155,7 +158,7 @@ class Sentinels:
             return self._found
 
     def lost(self) -> None:
-        """Ask again the next time."""
+        """Ask again at the next `find`."""
         self._found = None
 
     async def _ask_all(self) -> Address:
@@ -178,7 +181,15 @@ class Sentinels:
         return Address(answer[0].decode(), int(answer[1])) if answer else None
 
 
-class Cluster:
+class _SlotRange(NamedTuple):
+    """Range of hash slots, and the master that has them."""
+
+    first: int
+    last: int
+    master: Address
+
+
+class ClusterServers:
     """`Finder` of the masters of a Redis Cluster."""
 
     def __init__(self, servers: Sequence[Address], access: Access) -> None:
@@ -186,7 +197,7 @@ class Cluster:
         self._seeds = tuple(servers)
         self._servers = tuple(servers)
         self._access = access
-        self._ranges: list[tuple[int, int, Address]] = []
+        self._ranges: list[_SlotRange] = []
         self._lock = asyncio.Lock()
 
     async def find(self, key: bytes) -> Address:
@@ -195,24 +206,24 @@ class Cluster:
             if not self._ranges:
                 self._set_ranges(await self._ask_first())
         slot = key_slot(key)
-        for first, last, address in self._ranges:
-            if first <= slot <= last:
-                return address
+        for slots in self._ranges:
+            if slots.first <= slot <= slots.last:
+                return slots.master
         self.lost()
         raise StoreLost(f"no master has hash slot {slot}")
 
     def lost(self) -> None:
-        """Ask again the next time."""
+        """Ask again at the next `find`."""
         self._ranges = []
 
-    def _set_ranges(self, ranges: list[tuple[int, int, Address]]) -> None:
+    def _set_ranges(self, ranges: list[_SlotRange]) -> None:
         self._ranges = ranges
-        masters = dict.fromkeys(address for _, _, address in ranges)
+        masters = dict.fromkeys(one.master for one in ranges)
         self.masters = max(1, len(masters))
         self._servers = (*masters, *(seed for seed in self._seeds if seed not in masters))
 
-    async def _ask_first(self) -> list[tuple[int, int, Address]]:
-        """Return what the first server says that responds, beginning with the last known masters."""
+    async def _ask_first(self) -> list[_SlotRange]:
+        """Return the answer of the first server that responds. The masters that were known last are asked first."""
         refusal: BackendError | None = None
         failures: list[StoreLost] = []
         for server in self._servers:
@@ -227,13 +238,14 @@ class Cluster:
                 continue
             ranges = []
             for first, last, (host, port, *_), *_ in answer:
-                ranges.append((int(first), int(last), Address(host.decode() if host else server.host, int(port))))
+                master = Address(host.decode() if host else server.host, int(port))
+                ranges.append(_SlotRange(int(first), int(last), master))
             return ranges
         raise refusal or StoreLost(f"no server of the cluster responds{_listed(failures)}")
 
 
 def _listed(answers: Sequence[object]) -> str:
-    """Return why servers did not respond, for the end of a sentence."""
+    """Return the reasons why servers did not respond, in parentheses for the end of a sentence."""
     failures = [str(answer) for answer in answers if isinstance(answer, StoreLost)]
     return f" ({'; '.join(failures)})" if failures else ""
 

@@ -1,8 +1,10 @@
-"""Keys and values in Redis: how users, entries, members and commits are written as bytes.
+"""Keys and values in Redis: users, entries, members and commits as bytes.
 
 `P` is `<cluster_name>:{<tag>}:`. All keys of a shard have its tag, so they are in one hash slot of a Redis Cluster:
 
-    P head            hash      n, gen, run, epoch, count, last, layout, shards, items, mark...
+    P head            hash      highest number `n`, generation `gen`, id of the store's process `run`, `epoch`,
+                                registrations `count`, number of the `last` entry, `layout`, `shards`,
+                                logged `items`, marks for trimming the log `mark<0..20>`
     P log             stream    ids `<n>-0`; fields `a` author, `b` serial, `k` kind, `p` number of the entry before,
                                 `d` body, `e` items as a MessagePack array
     P users           hash      user id -> 8 bytes n, 8 bytes version, record
@@ -37,13 +39,13 @@ from presenced.cluster.log import Logged
 from presenced.storage.records import StoredRevocation
 
 LAYOUT = 1
-"""Version of keys and values. A node does not start on a store with another one."""
+"""Version of this format. A node does not start on a store with another version."""
 
 MAX_SHARDS = 16
-"""Maximum number of shards."""
+"""Maximum number of shards. Each needs a tag."""
 
-# Chosen so that the shards lie evenly over the hash slots for any number of masters: `{0}` to `{15}` would give three
-# masters 4, 6 and 6 of them.
+# Tags whose hash slots distribute the shards evenly over any number of masters. With `{0}` to `{15}`, three masters
+# would have 4, 6 and 6 shards.
 # fmt: off
 TAGS = (
     "0ax", "1lr", "2zv", "3yz", "4lr", "5ax", "6yz", "7jr",
@@ -51,9 +53,10 @@ TAGS = (
 )
 # fmt: on
 
-_NUMBERS = Struct(">QQ")
+_NUMBERS = Struct(">QQ")  # n and version of a user
 
 Arguments = list[bytes]
+"""Arguments of a script."""
 
 
 class Keys:
@@ -70,7 +73,7 @@ class Keys:
 
 
 def inbox_key(cluster_name: str, slot: int) -> bytes:
-    """Return the key of the messages to a node."""
+    """Return the key of the messages to the node in a slot."""
     return f"{cluster_name}:{{i{slot}}}:in".encode()
 
 
@@ -83,7 +86,7 @@ def revoked_key(cluster_name: str) -> bytes:
 
 
 def encode_revoked(revoked: Iterable[StoredRevocation]) -> Arguments:
-    """Return revocations as fields and values, in turn."""
+    """Return revocations as alternating fields and values."""
     pieces: Arguments = []
     for one in revoked:
         pieces += (f"{one.kind} {one.subject}".encode(), f"{one.at!r} {one.until!r}".encode())
@@ -104,12 +107,12 @@ def decode_revoked(flat: Sequence[bytes]) -> list[StoredRevocation]:
 
 
 def number(n: int) -> bytes:
-    """Return `n` as the scripts compare it; empty for 0."""
+    """Return `n` as the 8 bytes that the scripts compare; empty for 0."""
     return n.to_bytes(8, "big") if n else b""
 
 
 def decode_user(user_id: bytes, value: bytes) -> StoredUser:
-    """Return a user as `P users` has them."""
+    """Return the user in a field and a value of `P users`."""
     n, version = _NUMBERS.unpack_from(value)
     return StoredUser(user_id.decode(), n, version, value[16:])
 
@@ -123,6 +126,8 @@ def decode_users(flat: Sequence[bytes]) -> list[StoredUser]:
 
 
 class _About(msgspec.Struct, array_like=True):
+    """Part of a member that the scripts do not read."""
+
     name: str
     figures: bytes
 
@@ -132,12 +137,12 @@ _decode_about = msgspec.msgpack.Decoder(_About).decode
 
 
 def encode_about(name: str, figures: bytes) -> bytes:
-    """Return name and figures of a member."""
+    """Return name and figures of a member as bytes."""
     return _encode(_About(name, figures))
 
 
 def decode_member(slot: bytes, value: bytes) -> Member:
-    """Return a member as `P nodes` has it."""
+    """Return the member in a field and a value of `P nodes`."""
     incarnation, state, heartbeat, remover, rest = value.split(b" ", 4)
     about = _decode_about(rest)
     return Member(
@@ -160,8 +165,12 @@ def decode_members(flat: Sequence[bytes]) -> list[Member]:
 
 
 def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
-    """Return the keys of the contributions that a batch changes, and the arguments for its proposals."""
-    extra: dict[bytes, bytes] = {}  # key -> its number among all keys of the script, as Lua counts
+    """Return a batch for `commit.lua`.
+
+    Returns:
+        Keys of the contributions that the batch changes, and the arguments for its proposals.
+    """
+    extra: dict[bytes, bytes] = {}  # index of each key among all keys of the script, from 1 as in Lua
     arguments: Arguments = []
     for proposal in batch.proposals:
         user_id, _, record, is_kept, is_visible, updates = proposal
@@ -176,7 +185,7 @@ def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
             number(proposal.expected),
             (b"v" if is_visible else b"-") + (b"k" if is_kept else b"-"),
             record if is_kept else b"",
-            _encode((user_id, record, is_kept, updates))[1:],  # without the byte for four elements: the script adds one
+            _encode((user_id, record, is_kept, updates))[1:],  # without the header: the script adds an element
             b"%d" % (len(values) // 2),
             *values,
         )
@@ -184,6 +193,7 @@ def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
 
 
 def _index(extra: dict[bytes, bytes], key: bytes) -> bytes:
+    """Return the index of a key, after adding it to `extra` if it is new."""
     found = extra.get(key)
     if found is None:
         found = extra[key] = b"%d" % (len(extra) + 5)  # after head, log, users and nodes
@@ -194,6 +204,8 @@ def _index(extra: dict[bytes, bytes], key: bytes) -> bytes:
 
 
 class _Item(msgspec.Struct, array_like=True):
+    """Item of an entry, as `commit.lua` writes it. Its number follows from its place in the entry."""
+
     version: int
     user_id: str
     record: bytes

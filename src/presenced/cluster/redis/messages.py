@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from presenced.cluster.backend import MESSAGE_S, StoredKey
-from presenced.cluster.redis.connection import Argument, Connection, StoreLost
+from presenced.cluster.redis.connection import Address, Argument, Connection, StoreLost
 from presenced.cluster.redis.format import inbox_key
 from presenced.errors import BackendError
 from presenced.runtime.logs import logger
@@ -19,29 +19,38 @@ if TYPE_CHECKING:
     from presenced.cluster.redis.backend import RedisBackend
 
 MAX_WAITING_CALLS = 10_000
-"""Maximum number of calls that wait for the store. At the bound, messages and values are lost."""
+"""Maximum number of calls that wait for the store. At the bound, further messages and values are lost."""
 
 PIPELINE_SIZE = 100
 """Maximum number of calls in one round trip."""
 
 MAX_INBOX = 1000
-"""Approximate number of messages that wait for a node. Older ones are lost."""
+"""Approximate maximum number of messages that wait for a node. At the bound, the oldest are lost."""
 
 READ_MESSAGES = 100
 """Maximum number of messages in one read."""
 
 BLOCK_MS = 1000
+"""Milliseconds that a read of the inbox waits for a message."""
+
 CALL_TIMEOUT_S = 1.0
+"""Seconds without a reply after which the connection for calls is closed."""
+
 READ_TIMEOUT_S = 3.0
+"""Seconds without a reply after which the connection for the inbox is closed. It must be more than `BLOCK_MS`."""
+
 FLUSH_TIMEOUT_S = 2.0
+"""Maximum number of seconds that `RedisMessages.flush` waits."""
+
 RETRY_S = 0.25
 """Seconds between attempts to connect."""
-
 
 Answered = Callable[[Any], None]
 
 
 class _Call(NamedTuple):
+    """Command that waits to be sent. The arguments of `RedisMessages.call`."""
+
     key: bytes
     command: tuple[Argument, ...]
     answered: Answered | None
@@ -49,14 +58,14 @@ class _Call(NamedTuple):
 
 
 class RedisMessages:
-    """Messages and values of one node. All of it is best effort: what fails is lost, and not tried again."""
+    """Messages and values of one node. They are best effort: a failed call is not repeated."""
 
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
         self._calls: deque[_Call] = deque()
         self._has_calls = asyncio.Event()
-        self._must_connect = False  # the connections may be dead, which only a call would show
-        self._read_slot = -1
+        self._must_connect = False  # the connections may be dead, which would make the next call fail
+        self._read_slot = -1  # slot whose inbox was read last
         self._last = b""  # id of the last message that was read
 
     def send(self, slot: int, message: bytes) -> None:
@@ -85,14 +94,14 @@ class RedisMessages:
         self._must_connect = True
 
     async def flush(self) -> None:
-        """Wait until no call waits, at most `FLUSH_TIMEOUT_S`."""
+        """Wait until all calls so far are done, for at most `FLUSH_TIMEOUT_S`."""
         done = asyncio.Event()
         self.call(b"", ("PING",), lambda _: done.set(), done.set)  # calls are answered in their order
         with suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), FLUSH_TIMEOUT_S)
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what has to run all the time."""
+        """Return the coroutines that have to run until the node stops."""
         return [self._forever(self._execute_calls), self._forever(self._read_inbox)]
 
     def _name(self, key: StoredKey) -> bytes:
@@ -105,7 +114,13 @@ class RedisMessages:
         answered: Answered | None = None,
         lost: Callable[[], None] | None = None,
     ) -> None:
-        """Execute a command. `answered` gets its reply later; if there is none, `lost` is called instead."""
+        """Execute a command.
+
+        Args:
+            key: Key of the command, which decides about the server.
+            answered: Gets the reply.
+            lost: Called instead if there is no reply.
+        """
         if len(self._calls) < MAX_WAITING_CALLS:
             self._calls.append(_Call(key, command, answered, lost))
             self._has_calls.set()
@@ -113,7 +128,7 @@ class RedisMessages:
             asyncio.get_running_loop().call_soon(lost)
 
     async def _forever(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run something again and again. It ends when a connection is lost."""
+        """Run a step again each time that it ends because a connection was lost."""
         while True:
             try:
                 await step()
@@ -126,7 +141,7 @@ class RedisMessages:
     # Calls.
 
     async def _execute_calls(self) -> None:
-        connections: dict[object, Connection] = {}
+        connections: dict[Address, Connection] = {}
         try:
             while True:
                 await self._has_calls.wait()
@@ -143,20 +158,21 @@ class RedisMessages:
             for connection in connections.values():
                 connection.close()
 
-    async def _execute(self, calls: list[_Call], connections: dict[object, Connection]) -> None:
+    async def _execute(self, calls: list[_Call], connections: dict[Address, Connection]) -> None:
         """Execute some calls, one round trip for each server."""
         answers: dict[int, Any] = {}
         try:
-            groups: dict[object, list[int]] = {}
+            groups: dict[Address, list[int]] = {}
             for index, call in enumerate(calls):
                 groups.setdefault(await self._backend.find(call.key), []).append(index)
-            for place, indexes in groups.items():
-                if place not in connections:
-                    connections[place] = await self._backend.connect(calls[indexes[0]].key, CALL_TIMEOUT_S)
-                replies = await connections[place].pipeline([calls[index].command for index in indexes])
+            for server, indexes in groups.items():
+                if server not in connections:
+                    connections[server] = await self._backend.connect(calls[indexes[0]].key, CALL_TIMEOUT_S)
+                replies = await connections[server].pipeline([calls[index].command for index in indexes])
                 answers |= zip(indexes, replies, strict=True)
         finally:
-            for index, call in enumerate(calls):  # in turns of their own, so that an error of one affects no other
+            # Each callback runs in a turn of its own, so that an exception of one does not affect the others.
+            for index, call in enumerate(calls):
                 if index not in answers:
                     if call.lost is not None:
                         asyncio.get_running_loop().call_soon(call.lost)
@@ -179,8 +195,9 @@ class RedisMessages:
                 reply, (seconds, _) = await connection.pipeline([read, ("TIME",)])
                 # The reply itself may be old, if this process was frozen meanwhile.
                 oldest_ms = (int(seconds) + time.monotonic() - began - BLOCK_MS / 1000 - MESSAGE_S) * 1000
-                for stream_id, fields in reply[0][1] if reply else ():
-                    self._last, message = stream_id, fields[1]
+                [[_, messages]] = reply or [[key, ()]]  # one stream was read
+                for stream_id, (_, message) in messages:  # one field
+                    self._last = stream_id
                     if int(stream_id.partition(b"-")[0]) >= oldest_ms:
                         self._backend.receiver.received(message[0], message[1:])
         finally:

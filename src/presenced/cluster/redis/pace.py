@@ -1,4 +1,4 @@
-"""How often a node reads and commits."""
+"""Pauses between reads and between commits, so that all nodes together do not overload the store."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ SHORTEST_PAUSE_S = 0.002
 """Shortest pause after a read or a commit."""
 
 READ_SHARE_S = 0.000083
-"""Pause after a read, for each node and shard of a master.
+"""Seconds of pause after a read, for each node and shard of a master.
 
-A read takes 25 µs of the store's core, so all reads together take at most 30 % of it, for any number of nodes.
+A read takes 25 µs of the store's core. So all reads together take at most 30 % of it, for any number of nodes.
 """
 
 COMMITS_PER_READ = 0.4
-"""A commit costs the store more than a read, so a node commits less often."""
+"""Number of commits per read. It is below 1 because a commit costs the store more than a read."""
 
 
 def read_pause_s(nodes: int, shards: int, masters: int) -> float:

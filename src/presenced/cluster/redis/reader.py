@@ -20,14 +20,15 @@ READ_ENTRIES = 100
 """Maximum number of entries in one read."""
 
 PAGE_SIZE = 1000
-"""Number of users or contributions that a load reads at a time. The store takes less than a millisecond for them."""
+"""Number of users or contributions in one read of a load. The store takes less than a millisecond for it."""
 
 
 class RedisReader:
-    """Where one node is in the log of one shard.
+    """Reader of the log of one shard, with its position.
 
-    The reader is idle until `load`, and again after it has reported `interrupted`. What an earlier load still does has
-    another number and is dropped. The receiver has to drop the pages of a load that was cut off, so it is told.
+    The reader is idle until `load`, and again after it has reported `interrupted`. Each load has a number, so that late
+    results of an earlier one are dropped. If a load is cut off after some pages, `interrupted` is reported as well,
+    because the receiver has to drop these pages.
     """
 
     def __init__(self, shard: RedisShard) -> None:
@@ -36,7 +37,7 @@ class RedisReader:
         self._is_loading = False
         self._has_pages = False  # whether the receiver has some of the pages
         self._position: Position | None = None
-        self._generation = 0  # of the store, when the position was known to be right
+        self._generation = 0  # generation of the store when the position was last known to be valid
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
@@ -52,10 +53,10 @@ class RedisReader:
         self._wake.set()
 
     async def run(self, reader: Connection, queries: Connection) -> None:
-        """Load and read, until the connections are lost.
+        """Load and read until the connections are lost.
 
         Args:
-            reader: Connection for reads that wait.
+            reader: Connection for blocking reads of the log.
             queries: Connection for everything else.
         """
         if self._position is not None:
@@ -75,7 +76,7 @@ class RedisReader:
                 await self._wake.wait()
 
     async def _check(self, reader: Connection, position: Position) -> None:
-        """After connecting again: check that the last entry is still in the log."""
+        """Check after a reconnect that the last entry is still in the log."""
         number = self._load_number
         generation = self._shard.known.generation
         key = await self._key_of(reader, position.last_n)

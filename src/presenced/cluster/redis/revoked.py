@@ -20,7 +20,7 @@ class RedisRevoked:
     def __init__(self, cluster_name: str, messages: RedisMessages) -> None:
         self._key = revoked_key(cluster_name)
         self._messages = messages
-        self._cursor: bytes | str = "0"  # of the search for those whose time is over
+        self._cursor: bytes | str = "0"  # where the script continues to search for expired ones
 
     def add(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
         """Remember revoked users and tokens. The pages are written one after the other."""

@@ -1,12 +1,12 @@
-"""One node's part in one shard of a store in Redis.
+"""Access of one node to one shard in Redis.
 
     writer   ──▶ register, commit, heartbeat, declare dead, remove: scripts, one after the other
     reader   ──▶ XREAD, which waits for entries of the log
     queries  ──▶ pages of a load, members, single records
 
-The three connections form a session. They lead to the same process of the store, and if one fails, all are replaced.
-A late reply ends the session as well. The commit may then be executed later, and is refused if its expected numbers are
-outdated by then.
+These three connections form a *session*. They lead to the same process of the store. If one fails, all are replaced.
+A late reply ends the session as well. A commit may then be executed after the session. It is refused if its expected
+numbers are outdated by then.
 """
 
 from __future__ import annotations
@@ -49,44 +49,47 @@ if TYPE_CHECKING:
     from presenced.cluster.redis.backend import RedisBackend
 
 WRITE_TIMEOUT_S = 1.0
-"""Seconds until a session ends because a script has no reply."""
+"""Seconds without a reply to a script after which a session ends."""
 
 READ_TIMEOUT_S = 3.0
-"""Seconds until a session ends because a read has no reply. A read waits for up to a second."""
+"""Seconds without a reply to a read after which a session ends. A read waits for up to a second."""
 
-LOOK_S = 1.0
+MEMBERS_PERIOD_S = 1.0
 """Seconds between reports of the members."""
 
 RETRY_S = 0.25
-"""Seconds between attempts to register, and until a batch is reported for which the store had no memory."""
+"""Seconds between attempts to register, and until a batch that the store had no memory for is reported."""
 
 FIRST_BACKOFF_S = 0.05
+"""Seconds until the second attempt to connect. They double with each failure."""
+
 LAST_BACKOFF_S = 1.0
-"""Seconds between attempts to connect, at first and after some failures."""
+"""Maximum number of seconds between two attempts to connect."""
 
 MAX_READ_USERS = 1000
 """Maximum number of records in one command."""
 
 LOG_MARKS = 20
-"""The log keeps the items of so many steps. After each step, `commit.lua` deletes those of the oldest one."""
+"""Number of steps into which the items of the log are divided. After each step, `commit.lua` deletes the oldest one."""
 
 FENCED = b"FENCED"
+"""Reply of a script if the caller's incarnation may not write."""
 
 Answered = Callable[[Mapping[str, StoredUser]], None]
 
 Query = Callable[[Connection], Awaitable[Callable[[], None]]]
-"""Asks something, and returns the function that passes the answer on."""
+"""Coroutine that asks the store, and returns a function that reports the answer."""
 
 
 class _Job(NamedTuple):
-    """Something to do on the writer's connection, unless the registration has ended meanwhile."""
+    """Coroutine for the writer's connection. It is dropped if the registration has ended meanwhile."""
 
     registration: Registration
     run: Callable[[Connection], Awaitable[None]]
 
 
 class RedisShard:
-    """One node's part in one shard."""
+    """Access of one node to one shard."""
 
     def __init__(self, backend: RedisBackend, index: int) -> None:
         self._backend = backend
@@ -119,7 +122,7 @@ class RedisShard:
         return self._backend.read_pause_s
 
     def know(self, n: int) -> None:
-        """Note a number that was seen or shown. The store gives numbers above all of them."""
+        """Remember a number that was seen or shown. The store gives only higher numbers."""
         self.known = self.known.above(n)
 
     # The contract.
@@ -155,7 +158,7 @@ class RedisShard:
         slot = member.slot
 
         def arguments() -> list[Argument]:
-            return [*self._numbers(), slot, member.incarnation]
+            return [*self._floor_and_generation(), slot, member.incarnation]
 
         self._write(REMOVE, [keys.head, keys.log, keys.nodes, keys.sessions[slot], keys.rooms[slot]], arguments)
 
@@ -191,7 +194,7 @@ class RedisShard:
         self._queries.put_nowait(query)
 
     def register_again(self) -> None:
-        """Register with the slot that shard 0 has given."""
+        """Register with the slot from shard 0."""
         registered = self._registration
         if registered is not None and self._is_attached and registered.slot != self._backend.slot:
             self._jobs.put_nowait(_Job(registered, self._end_registration))
@@ -199,7 +202,7 @@ class RedisShard:
     # Sessions.
 
     async def run(self) -> None:
-        """Keep a session, until this is cancelled."""
+        """Keep a session open until this is cancelled."""
         while True:
             try:
                 await self._session()
@@ -229,7 +232,7 @@ class RedisShard:
             await _first_to_end(
                 self._do_jobs(writer),
                 self.reader.run(reader, queries),
-                self._look(queries),
+                self._poll_members(queries),
                 self._answer_queries(queries),
             )
         finally:
@@ -252,8 +255,8 @@ class RedisShard:
     # Registering.
 
     async def _register(self, writer: Connection) -> None:
-        """Register, or find that the registration lasts. It is tried again until it succeeds."""
-        while not await self._try_to_register(writer):  # noqa: ASYNC110 -- nothing tells when a slot is free
+        """Register, or confirm that the registration still exists. Repeated until it succeeds."""
+        while not await self._try_to_register(writer):  # noqa: ASYNC110 -- the store does not report a free slot
             await asyncio.sleep(RETRY_S)
 
     async def _try_to_register(self, writer: Connection) -> bool:
@@ -316,7 +319,7 @@ class RedisShard:
         await self._register(writer)
 
     def _set_fenced(self) -> None:
-        """Report that the registration has ended, unless the receiver knows."""
+        """Report that the registration has ended, unless the receiver knows that already."""
         self._is_attached = False
         if self._registration is not None and not self._is_fenced:
             self._is_fenced = True
@@ -339,9 +342,9 @@ class RedisShard:
             return
 
         async def run(writer: Connection) -> None:
-            who = (registered.slot, registered.incarnation)
+            caller = (registered.slot, registered.incarnation)
             run_id = (writer.run,) if script is REMOVE else ()
-            reply = await writer.script(script, keys, [*who, *run_id, *arguments()])
+            reply = await writer.script(script, keys, [*caller, *run_id, *arguments()])
             if reply == FENCED:
                 await self._end_registration(writer)
             else:
@@ -357,13 +360,13 @@ class RedisShard:
                 COMMIT,
                 [keys.head, keys.log, keys.users, keys.nodes, *contributions],
                 [
-                    *(registered.slot, registered.incarnation, writer.run, *self._numbers()),
+                    *(registered.slot, registered.incarnation, writer.run, *self._floor_and_generation()),
                     *(batch.serial, batch.kind.value, batch.body, max(1, self._backend.log_items // LOG_MARKS)),
                     batch.until_ms,
                     *proposals,
                 ],
             )
-        except OutOfMemory:  # the pause keeps the node from committing in a busy loop
+        except OutOfMemory:  # without the pause, the node would commit in a busy loop
             asyncio.get_running_loop().call_later(RETRY_S, self._unknown, batch)
             return
         if reply == FENCED:
@@ -377,23 +380,23 @@ class RedisShard:
         self.receiver.committed(self.index, Committed(batch.serial, int(n), users, time_ms, outcome == b"LATE"))
 
     def _unknown(self, batch: Batch | None) -> None:
-        """Report that the result of a batch is unknown, unless it has one."""
+        """Report that the result of a batch is unknown, unless the result was reported."""
         if batch is not None and batch is self._in_flight:
             self._in_flight = None
             self.receiver.unknown(self.index, batch.serial)
 
-    def _numbers(self) -> tuple[int, int]:
+    def _floor_and_generation(self) -> tuple[int, int]:
         return self.known.floor, self.known.generation
 
     # Reading.
 
-    async def _look(self, queries: Connection) -> None:
+    async def _poll_members(self, queries: Connection) -> None:
         while True:
             began = time.monotonic()
             members = await queries.call("HGETALL", self.keys.nodes)
             self._backend.on_round_trip(time.monotonic() - began)
             self._report_members(members)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(MEMBERS_PERIOD_S)
 
     def _report_members(self, flat: Sequence[bytes]) -> None:
         members = decode_members(flat)
@@ -406,7 +409,7 @@ class RedisShard:
             try:
                 answer = await query(queries)
             except BaseException:
-                self._queries.put_nowait(query)  # for the next session
+                self._queries.put_nowait(query)  # the next session repeats it
                 raise
             answer()
 
@@ -417,7 +420,7 @@ def _nonce() -> str:
 
 
 async def _first_to_end(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run all, and raise the exception of the first one that ends."""
+    """Run all until one of them ends. Then cancel the others, and raise the exception of the first one."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,11 +1,12 @@
 """State digest of a shard: a number that shows whether nodes have the same records. Pure.
 
 All nodes apply the same log, so after the same entry they have the same digest. But they apply it at different times,
-and report digests only with their heartbeats. So a node also remembers the digests after the last few entries whose
-numbers cross a multiple of 2^8, 2^12 or 2^16: at any pace of changes, two nodes have some of these entries in common.
+and report digests only with their heartbeats. So a node also remembers digests at *checkpoints*: the last few entries
+whose numbers cross a multiple of 2^8, 2^12 or 2^16. Whatever the rate of changes, two nodes have some of these entries
+in common.
 
-    node A    ... [4096: 7f] ... [8192: 3b] ... 9011: 5c             8192 is in both lists,
-    node B               ... [8192: 3b] ... [12288: d1] ... 13002: 9e  and there the digests must be equal
+    node A    ... [4096: 7f] ... [8192: 3b] ... 9011: 5c                 8192 is in both lists,
+    node B               ... [8192: 3b] ... [12288: d1] ... 13002: 9e    and there the digests must be equal
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ CHECKPOINT_SHIFTS = (8, 12, 16)
 CHECKPOINTS = 2
 """Number of checkpoints that are remembered for each quotient."""
 
-# Part of the digest, so they never change, as long as nodes of several releases are compared.
+# These codes are part of the digest. They never change, because nodes of different releases are compared.
 _CODES = {Status.ONLINE: 1, Status.AWAY: 2, Status.BUSY: 3, Status.INVISIBLE: 4, Status.OFFLINE: 5}
 
 Checkpoint = tuple[int, int]
-"""Number of an entry, and the digest after it."""
+"""Number of an entry, and the digest after it. A plain tuple, because nodes report it in their figures."""
 
 
 class StateDigest:
     """Digest of the records of a shard: the sum of a hash for each record. A change costs half a microsecond.
 
-    The hash is CRC-32 and not a cryptographic one, which would take 1 µs more of the 15 µs that a change costs. It has
-    to find mistakes, and whoever can forge a collision can write to the store anyway.
+    The hash is CRC-32. A cryptographic one would add 1 µs to the 15 µs that a change costs. The digest has to find
+    mistakes, and an attacker who can forge a collision can write to the store anyway.
 
     Bounds: `CHECKPOINTS` for each of `CHECKPOINT_SHIFTS`.
     """
@@ -59,7 +60,11 @@ class StateDigest:
         self.value -= _hash(user_id, status, version)
 
     def applied(self, before: int, n: int) -> None:
-        """The entry `n` has been applied, after `before`. Remember the digest if it is a checkpoint."""
+        """Remember the digest after entry `n` if that is a checkpoint.
+
+        Args:
+            before: Number of the entry that was applied before.
+        """
         for shift, found in zip(CHECKPOINT_SHIFTS, self._checkpoints, strict=True):
             if before >> shift == n >> shift:
                 break  # and no larger quotient has changed
@@ -74,9 +79,9 @@ class Comparison(NamedTuple):
     """Result of comparing the digests of nodes."""
 
     compared: frozenset[str]
-    """Nodes that have an entry in common with another one."""
+    """Names of the nodes that have an entry in common with another one."""
     differing: dict[int, dict[str, int]]
-    """Digest of each node, by entries after which nodes differ."""
+    """Digests that differ: by the number of the entry, and the name of the node."""
 
 
 def compare(reports: Mapping[str, Iterable[Checkpoint]]) -> Comparison:
@@ -99,5 +104,5 @@ def compare(reports: Mapping[str, Iterable[Checkpoint]]) -> Comparison:
 
 
 def _hash(user_id: str, status: Status, version: int) -> int:
-    # The second argument is the CRC of what came before. Two of them never lead to the same result for one user.
+    # The second argument is the CRC of preceding data. For one user, different values always give different results.
     return crc32(user_id.encode(), (version << 3 | _CODES[status]) & 0xFFFFFFFF)

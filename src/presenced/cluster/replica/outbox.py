@@ -1,4 +1,4 @@
-"""What a node has to tell the others, from the decision until it is read back from the log: pure."""
+"""Batches of a node and a shard, from the decision until they are read back from the log. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from presenced.cluster.backend import Batch, Committed, Kind, Proposal
 
 MAX_CONTROLS = 1_000
-"""Maximum number of waiting entries that are not about users' records."""
+"""Maximum number of waiting control entries. At the bound, one more is refused."""
 
 UNREAD_BATCHES = 1_000
 """Number of accepted batches that are remembered until they are read back. Beyond it, the oldest count as read."""
@@ -25,14 +25,23 @@ class _Control(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the store has done with a batch."""
+    """Answer of the store to a batch."""
 
     accepted: tuple[Proposal, ...] = ()
     refused: tuple[Proposal, ...] = ()
 
 
+class Unread(NamedTuple):
+    """Content of everything that was decided and not read back yet."""
+
+    kinds: set[Kind]
+    """Kinds of the entries, with the control entries that still wait."""
+    users: set[str]
+    """Users whose records were sent."""
+
+
 class Outbox:
-    """Batches of one node in one shard, and the entries of the log that are not about users' records.
+    """Batches of one node in one shard. *Control entries* are entries of the log that are not about users' records.
 
         control --> waiting --send--> in flight --committed--> unread --read_up_to-->
                        ^                  |
@@ -43,14 +52,14 @@ class Outbox:
 
     def __init__(self) -> None:
         self.in_flight: Batch | None = None
-        """Batch that was sent, and has no answer yet."""
+        """Batch that was sent, and has no answer yet; None if there is none."""
         self._serial = 0
         self._controls: deque[_Control] = deque()
         self._sent: _Control | None = None  # the control entry in flight
-        self._unread: deque[tuple[int, Batch]] = deque(maxlen=UNREAD_BATCHES)  # with the numbers of their entries
+        self._unread: deque[tuple[int, Batch]] = deque(maxlen=UNREAD_BATCHES)  # with numbers of their entries
 
     def control(self, kind: Kind, body: bytes, ends: float = inf) -> bool:
-        """Add an entry that is not about users' records. Return False if too many wait already.
+        """Add a control entry. Return False if too many wait already.
 
         Args:
             ends: Monotonic time after which it is not sent any more.
@@ -61,7 +70,7 @@ class Outbox:
         return True
 
     def send_control(self, now: float) -> Batch | None:
-        """Send the entry that waits longest, in a batch of its own; None if none waits (`now`: monotonic seconds)."""
+        """Return a batch with the control entry that waits longest; None if none waits (`now`: monotonic seconds)."""
         while self._controls:
             control = self._controls.popleft()
             if now < control.ends:
@@ -82,10 +91,10 @@ class Outbox:
         return self.in_flight
 
     def committed(self, result: Committed, applied_n: int) -> Answer | None:
-        """Take the answer to the batch in flight. Return None if it is for another one.
+        """Take the answer to the batch in flight. Return None if it is for another batch.
 
         Args:
-            applied_n: Number up to which the log was read.
+            applied_n: Number up to which the log was applied. The entry may have been read before the answer.
         """
         batch = self.in_flight
         if batch is None or batch.serial != result.serial:
@@ -104,7 +113,7 @@ class Outbox:
         return answer
 
     def lost(self) -> tuple[Proposal, ...]:
-        """Nothing is known of the batch in flight. Return its proposals. An entry of another kind waits again."""
+        """Return the proposals of the batch in flight, because its answer is lost. A control entry waits again."""
         batch, self.in_flight = self.in_flight, None
         if batch is not None and batch.kind is not Kind.ITEMS:
             assert self._sent is not None, "it was sent by `send_control`"
@@ -112,18 +121,18 @@ class Outbox:
         return batch.proposals if batch is not None else ()
 
     def read_up_to(self, n: int) -> None:
-        """The log was read up to a number."""
+        """Forget the batches that were read back, because the log was read up to a number."""
         while self._unread and self._unread[0][0] <= n:
             self._unread.popleft()
 
     def read_all(self) -> None:
-        """The log was read to its end. Batches that were not in it are lost."""
+        """Forget all batches, because the log was read to its end. Batches that were not in it are lost."""
         self._unread.clear()
 
-    def unread(self) -> tuple[set[Kind], set[str]]:
-        """Return kinds of entries, and users, of which something has not been read back."""
+    def unread(self) -> Unread:
+        """Return everything that has not been read back yet."""
         batches = [batch for _, batch in self._unread]
         if self.in_flight is not None:
             batches.append(self.in_flight)
         kinds = {batch.kind for batch in batches}.union(control.kind for control in self._controls)
-        return kinds, {proposal.user_id for batch in batches for proposal in batch.proposals}
+        return Unread(kinds, {proposal.user_id for batch in batches for proposal in batch.proposals})

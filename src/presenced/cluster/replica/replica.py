@@ -86,11 +86,11 @@ class ShardReplica:
         self._presence = presence
         self._has_user = has_user
         self.slot = -1
-        """This node's number; -1 before it has registered."""
+        """Slot of this node; -1 before it has registered."""
         self.floor = 0
         """Highest number seen or shown. The store continues above it."""
         self.shown_up_to = 0
-        """Number up to which everything was applied. No later change has a version that is not above it."""
+        """Number up to which everything was applied. All later changes have higher versions."""
         self.applied: EntryKey | None = None
         """Entry applied last; None before everything was loaded."""
         self.changed_at = 0
@@ -108,7 +108,7 @@ class ShardReplica:
         """Whether this node ends choices and claims of absent users, and deletes records about cleared ones."""
         self._outbox = Outbox()
         self._moved = MovedSessions()
-        self._stopped: frozenset[int] = frozenset()  # slots of the nodes that had stopped at the last `next_batch`
+        self._stopped: frozenset[int] = frozenset()  # slots of nodes that had stopped at the last `next_batch`
         self._removal: Removal | None = None
         # What does not fit together.
         self._lost = LostWrites(lease_s)
@@ -148,7 +148,7 @@ class ShardReplica:
     # Events of this node.
 
     def registered(self, slot: int) -> None:
-        """Take the number that this node has from now on."""
+        """Take the slot that this node has from now on."""
         self.slot = slot
 
     def user_changed(self, user_id: str, now: Instant) -> None:
@@ -158,7 +158,7 @@ class ShardReplica:
             self._show_locally(user_id, now)
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node contributes something else to the user, and nothing that others see has changed here."""
+        """Note that this node contributes something else to the user. Others see the user as before."""
         self._dirty[user_id] = None
 
     def session_moved_here(self, user_id: str, tag: bytes, contact: float) -> None:
@@ -169,7 +169,7 @@ class ShardReplica:
         self._moved.add(user_id, tag, contact)
 
     def control(self, kind: Kind, body: bytes, ends: float = inf) -> bool:
-        """Log an entry that concerns all nodes, after what is in flight. Return False if too many wait already.
+        """Log a control entry, after what is in flight. Return False if too many wait already.
 
         Args:
             ends: Monotonic time after which it is not logged any more.
@@ -177,14 +177,14 @@ class ShardReplica:
         return self._outbox.control(kind, body, ends)
 
     def pending(self, user_ids: Iterable[str]) -> set[str]:
-        """Return those of some users about whom something that was decided here has not been read back yet.
+        """Return the users, of these, about whom something was decided here and has not been read back yet.
 
-        They are all users while control entries of this node are on their way, except marks.
+        A control entry of this node that is on its way may concern any user, except a mark. Then all are returned.
         """
-        kinds, sent = self._outbox.unread()
-        if kinds - {Kind.ITEMS, Kind.MARK}:
+        unread = self._outbox.unread()
+        if unread.kinds - {Kind.ITEMS, Kind.MARK}:
             return set(user_ids)
-        return {user_id for user_id in user_ids if user_id in sent or user_id in self._dirty}
+        return {user_id for user_id in user_ids if user_id in unread.users or user_id in self._dirty}
 
     # With and without the store.
 
@@ -238,7 +238,7 @@ class ShardReplica:
         self.floor = max(self.floor, result.n)
 
     def unknown(self) -> None:
-        """Compare everything in the batch in flight again, because its result is not known."""
+        """Compare everything in the batch in flight again, because its result is unknown."""
         self._propose_again(self._outbox.lost())
 
     def _propose_again(self, proposals: Iterable[Proposal]) -> None:
@@ -270,7 +270,7 @@ class ShardReplica:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
         proposals: list[Proposal] = []
         waiting: dict[str, None] = {}
-        _, unread = self._outbox.unread()
+        unread = self._outbox.unread().users
         while self._dirty and not _is_full(proposals):
             user_id, _ = self._dirty.popitem(last=False)
             if user_id in unread:
@@ -315,7 +315,7 @@ class ShardReplica:
         return Proposal(user_id, stored.n if stored else 0, data, wanted.is_kept, is_visible, updates)
 
     def _wanted(self, user_id: str, when: When) -> UserRecord:
-        """Return the record that the user should have."""
+        """Return the record that the user should have, as this node sees it."""
         record = self._presence.record(user_id, when.now)
         if record.is_only_cleared and self._cleared.has(user_id):
             record = replace(record, since_ms=0)  # the user was offline before: the database knows since when

@@ -14,7 +14,7 @@ STALE = "stale"
 """`certainty` of a response that other nodes will confirm only when the store is in reach again."""
 
 
-async def certainty(api: Api, user_id: str) -> str:
+async def wait_for_agreement(api: Api, user_id: str) -> str:
     """Wait until all nodes have what this one has decided about a user. A single node does not wait.
 
     Returns:

@@ -5,7 +5,7 @@ A stream repeats these steps until its client is gone. The first one that applie
 | state | step |
 |---|---|
 | the journal has evicted changes after the position | event `restart`, and the end |
-| there are changes | up to `PAGE` events `change`, then a pause of `PAUSE_S` |
+| there are changes | up to `PAGE_CHANGES` events `change`, then a pause of `PAUSE_S` |
 | nothing changed since the last digest | wait; a comment after `HEARTBEAT_S` of silence |
 | a digest is due | event `digest` |
 | no digest is due yet | wait for a change until one is |
@@ -36,7 +36,7 @@ from presenced.presence.model import Change
 PAUSE_S = 0.02
 """Minimum number of seconds between two writes to one stream. Changes in between are part of the next write."""
 
-PAGE = 500
+PAGE_CHANGES = 500
 """Maximum number of changes in one write, which take some milliseconds to encode."""
 
 DIGEST_PERIOD_S = 10.0
@@ -77,7 +77,7 @@ async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -
     if not found and query.wait > 0:
         waiting = api.waiting.enter(call.request.receive, None)
         try:
-            found = await _first(api, waiting, position, query)
+            found = await _changes_within_wait(api, waiting, position, query)
         finally:
             waiting.leave()
     if found is None:
@@ -90,7 +90,9 @@ async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -
     return Changes([change_record(change) for change in found], service.position_text(position), proof)
 
 
-async def _first(api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter) -> list[Change] | None:
+async def _changes_within_wait(
+    api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter
+) -> list[Change] | None:
     """Return the changes after `position` as soon as there are any; none if `query.wait` is over first."""
     ends = api.clock.monotonic() + query.wait
     while True:
@@ -107,7 +109,7 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
     digest_at = clock.monotonic()
     proved: int | None = None  # position of the last digest
     while not waiting.gone:
-        found = service.changes_since(position, PAGE)
+        found = service.changes_since(position, PAGE_CHANGES)
         if found is None:
             yield sse.event("restart", problem_document(Problem.CURSOR_TOO_OLD, _START_AGAIN))
             return
@@ -121,8 +123,8 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
             digest_at = clock.monotonic() + DIGEST_PERIOD_S
             yield sse.event("digest", _digest_record(service, digest), service.position_text(position))
             continue
-        silent = sse.HEARTBEAT_S if position == proved else min(sse.HEARTBEAT_S, digest_at - clock.monotonic())
-        if not await waiting.wait(max(silent, PAUSE_S)) and position == proved:
+        wait_s = sse.HEARTBEAT_S if position == proved else min(sse.HEARTBEAT_S, digest_at - clock.monotonic())
+        if not await waiting.wait(max(wait_s, PAUSE_S)) and position == proved:
             yield sse.COMMENT
 
 

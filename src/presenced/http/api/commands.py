@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadParameter, Problem
-from presenced.http.api.agreement import certainty
+from presenced.http.api.agreement import wait_for_agreement
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.presence import user_record
+from presenced.http.api.presence import record_of_user
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
 from presenced.presence.identity import parse_user_id
@@ -20,7 +20,7 @@ from presenced.presence.model import Choice, Custom, Status
 from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import RequestRefused
-from presenced.protocols.v1.checks import check_shown, data_of
+from presenced.protocols.v1.checks import check_text_and_emoji, data_of
 from presenced.protocols.v1.messages import UserRecord
 
 
@@ -35,7 +35,7 @@ async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     """
     before = api.service.view_of(call.user_id)
     changed = api.service.announce(call.user_id, call.body.online, call.now)
-    mark = await certainty(api, call.user_id)
+    mark = await wait_for_agreement(api, call.user_id)
     return Announced(changed or api.service.view_of(call.user_id) != before, mark)
 
 
@@ -47,7 +47,7 @@ async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnect
     too, and the stream of a ticket does not return. An announcement stays in force.
     """
     closed = api.service.disconnect(call.user_id, call.now)
-    return ClosedConnections(closed, await certainty(api, call.user_id))
+    return ClosedConnections(closed, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint(
@@ -113,7 +113,7 @@ async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     Clearing a claim again has no effect.
     """
     cleared = api.service.clear_claim(call.user_id, call.name, call.now)
-    return Cleared(cleared, await certainty(api, call.user_id))
+    return Cleared(cleared, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,), is_destructive=True)
@@ -126,7 +126,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     while. Erasing a user again has no effect.
     """
     erasure = await api.service.erase(call.user_id, call.now)
-    return Erased(erasure.closed, erasure.stored, await certainty(api, call.user_id))
+    return Erased(erasure.closed, erasure.stored, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint(
@@ -164,13 +164,13 @@ async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnecti
     """
     session_id, token_id = call.body.session_id or "", call.body.token_id or ""
     closed = api.service.revoke(call.user_id, session_id, token_id, call.now)
-    return ClosedConnections(closed, await certainty(api, call.user_id))
+    return ClosedConnections(closed, await wait_for_agreement(api, call.user_id))
 
 
 async def _shown(api: Api, user_id: str) -> UserRecord:
     """Return what others see of a user after a command."""
-    mark = await certainty(api, user_id)
-    record = user_record(api.service, user_id)
+    mark = await wait_for_agreement(api, user_id)
+    record = record_of_user(api.service, user_id)
     return replace(record, certainty=mark) if mark else record
 
 
@@ -198,7 +198,7 @@ def claim_in(source: str, body: NewClaim) -> Claim:
 
 def _custom(body: NewStatus | NewClaim) -> Custom:
     try:
-        check_shown(body.text, body.emoji)
+        check_text_and_emoji(body.text, body.emoji)
         return Custom(body.text, body.emoji, data_of(body.data))
     except RequestRefused as error:
         raise BadParameter(str(error)) from None

@@ -54,7 +54,7 @@ from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.metrics import Metrics
-from presenced.runtime.strict_json import EXTENSION, explained, no_field, read
+from presenced.runtime.strict_json import EXTENSION, explain_invalid, no_field, read
 
 S = TypeVar("S", bound=Struct)
 
@@ -112,7 +112,7 @@ def _count(metrics: Metrics, endpoint: Endpoint, status: int, started: float) ->
 async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
     if endpoint.checks_access:
         api.access.check(request, endpoint.scope, api.clock.now())
-    data = await read_body(request, endpoint.max_body)
+    data = await read_body(request, endpoint.max_body_bytes)
     try:
         reply = await endpoint.handler(api, _validated(api, endpoint, request, data))
     except ProblemError as error:
@@ -141,8 +141,10 @@ def _response(endpoint: Endpoint, request: Request, reply: Reply) -> Response:
 
 
 def _is_known(request: Request, tag: str) -> bool:
-    """Return whether the client has the response already (RFC 9110 section 13.1.2). Weak tags compare like strong
-    ones."""
+    """Return whether the client has the response already (RFC 9110 section 13.1.2).
+
+    Weak tags compare like strong ones.
+    """
     given = ",".join(request.headers.getlist("if-none-match"))
     return any(known.strip().removeprefix("W/") in (tag, "*") for known in given.split(","))
 
@@ -185,8 +187,10 @@ def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> A
 
 
 def decoded(segment: str) -> str:
-    """Return the name that a segment of a path holds (`middleware.RawPaths`). Bytes that are not UTF-8 become lone
-    surrogates, which no name may contain."""
+    """Return the name in a segment of a path, percent-decoded (`middleware.RawPaths`).
+
+    Bytes that are not UTF-8 become lone surrogates, which no name may contain.
+    """
     return unquote(segment, errors="surrogateescape")
 
 
@@ -219,7 +223,7 @@ def parameters(request: Request, kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ProblemError(Problem.BAD_PARAMETER, explained(error, kind)) from None
+        raise ProblemError(Problem.BAD_PARAMETER, explain_invalid(error, kind)) from None
 
 
 def check_names(

@@ -31,10 +31,10 @@ from presenced.node.service import PresenceService
 from presenced.runtime.instant import Instant
 
 MAX_BODY_BYTES = 65_536
-"""Maximum size of a request's body unless the endpoint sets another one. A larger body gets 413."""
+"""Maximum number of bytes of a request's body unless the endpoint sets another one. A larger body gets 413."""
 
 LARGE_BODY_BYTES = 1_048_576
-"""Maximum size of a body that names a thousand users."""
+"""Maximum number of bytes of a body that names a thousand users. A larger body gets 413."""
 
 Q = TypeVar("Q", bound=Struct)
 B = TypeVar("B", bound=Struct)
@@ -104,7 +104,7 @@ class Endpoint:
     """Send Server-Sent Events if the request accepts `text/event-stream`."""
     checks_access: bool = True
     """False: the function checks access itself, because it accepts more than API keys."""
-    max_body: int = MAX_BODY_BYTES
+    max_body_bytes: int = MAX_BODY_BYTES
     example: str = ""
     """Example of the body, as JSON."""
     example_query: str = ""

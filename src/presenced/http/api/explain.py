@@ -65,7 +65,7 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
     The truth, including that of invisible users. `why` is a sentence.
     """
     found = api.service.explain(call.user_id, checked_viewer(api, call.query.viewer), call.now)
-    return explained(found, api.service.scope_of(None))
+    return explanation_record(found, api.service.scope_of(None))
 
 
 # Responses, for the Python interface, too.
@@ -105,11 +105,11 @@ def live_session(session: Session[Connection], now: Instant, node: str) -> LiveS
     )
 
 
-def explained(found: Explanation, scope: ViewerScope) -> Explained:
+def explanation_record(found: Explanation, scope: ViewerScope) -> Explained:
     """Return an explanation as a response.
 
     Args:
-        scope: What a backend sees.
+        scope: Scope of a backend, which sees everything.
     """
     return Explained(
         wire_user_id(found.user_id),
@@ -176,14 +176,14 @@ def sentence(found: Explanation) -> str:
         reason = f"{_NOBODY}; {reason}"
     else:
         reason = _NOBODY
-    return f"{_to_whom(found)}: {reason}."
+    return f"{_shown_to(found)}: {reason}."
 
 
 def _rule(viewer: ViewerExplained) -> str:
     return _RULES[viewer.rule].replace("{room}", viewer.room)
 
 
-def _to_whom(found: Explanation) -> str:
+def _shown_to(found: Explanation) -> str:
     shown, seen = f"{found.user_id} is {found.status}", found.viewer
     if seen is None:
         return f"{shown} to all who may see them"

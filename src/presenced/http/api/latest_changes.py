@@ -8,7 +8,7 @@ from presenced.node.service import PresenceService
 from presenced.presence.model import Change
 from presenced.runtime.limits import BoundedMap
 
-MAX_SPANS = 16
+MAX_CACHED_SPANS = 16
 """Maximum number of cached spans. At the bound the oldest is evicted."""
 
 
@@ -17,13 +17,13 @@ class SpanCache:
 
     All event streams of `/watch` write at the same moments, so most of them need the same span.
 
-    Bounds: `MAX_SPANS` spans of at most `max_changes` changes.
+    Bounds: `MAX_CACHED_SPANS` spans of at most `max_changes` changes.
     """
 
     def __init__(self, service: PresenceService, max_changes: int) -> None:
         self._service = service
         self._max_changes = max_changes
-        self._spans: BoundedMap[tuple[int, int], Mapping[str, Change]] = BoundedMap(MAX_SPANS)
+        self._spans: BoundedMap[tuple[int, int], Mapping[str, Change]] = BoundedMap(MAX_CACHED_SPANS)
 
     def __len__(self) -> int:
         return len(self._spans)

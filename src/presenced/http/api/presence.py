@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET, Raw, UnsetType
 
@@ -35,10 +35,10 @@ async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
     A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
     version of all users.
     """
-    return user_record(api.service, call.user_id, checked_viewer(api, call.query.viewer))
+    return record_of_user(api.service, call.user_id, checked_viewer(api, call.query.viewer))
 
 
-@Endpoint("POST", "/users/query", scope="read", max_body=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
+@Endpoint("POST", "/users/query", scope="read", max_body_bytes=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
 async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
     """The presence of up to 1,000 users.
 
@@ -94,7 +94,7 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
 # Responses, for the Python interface, too.
 
 
-def user_record(service: PresenceService, user_id: str, viewer: str | None = None) -> UserRecord:
+def record_of_user(service: PresenceService, user_id: str, viewer: str | None = None) -> UserRecord:
     """Return a user as a viewer sees them, or without restrictions if there is no viewer."""
     (record,) = user_records(service.scope_of(viewer), [user_id])
     return record
@@ -139,15 +139,24 @@ def room_list(service: PresenceService, page: RoomListPage) -> RoomList:
 # Checks of requests.
 
 
-def checked_users(given: Iterable[Any]) -> tuple[list[str], list[ItemError]]:
-    """Return the valid user ids, and the errors of the other items."""
+class CheckedUsers(NamedTuple):
+    """Result of checking the user ids of a request."""
+
+    user_ids: list[str]
+    """Valid user ids."""
+    errors: list[ItemError]
+    """Errors of the other items."""
+
+
+def checked_users(given: Iterable[Any]) -> CheckedUsers:
+    """Return the valid user ids of a request, and the errors of the other items."""
     wanted, errors = [], []
     for index, value in enumerate(given):
         try:
             wanted.append(parse_user_id(value))  # refuses everything but strings and whole numbers
         except BadUserId as error:
             errors.append(ItemError(index, Problem.BAD_BODY.name, str(error)))
-    return wanted, errors
+    return CheckedUsers(wanted, errors)
 
 
 def checked_viewer(api: Api, given: int | str | UnsetType, problem: Problem = Problem.BAD_PARAMETER) -> str | None:

@@ -6,37 +6,38 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from presenced.auth.authenticator import MAX_TOKEN_CHARACTERS
 from presenced.errors import BadParameter
-from presenced.presence.identity import MAX_SAFE_INTEGER
-from presenced.presence.status import MAX_SOURCE_LENGTH
+from presenced.presence.identity import MAX_SAFE_INTEGER, MAX_USER_ID_CHARACTERS
+from presenced.presence.status import MAX_PRIORITY, MAX_SOURCE_CHARACTERS
 from presenced.protocols.ids import UserId
-from presenced.protocols.v1.messages import MAX_EMOJI, MAX_ROOM_NAME, MAX_TEXT, Chosen
+from presenced.protocols.v1.messages import MAX_EMOJI_CHARACTERS, MAX_ROOM_NAME_CHARACTERS, MAX_TEXT_CHARACTERS, Chosen
 from presenced.runtime.text import refused_character
 
 MAX_USERS = 1_000
 """Maximum number of users in one request. A longer list gets 400."""
 
-MAX_PAGE = 1_000
+MAX_PAGE_ENTRIES = 1_000
 """Maximum number of entries in one response. A higher `limit` gets 400."""
 
 MAX_WAIT_S = 60
 """Maximum number of seconds that a long poll may wait. A higher `wait` gets 400."""
 
-MAX_LASTS_S = 31_536_000
+MAX_DURATION_S = 31_536_000
 """Maximum number of seconds that a status or a claim may last, one year. A higher `expiresIn` gets 400."""
 
-MAX_NAME_LENGTH = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
+MAX_NAME_CHARACTERS = {"room": MAX_ROOM_NAME_CHARACTERS, "source": MAX_SOURCE_CHARACTERS}
 """Maximum number of characters of the names in paths other than user ids. A longer name gets 400."""
 
-Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[str, Meta(min_length=1, max_length=64)]
-Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS_S)]
+PageSize = Annotated[int, Meta(ge=1, le=MAX_PAGE_ENTRIES)]
+CursorText = Annotated[str, Meta(min_length=1, max_length=64)]
+Duration = Annotated[float, Meta(gt=0, le=MAX_DURATION_S)]
 UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """List of `UserId`. An invalid item gets an error of its own, so that the others still get a response."""
-ViewerId = Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType
+ViewerId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARACTERS)] | UnsetType
 """Unset if no viewer is named. An empty id is an error of the backend, and must not reveal everything."""
-Text = Annotated[str, Meta(max_length=MAX_TEXT)]
-Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
+Emoji = Annotated[str, Meta(max_length=MAX_EMOJI_CHARACTERS)]
 
 
 class Strict(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -60,9 +61,9 @@ class AsViewer(Strict, frozen=True):
 class RoomPage(AsViewer, frozen=True):
     """Page of a room's members."""
 
-    after: Annotated[str, Meta(min_length=1, max_length=128)] = ""
+    after: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARACTERS)] = ""
     """`next` of the previous page."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of members."""
 
 
@@ -73,7 +74,7 @@ class OnlinePage(Strict, frozen=True):
     """Only users that this user may see. A page may then have fewer users than `limit`, or none."""
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of users."""
 
 
@@ -82,7 +83,7 @@ class RoomListPage(Strict, frozen=True):
 
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of rooms."""
 
 
@@ -91,7 +92,7 @@ class SessionListPage(Strict, frozen=True):
 
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of sessions. A page exceeds it only if its first user has more sessions, because the sessions of
     a user are never divided."""
 
@@ -101,32 +102,32 @@ class PastPage(Strict, frozen=True):
 
     after: Annotated[str, Meta(min_length=1, max_length=256)] = ""
     """`next` of the previous page."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of entries."""
 
 
 class ChangesAfter(Strict, frozen=True):
     """Part of the feed of changes."""
 
-    after: Cursor = ""
+    after: CursorText = ""
     """`next` of the previous response, or `position` of the first page of `/online`. Without it, the feed starts
     now."""
     wait: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = 0
     """Seconds to wait for a change if there is none yet."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of changes."""
 
 
 class Watching(Strict, frozen=True):
     """Users to watch, and credentials."""
 
-    users: Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_USERS)] = field(
-        default_factory=list
-    )
+    users: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARACTERS)]], Meta(max_length=MAX_USERS)
+    ] = field(default_factory=list)
     """Users to watch. Repeat the parameter for each: `users=7&users=ada`."""
     everyone: bool = False
     """Watch all visible users."""
-    token: Annotated[str, Meta(min_length=1, max_length=8192)] = ""
+    token: Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN_CHARACTERS)] = ""
     """A user's token or ticket, for the `EventSource` of browsers, which cannot set a header. Proxies log URLs."""
     last_event_id: Annotated[str, Meta(max_length=256)] = ""
     """Id of the last event, from clients that cannot send the `Last-Event-ID` header. The header takes precedence."""
@@ -135,9 +136,9 @@ class Watching(Strict, frozen=True):
 class DeadLetterPage(Strict, frozen=True):
     """Page of dead letters."""
 
-    after: Cursor = ""
+    after: CursorText = ""
     """`next` of the previous page."""
-    limit: Page = 100
+    limit: PageSize = 100
     """Maximum number of dead letters."""
 
 
@@ -173,7 +174,7 @@ class NewStatus(Strict, frozen=True):
     emoji: Emoji = ""
     data: Raw = field(default_factory=Raw)
     """Any JSON of at most 2,048 bytes."""
-    expires_in: Seconds | None = None
+    expires_in: Duration | None = None
     """Seconds after which the previous permanent choice returns. Without it, the choice is permanent."""
 
 
@@ -185,9 +186,9 @@ class NewClaim(Strict, frozen=True):
     emoji: Emoji = ""
     data: Raw = field(default_factory=Raw)
     """Any JSON of at most 2,048 bytes."""
-    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    priority: Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     """The claim with the highest priority wins, then the newest. Above 0 it also wins over the user's choice."""
-    expires_in: Seconds | None = None
+    expires_in: Duration | None = None
     """Seconds after which the claim ends. Without it, the claim is permanent."""
 
 
@@ -213,7 +214,7 @@ class Revocation(Strict, frozen=True):
 class Retry(Strict, frozen=True):
     """Dead letters to send again."""
 
-    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE)] | UnsetType = UNSET
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE_ENTRIES)] | UnsetType = UNSET
     """Ids of the dead letters. Without it, all of them."""
 
 
@@ -229,9 +230,9 @@ def checked_name(text: str, what: str) -> str:
     Raises:
         BadParameter: It is empty, too long, or contains a refused character.
     """
-    most = MAX_NAME_LENGTH[what]
-    if not 0 < len(text) <= most:
-        raise BadParameter(f"the name of a {what} has 1 to {most} characters")
+    max_characters = MAX_NAME_CHARACTERS[what]
+    if not 0 < len(text) <= max_characters:
+        raise BadParameter(f"the name of a {what} has 1 to {max_characters} characters")
     if character := refused_character(text):
         raise BadParameter(f"the name of a {what} must not contain {character}")
     return text

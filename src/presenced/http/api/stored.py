@@ -15,6 +15,7 @@ from presenced.http.api.responses import LastSeenOf, Retried
 from presenced.storage.answers import DeadLetters, History, LastSeen, PastSessions
 
 PROBLEMS = (Problem.CONFLICT, Problem.UNAVAILABLE)
+"""Problems of every endpoint that reads the database: there is none, or it does not respond."""
 
 
 @Endpoint("GET", "/users/{user_id}/last-seen", scope="read", problems=PROBLEMS)
@@ -32,7 +33,7 @@ async def get_last_seen(api: Api, call: ApiCall[Nothing, Nothing]) -> LastSeen:
     "/users/last-seen",
     scope="read",
     problems=PROBLEMS,
-    max_body=LARGE_BODY_BYTES,
+    max_body_bytes=LARGE_BODY_BYTES,
     example='{"users": [7, "ada"]}',
 )
 async def query_last_seen(api: Api, call: ApiCall[Nothing, UserList]) -> LastSeenOf:

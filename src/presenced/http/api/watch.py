@@ -65,18 +65,18 @@ gets the last state of each user."""
 CHECK_S = 5.0
 """Maximum number of seconds between two checks whether the token is still accepted."""
 
-PAGE = 500
+PAGE_USERS = 500
 """Maximum number of users in one event."""
 
-SCAN_PAGE = 5_000
+SCAN_PAGE_USERS = 5_000
 """Number of users that a snapshot of everyone looks up at a time. Each look-up goes through all users."""
 
 
 class _View:
-    """Users that one stream shows, as its visitor may see them.
+    """Users that one stream shows, as its viewer may see them.
 
     Args:
-        principal: The visitor; None for a backend, or for anyone if `auth` is none.
+        principal: The viewer; None for a backend, or for anyone if `auth` is none.
         opening: Opening of the stream, if a ticket opens it.
 
     Raises:
@@ -104,7 +104,7 @@ class _View:
         self.record = self._encoder.record
         """Function that encodes a change."""
         self._visible = visibility.visible_part(Selection(query.everyone, set(self._requested)))
-        """Watched users that the visitor may see. Everyone means everyone except `_blocked`."""
+        """Watched users that the viewer may see. Everyone means everyone except `_blocked`."""
         self._blocked = visibility.blocked
 
     def snapshot(self) -> Iterator[list[Raw]]:
@@ -113,7 +113,7 @@ class _View:
         Their records are not cached, because they would evict the newest changes from the cache.
         """
         if self._visible.everyone:
-            yield from self._all()
+            yield from self._pages_of_everyone()
             return
         visible = self._visible.users
         wanted = sorted(visible if self._everyone else self._requested)
@@ -124,31 +124,33 @@ class _View:
                     records.append(self._encoder.uncached(change))
             elif not self._everyone:
                 records.append(self._encoder.unknown(user_id, self._service.unknown_version(user_id)))
-        for start in range(0, max(len(records), 1), PAGE):
-            yield records[start : start + PAGE]
+        for start in range(0, max(len(records), 1), PAGE_USERS):
+            yield records[start : start + PAGE_USERS]
 
-    def _all(self) -> Iterator[list[Raw]]:
-        """Return everyone. The pages are looked up one after the other, because there may be many. Users who change
-        meanwhile are part of the next event `changes`, too."""
+    def _pages_of_everyone(self) -> Iterator[list[Raw]]:
+        """Return the pages of a snapshot of everyone, each looked up when it is sent.
+
+        Users who change meanwhile are part of the next event `changes`, too.
+        """
         after = 0
-        while found := self._service.online(after, SCAN_PAGE):
-            after = found[-1][0]
+        while found := self._service.online(after, SCAN_PAGE_USERS):
+            after = found[-1].serial
             seen = [change for _, change in found if change.user_id not in self._blocked]
-            for start in range(0, len(seen), PAGE):
-                yield [self._encoder.uncached(change) for change in seen[start : start + PAGE]]
+            for start in range(0, len(seen), PAGE_USERS):
+                yield [self._encoder.uncached(change) for change in seen[start : start + PAGE_USERS]]
 
     def event_id(self, position: int) -> str:
         """Return the id of an event that leaves the client at `position`."""
         return self._service.position_text(position) + self.suffix
 
-    def visible(self, latest: Mapping[str, Change]) -> list[Change]:
+    def visible_changes(self, latest: Mapping[str, Change]) -> list[Change]:
         """Return the changes that the stream shows."""
         if self._visible.everyone:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
         return [latest[user_id] for user_id in latest.keys() & self._visible.users]
 
     def is_allowed(self, now: Instant) -> bool:
-        """Return whether the visitor's token is still accepted."""
+        """Return whether the viewer's token is still accepted."""
         gatekeeper, principal = self._gatekeeper, self._principal
         return principal is None or gatekeeper is None or gatekeeper.still_holds(principal, now)
 
@@ -169,9 +171,10 @@ async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
     Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
     response shows only the users that that user may see. Events are one or several `snapshot`, the last with `"more":
     false`, then `changes`, each user once with their last state. If the server loses the store that it shares with
-    others, the event `certainty` has `{"certainty": "stale", "since": TIME}`, and `{"certainty": "live"}` when it is
-    current again, which ends the marks of all records. `Last-Event-ID` continues a lost stream. With it, a
-    ticket reopens the stream that it opened first, for an hour after each loss (docs/explanation/security-model.md).
+    others, it sends the event `certainty` with `{"certainty": "stale", "since": TIME}`. When it is current again, it
+    sends `{"certainty": "live"}`, which ends the marks of all records. `Last-Event-ID` continues a lost stream. With
+    it, a ticket reopens the stream that it opened first, for an hour after each loss
+    (docs/explanation/security-model.md).
     """
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)
@@ -207,7 +210,7 @@ async def _authenticate(
         raise api.access.refused(call.request, detail, call.now, is_guess=False)
     opening: Opening | None = None
     try:
-        await _fetch(api, token, call.now)
+        await _fetch_ticket(api, token, call.now)
         opening = api.resumable_streams.begin(token, secret, call.now)
     except BadToken as error:
         result: AuthResult = error
@@ -221,31 +224,31 @@ async def _authenticate(
     raise api.access.refused(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
 
 
-async def _fetch(api: Api, token: str, now: Instant) -> None:
+async def _fetch_ticket(api: Api, token: str, now: Instant) -> None:
     """Bring a ticket that another node may have issued to this one. No-op for everything else.
 
     Raises:
         BadToken: It is a ticket, and is not accepted.
     """
-    late: asyncio.Future[BadToken | None] = asyncio.get_running_loop().create_future()
-    if api.resumable_streams.fetch(token, now, lambda found: None if late.done() else late.set_result(found)):
-        refusal = await _within(api.settings.auth_timeout, late)
+    answer: asyncio.Future[BadToken | None] = asyncio.get_running_loop().create_future()
+    if api.resumable_streams.fetch(token, now, lambda found: None if answer.done() else answer.set_result(found)):
+        refusal = await _within(api.settings.auth_timeout, answer)
         if refusal is not None:
             raise refusal
 
 
 async def _verify(gatekeeper: Gatekeeper, token: str, timeout_s: float, now: Instant) -> AuthResult:
     """Return the authenticator's result for a token; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
-    late: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
-    result = gatekeeper.authenticate(token, lambda found, _: None if late.done() else late.set_result(found), now)
-    return await _within(timeout_s, late) if result is None else result
+    answer: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
+    result = gatekeeper.authenticate(token, lambda found, _: None if answer.done() else answer.set_result(found), now)
+    return await _within(timeout_s, answer) if result is None else result
 
 
-async def _within(timeout_s: float, late: asyncio.Future[T]) -> T | BadToken:
+async def _within(timeout_s: float, answer: asyncio.Future[T]) -> T | BadToken:
     """Return the result of a future; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
     try:
         async with asyncio.timeout(timeout_s):
-            return await late
+            return await answer
     except TimeoutError:
         return UNAVAILABLE
 
@@ -271,11 +274,13 @@ def _replace(waiting: WaitingRequest) -> None:
 
 
 class _CertaintyEvents:
-    """Events of one stream about the certainty of the server. A stream begins as live."""
+    """Events of one stream about the certainty of the server. A client assumes that the server is live when a stream
+    begins."""
 
     def __init__(self, service: PresenceService) -> None:
         self._service = service
-        self._turns = -1 if service.stale_since_ms else service.certainty_turns
+        # The turn that the client knows of; -1 if the server was stale when the stream began.
+        self._known_turn = -1 if service.stale_since_ms else service.certainty_turns
 
     def if_stale(self) -> Iterator[bytes]:
         """Return an event if the server is stale, and the stream has not said so."""
@@ -288,27 +293,27 @@ class _CertaintyEvents:
             yield from self._unless_said(WatchCertainty("live"))
 
     def _unless_said(self, certainty: WatchCertainty) -> Iterator[bytes]:
-        if self._turns != self._service.certainty_turns:
-            self._turns = self._service.certainty_turns
+        if self._known_turn != self._service.certainty_turns:
+            self._known_turn = self._service.certainty_turns
             yield sse.event("certainty", certainty)
 
 
 async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int | None) -> AsyncGenerator[bytes, None]:
     yield sse.retry_field(view.suffix)
-    silent, certainty = 0.0, _CertaintyEvents(api.service)
+    silent_s, certainty = 0.0, _CertaintyEvents(api.service)
     while not waiting.gone and view.is_allowed(api.clock.now()):
         latest = None if position is None else api.latest_changes.since(position)
         if position is None or latest != {}:
             position = api.service.position
-        # That the server is current follows what happened meanwhile.
+        # The event `live` comes last, because the changes before it are from the time in which the server was stale.
         for part in chain(certainty.if_stale(), _events(view, latest, position), certainty.if_live()):
             yield part
-            silent = 0.0
+            silent_s = 0.0
         await asyncio.sleep(PAUSE_S - api.clock.monotonic() % PAUSE_S)
         if not await waiting.wait(CHECK_S):
-            silent += CHECK_S
-            if silent >= sse.HEARTBEAT_S:
-                silent = 0.0
+            silent_s += CHECK_S
+            if silent_s >= sse.HEARTBEAT_S:
+                silent_s = 0.0
                 yield sse.COMMENT
 
 
@@ -322,8 +327,8 @@ def _events(view: _View, latest: Mapping[str, Change] | None, position: int) -> 
             last = page
         yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
         return
-    changes = view.visible(latest)
-    for start in range(0, len(changes), PAGE):
-        page = [view.record(change) for change in changes[start : start + PAGE]]
-        more = start + PAGE < len(changes)
+    changes = view.visible_changes(latest)
+    for start in range(0, len(changes), PAGE_USERS):
+        page = [view.record(change) for change in changes[start : start + PAGE_USERS]]
+        more = start + PAGE_USERS < len(changes)
         yield sse.event("changes", WatchEvent(page, more), "" if more else view.event_id(position))

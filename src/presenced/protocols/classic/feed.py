@@ -2,7 +2,7 @@
 
 Most connections see everyone, so a flush is one portion for all of them. The exceptions have portions of their own:
 
-    joined during the batch        the part of the batch since
+    included during the batch      the part of the batch since
     its own user changed           all but the changes of its own user
     blocks a user who changed      all but the changes of that user
     may see some users only        the changes of these users (indexed by user, so that others cost nothing)
@@ -22,7 +22,7 @@ from presenced.presence.subscriptions import Selection, SubscriptionIndex
 from presenced.presence.users import Users
 from presenced.protocols.classic.codec import change_message
 
-CATCH_UP = 256
+CATCH_UP_CHANGES = 256
 """Maximum number of changes in one portion for a connection that catches up. They take some 20 KB, well below a
 transport's write buffer."""
 
@@ -37,7 +37,7 @@ class ClassicFeed:
         self._limited: SubscriptionIndex[Connection] = SubscriptionIndex()
         """The others, by the users that they may see."""
         self._limits: dict[Connection, Selection] = {}
-        """What each of these others may see."""
+        """Users that each of these others may see."""
         self._blocking: SubscriptionIndex[Connection] = SubscriptionIndex()
         """Connections that may see everyone except a few, by these few."""
 
@@ -47,7 +47,7 @@ class ClassicFeed:
     def published(self, event: Event) -> None:
         """Do nothing: this feed sends events with flushes only."""
 
-    def join(self, connection: Connection) -> None:
+    def include(self, connection: Connection) -> None:
         """Include a connection in the portions from now on."""
         visibility = connection.session.visibility
         if visibility.everyone:
@@ -58,7 +58,7 @@ class ClassicFeed:
             self._limits[connection] = visibility.visible_part(Selection(everyone=True))
             self._limited.add(connection, self._limits[connection])
 
-    def leave(self, connection: Connection) -> bool:
+    def exclude(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
         if (seen := self._limits.pop(connection, None)) is not None:
             self._limited.remove(connection, seen)
@@ -70,38 +70,38 @@ class ClassicFeed:
             self._blocking.remove(connection, Selection(users=set(blocked)))
         return True
 
-    def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
-        """Return one portion for connections that joined before the batch, and one for each exception."""
+    def portions(self, events: Sequence[Event], first_unsent: Mapping[Connection, int]) -> Iterable[Portion]:
+        """Return one portion for connections that were included before the batch, and one for each exception."""
         if not len(self):
             return
         turns = _TurnMessages(events)
         if self._limits:
-            yield from self._portions_of_limited(turns, joined)
+            yield from self._portions_of_limited(turns, first_unsent)
         if not self._unlimited:
             return
-        separate = self._separate(turns, joined)
+        separate = self._separate(turns, first_unsent)
         for connection, excluded in separate.items():
-            if part := turns.since(joined.get(connection, 0), excluded):
-                yield Portion((connection,), part, len(part))
-        for connection, index in joined.items():
-            if connection in self._unlimited and connection not in separate and (part := turns.since(index)):
-                yield Portion((connection,), part, len(part))
+            if batch := turns.since(first_unsent.get(connection, 0), excluded):
+                yield Portion((connection,), batch, len(batch))
+        for connection, index in first_unsent.items():
+            if connection in self._unlimited and connection not in separate and (batch := turns.since(index)):
+                yield Portion((connection,), batch, len(batch))
         if turns.messages:
-            others = joined.keys() | separate.keys()
+            others = first_unsent.keys() | separate.keys()
             common = tuple(c for c in self._unlimited if c not in others) if others else tuple(self._unlimited)
             yield Portion(common, turns.batch, len(turns.batch))
 
-    def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
+    def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
         return self._portion(connection, [event for event in events if isinstance(event, Change) and event.is_turn])
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
-        changes = self._users.log.since(position, CATCH_UP)
+        changes = self._users.log.since(position, CATCH_UP_CHANGES)
         if changes is None:
             return None
         # If there may be more changes, the broadcaster asks again from the last one.
-        reached = changes[-1].position if len(changes) == CATCH_UP else self._users.journal.position
+        reached = changes[-1].position if len(changes) == CATCH_UP_CHANGES else self._users.journal.position
         portion = self._portion(connection, changes)
         return Missed(iter((portion,) if portion.batch else ()), reached)
 
@@ -114,22 +114,22 @@ class ClassicFeed:
         ]
         return Portion((connection,), Batch(messages), len(messages))
 
-    def _portions_of_limited(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
+    def _portions_of_limited(self, turns: _TurnMessages, first_unsent: Mapping[Connection, int]) -> Iterable[Portion]:
         seen: dict[Connection, list[int]] = {}
         for number, (index, user_id) in enumerate(turns.users):
             own = self._users.connections(user_id)
             for connection in self._limited.subscribers_of(user_id):
-                if index >= joined.get(connection, 0) and connection not in own:
+                if index >= first_unsent.get(connection, 0) and connection not in own:
                     seen.setdefault(connection, []).append(number)
         for connection, numbers in seen.items():
             yield Portion((connection,), turns.batch.part(numbers), len(numbers))
 
-    def _separate(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> dict[Connection, set[int]]:
+    def _separate(self, turns: _TurnMessages, first_unsent: Mapping[Connection, int]) -> dict[Connection, set[int]]:
         """Return connections that must not receive some messages: those about their own or a blocked user."""
         found: dict[Connection, set[int]] = {}
         for number, (index, user_id) in enumerate(turns.users):
             for connection in chain(self._users.connections(user_id), self._blocking.subscribers_of(user_id)):
-                if index >= joined.get(connection, 0) and connection in self._unlimited:
+                if index >= first_unsent.get(connection, 0) and connection in self._unlimited:
                     found.setdefault(connection, set()).add(number)
         return found
 

@@ -33,4 +33,4 @@ class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", ren
     """Time of the change: ISO 8601, UTC, milliseconds, `Z`."""
 
 
-Message = ConnectionEstablished | UserOnline | UserOffline
+ClassicMessage = ConnectionEstablished | UserOnline | UserOffline

@@ -12,7 +12,7 @@ from presenced.presence.model import Change
 from presenced.presence.rooms import RoomChange
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.protocols.v1.encoder import V1Encoder
-from presenced.protocols.v1.parts import FeedPart, Lane, PartEvent
+from presenced.protocols.v1.extensions import ExtensionEvent, FeedExtension, Lane
 
 
 class Content(NamedTuple):
@@ -22,15 +22,15 @@ class Content(NamedTuple):
     """Ids of users who changed."""
     rooms: tuple[str, ...] = ()
     """Names of rooms that changed."""
-    others: tuple[int, ...] = ()
-    """Events of modules, by their index in `EventBatch.others`."""
+    extension_events: tuple[int, ...] = ()
+    """Events of modules, by their index in `EventBatch.extension_events`."""
 
 
 class EventBatch:
-    """Some events, in order.
+    """Events of one flush, in order, and their messages.
 
     Args:
-        parts: Parts of modules by topic.
+        extensions: Extensions of modules by topic.
         visibility: Visibility of the one receiver; None if the messages are for receivers that block no user.
     """
 
@@ -38,11 +38,11 @@ class EventBatch:
         self,
         events: Sequence[Event],
         encoder: V1Encoder,
-        parts: Mapping[str, FeedPart],
+        extensions: Mapping[str, FeedExtension],
         visibility: Visibility | None = None,
     ) -> None:
         self._encoder = encoder
-        self._parts = parts
+        self._extensions = extensions
         self._visibility = visibility
         self._blocked: Set[str] = visibility.blocked if visibility else NOBODY
         self._position = events[-1].position
@@ -50,7 +50,7 @@ class EventBatch:
         """The last change of each user."""
         self.rooms: dict[str, dict[str, RoomChange]] = {}
         """The last change of each member, by room."""
-        self.others: list[PartEvent] = []
+        self.extension_events: list[ExtensionEvent] = []
         """Events of modules."""
         for event in events:
             if isinstance(event, Change):
@@ -60,19 +60,20 @@ class EventBatch:
                 if event.user_id not in self._blocked:
                     self.rooms.setdefault(event.room, {})[event.user_id] = event
             else:  # every other type is an event of a module
-                self.others.append(cast(PartEvent, event))
+                self.extension_events.append(cast(ExtensionEvent, event))
+        # Encoded messages: by the users that they contain, by room, and by indexes of `extension_events`.
         self._presence: dict[tuple[str, ...], bytes] = {}
         self._room: dict[str, bytes] = {}
-        self._other: dict[tuple[int, ...], list[bytes]] = {}
+        self._extension_batches: dict[tuple[int, ...], list[bytes]] = {}
 
     def has_joined(self, user_id: str, room: str) -> bool:
         """Return whether a user joined a room. If so, the message about the room has the user's state."""
         event = self.rooms.get(room, {}).get(user_id)
         return event is not None and event.member is not None
 
-    def connections_of(self, event: PartEvent) -> Collection[Connection]:
+    def connections_of(self, event: ExtensionEvent) -> Collection[Connection]:
         """Return the connections that receive an event of a module."""
-        return self._parts[event.topic].connections(event)
+        return self._extensions[event.topic].connections(event)
 
     def portions(self, by_content: Mapping[Content, Collection[Connection]]) -> Iterator[Portion]:
         """Return a portion for each content that some connections receive."""
@@ -85,8 +86,8 @@ class EventBatch:
         if not any(content):
             return Portion(connections, EMPTY, 0)
         messages = list(map(self._room_changes, content.rooms))
-        if content.others:
-            messages += self._messages_of_others(content.others)
+        if content.extension_events:
+            messages += self._extension_messages(content.extension_events)
         messages.append(self._presence_changes(content.users))
         return Portion(connections, Batch(messages), sum(map(len, content)))
 
@@ -110,17 +111,17 @@ class EventBatch:
             )
         return message
 
-    def _messages_of_others(self, indexes: tuple[int, ...]) -> list[bytes]:
+    def _extension_messages(self, indexes: tuple[int, ...]) -> list[bytes]:
         """Return the messages of modules: in the lane STATE of the newest event of each key, in LOG of every event."""
-        messages = self._other.get(indexes)
+        messages = self._extension_batches.get(indexes)
         if messages is None:
-            messages = self._other[indexes] = []
-            by_topic: dict[str, list[PartEvent]] = {}
-            for event in (self.others[index] for index in indexes):
+            messages = self._extension_batches[indexes] = []
+            by_topic: dict[str, list[ExtensionEvent]] = {}
+            for event in (self.extension_events[index] for index in indexes):
                 by_topic.setdefault(event.topic, []).append(event)
             for topic, some in sorted(by_topic.items()):
-                part = self._parts[topic]
-                if part.lane is Lane.STATE:
+                extension = self._extensions[topic]
+                if extension.lane is Lane.STATE:
                     some = list({event.key: event for event in some}.values())
-                messages += part.messages(some, self._visibility)
+                messages += extension.messages(some, self._visibility)
         return messages

@@ -13,8 +13,8 @@ marks that a client has received, so no record is sent again because of its mark
     keeps up     everything published is encoded before CERTAINTY, and the stored snapshot of everyone is dropped
     behind       CERTAINTY follows the portions that the connection had still to receive, whenever they were encoded
 
-A slow client may receive marks before it hears that the server is stale, or if it never does. So it is sent the newest
-certainty after each turn, even if that is what it knew before.
+A slow client may receive marks before the news that the server is stale, or without it. So it is sent the newest
+certainty after each turn, even if it knew the same before.
 
 A node without a cluster uses nothing of this module.
 """
@@ -28,14 +28,14 @@ from msgspec import Raw
 from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Portion
-from presenced.presence.certainty import Certainty
+from presenced.presence.certainty import NodeCertainty
 from presenced.presence.model import Change, Status
-from presenced.presence.rooms import RoomMember, Rooms
+from presenced.presence.rooms import Membership, Rooms
 from presenced.presence.users import Users
 from presenced.protocols.names import Names
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1 import messages as wire
-from presenced.protocols.v1.encoder import MAX_RECORDS, V1Encoder
+from presenced.protocols.v1.encoder import MAX_CACHED_RECORDS, V1Encoder
 
 STALE = "stale"
 """Value of `certainty` of a record that may be old."""
@@ -44,8 +44,8 @@ STALE = "stale"
 class MarkingEncoder(V1Encoder):
     """Encoder that marks the records of users who may have changed unnoticed.
 
-    Bounds: as for `V1Encoder`. Marked records are in the same cache under the negative position of their change, so a
-    mark is never served for a user who is certain, and no change of certainty has to empty the cache.
+    Bounds: as for `V1Encoder`. Marked records are in the same cache under the negative position of their change. So a
+    mark is never served for a user who is certain, and a change of certainty need not empty the cache.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class MarkingEncoder(V1Encoder):
         names: Names,
         shows_causes: bool,
         page_size: int,
-        certainty: Certainty,
+        certainty: NodeCertainty,
     ) -> None:
         super().__init__(users, rooms, names, shows_causes, page_size)
         self.certainty = certainty
@@ -63,28 +63,28 @@ class MarkingEncoder(V1Encoder):
             self.with_causes = MarkingEncoder(users, rooms, names, True, page_size, certainty)
 
     def record(self, change: Change) -> Raw:
-        """As for `V1Encoder`."""
+        """Return the same as `V1Encoder`, with a mark if the user may have changed."""
         if not self.certainty.is_stale(change.user_id, change.status):
             return super().record(change)
         record = self._records.get(-change.position)
         if record is None:
             record = self._records[-change.position] = codec.record(change, self._shows_causes, STALE)
-            if len(self._records) > MAX_RECORDS:
+            if len(self._records) > MAX_CACHED_RECORDS:
                 self._records.popitem(last=False)
         return record
 
     def uncached(self, change: Change) -> Raw:
-        """As for `V1Encoder`."""
+        """Return the same as `V1Encoder`, with a mark if the user may have changed."""
         is_stale = self.certainty.is_stale(change.user_id, change.status)
         return codec.record(change, self._shows_causes, STALE if is_stale else "")
 
     def unknown(self, user_id: str, version: int) -> Raw:
-        """As for `V1Encoder`."""
+        """Return the same as `V1Encoder`, with a mark if the user may have changed."""
         is_stale = self.certainty.is_stale(user_id, Status.OFFLINE)
         return Raw(codec.encode(codec.unknown_user(user_id, version, STALE if is_stale else "")))
 
-    def member(self, member: RoomMember) -> Raw:
-        """As for `V1Encoder`, but a member with a mark is encoded each time, from the encoded record."""
+    def member(self, member: Membership) -> Raw:
+        """Return the same as `V1Encoder`. A member with a mark is encoded each time, from the encoded record."""
         [seen] = self.users.changes_of((member.user_id,))
         if seen is None or not self.certainty.is_stale(seen.user_id, seen.status):
             return super().member(member)
@@ -92,30 +92,30 @@ class MarkingEncoder(V1Encoder):
 
 
 class CertaintyNotices:
-    """What each connection of presenced.v1 knows about the certainty of its server.
+    """Knowledge of each connection of presenced.v1 about the certainty of its server.
 
     Bounds: the open connections.
     """
 
-    def __init__(self, certainty: Certainty) -> None:
+    def __init__(self, certainty: NodeCertainty) -> None:
         self._certainty = certainty
-        self._told: dict[Connection, int] = {}
-        """Last turn of the certainty that each connection has heard of."""
+        self._known_turns: dict[Connection, int] = {}
+        """Last turn of the certainty that each connection knows."""
 
     def opened(self, connection: Connection) -> int:
         """Return `staleSince` of the first message of a connection, which knows the certainty from now on."""
-        self._told[connection] = self._certainty.turns
+        self._known_turns[connection] = self._certainty.turns
         return self._certainty.stale_since_ms
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._told.pop(connection, None)
+        self._known_turns.pop(connection, None)
 
-    def news(self, connections: Collection[Connection]) -> Iterator[Portion]:
-        """Return CERTAINTY for those of the connections that have not heard of the last turn when it is sent."""
+    def newest(self, connections: Collection[Connection]) -> Iterator[Portion]:
+        """Return CERTAINTY for the connections that do not know the last turn when the message is sent."""
         turns, since_ms = self._certainty.turns, self._certainty.stale_since_ms
-        found = [connection for connection in connections if self._told[connection] != turns]
+        found = [connection for connection in connections if self._known_turns[connection] != turns]
         if found:
-            self._told.update(dict.fromkeys(found, turns))
+            self._known_turns.update(dict.fromkeys(found, turns))
             message = wire.Certainty("stale", since_ms) if since_ms else wire.Certainty("live")
             yield Portion(found, Batch((codec.encode(message),)), 0)

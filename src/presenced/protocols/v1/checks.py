@@ -11,7 +11,7 @@ from presenced.errors import BadUserId, Fault
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1 import codec
-from presenced.protocols.v1.messages import MAX_DATA
+from presenced.protocols.v1.messages import MAX_DATA_BYTES
 from presenced.runtime.text import refused_character
 
 
@@ -50,15 +50,15 @@ def check_may_enter(connection: Connection, rooms: Iterable[str]) -> None:
             raise RequestRefused(Fault.NOT_ALLOWED, f"the room {name} is not among those your token names")
 
 
-def check_count(count: int, most: int, what: str, fault: Fault) -> None:
-    """Check whether a session would subscribe to at most `most` users or rooms.
+def check_count(count: int, maximum: int, what: str, fault: Fault) -> None:
+    """Check whether a session would subscribe to at most `maximum` users or rooms.
 
     Raises:
         RequestRefused: It would subscribe to more.
     """
-    if count > most:
+    if count > maximum:
         raise RequestRefused(
-            fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some"
+            fault, f"that would be {count} {what}, and at most {maximum} are allowed; UNWATCH or LEAVE some"
         )
 
 
@@ -69,17 +69,17 @@ def data_of(given: msgspec.Raw) -> bytes:
         RequestRefused: The JSON is too large, or some JSON parsers cannot read it.
     """
     data = codec.compact(bytes(given))
-    if len(data) > MAX_DATA:
-        raise RequestRefused(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
+    if len(data) > MAX_DATA_BYTES:
+        raise RequestRefused(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA_BYTES} are allowed")
     if not codec.can_be_read(data):
         raise RequestRefused(
             Fault.BAD_REQUEST,
-            f"data has half a surrogate pair, a number out of range, or more than {codec.MAX_DEPTH} levels",
+            f"data has half a surrogate pair, a number out of range, or more than {codec.MAX_NESTING_LEVELS} levels",
         )
     return b"" if data == b"null" else data
 
 
-def check_shown(text: str, emoji: str) -> None:
+def check_text_and_emoji(text: str, emoji: str) -> None:
     """Check the text and the emoji of a status.
 
     Raises:

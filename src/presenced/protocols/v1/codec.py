@@ -9,14 +9,23 @@ from msgspec import Raw
 from msgspec.json import Encoder
 
 from presenced.presence.model import PLAIN, Cause, Change, OwnState, Status
-from presenced.presence.rooms import RoomMember
+from presenced.presence.rooms import Membership
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1.messages import MAX_DISPLAY, Member, Overruled, RequestId, Self, ServerMessageV1, UserRecord
+from presenced.protocols.v1.messages import (
+    MAX_DISPLAY_BYTES,
+    Member,
+    Overruled,
+    RequestId,
+    Self,
+    ServerMessageV1,
+    UserRecord,
+)
 
 _encoder = Encoder()
 
-MAX_DEPTH = 32
-"""Maximum nesting of JSON that a client passes on to others. Some parsers stop at 64 levels."""
+MAX_NESTING_LEVELS = 32
+"""Maximum number of nested levels of JSON that a client passes on to others. Deeper JSON is refused, because some
+parsers stop at 64 levels."""
 
 _SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
     Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT),
@@ -58,7 +67,7 @@ def record(change: Change, with_cause: bool, certainty: str = "") -> Raw:
     return Raw(encode(user_record(change, with_cause, certainty)))
 
 
-def member_record(member: RoomMember, presence: Raw) -> Raw:
+def member_record(member: Membership, presence: Raw) -> Raw:
     """Return a member of a room as JSON."""
     data = Raw(member.data) if member.data else None
     return Raw(encode(Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
@@ -108,14 +117,14 @@ def compact(data: bytes) -> bytes:
 def can_be_read(data: bytes) -> bool:
     """Return whether every client can read this JSON of another client. Otherwise it would lose the whole message."""
     try:
-        return not data or _depth(msgspec.json.decode(data)) <= MAX_DEPTH
+        return not data or _depth(msgspec.json.decode(data)) <= MAX_NESTING_LEVELS
     except (msgspec.MsgspecError, RecursionError):
         return False
 
 
 def is_display(data: bytes) -> bool:
     """Return whether `data` is a JSON object that can be passed on as display data."""
-    return len(data) <= MAX_DISPLAY and data[:1] == b"{" and can_be_read(data)
+    return len(data) <= MAX_DISPLAY_BYTES and data[:1] == b"{" and can_be_read(data)
 
 
 def _depth(value: object) -> int:

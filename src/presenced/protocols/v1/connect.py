@@ -9,13 +9,13 @@ from presenced.net.query import parameter
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Choice, Status
 from presenced.presence.status import AUTO, choice_of, is_nothing
-from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT
+from presenced.protocols.v1.messages import MAX_EMOJI_CHARACTERS, MAX_TEXT_CHARACTERS
 from presenced.runtime.text import refused_character
 
-MAX_DEVICE_LENGTH = 32
+MAX_DEVICE_CHARACTERS = 32
 """Maximum number of characters of a kind of device; a longer one is refused."""
 
-MAX_VALUE_LENGTH = 64
+MAX_VALUE_CHARACTERS = 64
 """Maximum number of characters of a parameter without a maximum of its own; a longer one is refused."""
 
 MAX_TIME_DIGITS = 15
@@ -57,17 +57,17 @@ def parse_connect_query(query: bytes) -> ConnectParameters:
         BadParameter: A parameter is given twice, is too long, has an invalid value, or restricts and is empty. The
             message does not repeat the value.
     """
-    watch = _single(query, "watch", MAX_VALUE_LENGTH) or "everyone"
+    watch = _single(query, "watch", MAX_VALUE_CHARACTERS) or "everyone"
     if watch not in ("everyone", "none"):
         raise BadParameter("watch must be everyone or none")
-    activity = _single(query, "activity", MAX_VALUE_LENGTH)
+    activity = _single(query, "activity", MAX_VALUE_CHARACTERS)
     if activity not in ACTIVITIES:
         raise BadParameter("activity must be active or idle")
     return ConnectParameters(
-        _single(query, "session", MAX_VALUE_LENGTH),
-        _single(query, "position", MAX_VALUE_LENGTH),
+        _single(query, "session", MAX_VALUE_CHARACTERS),
+        _single(query, "position", MAX_VALUE_CHARACTERS),
         watch == "everyone",
-        _single(query, "device", MAX_DEVICE_LENGTH),
+        _single(query, "device", MAX_DEVICE_CHARACTERS),
         ACTIVITIES[activity],
         _choice(query),
     )
@@ -75,19 +75,23 @@ def parse_connect_query(query: bytes) -> ConnectParameters:
 
 def _choice(query: bytes) -> Choice | None:
     """Parse a choice as SET_STATUS accepts it, with the same bounds and checks."""
-    status = _single(query, "status", MAX_VALUE_LENGTH) or AUTO
+    status = _single(query, "status", MAX_VALUE_CHARACTERS) or AUTO
     if status not in CHOICES:
         raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
-    until = _single(query, "until", MAX_VALUE_LENGTH) or "0"
+    until = _single(query, "until", MAX_VALUE_CHARACTERS) or "0"
     if not (until.isascii() and until.isdigit() and len(until) <= MAX_TIME_DIGITS):
         raise BadParameter(f"until must be epoch milliseconds, of at most {MAX_TIME_DIGITS} digits")
     choice = choice_of(
-        status, _single(query, "text", MAX_TEXT), _single(query, "emoji", MAX_EMOJI), until_ms=int(until)
+        status,
+        _single(query, "text", MAX_TEXT_CHARACTERS),
+        _single(query, "emoji", MAX_EMOJI_CHARACTERS),
+        until_ms=int(until),
     )
     return None if is_nothing(choice) else choice
 
 
-def _single(query: bytes, name: str, longest: int) -> str:
+def _single(query: bytes, name: str, max_characters: int) -> str:
+    """Return the value of a parameter that may be given once; empty if it is missing."""
     values = parameter(query, name.encode())
     if len(values) > 1:
         raise BadParameter(f"{name} is given {len(values)} times; give it once")
@@ -97,8 +101,8 @@ def _single(query: bytes, name: str, longest: int) -> str:
         raise BadParameter(f"{name} is not percent-encoded UTF-8") from None
     if values and not text and name in RESTRICTING:
         raise BadParameter(f"{name} is empty; give a value, or leave it out")
-    if len(text) > longest:
-        raise BadParameter(f"{name} has {len(text)} characters; at most {longest} are allowed")
+    if len(text) > max_characters:
+        raise BadParameter(f"{name} has {len(text)} characters; at most {max_characters} are allowed")
     if character := refused_character(text):
         raise BadParameter(f"{name} must not contain {character}")
     return text

@@ -20,6 +20,7 @@ class Context(Struct, frozen=True):
     """One request, with its sender, its time and the means to answer."""
 
     parts: ProtocolParts
+    """Parts of the node."""
     feed: V1Feed
     connection: Connection
     request_id: RequestId | None
@@ -38,8 +39,8 @@ class Context(Struct, frozen=True):
     def ack(self) -> None:
         """Send ACK: the request is valid, allowed and within bounds. No-op if it has no id.
 
-        A handler calls it when nothing can refuse the request any longer, and before the effects, so that the client
-        reads the ACK before the changes that the request makes.
+        A handler calls it when nothing can refuse the request any longer, and before the effects. The client then reads
+        the ACK before the changes that the request makes.
         """
         if self.request_id is not None:
             self.answer(Ack(self.request_id))

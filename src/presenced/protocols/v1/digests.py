@@ -3,7 +3,7 @@
 In the modes `coalesced` and `counts` (`presence.rooms`) flushes do not contain the changes of a room. They are
 collected, and a digest sends them together. Counts work in the same way:
 
-    event --> `collect`: rooms, users and counts that changed --> timer, `PERIOD_S` --> `due`: portions for all of them
+    event --> `collect`: rooms, users and counts that changed --> timer, `DIGEST_PERIOD_S` --> `due`: portions
 
 A digest takes a position of its own, after a flush. Until the next digest, flushes give clients higher positions, but
 the newest changes of the room are missing. So `complete_up_to` says up to which position a client has everything of a
@@ -28,12 +28,12 @@ from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Portion
 from presenced.presence.model import Change
-from presenced.presence.rooms import Mode, RoomChange, RoomMember
+from presenced.presence.rooms import MembershipChanges, Mode, RoomChange
 from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex
 from presenced.presence.visibility import NOBODY
 from presenced.protocols.v1.encoder import V1Encoder
 
-PERIOD_S = 1.0
+DIGEST_PERIOD_S = 1.0
 """Seconds between two digests."""
 
 
@@ -73,11 +73,11 @@ class Digests:
         """Return the number of rooms whose changes are sent in digests."""
         return len(self._rooms)
 
-    def join(self, connection: Connection) -> None:
+    def include(self, connection: Connection) -> None:
         """Include a connection from now on."""
         self._counting.add(connection, connection.session.visibility.visible_part(subscription_of(connection).counted))
 
-    def leave(self, connection: Connection) -> None:
+    def exclude(self, connection: Connection) -> None:
         """Exclude a connection."""
         self._counting.remove(
             connection, connection.session.visibility.visible_part(subscription_of(connection).counted)
@@ -120,9 +120,11 @@ class Digests:
         self._changed.clear()
         encoder = self._encoder
         if self._turns:
-            yield from _counted(self._counting.everyone, self._turns, encoder.count_everyone)
+            yield from _count_portions(self._counting.everyone, self._turns, encoder.count_everyone)
         for name, users in self._recount_rooms.items():
-            yield from _counted(self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name))
+            yield from _count_portions(
+                self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name)
+            )
         for connection in tuple(self._recount):
             counts = self._counts_of_users(connection, subscription_of(connection).counted)
             yield Portion((connection,), Batch(list(counts)), 1)
@@ -175,21 +177,21 @@ class Digests:
         for (one, blocked), connections in alike.items():
             seen, changed = found, users
             if blocked:
-                seen = found and (
-                    [member for member in found[0] if member.user_id not in blocked],
-                    [user_id for user_id in found[1] if user_id not in blocked],
+                seen = found and MembershipChanges(
+                    [member for member in found.joined if member.user_id not in blocked],
+                    [user_id for user_id in found.left if user_id not in blocked],
                 )
                 changed = users - blocked
-                if seen is not None and not (seen[0] or seen[1] or changed):
+                if seen is not None and not (seen.joined or seen.left or changed):
                     continue  # a client does not notice a digest that is only about users it blocks
-            yield from self._news_of_room(one, name, connections, seen, changed, position, blocked)
+            yield from self._digest_of_room(one, name, connections, seen, changed, position, blocked)
 
-    def _news_of_room(
+    def _digest_of_room(
         self,
         encoder: V1Encoder,
         name: str,
         connections: Collection[Connection],
-        found: tuple[list[RoomMember], list[str]] | None,
+        found: MembershipChanges | None,
         users: set[str],
         position: int,
         blocked: frozenset[str],
@@ -199,7 +201,7 @@ class Digests:
             messages, users = [encoder.room_changes(room, name, [], [], blocked)], set()
         elif found is not None:
             messages = [encoder.room_changes(room, name, *found, blocked)]
-            users = users - {member.user_id for member in found[0]}
+            users = users - {member.user_id for member in found.joined}
         else:  # the room is or was empty, or more members have left than it remembers
             messages, users = [page for page, _ in encoder.room_pages(name, blocked)], set()
         of_everyone = [connection for connection in connections if visible_full(connection).everyone]
@@ -211,7 +213,7 @@ class Digests:
             yield Portion(others, Batch([*messages, encoder.changes_of(position, seen)]), 1 + len(seen))
 
 
-def _counted(
+def _count_portions(
     connections: Collection[Connection], users: set[str], count: Callable[[frozenset[str]], bytes]
 ) -> Iterator[Portion]:
     """Return a count for its subscribers, except those that block all of `users`, whose changes caused it."""

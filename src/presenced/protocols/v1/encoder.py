@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
+from typing import NamedTuple
 
 from msgspec import Raw
 
 from presenced.delivery.connection import Connection
 from presenced.presence.model import Change, Status
-from presenced.presence.rooms import Mode, Room, RoomMember, Rooms
+from presenced.presence.rooms import Membership, Mode, Room, Rooms
 from presenced.presence.users import Users
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.protocols.ids import wire_user_id
@@ -17,8 +18,16 @@ from presenced.protocols.names import Names
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
 
-MAX_RECORDS = 4_096
+MAX_CACHED_RECORDS = 4_096
 """Maximum number of encoded changes in the cache, and of encoded members; some 1.5 MB each. The oldest is evicted."""
+
+
+class EncodedPage(NamedTuple):
+    """One page of a snapshot of a room."""
+
+    message: bytes
+    members: int
+    """Number of members in the page."""
 
 
 class V1Encoder:
@@ -26,7 +35,7 @@ class V1Encoder:
 
     Messages about rooms and counts may be for a client that blocks some users (`blocked`).
 
-    Bounds: `MAX_RECORDS`.
+    Bounds: `MAX_CACHED_RECORDS`.
 
     Args:
         shows_causes: Whether records say why a user changed.
@@ -44,9 +53,10 @@ class V1Encoder:
         self.with_causes = self if shows_causes else V1Encoder(users, rooms, names, True, page_size)
         """The encoder for clients that may know why users changed."""
         # Ordered dictionaries, because a plain one looks for its first entry past all deleted ones: 1.2 us per change.
-        self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
+        self._records: OrderedDict[int, Raw] = OrderedDict()
+        """Encoded changes by position."""
         self._members: OrderedDict[tuple[int, int], Raw] = OrderedDict()
-        """By the positions of the membership and of the change."""
+        """Encoded members, by the positions of the membership and of the change."""
 
     def for_visibility(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder for clients with this visibility."""
@@ -57,7 +67,7 @@ class V1Encoder:
         record = self._records.get(change.position)
         if record is None:
             record = self._records[change.position] = codec.record(change, self._shows_causes)
-            if len(self._records) > MAX_RECORDS:
+            if len(self._records) > MAX_CACHED_RECORDS:
                 self._records.popitem(last=False)
         return record
 
@@ -90,7 +100,7 @@ class V1Encoder:
         """Return PRESENCE_CHANGES with the last change of some users, perhaps none."""
         return self.changes(position, [self.record(change) for change in changes])
 
-    def member(self, member: RoomMember) -> Raw:
+    def member(self, member: Membership) -> Raw:
         """Return a member of a room, with the user's state now. A user who has left since may be unknown."""
         [seen] = self.users.changes_of((member.user_id,))
         if seen is None:
@@ -100,7 +110,7 @@ class V1Encoder:
         encoded = self._members.get(key)
         if encoded is None:
             encoded = self._members[key] = codec.member_record(member, self.record(seen))
-            if len(self._members) > MAX_RECORDS:
+            if len(self._members) > MAX_CACHED_RECORDS:
                 self._members.popitem(last=False)
         return encoded
 
@@ -108,7 +118,7 @@ class V1Encoder:
         self,
         room: Room | None,
         name: str,
-        joined: Iterable[RoomMember],
+        joined: Iterable[Membership],
         left: Iterable[str],
         blocked: Set[str] = NOBODY,
     ) -> bytes:
@@ -123,8 +133,8 @@ class V1Encoder:
             )
         )
 
-    def room_pages(self, name: str, blocked: Set[str] = NOBODY) -> Iterator[tuple[bytes, int]]:
-        """Return the pages of ROOM_SNAPSHOT, each with its number of members.
+    def room_pages(self, name: str, blocked: Set[str] = NOBODY) -> Iterator[EncodedPage]:
+        """Return the pages of ROOM_SNAPSHOT.
 
         A room that is empty, or too large to name its members, has one page without members.
         """
@@ -138,7 +148,8 @@ class V1Encoder:
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
             encoded = [self.member(member) for member in part]
-            yield codec.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, encoded)), len(part)
+            message = codec.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, encoded))
+            yield EncodedPage(message, len(part))
 
     def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
         """Return PRESENCE_COUNT of everyone."""

@@ -5,42 +5,54 @@ portion, which is encoded once. Most often that is one portion for all subscribe
 users and rooms of the batch to the other subscribers. The cost of a change therefore depends on the number of its
 subscribers, and not on the number of connections.
 
-A connection that receives less than others, because it blocks a user or joined during the batch, has a portion of its
-own. If only some connections may see causes, they share portions from a second encoder.
+A connection that receives less than others, because it blocks a user or was included during the batch, has a portion of
+its own. If only some connections may see causes, they share portions from a second encoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from msgspec import Raw
 
 from presenced.delivery.batch import EMPTY, Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Missed, Portion
-from presenced.presence.certainty import Certainty
+from presenced.presence.certainty import NodeCertainty
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
-from presenced.presence.rooms import Mode, RoomMember
+from presenced.presence.rooms import Membership, Mode
 from presenced.presence.subscriptions import Selection, SubscriptionIndex
 from presenced.protocols.v1.batch import Content, EventBatch
 from presenced.protocols.v1.certainty import CertaintyNotices
 from presenced.protocols.v1.digests import Digests, subscription_of, visible_full
 from presenced.protocols.v1.encoder import V1Encoder
-from presenced.protocols.v1.parts import FeedPart
+from presenced.protocols.v1.extensions import FeedExtension
 from presenced.protocols.v1.snapshots import Snapshots
 
-CATCH_UP = 256
+CATCH_UP_RECORDS = 256
 """Maximum number of users or members in one message to a connection that catches up: some 30 KB."""
+
+
+class _MissedOfRoom(NamedTuple):
+    """Events of one room that a connection missed."""
+
+    joined: list[Membership]
+    """Members who joined, or changed their data."""
+    left: list[str]
+    """Users who left."""
+    changes: list[Change]
+    """Changes of the presence of other members."""
 
 
 class V1Feed:
     """The feed of presenced.v1 (`delivery.events.Feed`).
 
     Args:
-        schedule_digest: Function called when the next digest, due within `PERIOD_S` seconds, is no longer empty.
-        parts: Parts that modules add to the feed.
+        schedule_digest: Function called when the next digest, due within `DIGEST_PERIOD_S` seconds, is no longer empty.
+        extensions: Extensions of the feed by modules.
         certainty: Certainty of a node in a cluster; None for a single node.
     """
 
@@ -48,14 +60,14 @@ class V1Feed:
         self,
         encoder: V1Encoder,
         schedule_digest: Callable[[], None],
-        parts: Sequence[FeedPart] = (),
-        certainty: Certainty | None = None,
+        extensions: Sequence[FeedExtension] = (),
+        certainty: NodeCertainty | None = None,
     ) -> None:
         self._schedule_digest = schedule_digest
-        self._parts = {part.topic: part for part in parts}
+        self._extensions = {extension.topic: extension for extension in extensions}
         self.encoder = encoder
         self.notices = CertaintyNotices(certainty) if certainty is not None else None
-        """What connections know about the certainty of the server; None for a single node."""
+        """Knowledge of the connections about the certainty of the server; None for a single node."""
         self._users = encoder.users
         self._rooms = encoder.rooms
         self._snapshots = {one: Snapshots(one) for one in (encoder, encoder.with_causes)}
@@ -76,65 +88,67 @@ class V1Feed:
         if (self._up_to_date or len(self.digests)) and self.digests.collect(event):
             self._schedule_digest()
 
-    def join(self, connection: Connection) -> None:
+    def include(self, connection: Connection) -> None:
         """Include a connection in the portions from now on."""
         self._up_to_date.add(connection)
         self._index.add(connection, visible_full(connection))
-        self.digests.join(connection)
+        self.digests.include(connection)
         if self.encoder.for_visibility(connection.session.visibility) is not self.encoder:
             self._shown_causes.add(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.add(connection)
             self._blocking.add(connection, Selection(users=set(blocked)))
 
-    def leave(self, connection: Connection) -> bool:
+    def exclude(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
         if connection not in self._up_to_date:
             return False
         self._up_to_date.discard(connection)
         self._index.remove(connection, visible_full(connection))
-        self.digests.leave(connection)
+        self.digests.exclude(connection)
         self._shown_causes.discard(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.discard(connection)
             self._blocking.remove(connection, Selection(users=set(blocked)))
         return True
 
-    def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
+    def portions(self, events: Sequence[Event], first_unsent: Mapping[Connection, int]) -> Iterable[Portion]:
         """Return a portion for each content that some connections receive."""
         if not self._up_to_date:
             return
-        batch = EventBatch(events, self.encoder, self._parts)
-        if self._blockers:
-            joined = {**dict.fromkeys(self._separate(batch), 0), **joined}
-        by_content = self._by_content(batch, joined)
+        batch = EventBatch(events, self.encoder, self._extensions)
+        # Connections with a portion of their own, and the index of the first event in it.
+        separate = {**dict.fromkeys(self._blockers_of(batch), 0), **first_unsent} if self._blockers else first_unsent
+        by_content = self._by_content(batch, separate)
         if self._shown_causes:
             entitled = {content: [c for c in some if c in self._shown_causes] for content, some in by_content.items()}
-            yield from EventBatch(events, self.encoder.with_causes, self._parts).portions(entitled)
+            yield from EventBatch(events, self.encoder.with_causes, self._extensions).portions(entitled)
             by_content = {
                 content: [c for c in some if c not in self._shown_causes] for content, some in by_content.items()
             }
         yield from batch.portions(by_content)
-        for connection, start in joined.items():
+        for connection, start in separate.items():
             if connection in self._up_to_date and start < len(events):
-                part = self.part(connection, events[start:])
-                if part.batch:
-                    yield part
+                portion = self.portion_for(connection, events[start:])
+                if portion.batch:
+                    yield portion
 
-    def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
-        """Return the part of some events that one connection receives; perhaps nothing."""
+    def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
+        """Return the messages about some events for one connection; perhaps none."""
         selection, visibility = visible_full(connection), connection.session.visibility
-        if selection.is_empty and not self._parts:  # in a storm of connections most subscribe to nothing yet
+        if selection.is_empty and not self._extensions:  # in a storm of connections most subscribe to nothing yet
             return Portion((connection,), EMPTY, 0)
-        batch = EventBatch(events, self.encoder.for_visibility(visibility), self._parts, visibility)
-        others = tuple(i for i, event in enumerate(batch.others) if connection in batch.connections_of(event))
+        batch = EventBatch(events, self.encoder.for_visibility(visibility), self._extensions, visibility)
+        extension_events = tuple(
+            i for i, event in enumerate(batch.extension_events) if connection in batch.connections_of(event)
+        )
         if selection.is_empty:
-            return batch.portion((connection,), Content(others=others))
+            return batch.portion((connection,), Content(extension_events=extension_events))
         users = tuple(
             user_id for user_id in batch.users if selection.everyone or self._is_subscribed(user_id, selection, batch)
         )
         rooms = tuple(name for name in batch.rooms if name in selection.rooms and not self.digests.is_digested(name))
-        return batch.portion((connection,), Content(users, rooms, others))
+        return batch.portion((connection,), Content(users, rooms, extension_events))
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
@@ -142,10 +156,10 @@ class V1Feed:
         reached = self._users.journal.position
         unknown: list[str] = []
         if selection.everyone:
-            changes = self._users.log.since(position, CATCH_UP)
+            changes = self._users.log.since(position, CATCH_UP_RECORDS)
             if changes is None:
-                return self.all(connection)
-            reached = changes[-1].position if len(changes) == CATCH_UP else reached
+                return self.everything(connection)
+            reached = changes[-1].position if len(changes) == CATCH_UP_RECORDS else reached
             changes = [change for change in changes if change.user_id not in blocked]
         else:
             changes, unknown = self._users.since_of(position, selection.users)
@@ -153,7 +167,7 @@ class V1Feed:
             # answer would reveal that they exist.
             if self._users.log.since(position, 1) is None:
                 unknown += subscription_of(connection).full.users - selection.users
-        portions: list[Iterator[Portion]] = [*self._notices_for(connection), iter([self._self(connection)])]
+        portions: list[Iterator[Portion]] = [*self._notices_for(connection), iter([self._own_state(connection)])]
         for name in sorted(selection.rooms):
             # A client that blocks users receives the whole room. A blocked member may be the only reason why the room
             # was never empty, and the shorter answer would reveal that.
@@ -162,16 +176,16 @@ class V1Feed:
             if found is None:
                 portions.append(self._snapshots_for(connection).room(name, connection))
             else:
-                joined, left, seen = found
-                portions.append(self._news_of_room(connection, name, joined, left))
-                changes = changes + seen
-        portions += [self._missed_of(part, connection, position) for part in self._parts.values()]
-        # By user: one who is in two rooms, or subscribed to by name as well, occurs more than once.
+                joined, left, changes_of_members = found
+                portions.append(self._room_changes(connection, name, joined, left))
+                changes = changes + changes_of_members
+        portions += [self._missed_of(extension, connection, position) for extension in self._extensions.values()]
+        # By user, because a user who is in two rooms, or is also subscribed to by id, occurs more than once.
         by_user = {change.user_id: change for change in changes}
         version = self._users.versions.of_unknown()  # read now, because the portions are encoded later
         gone = [self.encoder.unknown(user_id, version(user_id)) for user_id in unknown]
         cursors = _cursor(connection, max(0, position)), _cursor(connection, reached)
-        portions.append(self._news_of_users(connection, *cursors, list(by_user.values()), gone))
+        portions.append(self._user_changes(connection, *cursors, list(by_user.values()), gone))
         return Missed(chain(*portions), reached)
 
     # For the protocol.
@@ -180,49 +194,51 @@ class V1Feed:
         """Return whether a connection is sent events now. Otherwise it receives them when it catches up."""
         return connection in self._up_to_date
 
-    def all(self, connection: Connection) -> Missed:
+    def everything(self, connection: Connection) -> Missed:
         """Return the user's own state, and snapshots of everything that a connection subscribes to."""
         full, session, snapshots = subscription_of(connection).full, connection.session, self._snapshots_for(connection)
-        parts = [*self._notices_for(connection), iter([self._self(connection)])]
+        portions = [*self._notices_for(connection), iter([self._own_state(connection)])]
         position = self._users.journal.position
         may_be_older = session.snapshots == 0 and not full.rooms
         for snapshot in snapshots.make(full.everyone, full.users, session.visibility, may_be_older):
-            parts.append(snapshot.portions(connection))
+            portions.append(snapshot.portions(connection))
             position = min(position, snapshot.position)
-        parts += [snapshots.room(name, connection) for name in sorted(full.rooms)]
-        parts += [self._missed_of(part, connection, None) for part in self._parts.values()]
-        return self._confirmed(connection, parts, position)
+        portions += [snapshots.room(name, connection) for name in sorted(full.rooms)]
+        portions += [self._missed_of(extension, connection, None) for extension in self._extensions.values()]
+        return self._confirmed(connection, portions, position)
 
-    def news(self, connection: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
-        """Return snapshots of new subscriptions.
+    def snapshots_of(
+        self, connection: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]
+    ) -> Missed:
+        """Return snapshots of users and rooms that a connection now subscribes to.
 
         A connection that is behind is not at their position afterwards: it has not received what it missed before.
         """
         position, snapshots = self._users.journal.position, self._snapshots_for(connection)
-        parts = [snapshots.room(name, connection) for name in sorted(rooms)]
-        parts += [one.portions(connection) for one in snapshots.make(everyone, users, connection.session.visibility)]
+        portions = [snapshots.room(name, connection) for name in sorted(rooms)]
+        portions += [one.portions(connection) for one in snapshots.make(everyone, users, connection.session.visibility)]
         if self.keeps_up(connection):
-            return self._confirmed(connection, parts, position)
+            return self._confirmed(connection, portions, position)
         self._count_snapshot(connection, position)
-        return Missed(chain(*parts), position)
+        return Missed(chain(*portions), position)
 
     def certainty_changed(self) -> list[Portion]:
         """Return the portions of CERTAINTY for the connections that keep up. Everything published has been sent."""
         for snapshots in self._snapshots.values():
             snapshots.forget()  # their records have the marks of before
-        return list(self.notices.news(self._up_to_date)) if self.notices is not None else []
+        return list(self.notices.newest(self._up_to_date)) if self.notices is not None else []
 
     def _notices_for(self, connection: Connection) -> list[Iterator[Portion]]:
-        return [] if self.notices is None else [self.notices.news((connection,))]
+        return [] if self.notices is None else [self.notices.newest((connection,))]
 
     def _snapshots_for(self, connection: Connection) -> Snapshots:
         return self._snapshots[self.encoder.for_visibility(connection.session.visibility)]
 
-    def _confirmed(self, connection: Connection, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
+    def _confirmed(self, connection: Connection, portions: Iterable[Iterable[Portion]], position: int) -> Missed:
         """Return snapshots, followed by the position that confirms them all."""
         number = self._count_snapshot(connection, position)
         last = Portion((connection,), Batch((self.encoder.changes(position, [], number),)), 0)
-        return Missed(chain(*parts, [last]), position)
+        return Missed(chain(*portions, [last]), position)
 
     def _count_snapshot(self, connection: Connection, position: int) -> int:
         """Return the number of the session's snapshot that ends at `position`."""
@@ -231,18 +247,18 @@ class V1Feed:
         session.whole_from = Cursor(position, session.snapshots)
         return session.snapshots
 
-    def _missed_of(self, part: FeedPart, connection: Connection, position: int | None) -> Iterator[Portion]:
-        for batch in part.missed(connection, position):
+    def _missed_of(self, extension: FeedExtension, connection: Connection, position: int | None) -> Iterator[Portion]:
+        for batch in extension.missed(connection, position):
             yield Portion((connection,), batch, len(batch))
 
-    def _self(self, connection: Connection) -> Portion:
+    def _own_state(self, connection: Connection) -> Portion:
         """Return the state of the user for their own device, and the current counts that it subscribes to."""
         counts = self.digests.counts(connection, subscription_of(connection).counted)
         messages = [self.encoder.own(connection.session.user_id), *counts]
         return Portion((connection,), Batch([message for message in messages if message]), 0)
 
-    def _by_content(self, batch: EventBatch, joined: Container[Connection]) -> dict[Content, list[Connection]]:
-        """Return connections that have received nothing of the batch, by the content that they receive."""
+    def _by_content(self, batch: EventBatch, separate: Container[Connection]) -> dict[Content, list[Connection]]:
+        """Return the connections without a portion of their own, by the content that they receive."""
         everyone, all_users = self._index.everyone, tuple(batch.users)
         users: dict[Connection, list[str]] = {}
         for user_id in batch.users:
@@ -252,32 +268,32 @@ class V1Feed:
         for name in [name for name in batch.rooms if not self.digests.is_digested(name)]:
             for connection in self._index.subscribers_of_room(name):
                 rooms.setdefault(connection, []).append(name)
-        others: dict[Connection, list[int]] = {}
-        for index, event in enumerate(batch.others):
+        extension_events: dict[Connection, list[int]] = {}
+        for index, event in enumerate(batch.extension_events):
             for connection in self._up_to_date.intersection(batch.connections_of(event)):
-                others.setdefault(connection, []).append(index)
-        more = rooms.keys() | others.keys()
+                extension_events.setdefault(connection, []).append(index)
+        more = rooms.keys() | extension_events.keys()
         found: dict[Content, list[Connection]] = {}
-        found[Content(all_users)] = [c for c in everyone if c not in joined and c not in more]
+        found[Content(all_users)] = [c for c in everyone if c not in separate and c not in more]
         for connection in users.keys() | more:
-            if connection in joined or (connection in everyone and connection not in more):
+            if connection in separate or (connection in everyone and connection not in more):
                 continue
             content = Content(
                 all_users if connection in everyone else tuple(users.get(connection, ())),
                 tuple(rooms.get(connection, ())),
-                tuple(others.get(connection, ())),
+                tuple(extension_events.get(connection, ())),
             )
             found.setdefault(content, []).append(connection)
         return found
 
-    def _separate(self, batch: EventBatch) -> set[Connection]:
+    def _blockers_of(self, batch: EventBatch) -> set[Connection]:
         """Return connections that block a user of the batch, or may block a member of its rooms or an author."""
         found: set[Connection] = set()
         for user_id in batch.users:
             found.update(self._blocking.subscribers_of(user_id))
         for name in batch.rooms:
             found.update(self._blockers.intersection(self._index.subscribers_of_room(name)))
-        for event in batch.others:
+        for event in batch.extension_events:
             found.update(self._blockers.intersection(batch.connections_of(event)))
         return found
 
@@ -296,13 +312,8 @@ class V1Feed:
             for name in self._rooms.of(user_id)
         )
 
-    def _missed_of_room(
-        self, name: str, position: int | None, selection: Selection
-    ) -> tuple[list[RoomMember], list[str], list[Change]] | None:
-        """Return members who joined, users who left and members who changed after `position`.
-
-        None if the whole room must be sent.
-        """
+    def _missed_of_room(self, name: str, position: int | None, selection: Selection) -> _MissedOfRoom | None:
+        """Return what happened in a room after `position`; None if the whole room must be sent."""
         room = self._rooms.get(name)
         if room is None or position is None or room.mode is Mode.COUNTS:
             return None
@@ -314,18 +325,18 @@ class V1Feed:
         if not selection.everyone:
             new = {member.user_id for member in joined} | selection.users
             changes = self._users.since_of(position, [user for user in room.members if user not in new])[0]
-        return joined, left, changes
+        return _MissedOfRoom(joined, left, changes)
 
-    def _news_of_room(
-        self, connection: Connection, name: str, joined: Sequence[RoomMember], left: Sequence[str]
+    def _room_changes(
+        self, connection: Connection, name: str, joined: Sequence[Membership], left: Sequence[str]
     ) -> Iterator[Portion]:
-        for start in range(0, max(len(joined), len(left)), CATCH_UP):
-            some = joined[start : start + CATCH_UP], left[start : start + CATCH_UP]
+        for start in range(0, max(len(joined), len(left)), CATCH_UP_RECORDS):
+            some = joined[start : start + CATCH_UP_RECORDS], left[start : start + CATCH_UP_RECORDS]
             encoder = self.encoder.for_visibility(connection.session.visibility)
             message = encoder.room_changes(self._rooms.get(name), name, *some)
             yield Portion((connection,), Batch((message,)), len(some[0]) + len(some[1]))
 
-    def _news_of_users(
+    def _user_changes(
         self, connection: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
     ) -> Iterator[Portion]:
         """Return the changes in messages. Only the last message has the new position.
@@ -333,9 +344,9 @@ class V1Feed:
         A client that loses its connection before the last message resumes from the old position.
         """
         encoder = self.encoder.for_visibility(connection.session.visibility)
-        last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
-        for start in range(0, last, CATCH_UP):
-            some = list(map(encoder.record, changes[start : start + CATCH_UP]))
+        last = max(0, len(changes) - 1) // CATCH_UP_RECORDS * CATCH_UP_RECORDS
+        for start in range(0, last, CATCH_UP_RECORDS):
+            some = list(map(encoder.record, changes[start : start + CATCH_UP_RECORDS]))
             message = encoder.changes(before.position, some, before.snapshot)
             yield Portion((connection,), Batch((message,)), len(some))
         rest = [*map(encoder.record, changes[last:]), *unknown]

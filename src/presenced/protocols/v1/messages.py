@@ -13,22 +13,22 @@ from msgspec import Meta, Raw, Struct, field
 from presenced.presence.model import Cause, Status
 from presenced.protocols.ids import UserId
 
-MAX_TEXT = 140
+MAX_TEXT_CHARACTERS = 140
 """Maximum number of characters of the text of a status; a longer one is refused."""
 
-MAX_EMOJI = 32
+MAX_EMOJI_CHARACTERS = 32
 """Maximum number of characters of the emoji of a status; a longer one is refused."""
 
-MAX_DATA = 2048
+MAX_DATA_BYTES = 2048
 """Maximum size in bytes of the data of a status or member as JSON; more are refused."""
 
-MAX_DISPLAY = 1024
+MAX_DISPLAY_BYTES = 1024
 """Maximum size in bytes of a user's display data as JSON; more are refused."""
 
-MAX_ROOM_NAME = 128
+MAX_ROOM_NAME_CHARACTERS = 128
 """Maximum number of characters of a room's name; a longer one is refused."""
 
-RoomName = Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]
+RoomName = Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME_CHARACTERS)]
 
 # Server to client.
 
@@ -142,8 +142,11 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
 
 
 class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANGES", rename="camel"):
-    """Users who changed, each once, in their latest state. It is the only message with a position, and the last of each
-    write. A client that has received it has everything before it, snapshots and rooms included."""
+    """Users who changed, each once, in their latest state.
+
+    It is the only message with a position, and the last of each write. A client that has received it has everything
+    before it, snapshots and rooms included.
+    """
 
     position: str
     """Put it into the URL of the next connection."""
@@ -252,8 +255,11 @@ class Ack(Struct, frozen=True, tag_field="type", tag="ACK", rename="camel"):
 
 
 class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", omit_defaults=True):
-    """The server refused a request, which has no effect. With `room`: it ended the membership of the room, and the
-    subscription to it, because a newer token does not allow the room."""
+    """The server refused a request, which has no effect.
+
+    With `room`, the server ended the membership of the room and the subscription to it, because a newer token does not
+    allow the room.
+    """
 
     code: int
     name: str
@@ -313,8 +319,8 @@ class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename=
 
     status: Chosen
     id: RequestId | None = None
-    text: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
-    emoji: Annotated[str, Meta(max_length=MAX_EMOJI)] = ""
+    text: Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)] = ""
+    emoji: Annotated[str, Meta(max_length=MAX_EMOJI_CHARACTERS)] = ""
     data: Raw = field(default_factory=Raw)
     """Any JSON of at most 2,048 bytes."""
     expires_in: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None

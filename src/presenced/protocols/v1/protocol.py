@@ -28,10 +28,10 @@ import msgspec
 from presenced.config.settings import WEBSOCKET_PATH
 from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
-from presenced.presence.directory import Outcome
 from presenced.presence.journal import Cursor
 from presenced.presence.model import OwnState
-from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection, Subscription
+from presenced.presence.outcome import Outcome
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED_USERS, Selection, Subscription
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts, Resumption
 from presenced.protocols.ids import wire_user_id
@@ -40,12 +40,13 @@ from presenced.protocols.v1 import codec
 from presenced.protocols.v1 import handlers as _registered  # noqa: F401  # importing registers them
 from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
 from presenced.protocols.v1.context import Context, handlers
-from presenced.protocols.v1.digests import PERIOD_S
+from presenced.protocols.v1.digests import DIGEST_PERIOD_S
 from presenced.protocols.v1.encoder import V1Encoder
+from presenced.protocols.v1.extensions import FeedExtension
 from presenced.protocols.v1.feed import V1Feed
 from presenced.protocols.v1.messages import (
-    MAX_DATA,
-    MAX_TEXT,
+    MAX_DATA_BYTES,
+    MAX_TEXT_CHARACTERS,
     AuthExpiring,
     Error,
     EstablishedV1,
@@ -53,15 +54,14 @@ from presenced.protocols.v1.messages import (
     LimitsV1,
     RequestId,
 )
-from presenced.protocols.v1.parts import FeedPart
 from presenced.runtime.instant import Instant, timestamp
 from presenced.runtime.limits import Bucket
 
-MAX_UNREAD = 100
-"""Maximum number of requests from a client that does not read, each with an answer and perhaps a snapshot. One more
+MAX_UNREAD_ANSWERS = 100
+"""Maximum number of answers that wait for a client that does not read, each perhaps with a snapshot. One more request
 closes the connection."""
 
-MAX_REASON = 300
+MAX_REASON_CHARACTERS = 300
 """Maximum number of characters in the text of an ERROR, which may repeat what the client sent. The rest is cut off."""
 
 
@@ -79,11 +79,12 @@ class _Requests:
 class V1Protocol(ClientProtocol):
     """The protocol presenced.v1.
 
-    Bounds: requests by `request_rate` and `request_burst` (as many again are refused, then the connection is closed
-    with 4429); answers to a client that does not read by `MAX_UNREAD`; sessions and subscriptions by the directory.
+    Bounds: requests by `request_rate` and `request_burst`. As many again are refused, then the connection is closed
+    with 4429. Answers to a client that does not read are bounded by `MAX_UNREAD_ANSWERS`, sessions and subscriptions by
+    the directory.
 
     Args:
-        feed_parts: Parts that modules add to the feed.
+        feed_extensions: Extensions of the feed by modules.
     """
 
     name = "presenced.v1"
@@ -93,8 +94,8 @@ class V1Protocol(ClientProtocol):
     warns = True
     feed: V1Feed
 
-    def __init__(self, parts: ProtocolParts, encoder: V1Encoder, feed_parts: Sequence[FeedPart] = ()) -> None:
-        self.feed = V1Feed(encoder, self._schedule_digest, feed_parts, parts.directory.certainty)
+    def __init__(self, parts: ProtocolParts, encoder: V1Encoder, feed_extensions: Sequence[FeedExtension] = ()) -> None:
+        self.feed = V1Feed(encoder, self._schedule_digest, feed_extensions, parts.directory.certainty)
         self._parts = parts
         self._settings = parts.settings
         self._settled_at = 0.0
@@ -103,11 +104,11 @@ class V1Protocol(ClientProtocol):
 
     # Opening.
 
-    def started(self, now: Instant, settling: float) -> None:
+    def started(self, now: Instant, settling_s: float) -> None:
         """Give users time to return after a restart of the server. After that, the others count as gone."""
-        self._settled_at = now.monotonic + settling
+        self._settled_at = now.monotonic + settling_s
 
-    def connect(self, request: ConnectRequest) -> ConnectParameters:
+    def parse_parameters(self, request: ConnectRequest) -> ConnectParameters:
         """Return the parameters of the URL, parsed."""
         return parse_connect_query(request.query)
 
@@ -135,7 +136,7 @@ class V1Protocol(ClientProtocol):
         forbidden: list[str] = []
         if user.visibility != connection.session.visibility:
             position = None  # the client needs snapshots, because it may see other users now
-            forbidden = self._limit(connection, user.visibility)
+            forbidden = self._apply_visibility(connection, user.visibility)
         connection.connection_id = outcome.connection_id
         self._parts.publisher.session_opened(connection)
         self._requests[connection] = _Requests(Bucket(self._settings.request_burst, now.monotonic))
@@ -143,7 +144,7 @@ class V1Protocol(ClientProtocol):
         self._report_forbidden(connection, forbidden)
         self._parts.publisher.apply(outcome, now)
         missed = self.feed.missed(connection, position) if position is not None else None
-        self._parts.broadcaster.catch_up(connection, missed or self.feed.all(connection))
+        self._parts.broadcaster.catch_up(connection, missed or self.feed.everything(connection))
 
     def _enter(
         self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant
@@ -158,10 +159,8 @@ class V1Protocol(ClientProtocol):
         )
         if outcome is None:
             self._parts.metrics.sessions.labels("new").inc()
-            session_id, subscription = (
-                self.feed.encoder.names.new_session(),
-                Subscription(Selection(parameters.everyone)),
-            )
+            session_id = self.feed.encoder.names.new_session()
+            subscription = Subscription(Selection(parameters.everyone))
             outcome = self._parts.directory.open(
                 user.user_id,
                 connection,
@@ -188,10 +187,10 @@ class V1Protocol(ClientProtocol):
         session, settings = connection.session, self._settings
         limits = LimitsV1(
             max_message_size=settings.max_message_size,
-            max_watched_users=MAX_WATCHED,
+            max_watched_users=MAX_WATCHED_USERS,
             max_rooms=MAX_ROOMS,
-            max_data_size=MAX_DATA,
-            max_text_length=MAX_TEXT,
+            max_data_size=MAX_DATA_BYTES,
+            max_text_length=MAX_TEXT_CHARACTERS,
             requests_per_second=settings.request_rate,
             request_burst=settings.request_burst,
         )
@@ -242,7 +241,7 @@ class V1Protocol(ClientProtocol):
         """Send ERROR."""
         self._parts.metrics.requests_refused.labels(error.fault.name).inc()
         reason = str(error)
-        reason = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
+        reason = reason if len(reason) <= MAX_REASON_CHARACTERS else f"{reason[: MAX_REASON_CHARACTERS - 1]}…"
         connection.send(codec.encode(Error(error.fault.code, error.fault.name, reason, request_id)))
 
     def knows(self, connection: Connection) -> bool:
@@ -254,7 +253,7 @@ class V1Protocol(ClientProtocol):
         settings = self._settings
         if connection.paused:
             requests.unread += 1
-            if requests.unread > MAX_UNREAD:
+            if requests.unread > MAX_UNREAD_ANSWERS:
                 connection.close(Close.FELL_BEHIND, "reading too slowly")
                 return False
         if requests.bucket.take(settings.request_rate, settings.request_burst, now.monotonic):
@@ -281,10 +280,10 @@ class V1Protocol(ClientProtocol):
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
         """Apply the visibility that a newer token grants, and send everything again."""
         with self._parts.broadcaster.changing(connection):
-            forbidden = self._limit(connection, visibility)
+            forbidden = self._apply_visibility(connection, visibility)
         self._report_forbidden(connection, forbidden)
         self._parts.publisher.update_rooms(connection.session.user_id, now)
-        self._parts.broadcaster.restart_catch_up(connection, self.feed.all(connection))
+        self._parts.broadcaster.restart_catch_up(connection, self.feed.everything(connection))
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Send AUTH_EXPIRING."""
@@ -312,7 +311,7 @@ class V1Protocol(ClientProtocol):
         if self.feed.keeps_up(connection):
             connection.send(codec.encode(GoingAway(retry_in)))
 
-    def _limit(self, connection: Connection, visibility: Visibility) -> list[str]:
+    def _apply_visibility(self, connection: Connection, visibility: Visibility) -> list[str]:
         """Apply a visibility to a connection that no feed includes: it leaves rooms that it may not enter.
 
         Returns:
@@ -339,7 +338,7 @@ class V1Protocol(ClientProtocol):
 
     def _schedule_digest(self) -> None:
         if self._send_digest not in self._parts.timer:
-            self._parts.timer.set(self._send_digest, self._parts.clock.monotonic() + PERIOD_S)
+            self._parts.timer.set(self._send_digest, self._parts.clock.monotonic() + DIGEST_PERIOD_S)
 
     def _send_digest(self) -> None:
         self._parts.broadcaster.flush()

@@ -17,7 +17,7 @@ from presenced.protocols.v1 import codec
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.messages import PresenceSnapshot
 
-AGE = 20
+REUSE_FACTOR = 20
 """Factor that decides how long a snapshot of everyone is reused.
 
 In a storm of connections, one snapshot serves many clients, each with the changes since. It is reused while those
@@ -25,7 +25,7 @@ changes are at most the square root of this factor times its users: of 20,000 us
 times as much as sending an encoded one. At this age, sending the changes has cost about as much as a new snapshot
 would."""
 
-SMALL = 500
+SMALL_USERS = 500
 """Number of users up to which a snapshot is made each time, because most are encoded already (`V1Encoder.record`)."""
 
 
@@ -81,8 +81,8 @@ class Snapshot:
 class Snapshots:
     """Makes snapshots.
 
-    Bounds: the last snapshot of everyone is stored, some 80 bytes per user, and 150 more per user once a client that
-    blocks one of them has received it.
+    Bounds: the last snapshot of everyone is stored, some 80 bytes per user. It grows by 150 bytes per user once a
+    client that blocks one of them has received it.
     """
 
     def __init__(self, encoder: V1Encoder) -> None:
@@ -101,33 +101,37 @@ class Snapshots:
         if everyone:
             offline = [change for change in changes if change.status is Status.OFFLINE]
             named = [Snapshot(self._encoder, "users", offline)] if offline else []
-            return [self._of_everyone(visibility, may_be_older), *named]
+            return [self._visible_everyone(visibility, may_be_older), *named]
         if not user_ids:
             return []
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return [Snapshot(self._encoder, "users", [*changes, *unknown])]
 
-    def _of_everyone(self, visibility: Visibility, may_be_older: bool) -> Snapshot:
+    def _visible_everyone(self, visibility: Visibility, may_be_older: bool) -> Snapshot:
         """Return a snapshot of everyone that a client with this visibility may see."""
         if visibility.everyone:
-            found = self._everyone(may_be_older)
+            found = self._new_or_last(may_be_older)
             return found.without(visibility.blocked) if visibility.blocked else found
         changes = self._encoder.users.snapshot_of(visibility.users)
         return Snapshot(self._encoder, "everyone", [c for c in changes if c.status is not Status.OFFLINE])
 
-    def _everyone(self, may_be_older: bool) -> Snapshot:
+    def _new_or_last(self, may_be_older: bool) -> Snapshot:
         """Return a snapshot of everyone, perhaps the last one."""
         users = self._encoder.users
         last = self._last
         if last is not None and may_be_older:
             age = users.journal.position - last.position
-            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.log.since(last.position, 1) is not None:
+            if (
+                len(last) > SMALL_USERS
+                and age <= isqrt(REUSE_FACTOR * len(last))
+                and users.log.since(last.position, 1) is not None
+            ):
                 return last
         self._last = Snapshot(self._encoder, "everyone", users.snapshot())
         return self._last
 
     def forget(self) -> None:
-        """Make the next snapshot anew."""
+        """Forget the last snapshot of everyone, so that the next one is new."""
         self._last = None
 
     def room(self, name: str, connection: Connection) -> Iterator[Portion]:

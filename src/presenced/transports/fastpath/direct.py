@@ -10,10 +10,10 @@ its state, only to find that nothing waits. With thousands of transports that me
 | not empty               | the transport | unknown                                                  |
 | socket took a part      | the transport | unknown; the transport buffers the rest and resumes      |
 
-Order is kept because every write through the transport makes the state unknown. Writing to the descriptor is safe
-because a transport closes it only after it has called `connection_lost`. By then the broadcaster has discarded the
-connection. `tests/contract/test_transports.py` checks both facts for uvloop and asyncio. With TLS only the transport
-can write.
+The order stays the same, because every write through the transport makes the state unknown. Writing to the descriptor
+is safe because a transport closes it only after it has called `connection_lost`. By then the broadcaster has discarded
+the connection. `tests/contract/test_transports.py` checks both facts for uvloop and asyncio. With TLS only the
+transport can write.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ MIN_CONNECTIONS = 100
 """Minimum number of connections in a batch for which helpers are used. The messages to and from a helper take as long
 as 20 writes, 85 microseconds."""
 
-MAX_SURPLUS = 16
+MAX_SURPLUS_CONNECTIONS = 16
 """Maximum number of connections that this process keeps beyond its share. With more it hands some over."""
 
 TIMEOUT_S = 5.0
@@ -214,7 +214,10 @@ class WriterPool(BatchWriter):
         return own, shares
 
     def _begin(self, helper: _Helper, numbers: array[int], data: bytes, own: list[FastConnection]) -> bool:
-        """Send WRITE. Return whether the helper got it. It writes only after the whole message has arrived."""
+        """Send WRITE. Return whether the helper got it. If not, its connections become `own`.
+
+        The helper writes only after the whole message has arrived.
+        """
         try:
             helper.begin(numbers, data)
         except OSError as error:
@@ -239,7 +242,7 @@ class WriterPool(BatchWriter):
     def _hand_over(self, candidates: Sequence[FastConnection], total: int) -> None:
         """Give each helper its share of `total`, at most one message at a time."""
         surplus = len(candidates) - total // (len(self._helpers) + 1)
-        if surplus <= MAX_SURPLUS or not self._helpers:
+        if surplus <= MAX_SURPLUS_CONNECTIONS or not self._helpers:
             return
         size = min(-(-surplus // len(self._helpers)), program.MAX_FILES)
         # The helper with the fewest gets the first part, which is the largest if the parts are uneven.

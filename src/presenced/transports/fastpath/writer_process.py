@@ -29,8 +29,13 @@ from array import array
 from collections.abc import Callable
 
 HEADER = struct.Struct("<cII")
+"""Start of a message: its kind, the number of connections, and the number of bytes to write."""
+
 COUNT = struct.Struct("<I")
+"""Start of a response to WRITE: the number of connections that took less than all."""
+
 ADOPT, DROP, WRITE = b"a", b"d", b"w"
+"""Kinds of messages."""
 
 NUMBERS = "Q"
 """Type code of arrays of numbers: unsigned 64-bit integers."""
@@ -72,7 +77,7 @@ class _Stream:
         return numbers
 
 
-def serve(control: socket.socket) -> None:
+def run_helper(control: socket.socket) -> None:
     """Process messages until the stream ends."""
     stream = _Stream(control)
     sockets: dict[int, socket.socket] = {}
@@ -110,4 +115,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(EOFError, ConnectionError):
-        serve(socket.socket(fileno=int(sys.argv[1])))
+        run_helper(socket.socket(fileno=int(sys.argv[1])))

@@ -7,10 +7,10 @@ from enum import Enum, auto
 
 from presenced.transports.http1.head import CRLF, InvalidRequest, field_name
 
-MAX_CHUNK_LINE = 256
+MAX_CHUNK_LINE_BYTES = 256
 """Maximum size in bytes of the line before a chunk, including its extensions. A longer line gets 400."""
 
-MAX_TRAILERS = 4096
+MAX_TRAILER_BYTES = 4096
 """Maximum size in bytes of the trailer fields after the last chunk. Larger trailers get 400."""
 
 MAX_LINES = 1024
@@ -52,7 +52,7 @@ class _Expects(Enum):
 class Chunked:
     """A body in chunks (RFC 9112 section 7.1). Chunk extensions and trailers are checked and dropped.
 
-    Bounds: `MAX_CHUNK_LINE` for a chunk's line; `MAX_TRAILERS` for trailers; the caller limits the content.
+    Bounds: `MAX_CHUNK_LINE_BYTES` for a chunk's line; `MAX_TRAILER_BYTES` for trailers; the caller limits the content.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Chunked:
     def _take(self, line: bytes) -> None:
         if self._expects is _Expects.SIZE:
             size = _SIZE.fullmatch(line)
-            if size is None or len(line) > MAX_CHUNK_LINE:
+            if size is None or len(line) > MAX_CHUNK_LINE_BYTES:
                 raise InvalidRequest("a chunk has no valid size, or its extension is too long")
             self._left = int(size[1], 16)
             self._expects = _Expects.END_OF_CHUNK if self._left else _Expects.TRAILER
@@ -115,7 +115,7 @@ class Chunked:
         elif line:
             self._trailers += len(line) + 2
             name, colon, _ = line.partition(b":")
-            if self._trailers > MAX_TRAILERS or not colon or not _TRAILER.fullmatch(line):
+            if self._trailers > MAX_TRAILER_BYTES or not colon or not _TRAILER.fullmatch(line):
                 raise InvalidRequest("the trailer fields are invalid or too long")
             field_name(name)
         else:
@@ -124,12 +124,12 @@ class Chunked:
     def _check_part(self, line: bytes) -> None:
         """Refuse an incomplete line that is already invalid. Its client may send no more and wait for a response."""
         if self._expects is _Expects.SIZE:
-            if len(line) > MAX_CHUNK_LINE or not _PART_OF_SIZE.fullmatch(line):
+            if len(line) > MAX_CHUNK_LINE_BYTES or not _PART_OF_SIZE.fullmatch(line):
                 raise InvalidRequest("a chunk has no valid size, or its extension is too long")
         elif self._expects is _Expects.END_OF_CHUNK:
             if line not in (b"", b"\r"):
                 raise InvalidRequest("a chunk is longer than its size")
-        elif self._trailers + len(line) > MAX_TRAILERS or not _PART_OF_TRAILER.fullmatch(line):
+        elif self._trailers + len(line) > MAX_TRAILER_BYTES or not _PART_OF_TRAILER.fullmatch(line):
             raise InvalidRequest("the trailer fields are invalid or too long")
 
 

@@ -26,7 +26,8 @@ or its body (`body.py`), as the state allows. A pipelined request waits unparsed
   response (section 9.6).
 - A client that half-closes still gets its response. `Exchange.half_closed` describes the effect on a stream. A client
   that has gone looks the same, so the connection probes it.
-- Up to `MAX_DISCARDED` bytes of a body that the application does not read are discarded, and the connection stays open.
+- Up to `MAX_DISCARDED_BYTES` of a body that the application does not read are discarded, and the connection stays
+  open.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ from typing import TYPE_CHECKING
 from presenced.errors import Problem
 from presenced.net.refusals import Header, Refusal
 from presenced.transports.http1.body import Body, Chunked, Sized
-from presenced.transports.http1.exchange import ABORT_EXTENSION, MAX_UNREAD_BODY, Exchange, asgi_scope
+from presenced.transports.http1.exchange import ABORT_EXTENSION, MAX_UNREAD_BODY_BYTES, Exchange, asgi_scope
 from presenced.transports.http1.head import Head, InvalidRequest, check_part, find_end, parse, skip_empty_lines
 from presenced.transports.http1.response import refusal_response
 
 if TYPE_CHECKING:
     from presenced.transports.front_door import FrontDoor
 
-MAX_PIPELINED = 16
+MAX_PIPELINED_REQUESTS = 16
 """Maximum number of pipelined requests waiting on one connection. One more gets 429."""
 
-MAX_UNREAD = 65_536
+MAX_UNREAD_BYTES = 65_536
 """Maximum number of bytes waiting behind an unanswered request. At the bound the server pauses reading."""
 
-MAX_DISCARDED = 65_536
+MAX_DISCARDED_BYTES = 65_536
 """Maximum number of body bytes discarded because the application did not read them. At the bound the connection
 ends."""
 
@@ -62,9 +63,12 @@ PROBE_S = 2.5
 class HttpConnection(asyncio.Protocol):
     """One HTTP/1.1 connection.
 
-    Bounds: `max_head_size` bytes, `MAX_HEADERS` fields and `head_timeout` for the head of a request; `MAX_PIPELINED`
-    and `MAX_UNREAD` for input behind a request; `keep_alive` for the time between two requests; `behind_timeout` for
-    the time in which the client reads nothing of a response.
+    Bounds, by what they limit:
+
+    - the head of a request: `max_head_size` bytes, `MAX_HEADERS` fields, `head_timeout`
+    - input behind a request: `MAX_PIPELINED_REQUESTS`, `MAX_UNREAD_BYTES`
+    - the time between two requests: `keep_alive`
+    - the time in which the client reads nothing of a response: `behind_timeout`
     """
 
     # Without `__slots__`: they would save 40 of 305 bytes and 0.03 microseconds, and most of these objects live only
@@ -150,7 +154,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was lost before an upgrade."""
         self._is_at_end, self._unread = True, b""
-        self._door.timer.cancel(self._ends)
+        self._door.timer.cancel(self._time_out)
         self._door.disconnected(self)
         if self._exchange is not None:
             self._exchange.disconnected()
@@ -174,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
             if self._body is not None:
                 can_proceed = self._read_body(self._body)
             elif self._exchange is not None:
-                if before > MAX_UNREAD:
+                if before > MAX_UNREAD_BYTES:
                     self._pause_reading()
                 return
             else:
@@ -193,32 +197,33 @@ class HttpConnection(asyncio.Protocol):
         if data[:2] == b"\r\n":
             data = self._unread = skip_empty_lines(data)
             self._scanned = 0
-        most = self._door.settings.max_head_size
-        end = find_end(data, self._scanned, most)
+        max_size = self._door.settings.max_head_size
+        end = find_end(data, self._scanned, max_size)
         try:
             if end >= 0:
                 head = parse(data[:end])
-            elif len(data) < most:
+            elif len(data) < max_size:
                 check_part(data, self._scanned)
                 self._scanned = len(data)
                 return False
             else:
-                raise InvalidRequest(f"at most {most} bytes", Problem.HEAD_TOO_LARGE)
+                raise InvalidRequest(f"at most {max_size} bytes", Problem.HEAD_TOO_LARGE)
         except InvalidRequest as error:
             self.refuse(Refusal(error.problem, str(error)))
             return False
         self._unread = data[end + 4 :]
         self._scanned = 0
-        self._begin(head)
+        self._start_request(head)
         return True
 
-    def _begin(self, head: Head) -> None:
-        self._door.timer.cancel(self._ends)
+    def _start_request(self, head: Head) -> None:
+        """Upgrade the connection, or let the application answer the request."""
+        self._door.timer.cancel(self._time_out)
         self.headers = head.headers
         if self._pipelined_bytes > 0:
             self._pipelined_requests += 1
-            if self._pipelined_requests > MAX_PIPELINED:
-                detail = f"at most {MAX_PIPELINED} requests may wait for the response to the previous one"
+            if self._pipelined_requests > MAX_PIPELINED_REQUESTS:
+                detail = f"at most {MAX_PIPELINED_REQUESTS} requests may wait for the response to the previous one"
                 self.refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, retry_after=1))
                 return
         if head.asks_for_websocket and self._door.upgrade(self, head):
@@ -238,7 +243,7 @@ class HttpConnection(asyncio.Protocol):
     def _read_body(self, body: Body) -> bool:
         """Read the available part of the body. Return whether to continue."""
         exchange = self._exchange
-        if exchange is not None and len(exchange.unread) > MAX_UNREAD_BODY:
+        if exchange is not None and len(exchange.unread) > MAX_UNREAD_BODY_BYTES:
             self._pause_reading()
             return False
         try:
@@ -254,7 +259,7 @@ class HttpConnection(asyncio.Protocol):
             self._await_next()
         else:
             self._discarded += len(content)
-            if self._discarded > MAX_DISCARDED:
+            if self._discarded > MAX_DISCARDED_BYTES:
                 self._linger()
         if self._unread and not body.is_complete:
             # Chunks this small would block the other connections if reading continued now.
@@ -396,9 +401,10 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
 
     def _end_in(self, seconds: float) -> None:
-        self._door.timer.set(self._ends, self._door.clock.monotonic() + seconds)
+        """Set the timeout of the current state. A new one replaces it."""
+        self._door.timer.set(self._time_out, self._door.clock.monotonic() + seconds)
 
-    def _ends(self) -> None:
+    def _time_out(self) -> None:
         """End the connection after a timeout."""
         if self._is_at_end:
             self.transport.abort()

@@ -40,7 +40,7 @@ from presenced.transports.http1.response import CONTINUE, refusal_response, resp
 if TYPE_CHECKING:
     from presenced.transports.http1.connection import HttpConnection
 
-MAX_UNREAD_BODY = 65_536
+MAX_UNREAD_BODY_BYTES = 65_536
 """Maximum number of body bytes buffered for the application. At the bound the server pauses reading."""
 
 ABORT_EXTENSION = "presenced.abort"
@@ -54,7 +54,7 @@ _NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 class Exchange:
     """One request, from its head to the end of its response. `run` is its task.
 
-    Bound: `MAX_UNREAD_BODY`, plus one read of the connection, for the body.
+    Bound: `MAX_UNREAD_BODY_BYTES`, plus one read of the connection, for the body.
     """
 
     def __init__(self, connection: HttpConnection, scope: Scope, head: Head) -> None:
@@ -155,8 +155,10 @@ class Exchange:
     # Called by the application.
 
     async def receive(self) -> Message:
-        """Return the next part of the body. After the body, wait until the client has gone or the response is complete,
-        and return the disconnect."""
+        """Return the next part of the body; after the body, the disconnect.
+
+        The disconnect follows when the client has gone or the response is complete.
+        """
         if not (self._has_delivered_body or self._is_disconnected or self._is_complete):
             if self.awaits_continue:
                 self.awaits_continue = False

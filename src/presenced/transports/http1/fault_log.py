@@ -9,13 +9,13 @@ from presenced.runtime.clock import Clock
 from presenced.runtime.limits import Bucket
 
 MAX_TRACEBACKS = 10
-"""Maximum number of tracebacks logged in a row, and in `PERIOD_S` on average. Further faults are counted, and the next
-log line states the count."""
+"""Maximum number of tracebacks logged in a row, and in `TRACEBACK_PERIOD_S` on average. Further faults are counted, and
+the next log line states the count."""
 
-PERIOD_S = 60.0
+TRACEBACK_PERIOD_S = 60.0
 """Seconds in which `MAX_TRACEBACKS` further tracebacks may be logged."""
 
-MAX_MESSAGE = 300
+MAX_MESSAGE_CHARACTERS = 300
 """Maximum number of characters logged of an exception's message. The rest is omitted."""
 
 _logger = logging.getLogger("presenced")
@@ -24,7 +24,7 @@ _logger = logging.getLogger("presenced")
 class FaultLog:
     """Logs exceptions that the application raised.
 
-    Bounds: `MAX_TRACEBACKS` log entries in `PERIOD_S`; `MAX_MESSAGE` characters of a message.
+    Bounds: `MAX_TRACEBACKS` log entries in `TRACEBACK_PERIOD_S`; `MAX_MESSAGE_CHARACTERS` characters of a message.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -34,12 +34,12 @@ class FaultLog:
 
     def report(self, error: Exception) -> None:
         """Log `error` with its traceback, or count it."""
-        if not self._bucket.take(MAX_TRACEBACKS / PERIOD_S, MAX_TRACEBACKS, self._clock.monotonic()):
+        if not self._bucket.take(MAX_TRACEBACKS / TRACEBACK_PERIOD_S, MAX_TRACEBACKS, self._clock.monotonic()):
             self._left_out += 1
             return
         before, self._left_out = self._left_out, 0
         more = f" ({before:,} further faults before it were not logged)" if before else ""
-        words = ascii(str(error))[:MAX_MESSAGE]  # may contain text from a client
+        words = ascii(str(error))[:MAX_MESSAGE_CHARACTERS]  # may contain text from a client
         place = "".join(traceback.format_tb(error.__traceback__))
         _logger.error(
             "a request failed because of a server fault%s: %s: %s\n%s", more, type(error).__name__, words, place

@@ -12,6 +12,7 @@ from presenced.net.problems import MEDIA_TYPE, problem_body
 from presenced.net.refusals import Header, Refusal
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Response that asks a client for its body (RFC 9110 section 10.1.1)."""
 
 
 def refusal_response(refusal: Refusal) -> bytes:

@@ -54,9 +54,13 @@ _MESSAGE = (str, bytes)
 class WebSocketConnection(asyncio.Protocol):
     """One open WebSocket; implements `delivery.connection.Connection` and `transports.fastpath.direct.FastConnection`.
 
-    Bounds: `input_rate` and `input_burst` for input; `max_message_size`, `max_message_fragments` and `message_timeout`
-    for a message; one read of the loop (256 KiB) for unparsed input; `write_buffer` for output, beyond which neither
-    pongs nor changes are written; `close_timeout` for the closing handshake.
+    Bounds, by what they limit:
+
+    - input: `input_rate`, `input_burst`
+    - a message: `max_message_size`, `max_message_fragments`, `message_timeout`
+    - unparsed input: one read of the loop (256 KiB)
+    - output: `write_buffer`, beyond which neither pongs nor changes are written
+    - the closing handshake: `close_timeout`
     """
 
     # A server may have 100,000 of these. Without slots each takes 297 bytes instead of 233.

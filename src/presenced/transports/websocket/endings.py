@@ -1,4 +1,4 @@
-"""Why a connection ended, derived from its close code (RFC 6455 section 7.4).
+"""Reasons why connections end, derived from their close codes (RFC 6455 section 7.4).
 
 | closed by | code                         | ending                                        |
 |-----------|------------------------------|-----------------------------------------------|
@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from presenced.errors import ClientClose, Close
 from presenced.presence.model import Ending
 
@@ -23,9 +25,17 @@ _SERVER_ENDINGS = {
 _REASONS = {Close.GOING_AWAY: "stopping"}  # the reason `going_away` means that the client left with 1001
 
 
-def server_ending(close: Close) -> tuple[Ending, str]:
-    """Return how a session ends when the server closes its connection, and the reason for logs and metrics."""
-    return _SERVER_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower())
+class ServerEnding(NamedTuple):
+    """Ending of a connection that the server closes."""
+
+    ending: Ending
+    reason: str
+    """Reason for logs and metrics."""
+
+
+def server_ending(close: Close) -> ServerEnding:
+    """Return how a session ends when the server closes its connection."""
+    return ServerEnding(_SERVER_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower()))
 
 
 def client_ending(code: int) -> Ending:

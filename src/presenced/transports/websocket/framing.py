@@ -22,10 +22,10 @@ SMALL_BYTES = 4096
 WORTH_DEFLATING_BYTES = 1024
 """Minimum size of a batch of frames that is compressed. A smaller one fits one packet either way."""
 
-LEVEL = 1
+DEFLATE_LEVEL = 1
 """Compression level of zlib. Three times as fast as the default, for 20 % more bytes (`benchmarks/compression.py`)."""
 
-_deflate = PerMessageDeflate(True, True, zlib.MAX_WBITS, zlib.MAX_WBITS, {"level": LEVEL})
+_deflate = PerMessageDeflate(True, True, zlib.MAX_WBITS, zlib.MAX_WBITS, {"level": DEFLATE_LEVEL})
 """The extension without context takeover on either side: it has no state between two messages."""
 
 

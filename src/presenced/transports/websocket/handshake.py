@@ -56,13 +56,13 @@ _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 """Base64 of 16 bytes, as every client library sends it. The rules decide about any other key."""
 
-MAX_CACHED = 256
+MAX_CACHED_RESULTS = 256
 """Maximum number of cached results. At the bound the oldest is evicted."""
 
 MAX_CACHED_BYTES = 1024
 """Maximum number of bytes in the header values of one cached result. Longer ones are checked again each time."""
 
-_MAX_DETAIL = 200
+_MAX_DETAIL_CHARACTERS = 200
 """Maximum number of characters of the library's explanation in a response. It may quote a header of the client."""
 
 
@@ -93,7 +93,7 @@ class _Agreed(NamedTuple):
 class Handshake:
     """Answers handshakes by the rules of one shared `ServerProtocol`.
 
-    Bounds: `MAX_CACHED` results, each for headers of at most `MAX_CACHED_BYTES`.
+    Bounds: `MAX_CACHED_RESULTS` results, each for headers of at most `MAX_CACHED_BYTES`.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Handshake:
             select_subprotocol=select,
             logger=logging.getLogger("presenced.handshake"),
         )
-        self._agreed: BoundedMap[tuple[Header, ...], _Agreed] = BoundedMap(MAX_CACHED)
+        self._agreed: BoundedMap[tuple[Header, ...], _Agreed] = BoundedMap(MAX_CACHED_RESULTS)
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
         """Return the response to a GET request, or the refusal.
@@ -179,7 +179,7 @@ class Handshake:
 
 
 def _refusal(error: InvalidHandshake) -> Refusal:
-    detail = str(error)[:_MAX_DETAIL]
+    detail = str(error)[:_MAX_DETAIL_CHARACTERS]
     # The detail repeats a token that was offered in the wrong place, and tokens must not reach the log.
     name = error.name if isinstance(error, InvalidHeader) else ""
     logged = f"the header {name} is missing or can't be used" if name else ""

@@ -13,7 +13,7 @@ from presenced.auth import tickets
 from presenced.auth.api_keys import new_key
 from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
-from presenced.auth.tickets import TICKET_LIFETIME_S, Ticket
+from presenced.auth.tickets import TICKET_LIFETIME_S, IssuedTicket
 from presenced.cluster.commands.tickets import ASK_AGAIN_S, decode_ticket, encode_ticket
 from presenced.errors import CapacityError, Close
 
@@ -210,9 +210,9 @@ def test_a_ticket_in_the_store_has_all_its_grants() -> None:
     grants = {"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}
     others: list[dict[str, Any]] = [{"watch": "*"}, {"rooms": []}, {}]
     for given in (grants, *others):
-        ticket = Ticket(with_grants(Principal("ada", issued_at=1_700_000_000.5), given), 60.0)
+        ticket = IssuedTicket(with_grants(Principal("ada", issued_at=1_700_000_000.5), given), 60.0)
         assert decode_ticket(encode_ticket(ticket)) == ticket
-    plain = Ticket(Principal("ada"), None)
+    plain = IssuedTicket(Principal("ada"), None)
     assert decode_ticket(encode_ticket(plain)) == plain
 
 

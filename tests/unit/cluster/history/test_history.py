@@ -154,7 +154,7 @@ def test_a_gap_is_counted_and_the_current_states_follow() -> None:
     assert [status for status, _ in database.history("ada")] == ["online"]
     assert [status for status, _ in database.history("u49")] == ["online", "offline"]
     assert database.history("u1") == []
-    assert database.settled[-1].users, "users who left meanwhile have to be found"
+    assert database.absence_checks[-1].users, "users who left meanwhile have to be found"
     left.connect("bob")
     cluster.run(1, step=0.02)
     assert [status for status, _ in database.history("bob")] == ["online"]
@@ -334,7 +334,7 @@ def test_a_decision_of_any_node_is_newer_than_what_is_restored_late() -> None:
 def test_the_store_continues_above_the_numbers_in_the_database() -> None:
     cluster = ClusterHarness("", stores=True)
     cluster.nodes["a"] = cluster.start("a")
-    cluster.nodes["a"].storage.begin(7_000_000_000)
+    cluster.nodes["a"].storage.finish_restore(7_000_000_000)
     cluster.run(4, step=0.05)
     cluster.nodes["a"].connect("ada")
     cluster.run(1, step=0.02)

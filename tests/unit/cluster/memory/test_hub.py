@@ -62,12 +62,12 @@ def test_messages_take_the_delay_of_the_node() -> None:
 
 def test_nothing_is_reported_in_the_turn_of_the_call() -> None:
     world = World("a")
-    looks = world.recorders["a"].looks
+    reports = world.recorders["a"].members_reports
     world.backends["a"].heartbeat(0, State.READY, b"")
     world.send("a", 1, change("ada"))
-    assert world.recorders["a"].looks == looks
+    assert world.recorders["a"].members_reports == reports
     world.clock.run_soon()
-    assert world.recorders["a"].looks == looks + 1
+    assert world.recorders["a"].members_reports == reports + 1
     assert isinstance(world.recorders["a"].results[1], Committed)
 
 

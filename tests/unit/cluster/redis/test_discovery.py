@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.cluster.redis.connection import Access, Address
-from presenced.cluster.redis.discovery import Cluster, Sentinels, SingleServer, StoreUrl, parse_url
+from presenced.cluster.redis.discovery import ClusterServers, Sentinels, SingleServer, StoreUrl, parse_url
 from presenced.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def test_a_cluster() -> None:
     assert parsed.servers == (Address("r1", 6380), Address("r2", 6379))
     assert parsed.access.uses_tls
     assert parsed.default_shards == 8
-    assert isinstance(parsed.finder(), Cluster)
+    assert isinstance(parsed.finder(), ClusterServers)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.nodes import make_node
 
 from presenced.config.settings import Settings
-from presenced.http.api.latest_changes import MAX_SPANS, SpanCache
+from presenced.http.api.latest_changes import MAX_CACHED_SPANS, SpanCache
 from presenced.node.service import PresenceService
 from presenced.testing import FakeClock
 
@@ -20,7 +20,7 @@ def test_a_span_of_changes_is_computed_once_and_the_cache_is_bounded() -> None:
     assert span is not None
     assert [change.version for change in span.values()] == [3]
     assert latest.since(0) is span
-    for position in range(MAX_SPANS + 5):
+    for position in range(MAX_CACHED_SPANS + 5):
         service.announce(str(position), online=True)
         latest.since(position)
-    assert len(latest) == MAX_SPANS
+    assert len(latest) == MAX_CACHED_SPANS

@@ -1,4 +1,4 @@
-"""What clients of presenced.v1 learn about the certainty of a node that has lost its store."""
+"""Messages to clients of presenced.v1 about the certainty of a node that has lost its store."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_marks_end_for_a_slow_client_that_never_heard_of_the_loss() -> None:
 
 
 def test_the_stored_snapshot_of_everyone_is_not_sent_with_other_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.protocols.v1.snapshots.SMALL", 0)
+    monkeypatch.setattr("presenced.protocols.v1.snapshots.SMALL_USERS", 0)
     harness = NodeHarness(parts=PARTS)
     for number in range(30):
         harness.connect(f"u{number}")

@@ -10,7 +10,7 @@ from tests.support.node_harness import NodeHarness, position, statuses, types
 from presenced.errors import Close, Fault
 from presenced.presence.model import Ending, Status
 from presenced.protocols.v1.messages import Request
-from presenced.protocols.v1.protocol import MAX_REASON
+from presenced.protocols.v1.protocol import MAX_REASON_CHARACTERS
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def test_requests_made_just_before_a_resumption_take_effect(harness: NodeHarness
 def test_an_error_does_not_repeat_a_long_request(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     [error] = harness.send(ada, "x" * 60_000, id=1)
-    assert (error["name"], len(error["message"]) <= MAX_REASON) == ("BAD_REQUEST", True)
+    assert (error["name"], len(error["message"]) <= MAX_REASON_CHARACTERS) == ("BAD_REQUEST", True)
     assert "allowed values: AUTH, WATCH" in error["message"]
     [error] = harness.send(ada, "PING", id=2**63)
     assert (error["name"], "id" in error) == ("BAD_REQUEST", False)

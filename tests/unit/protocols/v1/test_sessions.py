@@ -7,7 +7,7 @@ from tests.support.node_harness import NodeHarness, position, statuses, types
 
 from presenced.errors import Close
 from presenced.presence.model import Ending
-from presenced.presence.user import MAX_DETACHED
+from presenced.presence.user import MAX_DETACHED_SESSIONS
 from presenced.protocols.v1 import feed as v1
 
 
@@ -187,7 +187,7 @@ def test_a_snapshot_lost_in_transit_is_sent_again(harness: NodeHarness, writes: 
 def test_many_missed_changes_are_sent_in_parts_and_the_last_part_has_the_position(
     harness: NodeHarness, monkeypatch: pytest.MonkeyPatch, watch: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(v1, "CATCH_UP", 16)
+    monkeypatch.setattr(v1, "CATCH_UP_RECORDS", 16)
     movers = [harness.open(f"userId={number}&watch=none") for number in range(40)]
     for mover in movers:
         harness.send(mover, "JOIN", room="r")
@@ -231,9 +231,9 @@ def test_a_user_at_the_connection_limit_can_resume_a_session() -> None:
 
 
 def test_a_page_that_opens_a_new_session_on_each_reload_stays_online(harness: NodeHarness) -> None:
-    """Its old sessions can be resumed for two minutes, and they exceed `MAX_DETACHED`."""
+    """Its old sessions can be resumed for two minutes, and they exceed `MAX_DETACHED_SESSIONS`."""
     bob = harness.enter("userId=bob")
-    for _ in range(3 * MAX_DETACHED):
+    for _ in range(3 * MAX_DETACHED_SESSIONS):
         ada = harness.enter("userId=ada")
         harness.clock.advance(5)
         harness.end(ada, Ending.GOING_AWAY)

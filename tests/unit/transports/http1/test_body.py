@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.transports.http1.body import MAX_CHUNK_LINE, MAX_LINES, MAX_TRAILERS, Body, Chunked, Sized
+from presenced.transports.http1.body import MAX_CHUNK_LINE_BYTES, MAX_LINES, MAX_TRAILER_BYTES, Body, Chunked, Sized
 from presenced.transports.http1.head import InvalidRequest
 
 FOLLOWING = b"GET / HTTP/1.1\r\n"
@@ -68,9 +68,9 @@ def test_a_chunked_body_ends_after_its_trailers(parts: list[bytes], extension: b
         b"0\r\nX: \0",
         b"0\r\nX: y\n",
         b"0\r\n\n",
-        b"5;" + b"x" * MAX_CHUNK_LINE,
-        b"0\r\n" + b"X: y\r\n" * (MAX_TRAILERS // 6 + 1),
-        b"0\r\nX: " + b"y" * MAX_TRAILERS,
+        b"5;" + b"x" * MAX_CHUNK_LINE_BYTES,
+        b"0\r\n" + b"X: y\r\n" * (MAX_TRAILER_BYTES // 6 + 1),
+        b"0\r\nX: " + b"y" * MAX_TRAILER_BYTES,
     ],
 )
 def test_a_chunk_is_refused_at_its_first_invalid_byte(data: bytes) -> None:

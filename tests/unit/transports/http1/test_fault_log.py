@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.testing import FakeClock
-from presenced.transports.http1.fault_log import MAX_TRACEBACKS, PERIOD_S, FaultLog
+from presenced.transports.http1.fault_log import MAX_TRACEBACKS, TRACEBACK_PERIOD_S, FaultLog
 
 
 def fault(words: str = "of ours") -> Exception:
@@ -21,7 +21,7 @@ def test_clients_cannot_fill_the_log_with_tracebacks(caplog: pytest.LogCaptureFi
     for _ in range(1000):
         faults.report(fault())
     assert len(caplog.records) == MAX_TRACEBACKS
-    clock.advance(PERIOD_S)
+    clock.advance(TRACEBACK_PERIOD_S)
     faults.report(fault())
     logged = caplog.records[-1].getMessage()
     assert f"{1000 - MAX_TRACEBACKS} further faults before it were not logged" in logged

@@ -32,7 +32,7 @@ class Handler:
         self.settings = Settings.model_validate(settings)
         self.clock = FakeClock()
         self.timer = Timer(self.clock)
-        self.draining = self.is_behind = False
+        self.is_draining = self.is_behind = False
         self.max_connections = 100
         self.subprotocols: dict[bytes, list[str]] = {}
         self.compressed: list[str] = []

@@ -29,7 +29,7 @@ def join(context: Context, request: Join | SetMember) -> None:
         broadcaster, connection = context.parts.broadcaster, context.connection
         with broadcaster.changing(connection):  # after the join above, which the snapshot shows
             subscription.full.rooms.add(name)
-        broadcaster.insert(connection, context.feed.news(connection, False, (), (name,)))
+        broadcaster.insert(connection, context.feed.snapshots_of(connection, False, (), (name,)))
 
 
 @handlers.handles(Leave)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from presenced.presence.status import choice_of
-from presenced.protocols.v1.checks import check_shown, data_of
+from presenced.protocols.v1.checks import check_text_and_emoji, data_of
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Activity, SetStatus
 
 
 @handlers.handles(SetStatus)
-def set_status(context: Context, request: SetStatus) -> None:
+def choose_status(context: Context, request: SetStatus) -> None:
     """Apply the user's choice of status."""
-    check_shown(request.text, request.emoji)
+    check_text_and_emoji(request.text, request.emoji)
     choice = choice_of(request.status, request.text, request.emoji, data_of(request.data))
     context.ack()
     outcome = context.parts.directory.choose(context.session.user_id, choice, context.now, request.expires_in)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.delivery.batch import Batch
 from presenced.errors import Fault
-from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED_USERS, Selection
 from presenced.protocols.v1.checks import check_count, check_may_enter, room_names, user_ids
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Unwatch, Watch
@@ -15,7 +15,7 @@ def subscribe(context: Context, request: Watch) -> None:
     """Subscribe to users and rooms, by name or by count."""
     subscription, users, rooms = context.subscription, user_ids(request.users), room_names(request.rooms)
     check_may_enter(context.connection, rooms)
-    check_count(len(subscription.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED)
+    check_count(len(subscription.users | users), MAX_WATCHED_USERS, "users", Fault.TOO_MANY_WATCHED)
     check_count(len(subscription.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
     context.ack()
     broadcaster, connection = context.parts.broadcaster, context.connection
@@ -33,8 +33,8 @@ def subscribe(context: Context, request: Watch) -> None:
     # A room is sent again even if the session subscribes to it: the client may have had only its count, and expects its
     # members now.
     if everyone_is_new or new_users or rooms:
-        news = context.feed.news(connection, everyone_is_new, tuple(new_users), rooms)
-        broadcaster.insert(connection, news)
+        snapshots = context.feed.snapshots_of(connection, everyone_is_new, tuple(new_users), rooms)
+        broadcaster.insert(connection, snapshots)
 
 
 @handlers.handles(Unwatch)

@@ -1,11 +1,11 @@
-"""Settling: checks whether the receivers of webhooks have the right state, once after startup.
+"""Absence check: finds out whether the receivers of webhooks have the right state, once after startup.
 
 After a crash, receivers may still believe that users are online, although these users did not return. The database
 cannot tell who returned, because newer records may wait in the server, be on their way, or be lost. So the worker names
 the candidates, and the server, which has the live state, answers which of them are absent:
 
     worker (database)                                           server (live state)
-    after `settling_s`: a page of users and rooms
+    after `settling`: a page of users and rooms
     last sent to receivers as present        -- FindAbsent -->
                                              <-- batches -----  records from before the answer
                                              <-- Absent ------  all that are absent at this point
@@ -13,8 +13,9 @@ the candidates, and the server, which has the live state, answers which of them 
     that stores the earlier records          <-- batches -----  a user who returns later is a later record
     next page, until none is left
 
-In a cluster, the designated writer asks when it begins (`begin`): for rooms, because their changes are not in the log,
-and for users if the log does not reach back far enough. Rows of users who are shown present are candidates, too.
+In a cluster, the designated writer asks when it takes a shard (`restart`). It asks for rooms, because their changes are
+not in the log, and for users if the log does not reach back far enough. Rows of users who are shown present are
+candidates, too.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ async def _nobody(_: AsyncConnection, __: str) -> list[str]:
     return []
 
 
-class Settling:
+class AbsenceCheck:
     """Asks the server page by page which of the users and rooms that receivers believe to be present are absent.
 
     Bounds: one outstanding page.
 
     Args:
         producer: Producer of webhooks; None if there are none.
-        delay_s: Delay before the check, in which users and rooms may return unnoticed; infinity to wait for `begin`.
+        delay_s: Delay before the check, in which users and rooms may return unnoticed; infinity to wait for `restart`.
         shown_after: In a cluster, a function that returns users whose rows may be wrong, too.
     """
 
@@ -65,8 +66,8 @@ class Settling:
         self._last_user = self._last_room = self._last_shown = ""
         """Last user and room of the latest page."""
 
-    def begin(self, delay_s: float, users: bool) -> None:
-        """Begin with the first page again.
+    def restart(self, delay_s: float, users: bool) -> None:
+        """Start with the first page again.
 
         Args:
             users: Whether to ask for users, and not only for rooms. Users of an unfinished check are asked for anyway.

@@ -1,0 +1,41 @@
+/** A membership: the application wants to be in a room until `leave`. Several of them may share one room. */
+
+import { type AddCall, type Call, settle } from "./calls.js";
+import type { DesiredState } from "./desired-state.js";
+import { PresenceError } from "./error.js";
+import type { Membership } from "./room.js";
+import { JOIN, ROOM } from "./scope.js";
+import type { Subscriptions } from "./subscriptions.js";
+
+export function createMembership(
+  desired: DesiredState,
+  subscriptions: Subscriptions,
+  addCall: AddCall,
+  room: string,
+  data: unknown,
+): Membership {
+  const scope = ROOM + room;
+  const release = desired.retain([scope], JOIN);
+  /** Calls of this membership that may still wait. */
+  let calls: Call<void>[] = [];
+  let isMember = true;
+
+  const left = () => new PresenceError("LEFT", "left before the server answered");
+
+  const setData = (value: unknown): Promise<void> => {
+    if (isMember) desired.data.set(scope, value);
+    const call = addCall<void>((added) => (isMember ? subscriptions.awaitMember(scope, added) : added.reject(left())));
+    calls = [...calls.filter((each) => each.isWaiting()), call];
+    return call.promise;
+  };
+
+  return {
+    joined: setData(data),
+    setData,
+    leave() {
+      isMember = false;
+      release();
+      settle(calls, left());
+    },
+  };
+}
