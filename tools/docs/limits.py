@@ -741,6 +741,31 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                     "what a stopped node has left of the oldest ends with its other sessions",
                 ),
                 Limit(
+                    "offline users with something that was cleared, in each part of the store",
+                    f"{_number('cluster.replica.cleared_records.MAX_CLEARED')}, "
+                    f"for {_time('cluster.replica.cleared_records.CLEARED_S')}",
+                    "",
+                    "a node that was cut off meanwhile may bring it back",
+                ),
+                Limit(
+                    "cleared claims of a user that are remembered as such",
+                    _number("cluster.stamps.MAX_CLEARED_CLAIMS"),
+                    "",
+                    "the same",
+                ),
+                Limit(
+                    "time for a disconnect to reach the other nodes",
+                    _time("cluster.cluster.COMMAND_S"),
+                    "",
+                    "it has no effect there",
+                ),
+                Limit(
+                    "parts of the store into which the users are divided",
+                    "16",
+                    "cluster_shards",
+                    "the server does not start",
+                ),
+                Limit(
                     "items in the log",
                     _number("cluster.backend.LOG_ITEMS"),
                     "",
