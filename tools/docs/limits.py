@@ -755,7 +755,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "time for a disconnect to reach the other nodes",
-                    _time("cluster.cluster.COMMAND_S"),
+                    _time("cluster.commands.commands.COMMAND_S"),
                     "",
                     "it has no effect there",
                 ),

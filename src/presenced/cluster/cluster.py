@@ -43,6 +43,7 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.cluster_time import ClusterTime
 from presenced.cluster.commands.erasing_publisher import ClusterPublisher
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.events import ClusterEvents
@@ -59,9 +60,10 @@ from presenced.cluster.members import (
 )
 from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
-from presenced.cluster.names import OwnMarks, SharedNames
+from presenced.cluster.names import SharedNames
 from presenced.cluster.node_shard import NodeShard
 from presenced.cluster.notices import Notices
+from presenced.cluster.own_marks import OwnMarks
 from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
@@ -76,10 +78,6 @@ LOCAL_AFTER_S = 1.0
 
 CHECK_PERIOD_S = 0.5
 """Seconds between two checks of what only time changes: unsettled users and retained contributions."""
-
-COMMAND_S = 30.0
-"""Seconds after which a command that another node has not executed yet has no effect there any more. A longer outage of
-the store must not disconnect users who have returned since."""
 
 REMOVE_AGAIN_S = 1.0
 """Seconds from asking the store to remove a dead node until it is asked again, if the log does not say that it has."""
@@ -126,7 +124,6 @@ class Cluster(ClusterEvents):
         self._figures = figures
         self._names = names
         self._marks = names.marks = Marks(log_age)
-        self._own_marks = OwnMarks(self._marks, names)
         self._leaves_in = 0.0
         self.history: History = NoHistory()
         self.finds_others = False
@@ -140,6 +137,7 @@ class Cluster(ClusterEvents):
         self.turns = 0
         """Number of calls of `on_certainty`."""
         self._shards = [NodeShard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
+        self._own_marks = OwnMarks(self._marks, names, directory.users.journal, self._shards)
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False
         self._state = State.LOADING
@@ -154,7 +152,7 @@ class Cluster(ClusterEvents):
             resume_window=resume_window,
         )
         self._began = clock.monotonic()
-        self._time_offset_ms = clock.now().epoch_ms - self._began * 1000
+        self.time = ClusterTime(clock)
         self._started_ms = clock.now().epoch_ms
         directory.agreement = self
         metrics.watch(self)
@@ -280,24 +278,6 @@ class Cluster(ClusterEvents):
 
     # For `cluster.commands.commands`.
 
-    @property
-    def time_ms(self) -> int:
-        """Cluster time in epoch milliseconds: the store's clock, as far as this node knows."""
-        return round(self._clock.monotonic() * 1000 + self._time_offset_ms)
-
-    def is_late(self, user_id: str, made_ms: int) -> bool:
-        """Return whether an entry about a user, which is being read, was made too long ago to be executed.
-
-        A node that reads all the time reads no late entries, whatever the clocks say.
-
-        Args:
-            made_ms: Cluster time at which it was made.
-        """
-        shard = self._shards[shard_of(user_id, len(self._shards))]
-        read_all_at = self._began if shard.read_all_at is None else shard.read_all_at
-        was_behind = self._clock.monotonic() - read_all_at > COMMAND_S
-        return was_behind and self.time_ms - made_ms > COMMAND_S * 1000
-
     def control(self, kind: Kind, user_id: str, body: bytes, lasts: float = inf) -> bool:
         """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already.
 
@@ -309,6 +289,12 @@ class Cluster(ClusterEvents):
         self._wake(index)
         return is_accepted
 
+    def has_fallen_behind(self, user_id: str, seconds: float) -> bool:
+        """Return whether this node had not read all of a user's shard for so long, before what it is reading now."""
+        shard = self._shards[shard_of(user_id, len(self._shards))]
+        read_all_at = self._began if shard.read_all_at is None else shard.read_all_at
+        return self._clock.monotonic() - read_all_at > seconds
+
     def replica_of(self, user_id: str) -> ShardReplica:
         """Return the replica of a user's shard (read-only)."""
         return self._shards[shard_of(user_id, len(self._shards))].replica
@@ -317,12 +303,14 @@ class Cluster(ClusterEvents):
 
     def user_changed(self, user_id: str, now: Instant) -> None:
         """Note that something about the user has changed on this node."""
+        self._own_marks.changed(user_id)
         index = shard_of(user_id, len(self._shards))
         self._shards[index].replica.user_changed(user_id, now)
         self._wake(index)
 
     def contribution_changed(self, user_id: str) -> None:
         """Note that this node contributes something else to the user. Others see the user as before."""
+        self._own_marks.changed(user_id)
         index = shard_of(user_id, len(self._shards))
         self._shards[index].replica.contribution_changed(user_id)
         self._wake(index)
@@ -408,7 +396,7 @@ class Cluster(ClusterEvents):
         this = self._shards[shard]
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
-        self._time_offset_ms = result.time_ms - self._clock.monotonic() * 1000
+        self.time.observe(result.time_ms)
         this.replica.committed(result)
         if not result.refused:  # a new proposal would be refused as well, until the newer item is read
             self._wake(shard)
@@ -431,6 +419,8 @@ class Cluster(ClusterEvents):
 
     def reconnected(self, shard: int, generation: int) -> None:
         """Go on with the store, which is reachable again."""
+        if generation != self._shards[shard].generation:
+            self._own_marks.lost()
         self._shards[shard].reconnected(generation)
         self._in_reach(shard, self._clock.now())
         self._timer.set(self._beat, self._clock.monotonic())  # before other nodes declare this one dead
@@ -546,7 +536,7 @@ class Cluster(ClusterEvents):
             shard.committed_at = now
             self._metrics.batch_items.observe(len(batch.proposals))
             if (left := shard.replica.in_flight_ends - now) < inf:
-                batch = batch._replace(until_ms=self.time_ms + max(1, round(left * 1000)))
+                batch = batch._replace(until_ms=self.time.now_ms + max(1, round(left * 1000)))
             self._backend.commit(index, batch, shard.replica.floor)
         elif (member := shard.replica.removable()) is not None and now >= shard.next_removal:
             shard.next_removal = now + REMOVE_AGAIN_S
@@ -596,10 +586,9 @@ class Cluster(ClusterEvents):
         if not self.is_ready or self.is_local or self._state is State.LEAVING:
             return
         ready = frozenset(node.incarnation for node in self.nodes if node.state is State.READY)
-        applied = tuple(shard.replica.applied.n for shard in self._shards if shard.replica.applied is not None)
-        mark = self._own_marks.next(self._directory.users.journal.position, applied, ready, now)
+        mark = self._own_marks.due(ready, now)
         if mark is not None and self._shards[0].replica.control(Kind.MARK, encode_mark(mark)):
-            self._own_marks.logged(mark, tuple(shard.replica.changed_at for shard in self._shards), ready, now)
+            self._own_marks.logged(mark, ready, now)
             self._wake(0)
 
     def _check(self) -> None:

@@ -80,11 +80,16 @@ class Marks:
         """Add a mark of a node, also of this one, at `now` (monotonic seconds). Its marks come in order."""
         self._by_node.setdefault(mark.home, deque()).append(mark)
         self._added.append((now, mark.home))
-        while self._added[0][0] < now - self._age_s:
+        while self._added and self._added[0][0] < now - self._age_s:
             _, oldest = self._added.popleft()
             self._by_node[oldest].popleft()
             if not self._by_node[oldest]:
                 del self._by_node[oldest]
+
+    def forget(self, home: str) -> None:
+        """Forget the marks of a node."""
+        if self._by_node.pop(home, None) is not None:
+            self._added = deque(one for one in self._added if one[1] != home)
 
     def translate(self, home: str, position: int, to: str) -> int | None:
         """Return the position on the node `to` after which everything is missing at `position` of the node `home`.

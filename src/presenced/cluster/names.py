@@ -10,13 +10,10 @@ are translated (`cluster.marks`).
 from __future__ import annotations
 
 import re
-from math import inf
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from presenced.cluster.backend import Registration
-from presenced.cluster.marks import Mark, Marks
+from presenced.cluster.marks import Marks
 from presenced.presence.journal import Cursor, Journal
 from presenced.protocols.names import Names
 
@@ -103,37 +100,6 @@ class SharedNames(Names):
         if parts is None or parts.home != home or None in (numbers := [_number(one) for one in parts.numbers]):
             return True
         return Cursor(*(number or 0 for number in numbers)) < whole_from
-
-
-class OwnMarks:
-    """The marks that this node logs: where it is in its journal, so that others can translate its positions."""
-
-    def __init__(self, marks: Marks, names: SharedNames) -> None:
-        self._marks = marks
-        self._names = names
-        self._last = Mark("", -1, ())
-        self._logged_at = -inf
-        self._known: frozenset[str] = frozenset()  # incarnations of the nodes that have seen the last one
-
-    def next(self, position: int, applied: tuple[int, ...], ready: frozenset[str], now: float) -> Mark | None:
-        """Return the mark to log now: if the node has moved, another node has joined, or the last mark is old.
-
-        Args:
-            ready: Incarnations of the nodes that have loaded everything.
-        """
-        is_due = now - self._logged_at >= self._marks.gap_s or not ready <= self._known
-        if position == self._last.position and self._names.home == self._last.home and not is_due:
-            return None
-        return Mark(self._names.home, position, applied)
-
-    def logged(self, mark: Mark, changed_at: tuple[int, ...], ready: frozenset[str], now: float) -> None:
-        """Note that a mark is being logged.
-
-        Args:
-            changed_at: Number of the newest entry with a change, by shard.
-        """
-        self._last, self._logged_at, self._known = mark, now, ready
-        self._marks.add(replace(mark, applied=changed_at), now)
 
 
 def _number(text: str) -> int | None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import cast
 
 from presenced.cluster.backend import Backend, Kind
-from presenced.cluster.cluster import COMMAND_S, Cluster
+from presenced.cluster.cluster import Cluster
 from presenced.cluster.commands.erasing_publisher import ErasingPublisher
 from presenced.cluster.commands.pending_erasures import PendingErasures
 from presenced.cluster.commands.revocations import SharedRevocations
@@ -30,6 +30,11 @@ from presenced.runtime.instant import Instant
 
 FORGET_AGAIN_S = 10.0
 """Seconds after which an entry about a forgotten user is too late to forget later decisions."""
+
+
+COMMAND_S = 30.0
+"""Seconds after which a command that another node has not executed yet has no effect there any more. A longer outage of
+the store must not disconnect users who have returned since."""
 
 
 class ClusterCommands:
@@ -79,7 +84,7 @@ class ClusterCommands:
 
         It has no effect on nodes that it does not reach within `COMMAND_S`.
         """
-        self._cluster.control(Kind.KICK, user_id, f"{self._cluster.time_ms} {user_id}".encode(), COMMAND_S)
+        self._cluster.control(Kind.KICK, user_id, f"{self._cluster.time.now_ms} {user_id}".encode(), COMMAND_S)
         return len(self._sessions_elsewhere(user_id))
 
     def forget(self, user_id: str, now: Instant) -> int:
@@ -118,7 +123,9 @@ class ClusterCommands:
 
     def _kicked(self, body: bytes, is_own: bool) -> None:
         made_ms, _, user_id = body.decode().partition(" ")
-        if not is_own and not self._cluster.is_late(user_id, int(made_ms)):
+        # A node that reads all the time reads no late entries, whatever the clocks say.
+        is_late = self._cluster.time.now_ms - int(made_ms) > COMMAND_S * 1000
+        if not is_own and not (is_late and self._cluster.has_fallen_behind(user_id, COMMAND_S)):
             self._service.disconnect_here(user_id)
 
     def _forgotten(self, body: bytes, is_own: bool) -> None:

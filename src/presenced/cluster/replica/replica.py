@@ -186,6 +186,10 @@ class ShardReplica:
             return set(user_ids)
         return {user_id for user_id in user_ids if user_id in unread.users or user_id in self._dirty}
 
+    def unread_users(self) -> set[str]:
+        """Return all users about whom something that was decided here has not been read back yet."""
+        return {*self._dirty, *self._outbox.unread().users}
+
     # With and without the store.
 
     def disconnected(self, now: Instant) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.cluster_harness import ClusterHarness
 
-from presenced.cluster.cluster import COMMAND_S
+from presenced.cluster.commands.commands import COMMAND_S
 
 
 def test_a_disconnect_reaches_the_other_nodes_after_a_short_outage_of_the_store() -> None:

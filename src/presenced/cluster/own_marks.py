@@ -1,0 +1,76 @@
+"""The position marks that this node logs, and where clients of other nodes continue on this one (`cluster.marks`).
+
+What happens on this node is visible here before the other nodes know of it: members of rooms at once, and users, too,
+while the store is out of reach. Such a change has a position, but no number in the log yet. A client that comes from
+another node with everything up to a number may lack it. So this node's own marks have the position before the first
+change that has not been read back:
+
+    position   ... 340    341    342    343            a mark is due
+    change         read   room   read   room           the one at 341 has not been read back:
+                                                       logged: 343, kept for translations: 340
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from msgspec.structs import replace
+
+from presenced.cluster.marks import Mark, Marks
+from presenced.cluster.names import SharedNames
+from presenced.cluster.node_shard import NodeShard
+from presenced.cluster.sharding import shard_of
+from presenced.presence.journal import Journal
+
+
+class OwnMarks:
+    """The marks of this node.
+
+    Bounds: the users about whom something has happened here and was not read back.
+    """
+
+    def __init__(self, marks: Marks, names: SharedNames, journal: Journal, shards: Sequence[NodeShard]) -> None:
+        self._marks = marks
+        self._names = names
+        self._journal = journal
+        self._shards = shards
+        self._last = Mark("", -1, ())
+        self._logged_at = -inf
+        self._known: frozenset[str] = frozenset()  # incarnations of the nodes that have seen the last one
+        self._before: dict[str, int] = {}  # position before the first change of a user that was not read back
+        self._has_lost = False  # the store may have lost changes that are visible here, until all were read back
+
+    def changed(self, user_id: str) -> None:
+        """Note that something about a user is about to change on this node."""
+        self._before.setdefault(user_id, self._journal.position)
+
+    def lost(self) -> None:
+        """Note that the store may have lost changes that are visible here. Clients of other nodes lack them, too."""
+        self._marks.forget(self._names.home)
+        self._has_lost = True
+
+    def due(self, ready: frozenset[str], now: float) -> Mark | None:
+        """Return the mark to log now: if the node has moved, another node has joined, or the last mark is old.
+
+        Args:
+            ready: Incarnations of the nodes that have loaded everything.
+        """
+        position, home = self._journal.position, self._names.home
+        is_due = now - self._logged_at >= self._marks.gap_s or not ready <= self._known
+        if position == self._last.position and home == self._last.home and not is_due:
+            return None
+        applied = (shard.replica.applied for shard in self._shards)
+        return Mark(home, position, tuple(key.n for key in applied if key is not None))
+
+    def logged(self, mark: Mark, ready: frozenset[str], now: float) -> None:
+        """Note that a mark is being logged."""
+        self._last, self._logged_at, self._known = mark, now, ready
+        unread = [shard.replica.unread_users() for shard in self._shards]
+        self._before = {user: at for user, at in self._before.items() if user in unread[shard_of(user, len(unread))]}
+        if self._has_lost and (any(unread) or any(shard.must_verify for shard in self._shards)):
+            return
+        self._has_lost = False
+        changed_at = tuple(shard.replica.changed_at for shard in self._shards)
+        position = min([mark.position, *self._before.values()])
+        self._marks.add(replace(mark, position=position, applied=changed_at), now)
