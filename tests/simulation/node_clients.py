@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tests.support.cluster_harness import ClusterNode
@@ -101,9 +101,13 @@ class SimulatedNode(ClusterNode):
 
 
 class SimulatedClient:
-    """One client instance. It watches everyone. If it loses its connection, it resumes its session on some node."""
+    """One client instance. It watches everyone. If it loses its connection, it resumes its session on some node.
 
-    def __init__(self, node: SimulatedNode, user_id: str, device: str) -> None:
+    Args:
+        watches: Users that it watches by id; none to watch everyone without naming anyone.
+    """
+
+    def __init__(self, node: SimulatedNode, user_id: str, device: str, watches: Sequence[str] = ()) -> None:
         self.user_id = user_id
         self.device = device
         self.rooms: dict[str, Any] = {}
@@ -113,7 +117,8 @@ class SimulatedClient:
         """Monotonic time at which it reconnects; None while it has a connection."""
         self.resumed = 0
         """Number of times that it has resumed its session."""
-        self._must_join = False
+        self._watches = watches
+        self._is_new = False  # it has a new session, which does not know yet what it watches and joins
         self._connect(node, "")
 
     def _connect(self, node: SimulatedNode, more: str) -> None:
@@ -121,7 +126,8 @@ class SimulatedClient:
         self.returns_at = None
         self._taken = 0
         self._is_established = False
-        self.connection = node.open(f"userId={self.user_id}&device={self.device}{more}")
+        watch = "&watch=none" if self._watches else ""
+        self.connection = node.open(f"userId={self.user_id}&device={self.device}{watch}{more}")
 
     @property
     def name(self) -> str:
@@ -183,17 +189,19 @@ class SimulatedClient:
         self._connect(node, f"&session={session}&position={position}" if session else "")
 
     def read(self) -> None:
-        """Apply what has arrived, and join the rooms again if the session is a new one."""
+        """Apply what has arrived. Watch and join again what a new session does not know."""
         for message in self.connection.messages[self._taken :]:
             self._check(message)
             self.replica.take(message)
             if message["type"] == "CONNECTION_ESTABLISHED":
                 self._is_established = True
                 self.resumed += self.replica.resumed
-                self._must_join = self._must_join or not self.replica.resumed
+                self._is_new = self._is_new or not self.replica.resumed
         self._taken = len(self.connection.messages)
-        if self._must_join and self.can_send:
-            self._must_join = False
+        if self._is_new and self.can_send:
+            self._is_new = False
+            if self._watches:
+                self.send("WATCH", id=1, users=list(self._watches))
             for room, data in self.rooms.items():
                 self.send("JOIN", id=1, room=room, data=data)
 

@@ -94,11 +94,12 @@ class NodeWorld:
         self.nodes: list[SimulatedNode] = []
         for _ in range(3):
             self._start()
-        self.clock.advance(1)
+        self.clock.advance(10)
         self.clients: list[SimulatedClient] = [SimulatedClient(self.nodes[0], STEADY, "tv")]
         self.choices: dict[str, Chosen] = {}
         self.claims: dict[str, dict[str, Status]] = {}
         self.announced: set[str] = set()
+        self._advance(5)  # until all nodes know `STEADY`
 
     def run(self, rounds: int = 2) -> None:
         """Run the world.
@@ -143,7 +144,7 @@ class NodeWorld:
         if node is None or sum(client.user_id == user_id for client in self.clients) >= 3:
             return
         self.log("come", user_id, device, node.name)
-        self.clients.append(SimulatedClient(node, user_id, device))
+        self.clients.append(SimulatedClient(node, user_id, device, self.random.choice([(), USERS])))
 
     def go(self) -> None:
         """A client leaves, or loses its connection for longer than the grace period."""
@@ -215,8 +216,11 @@ class NodeWorld:
         """A backend announces a user, or withdraws that, on some node."""
         node, user_id = self._ready_node(), self.random.choice(USERS[:-1])
         online = self.random.random() < 0.4
+        user = node.node.directory.users.user(user_id) if node is not None else None
         if node is None or (not online and not self._may_clear(node)):
             return
+        if not online and not (user and user.announced) and not node.cluster.is_local:
+            return  # a withdrawal that changes nothing is no decision
         self.log("announce" if online else "withdraw", user_id, node.name)
         node.service.announce(user_id, online)
         (self.announced.add if online else self.announced.discard)(user_id)
@@ -459,6 +463,7 @@ class NodeWorld:
     def _start(self) -> None:
         self._started += 1
         clock, worker = NodeClock(self.clock), None
+        self.hub.delay = self.random.choice([0, 0, 0.02, 0.3])  # the new node's
         if self.database is not None:
             worker = FakeClusterWorker(self.database, clock, f"start{self._started}")
         node = SimulatedNode(f"n{self._started}", self.hub, clock, worker, **self._settings)

@@ -504,26 +504,26 @@ class SharedDirectory(Directory[C]):
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """Announce a user, or withdraw the announcement. A repetition also overrides decisions of other nodes."""
         outcome = super().announce(user_id, online, now)
-        if (stamps := self._stamps_of_decision(user_id)) is not None:
+        stamps = self._stamps.find(user_id)
+        # A withdrawal that changes nothing is no decision: backends withdraw for whoever goes offline. Without the
+        # store, it may change something that this node does not know.
+        if stamps is None and self.agreement is not None and self.agreement.is_out_of_reach(user_id):
+            stamps = self._add_stamps(user_id)
+        if stamps is not None:
             stamps.renew_announcement(now.epoch_ms)
         return outcome
 
     def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         outcome = super()._choose(user, choices, now)
-        if (stamps := self._stamps_of_decision(user.user_id)) is not None:
-            stamps.renew_choice(now.epoch_ms, any(one.is_permanent for one in choices))
+        # A choice that changes nothing here is newer than what another node has decided, too.
+        stamps = self._stamps.find(user.user_id) or self._add_stamps(user.user_id)
+        stamps.renew_choice(now.epoch_ms, any(one.is_permanent for one in choices))
         return outcome
 
-    def _stamps_of_decision(self, user_id: str) -> Stamps | None:
-        """Return the stamps of a user about whom something was just decided; None if that has changed nothing.
-
-        Without the store it may have changed something that this node does not know.
-        """
-        stamps = self._stamps.get(user_id) or self._stamps.of_evicted(user_id)
-        if stamps is None and self.agreement is not None and self.agreement.is_out_of_reach(user_id):
-            stamps = self._stamps.add(user_id, is_known=user_id in self._by_id)
+    def _add_stamps(self, user_id: str) -> Stamps:
+        if self.agreement is not None:
             self.agreement.contribution_changed(user_id)
-        return stamps
+        return self._stamps.add(user_id, is_known=user_id in self._by_id)
 
     def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
         display = user.display

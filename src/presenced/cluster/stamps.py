@@ -183,6 +183,10 @@ class StampTable:
         """Return the stamps of a known user; None if there are none."""
         return self._by_user.get(user_id)
 
+    def find(self, user_id: str) -> Stamps | None:
+        """Return the stamps of a user, known or evicted; None if there are none."""
+        return self._by_user.get(user_id) or self._evicted.get(user_id)
+
     def of_evicted(self, user_id: str) -> Stamps | None:
         """Return the stamps of an evicted user; None if there are none."""
         return self._evicted.get(user_id)
