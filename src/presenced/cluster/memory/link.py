@@ -146,13 +146,15 @@ class Link:
         registration, is_kept = result
         if not is_kept:
             self._set_fenced()
+        # If the store has lost that this node was declared dead, the incarnation is the same, but nothing reads the log.
+        is_new = not is_kept or self._is_fenced
         self._registration = registration
         self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
         if self._is_lost:
             self._is_lost = False
             self.receiver.reconnected(self.index, registration.generation)
-        if not is_kept:
+        if is_new:
             self.receiver.registered(self.index, registration)
         self._attached()
 

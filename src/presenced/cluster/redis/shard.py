@@ -301,6 +301,8 @@ class RedisShard:
         if not is_kept:
             self._set_fenced()
             self._nonce = _nonce()
+        # If the store has lost that this node was declared dead, the incarnation is the same, but nothing reads the log.
+        is_new = not is_kept or self._is_fenced
         self._registration = registration
         self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
@@ -308,7 +310,7 @@ class RedisShard:
         if self._is_lost:
             self._is_lost = False
             self.receiver.reconnected(self.index, registration.generation)
-        if not is_kept:
+        if is_new:
             self.receiver.registered(self.index, registration)
         if self.index == 0:
             self._backend.set_slot(registration.slot)

@@ -197,3 +197,19 @@ def test_two_runs_are_equal() -> None:
         return [(one.entries_read, one.events, one.results, one.users) for one in world.recorders.values()]
 
     assert run() == run()
+
+
+def test_a_node_registers_again_if_the_store_loses_that_it_was_declared_dead() -> None:
+    """It has stopped reading, so it has to load."""
+    world = World("a", "b")
+    [member] = [one for one in world.hub.shards[0].nodes.values() if one.name == "b"]
+    before = len(world.recorders["b"].registrations)
+    world.backends["a"].declare_dead(0, member)
+    world.clock.run_soon()
+    world.backends["b"].heartbeat(0, State.READY, b"")
+    world.clock.run_soon()
+    assert world.recorders["b"].events.count("fenced") == 1
+    world.hub.fail_over(1)
+    world.clock.advance(3)
+    assert world.hub.shards[0].nodes[member.slot].state is not State.DEAD
+    assert len(world.recorders["b"].registrations) == before + 1
