@@ -475,7 +475,9 @@ class Cluster(ClusterEvents):
             if self._was_ready:
                 self._notices.compare(known, own, this.members.has_beaten)
         # Without a designated writer, the last one continues. So does a node that is stopping.
-        if writer is not None and self._was_ready and self._state is not State.LEAVING:
+        # One that loads again knows old states, and takes no shard.
+        may_write = self._was_ready and self._state is not State.LEAVING and this.replica.is_loaded
+        if writer is not None and may_write:
             self.history.designated(shard, writer.incarnation == own)
 
     def _load(self, shard: int, reason: str) -> None:

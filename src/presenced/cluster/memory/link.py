@@ -146,7 +146,7 @@ class Link:
         registration, is_kept = result
         if not is_kept:
             self._set_fenced()
-        # If the store has lost that this node was declared dead, the incarnation is the same, but nothing reads the log.
+        # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
         self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
