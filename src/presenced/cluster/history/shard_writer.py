@@ -194,18 +194,19 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._changes.append(RoomOccupancy(self._room_version, room, occupied, now.epoch_ms))
         self._begin_waiting(now)
 
-    def collect_states(self, rooms: Rooms, number: int, now: Instant) -> None:
+    def collect_states(self, rooms: Rooms, number: int, now: Instant, shown_locally: Set[str] = frozenset()) -> None:
         """Collect the next page of current states, if some are missing and not too many records wait.
 
         Args:
             number: As for `room_changed`.
+            shown_locally: Users whose change was shown without the store. It has no number yet, and will be in the log.
         """
         if len(self._changes) >= MAX_BATCH_RECORDS:
             return
         if self._next_user is not None:
             page = self._all_users.online_after(self._next_user, MAX_BATCH_RECORDS)
             for _, change in page:
-                if shard_of(change.user_id, self._shards) == self.index:
+                if shard_of(change.user_id, self._shards) == self.index and change.user_id not in shown_locally:
                     self._collect_state(change, now)
             self._next_user = page[-1][0] if page else None
         if self._next_room is not None:

@@ -351,7 +351,8 @@ class SharedWriteBehind(WriteBehind):
         for offset in range(len(self._shards)):
             writer = self._shards[(self._next_shard + offset) % len(self._shards)]
             if writer.collects and self._worker.accepts_batch:
-                writer.collect_states(self._rooms, self._directory.users.versions.newest, self._clock.now())
+                newest, local = self._directory.users.versions.newest, self._shared_directory.shown_locally
+                writer.collect_states(self._rooms, newest, self._clock.now(), local)
                 batch = writer.next_batch(now)
                 if batch.records:
                     self._store(writer, batch)
