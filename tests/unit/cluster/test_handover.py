@@ -287,6 +287,24 @@ def test_nothing_is_left_of_a_session_that_cannot_be_had_from_a_stopped_node() -
     assert statuses(cluster.nodes["c"].new_messages(watcher)) == [("ada", "offline")]
 
 
+def test_a_session_that_was_left_behind_and_closed_elsewhere_leaves_no_device() -> None:
+    cluster = ClusterHarness("abc", grace_lost=20)
+    laptop = cluster.nodes["b"].enter("userId=ada&device=web")
+    phone = cluster.nodes["a"].enter("userId=ada&device=phone")
+    cluster.run(1.0)
+    stop(cluster.nodes["a"], leaves_in=30)
+    cluster.run(0.005)
+    moved = resume(cluster, "b", phone, "ada")
+    assert established(moved)["resumed"] is True
+    cluster.nodes["b"].end(moved)
+    cluster.run(4, step=0.01)
+    assert laptop.closed_with is None
+    for name in "bc":
+        [change] = cluster.nodes[name].node.directory.users.changes_of(["ada"])
+        assert change is not None
+        assert change.view.devices == ("web",)
+
+
 def test_a_session_that_a_stopping_node_has_given_away_is_not_in_the_store() -> None:
     cluster = ClusterHarness("abc")
     client = cluster.nodes["a"].watch("ada")

@@ -432,6 +432,8 @@ class ShardReplica:
             self._lost.end_retained(item.user_id, update.slot)
             if update.slot != self.slot:
                 self._presence.set_contribution(item.user_id, update.slot, contribution)
+                if is_own and (self._removal is None or self._removal.member.slot != update.slot):
+                    self._dirty[item.user_id] = None  # the record still counts what a stopped node had left behind
             elif not is_own:
                 self._dirty[item.user_id] = None  # another node took this one for dead, and the store has lost that
         record = VersionedRecord(item.n, item.version, decode_record(item.record))
