@@ -280,7 +280,7 @@ class NodeWorld:
 
     def start(self) -> None:
         """Another node starts, unless the store is empty because the others have not written again what it has lost."""
-        if self._is_flushed and not all(node.has_committed(USERS) for node in self.nodes):
+        if self._is_flushed and not all(self._has_written_again(node) for node in self.nodes):
             return
         self._is_flushed = False
         if len(self.nodes) < 4:
@@ -488,6 +488,14 @@ class NodeWorld:
 
     def _expendable_node(self) -> SimulatedNode | None:
         return self.random.choice(self.nodes[1:]) if len(self.nodes) > 2 else None
+
+    def _has_written_again(self, node: SimulatedNode) -> bool:
+        """Return whether the node has registered in a store that was emptied, and has committed everything."""
+        incarnations = [{member.incarnation for member in shard.nodes.values()} for shard in self.hub.shards]
+        is_registered = all(
+            shard.members.incarnation in known for shard, known in zip(node.cluster.shards, incarnations, strict=True)
+        )
+        return is_registered and node.has_committed(USERS)
 
     def _may_clear(self, node: SimulatedNode) -> bool:
         """Return whether the node knows what was decided elsewhere, or knows that it does not."""
