@@ -42,8 +42,8 @@ SOURCES = {"calendar": 10, "phone": 20, "tool": -5}
 ACTIONS = 150
 """Actions in one round."""
 
-TO_COMMIT_S = 6.0
-"""Seconds in which a node whose store is in reach commits everything that was decided on it."""
+TO_COMMIT_S = 10.0
+"""Seconds in which a node whose store is in reach commits everything that was decided on it, even if it joins again."""
 
 CALM_S = 5 * LEASE_S
 """Seconds of calm: a lease until a dead node is removed, and one more for each time that a user stays unsettled."""
@@ -230,7 +230,7 @@ class NodeWorld:
         node = self.random.choice(self.nodes[1:]) if len(self.nodes) > 2 else None
         if node is None:
             return
-        self.hub.is_reachable = True
+        self.hub.is_reachable, self.hub.out_of_memory = True, False
         self.hub.heal(node.name)
         self.clock.advance(TO_COMMIT_S)
         self.log("kill", node.name)
@@ -267,9 +267,14 @@ class NodeWorld:
         self.log("fail over", lost)
         self.hub.fail_over(lost)
 
+    def fill(self) -> None:
+        """The store runs out of memory for commits, or has some again."""
+        self.hub.out_of_memory = not self.hub.out_of_memory
+        self.log("full", self.hub.out_of_memory)
+
     def flush(self) -> None:
         """The store is emptied, while all nodes know what was in it."""
-        self.hub.is_reachable = True
+        self.hub.is_reachable, self.hub.out_of_memory = True, False
         for node in self.nodes:
             self.hub.heal(node.name)
         self.clock.advance(TO_COMMIT_S)
@@ -278,7 +283,7 @@ class NodeWorld:
 
     def _repair(self) -> None:
         self.log("calm")
-        self.hub.is_reachable = True
+        self.hub.is_reachable, self.hub.out_of_memory = True, False
         for node in self.nodes:
             self.hub.heal(node.name)
         for client in self.clients:
@@ -385,6 +390,7 @@ ALL_ACTIONS: list[tuple[Callable[[NodeWorld], None], float]] = [
     (NodeWorld.slow_down, 0.5),
     (NodeWorld.lose_store, 0.2),
     (NodeWorld.fail_over, 0.2),
+    (NodeWorld.fill, 0.5),
     (NodeWorld.flush, 0.05),
 ]
 """Actions with the probability that one which was picked happens."""

@@ -55,6 +55,15 @@ TAGS = (
 
 _NUMBERS = Struct(">QQ")  # n and version of a user
 
+
+def other_layout(layout: bytes, shards: bytes, own_shards: int) -> str:
+    """Return why a node cannot use a store with this layout and this number of shards."""
+    return (
+        f"the store has layout {layout.decode()} and {shards.decode()} shards, but this node expects "
+        f"layout {LAYOUT} and {own_shards}: choose another cluster_name"
+    )
+
+
 Arguments = list[bytes]
 """Arguments of a script."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -16,6 +17,8 @@ class Contributions:
 
     def __init__(self) -> None:
         self._by_user: dict[str, dict[int, Contribution]] = {}
+        self._with_sessions: Counter[int] = Counter()  # users by slot
+        self._with_rooms: Counter[int] = Counter()
 
     def __contains__(self, user_id: str) -> bool:
         return user_id in self._by_user
@@ -36,12 +39,18 @@ class Contributions:
         """Return what the node in a slot contributes to a user."""
         return self.of(user_id).get(slot, NO_CONTRIBUTION)
 
+    def count(self, slot: int) -> tuple[int, int]:
+        """Return the numbers of users to whom the node in a slot contributes sessions, and rooms."""
+        return self._with_sessions[slot], self._with_rooms[slot]
+
     def set(self, user_id: str, slot: int, contribution: Contribution) -> None:
         """Set what the node in a slot contributes to a user."""
         if contribution == NO_CONTRIBUTION:
             self.drop(user_id, slot)
         else:
+            self._count(slot, self.get(user_id, slot), -1)
             self._by_user.setdefault(user_id, {})[slot] = contribution
+            self._count(slot, contribution, 1)
 
     def update(self, user_id: str, update: ContributionUpdate) -> Contribution:
         """Apply an update from the store, and return what its node contributes from now on."""
@@ -55,7 +64,12 @@ class Contributions:
 
     def drop(self, user_id: str, slot: int) -> None:
         """Drop what the node in a slot contributes to a user."""
+        self._count(slot, self.get(user_id, slot), -1)
         by_slot = self._by_user.get(user_id, {})
         by_slot.pop(slot, None)
         if not by_slot:
             self._by_user.pop(user_id, None)
+
+    def _count(self, slot: int, contribution: Contribution, by: int) -> None:
+        self._with_sessions[slot] += by * bool(contribution.sessions)
+        self._with_rooms[slot] += by * bool(contribution.rooms)

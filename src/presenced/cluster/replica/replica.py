@@ -33,6 +33,7 @@ from presenced.cluster.backend import (
     Batch,
     Committed,
     ContributionUpdate,
+    Counts,
     Entry,
     EntryKey,
     Item,
@@ -197,9 +198,14 @@ class ShardReplica:
 
     # Proposing.
 
-    def next_batch(self, members: Iterable[Member], when: When) -> Batch | None:
-        """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`."""
-        if self._outbox.in_flight is not None or self.is_local or not self.is_loaded:
+    def next_batch(self, members: Iterable[Member], when: When, is_full: bool = False) -> Batch | None:
+        """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`.
+
+        Args:
+            is_full: Whether the store has had no memory for the last batch. This node may be local then, and the batch
+                may be empty: it shows whether there is memory again.
+        """
+        if self._outbox.in_flight is not None or (self.is_local and not is_full) or not self.is_loaded:
             return None
         nodes = _states(members)
         self._expire(nodes, when)
@@ -209,7 +215,7 @@ class ShardReplica:
         if (batch := self._outbox.send_control()) is not None:
             return batch
         proposals = self._proposals(nodes, when) or self._removal_proposals(when)
-        return self._outbox.send(tuple(proposals)) if proposals else None
+        return self._outbox.send(tuple(proposals)) if proposals or is_full else None
 
     def committed(self, result: Committed) -> None:
         """Process the store's answer to the batch in flight."""
@@ -270,7 +276,10 @@ class ShardReplica:
             own = self._presence.own_contribution(user_id)
             left = self._moved.left_behind(user_id, self._contributions.of(user_id), nodes.stopped)
             differs = self._differs(user_id, wanted) or own != self._contributions.get(user_id, self.slot) or left
-            if differs or wanted.view != self._presence.shown(user_id).view or is_unsettled:
+            shown, stored = self._presence.shown(user_id), self.records.get(user_id)
+            # A node that was local may have shown a change and taken it back: the others must get beyond its version.
+            is_ahead = stored is not None and shown.version > stored.version
+            if differs or wanted.view != shown.view or is_unsettled or is_ahead:
                 proposals.append(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
         self._dirty.update(waiting)
         return proposals
@@ -285,7 +294,9 @@ class ShardReplica:
 
     def _wanted(self, user_id: str, when: When) -> UserRecord:
         """Return the record that the user should have, as this node sees it."""
-        record = self._presence.record(user_id, when.now)
+        record, stored = self._presence.record(user_id, when.now), self.records.get(user_id)
+        if stored is not None and stored.record.later:
+            record = replace(record, later=stored.record.later)
         is_any_retained = self._lost.is_any_retained(user_id, self._contributions.of(user_id))
         return replace(record, rests_on_retained=True) if is_any_retained else record
 
@@ -305,6 +316,23 @@ class ShardReplica:
         for user_id in self._removal.waiting:
             self._presence.set_contribution(user_id, member.slot, NO_CONTRIBUTION)
             self._presence.expect(user_id, cause, now)
+
+    def check_removal(self, members: Iterable[Member], incarnation: str) -> bool:
+        """End the removal of a node that the store does not have as dead, with this incarnation as the remover.
+
+        It may be removed already, or the store may have lost that it was declared dead. Return whether the removal
+        ended: otherwise the node would try it again and again.
+        """
+        if self._removal is None or any(
+            (member.incarnation, member.state, member.remover)
+            == (self._removal.member.incarnation, State.DEAD, incarnation)
+            for member in members
+        ):
+            return False
+        slot, self._removal = self._removal.member.slot, None
+        for user_id in self._contributions.users_of(slot):
+            self._presence.set_contribution(user_id, slot, self._contributions.get(user_id, slot))
+        return True
 
     def removable(self) -> Member | None:
         """Return the dead node of which no contribution is left, so that the store may remove it; None if none is."""
@@ -443,6 +471,10 @@ class ShardReplica:
                 self._lost.retain(user_id, slot, when.contact)
 
     # Checking for lost writes.
+
+    def counts(self) -> Counts:
+        """Return what the store should have, after the entry that was applied last."""
+        return Counts(len(self.records), *self._contributions.count(self.slot))
 
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
