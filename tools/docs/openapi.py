@@ -17,7 +17,7 @@ from presenced.auth.api_keys import SCOPES
 from presenced.errors import Problem
 from presenced.http.api import requests, responses
 from presenced.http.api.endpoint import Endpoint
-from presenced.http.api.requests import Nothing
+from presenced.http.api.requests import Empty
 from presenced.http.api.routes import ENDPOINTS, GROUPS
 from presenced.http.sse import MEDIA_TYPE as EVENTS
 from presenced.net import problems
@@ -91,7 +91,7 @@ def schemas() -> dict[str, Json]:
     """Return the JSON Schema (2020-12) of every record by the name of its type, with the descriptions in the code."""
     types: list[Any] = [ProblemDocument]
     for endpoint in ENDPOINTS:
-        types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Nothing]
+        types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Empty]
     _, components = schema_components(list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}")
     described = descriptions(messages, requests, responses, answers, problems)
     for name, schema in components.items():
@@ -180,7 +180,7 @@ def _in_path(endpoint: Endpoint) -> Iterable[Json]:
 
 
 def _in_query(endpoint: Endpoint) -> Iterable[Json]:
-    if endpoint.query is Nothing:
+    if endpoint.query is Empty:
         return
     _, components = schema_components([endpoint.query])
     schema = components[endpoint.query.__name__]

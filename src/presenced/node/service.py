@@ -42,7 +42,7 @@ from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.instant import Instant
-from presenced.storage.answers import LastSeen, StoredSeen
+from presenced.storage.answers import LastSeen, StoredLastSeen
 from presenced.worker.calls import StorageCalls
 
 _CURSOR = re.compile(r"[0-9a-z]{1,40}-([0-9a-z]{1,40}\.)?[0-9]{1,19}")
@@ -427,7 +427,7 @@ class PresenceService:
         """
         now, storage = now or self._node.clock.now(), self.database
         waiting = storage.unstored(user_ids)  # first: a record that is stored meanwhile is then in at least one of both
-        rows = msgspec.json.decode(await storage.last_seen(user_ids), type=list[StoredSeen])
+        rows = msgspec.json.decode(await storage.last_seen(user_ids), type=list[StoredLastSeen])
         stored = {str(row.user_id): row for row in rows}
         found = []
         for user_id, change in zip(user_ids, self.seen(user_ids), strict=True):

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from presenced.errors import ChangesLost, Problem
 from presenced.http import sse
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.requests import ChangesAfter, Nothing
+from presenced.http.api.requests import ChangesParams, Empty
 from presenced.http.api.responses import Changes, DigestRecord, change_record
 from presenced.http.errors import ProblemError
 from presenced.http.waiting import WaitingRequest
@@ -51,7 +51,7 @@ _START_AGAIN = (
 @Endpoint(
     "GET", "/changes", scope="read", reply=Changes, problems=(Problem.CURSOR_TOO_OLD, Problem.UNAVAILABLE), streams=True
 )
-async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Changes | Response:
+async def follow_changes(api: Api, call: ApiCall[ChangesParams, Empty]) -> Changes | Response:
     """All changes after a cursor, in order.
 
     Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
@@ -71,7 +71,7 @@ async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Chan
     return await _poll(api, call, position)
 
 
-async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -> Changes:
+async def _poll(api: Api, call: ApiCall[ChangesParams, Empty], position: int) -> Changes:
     service, query = api.service, call.query
     found = service.changes_since(position, query.limit)
     if not found and query.wait > 0:
@@ -91,7 +91,7 @@ async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -
 
 
 async def _changes_within_wait(
-    api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter
+    api: Api, waiting: WaitingRequest, position: int, query: ChangesParams
 ) -> list[Change] | None:
     """Return the changes after `position` as soon as there are any; none if `query.wait` is over first."""
     ends = api.clock.monotonic() + query.wait

@@ -44,7 +44,7 @@ from presenced.auth.resumable_streams import SEPARATOR, Opening
 from presenced.errors import BadToken, BadUserId, Problem
 from presenced.http import sse
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.requests import Nothing, Watching
+from presenced.http.api.requests import Empty, WatchParams
 from presenced.http.api.responses import WatchCertainty, WatchEvent
 from presenced.http.auth import bearer_of
 from presenced.http.errors import ProblemError, unavailable
@@ -83,7 +83,7 @@ class _View:
         ProblemError: The request names no users, or an invalid id.
     """
 
-    def __init__(self, api: Api, principal: Principal | None, opening: Opening | None, query: Watching) -> None:
+    def __init__(self, api: Api, principal: Principal | None, opening: Opening | None, query: WatchParams) -> None:
         self._service = api.service
         self._gatekeeper = api.gatekeeper
         self._principal = principal
@@ -165,7 +165,7 @@ class _View:
     checks_access=False,
     example_query="users=7&users=ada",
 )
-async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
+async def watch(api: Api, call: ApiCall[WatchParams, Empty]) -> Response:
     """Watch users over Server-Sent Events.
 
     Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
@@ -190,7 +190,7 @@ async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
 
 
 async def _authenticate(
-    api: Api, call: ApiCall[Watching, Nothing], secret: str
+    api: Api, call: ApiCall[WatchParams, Empty], secret: str
 ) -> tuple[Principal | None, Opening | None]:
     """Authenticate a request. Return its principal, None for an API key, and the opening if a ticket opens a stream.
 
@@ -253,7 +253,7 @@ async def _within(timeout_s: float, answer: asyncio.Future[T]) -> T | BadToken:
         return UNAVAILABLE
 
 
-def _register(api: Api, call: ApiCall[Watching, Nothing], waiting: WaitingRequest, opening: Opening) -> None:
+def _register(api: Api, call: ApiCall[WatchParams, Empty], waiting: WaitingRequest, opening: Opening) -> None:
     """Make this connection the only one of the ticket's stream.
 
     Raises:
