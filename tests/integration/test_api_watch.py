@@ -176,7 +176,7 @@ async def test_a_request_without_valid_credentials_is_refused(shown: str) -> Non
 
 
 async def test_a_stream_ends_when_its_token_expires_or_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.TOKEN_CHECK_S", 0.05)
     async with server(jwt_leeway=0, **JWT) as running, api_client(running, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1

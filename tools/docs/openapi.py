@@ -19,10 +19,9 @@ from presenced.http.api import requests, responses
 from presenced.http.api.endpoint import Endpoint
 from presenced.http.api.requests import Empty
 from presenced.http.api.routes import ENDPOINTS, GROUPS
-from presenced.http.sse import MEDIA_TYPE as EVENTS
+from presenced.http.sse import EVENT_STREAM_MEDIA_TYPE
 from presenced.net import problems
-from presenced.net.problems import MEDIA_TYPE as PROBLEM
-from presenced.net.problems import ProblemDocument
+from presenced.net.problems import PROBLEM_MEDIA_TYPE, ProblemDocument
 from presenced.protocols.v1 import messages
 from presenced.storage import answers
 from presenced.version import __version__
@@ -148,7 +147,7 @@ def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
     if endpoint.checks_access:  # otherwise it only streams
         content[JSON] = {"schema": _reference(endpoint.reply), "example": sample(_reference(endpoint.reply), schemas())}
     if endpoint.streams:
-        content[EVENTS] = {"schema": {"type": "string"}}
+        content[EVENT_STREAM_MEDIA_TYPE] = {"schema": {"type": "string"}}
     headers: Json = {"ETag": {"schema": {"type": "string"}}} if endpoint.conditional else {}
     success: Json = {"description": STATUS_DESCRIPTIONS[endpoint.status], "content": content}
     yield str(endpoint.status), success | ({"headers": headers} if headers else {})
@@ -159,7 +158,10 @@ def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
         by_status.setdefault(one.status, []).append(one)
     for status, found in by_status.items():
         meanings = " ".join(f"{one.name}: {one.meaning}" for one in found)
-        yield str(status), {"description": meanings, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
+        yield (
+            str(status),
+            {"description": meanings, "content": {PROBLEM_MEDIA_TYPE: {"schema": _reference(ProblemDocument)}}},
+        )
 
 
 def _problems(endpoint: Endpoint) -> Iterable[Problem]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHECK_S = 5.0
+REPORT_S = 5.0
 """Seconds, besides the lease, in which nodes must report digests that can be compared. Live nodes do so with each
 heartbeat, and a node that was killed is no longer registered by then."""
 
@@ -73,7 +73,7 @@ def check(*, config: ConfigFile = None) -> None:
 
     Each node reports digests of its user records with its heartbeats, so this works while users come and go.
     """
-    wait_s = _settings(config).cluster_lease + CHECK_S
+    wait_s = _settings(config).cluster_lease + REPORT_S
     sys.stdout.write(_with_admin(config, lambda admin: _check(admin, wait_s)) + "\n")
 
 

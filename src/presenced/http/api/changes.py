@@ -5,7 +5,7 @@ A stream repeats these steps until its client is gone. The first one that applie
 | state | step |
 |---|---|
 | the journal has evicted changes after the position | event `restart`, and the end |
-| there are changes | up to `PAGE_CHANGES` events `change`, then a pause of `PAUSE_S` |
+| there are changes | up to `PAGE_CHANGES` events `change`, then a pause of `MIN_WRITE_PAUSE_S` |
 | nothing changed since the last digest | wait; a comment after `HEARTBEAT_S` of silence |
 | a digest is due | event `digest` |
 | no digest is due yet | wait for a change until one is |
@@ -33,13 +33,13 @@ from presenced.node.service import PresenceService
 from presenced.presence.journal import Digest
 from presenced.presence.model import Change
 
-PAUSE_S = 0.02
+MIN_WRITE_PAUSE_S = 0.02
 """Minimum number of seconds between two writes to one stream. Changes in between are part of the next write."""
 
 PAGE_CHANGES = 500
 """Maximum number of changes in one write, which take some milliseconds to encode."""
 
-DIGEST_PERIOD_S = 10.0
+STATE_DIGEST_PERIOD_S = 10.0
 """Seconds between two digests of a stream while there are changes. After the last change, one more follows."""
 
 _START_AGAIN = (
@@ -59,7 +59,7 @@ async def follow_changes(api: Api, call: ApiCall[ChangesParams, Empty]) -> Chang
     precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends.
     """
     request, query = call.request, call.query
-    streaming = sse.MEDIA_TYPE in request.headers.get("accept", "")
+    streaming = sse.EVENT_STREAM_MEDIA_TYPE in request.headers.get("accept", "")
     cursor = (request.headers.get("last-event-id", "") if streaming else "") or query.after
     try:
         position = api.service.position_of(cursor)
@@ -116,15 +116,15 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
         if found:
             position = found[-1].position
             yield b"".join(sse.event("change", change_record(c), service.position_text(c.position)) for c in found)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(MIN_WRITE_PAUSE_S)
             continue
         if position != proved and clock.monotonic() >= digest_at and (digest := await _digest(service, position)):
             proved = position = digest.position
-            digest_at = clock.monotonic() + DIGEST_PERIOD_S
+            digest_at = clock.monotonic() + STATE_DIGEST_PERIOD_S
             yield sse.event("digest", _digest_record(service, digest), service.position_text(position))
             continue
         wait_s = sse.HEARTBEAT_S if position == proved else min(sse.HEARTBEAT_S, digest_at - clock.monotonic())
-        if not await waiting.wait(max(wait_s, PAUSE_S)) and position == proved:
+        if not await waiting.wait(max(wait_s, MIN_WRITE_PAUSE_S)) and position == proved:
             yield sse.COMMENT
 
 

@@ -9,8 +9,8 @@ is gone or its token is no longer accepted:
 | before the newest change | events `changes` in pages: each user once, with the last state |
 | current | nothing |
 
-After each step the stream waits for the next multiple of `PAUSE_S`, and then for a change. All streams write at the
-same moments, so `SpanCache` computes each span of changes once for all of them. Each change is encoded once, too,
+After each step the stream waits for the next multiple of `WRITE_PERIOD_S`, and then for a change. All streams write at
+the same moments, so `SpanCache` computes each span of changes once for all of them. Each change is encoded once, too,
 in the cache that WebSocket clients use.
 
 A position is in the id of the last page only. A client that loses the stream between two pages gets all pages again.
@@ -58,11 +58,11 @@ from presenced.runtime.instant import Instant
 
 T = TypeVar("T")
 
-PAUSE_S = 0.25
+WRITE_PERIOD_S = 0.25
 """Seconds between the moments at which streams write, the same for all streams. Of the changes in between, a client
 gets the last state of each user."""
 
-CHECK_S = 5.0
+TOKEN_CHECK_S = 5.0
 """Maximum number of seconds between two checks whether the token is still accepted."""
 
 PAGE_USERS = 500
@@ -309,9 +309,9 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
         for part in chain(certainty.if_stale(), _events(view, latest, position), certainty.if_live()):
             yield part
             silent_s = 0.0
-        await asyncio.sleep(PAUSE_S - api.clock.monotonic() % PAUSE_S)
-        if not await waiting.wait(CHECK_S):
-            silent_s += CHECK_S
+        await asyncio.sleep(WRITE_PERIOD_S - api.clock.monotonic() % WRITE_PERIOD_S)
+        if not await waiting.wait(TOKEN_CHECK_S):
+            silent_s += TOKEN_CHECK_S
             if silent_s >= sse.HEARTBEAT_S:
                 silent_s = 0.0
                 yield sse.COMMENT
