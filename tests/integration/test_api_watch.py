@@ -17,7 +17,7 @@ from presenced import PresenceServer
 from presenced.auth.api_keys import new_key
 from presenced.http import waiting
 from presenced.node.service import PresenceService
-from presenced.presence.model import Custom, Status
+from presenced.presence.model import Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.transports.http1.connection import HttpConnection
 
@@ -126,7 +126,7 @@ async def test_a_user_who_changes_quickly_is_sent_once_with_the_last_state() -> 
         await api.announce("ada")
         service = PresenceService(node(running))
         for number in range(50):  # in parallel, so that the result does not depend on the duration of requests
-            service.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
+            service.set_claim("ada", Claim("x", Status.BUSY, StatusDetails(str(number))))
         count = 0
         async for event in events:
             count += 1

@@ -304,8 +304,8 @@ def _where(user_id: str, found: Whereabouts, names: dict[int, str]) -> Iterator[
 
 def _record(record: UserRecord) -> Iterator[str]:
     yield f"shown as {record.view.status.value} since {timestamp(record.since_ms)}, because of {record.cause.value}"
-    if record.view.custom.text or record.view.custom.emoji:
-        yield f"text {json.dumps(' '.join(filter(None, (record.view.custom.emoji, record.view.custom.text))))}"
+    if record.view.details.text or record.view.details.emoji:
+        yield f"text {json.dumps(' '.join(filter(None, (record.view.details.emoji, record.view.details.text))))}"
     if record.view.devices:
         yield f"devices {', '.join(map(json.dumps, record.view.devices))}"
     if record.chosen.status is not None:

@@ -166,8 +166,8 @@ class PresenceService:
         now = now or self._node.clock.now()
         claim = structs.replace(claim, set_ms=now.epoch_ms)
         if lasts is not None:
-            custom = structs.replace(claim.custom, until_ms=now.epoch_ms + int(lasts * 1000))
-            claim = structs.replace(claim, ends=now.monotonic + lasts, custom=custom)
+            details = structs.replace(claim.details, until_ms=now.epoch_ms + int(lasts * 1000))
+            claim = structs.replace(claim, ends=now.monotonic + lasts, details=details)
         self._node.publisher.apply(self._directory.set_claim(user_id, claim, now), now)
         if self._node.storage is not None:
             self._node.storage.claimed(user_id, claim)

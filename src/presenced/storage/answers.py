@@ -40,7 +40,7 @@ class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The status before."""
     cause: SomeCause
     at: int
-    # From here on the fields of `records.Details`, in the same order.
+    # From here on the fields of `records.ChangeDetails`, in the same order.
     text: str = ""
     emoji: str = ""
     data: Raw | UnsetType = UNSET

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.protocols.ids import wire_user_id
 from presenced.storage.answers import PastChange, PastSession, PastSessions, StoredLastSeen, UserHistory
-from presenced.storage.records import Details
+from presenced.storage.records import ChangeDetails
 from presenced.storage.schema import changes, sessions, users
 
 MAX_PAGE_ROWS = 1_000
@@ -59,7 +59,7 @@ async def past_sessions(connection: AsyncConnection, user_id: str, before: tuple
 
 
 def _past_change(row: Any) -> PastChange:
-    details = msgspec.json.decode(row["details"], type=Details) if row["details"] else Details()
+    details = msgspec.json.decode(row["details"], type=ChangeDetails) if row["details"] else ChangeDetails()
     return PastChange(row["version"], row["status"], row["was"], row["cause"], row["at_ms"], *structs.astuple(details))
 
 

@@ -24,7 +24,7 @@ from presenced.http.api.responses import (
     claim_record,
 )
 from presenced.presence.identity import parse_user_id
-from presenced.presence.model import Choice, Custom, Status
+from presenced.presence.model import Choice, Status, StatusDetails
 from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import RequestRefused
@@ -191,8 +191,8 @@ def choice_in(body: NewStatus) -> Choice:
     Raises:
         BadParameter: Its text, emoji or data is invalid.
     """
-    custom = _custom(body)
-    return choice_of(body.status, custom.text, custom.emoji, custom.data)
+    details = _details(body)
+    return choice_of(body.status, details.text, details.emoji, details.data)
 
 
 def claim_in(source: str, body: NewClaim) -> Claim:
@@ -201,12 +201,12 @@ def claim_in(source: str, body: NewClaim) -> Claim:
     Raises:
         BadParameter: Its text, emoji or data is invalid.
     """
-    return Claim(source, Status(body.status), _custom(body), body.priority)
+    return Claim(source, Status(body.status), _details(body), body.priority)
 
 
-def _custom(body: NewStatus | NewClaim) -> Custom:
+def _details(body: NewStatus | NewClaim) -> StatusDetails:
     try:
         check_text_and_emoji(body.text, body.emoji)
-        return Custom(body.text, body.emoji, data_of(body.data))
+        return StatusDetails(body.text, body.emoji, data_of(body.data))
     except RequestRefused as error:
         raise BadParameter(str(error)) from None

@@ -129,12 +129,12 @@ def explanation_record(found: Explanation, scope: ViewerScope) -> ExplainUserRes
 
 
 def _own_record(view: View) -> OwnRecord:
-    return OwnRecord(view.status, *details_of(view.custom), view.devices, display_of(view))
+    return OwnRecord(view.status, *details_of(view.details), view.devices, display_of(view))
 
 
 def _choice(choice: Choice) -> ChoiceRecord:
     status = cast(Chosen, choice.status.value if choice.status else "auto")
-    return ChoiceRecord(status, *details_of(choice.custom))
+    return ChoiceRecord(status, *details_of(choice.details))
 
 
 def _viewer_record(viewer: ViewerDetails) -> ExplainedViewer:

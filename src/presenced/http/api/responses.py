@@ -10,7 +10,7 @@ from typing import Annotated, Literal, cast
 
 from msgspec import Meta, Raw, Struct
 
-from presenced.presence.model import Change, Custom, View
+from presenced.presence.model import Change, StatusDetails, View
 from presenced.presence.status import Claim
 from presenced.protocols.ids import UserId, wire_user_id
 from presenced.protocols.v1 import codec as v1
@@ -420,9 +420,9 @@ class ExplainUserResult(ApiRecord, frozen=True):
 # From the records of `presence`.
 
 
-def details_of(custom: Custom) -> tuple[str, str, Raw | None, int]:
+def details_of(details: StatusDetails) -> tuple[str, str, Raw | None, int]:
     """Return the fields `text`, `emoji`, `data` and `until` that accompany a status in several records."""
-    return custom.text, custom.emoji, Raw(custom.data) if custom.data else None, custom.until_ms
+    return details.text, details.emoji, Raw(details.data) if details.data else None, details.until_ms
 
 
 def display_of(view: View) -> Raw | None:
@@ -445,7 +445,7 @@ def change_record(change: Change, cause: str = "") -> ChangeRecord:
         change.at.epoch_ms,
         change.since_ms,
         change.seen_ms,
-        *details_of(change.view.custom),
+        *details_of(change.view.details),
         change.view.devices,
         display_of(change.view),
     )
@@ -454,4 +454,4 @@ def change_record(change: Change, cause: str = "") -> ChangeRecord:
 def claim_record(claim: Claim) -> ClaimRecord:
     """Return the record of a claim."""
     status = cast(Literal["online", "away", "busy"], claim.status.value)  # one of `presence.status.CLAIMABLE`
-    return ClaimRecord(claim.source, status, claim.priority, claim.set_ms, *details_of(claim.custom))
+    return ClaimRecord(claim.source, status, claim.priority, claim.set_ms, *details_of(claim.details))
