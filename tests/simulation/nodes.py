@@ -26,7 +26,7 @@ from tests.support.v1_replica import V1Replica
 
 from presenced.cluster.memory.hub import MemoryHub
 from presenced.errors import Close
-from presenced.presence.model import Custom, Ending, Status
+from presenced.presence.model import Ending, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.testing import FakeClock
 
@@ -199,7 +199,7 @@ class NodeWorld:
             return
         status = self.random.choice([Status.BUSY, Status.AWAY, Status.ONLINE])
         self.log("claim", source, user_id, status, node.name)
-        node.service.set_claim(user_id, Claim(source, status, Custom(source), SOURCES[source]))
+        node.service.set_claim(user_id, Claim(source, status, StatusDetails(source), SOURCES[source]))
         self.claims.setdefault(user_id, {})[source] = status
 
     def join(self) -> None:
@@ -398,7 +398,7 @@ ALL_ACTIONS: list[tuple[Callable[[NodeWorld], None], float]] = [
 
 def _shown(node: ClusterNode, user_id: str) -> tuple[str, str]:
     [change] = node.node.directory.users.changes_of([user_id])
-    return (change.status.value, change.view.custom.text) if change else ("offline", "")
+    return (change.status.value, change.view.details.text) if change else ("offline", "")
 
 
 def _view(record: dict[str, Any]) -> tuple[str, str]:

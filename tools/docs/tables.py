@@ -9,7 +9,7 @@ from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.storage.migrate import VERSION_TABLE, newest
 from presenced.storage.schema import metadata
-from presenced.storage.types import Exact
+from presenced.storage.types import ExactText
 
 TABLES: dict[str, tuple[str, str]] = {
     "presenced_users": (
@@ -190,7 +190,7 @@ def _columns(index: Index) -> str:
 
 def _type(column: Column[Any]) -> str:
     kind: object = column.type
-    if isinstance(kind, Exact):
+    if isinstance(kind, ExactText):
         return f"text({kind.length})"
     names = {BigInteger: "bigint", Integer: "integer", Double: "double", Text: "text"}
     return next(name for one, name in names.items() if isinstance(kind, one))

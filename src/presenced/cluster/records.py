@@ -15,19 +15,19 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from presenced.presence.model import PLAIN, SEEN_OFFLINE, Cause, Custom, Status, View
+from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, Cause, Status, StatusDetails, View
 
 NO_TIME = 0
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):
-    """What a user chose. The end of the temporary choice is in its `custom.until_ms`."""
+    """What a user chose. The end of the temporary choice is in its `details.until_ms`."""
 
     status: Status | None = None
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
     stamp_ms: int = NO_TIME
     timed: Status | None = None
-    timed_custom: Custom | None = None
+    timed_details: StatusDetails | None = None
     """None if there is no temporary choice."""
     timed_stamp_ms: int = NO_TIME
 
@@ -36,13 +36,13 @@ NOTHING_CHOSEN = Choices()
 
 
 class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
-    """A claim of one source, or that it was cleared. Its end is in `custom.until_ms`."""
+    """A claim of one source, or that it was cleared. Its end is in `details.until_ms`."""
 
     source: str
     stamp_ms: int
     status: Status | None = None
     """None: it was cleared. This is remembered while the user has a record, so that no older claim returns."""
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
     priority: int = 0
 
 
@@ -99,7 +99,7 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     def is_set(self) -> bool:
         """Whether something is chosen, claimed or announced."""
         chosen = self.chosen
-        has_choice = chosen.status is not None or chosen.custom != PLAIN or chosen.timed_custom is not None
+        has_choice = chosen.status is not None or chosen.details != NO_DETAILS or chosen.timed_details is not None
         return has_choice or self.announced or any(claim.status is not None for claim in self.claims)
 
 
@@ -192,10 +192,10 @@ def merged(mine: UserRecord, theirs: UserRecord) -> UserRecord:
     timed = a if a.timed_stamp_ms > b.timed_stamp_ms else b
     chosen = Choices(
         permanent.status,
-        permanent.custom,
+        permanent.details,
         permanent.stamp_ms,
         timed.timed,
-        timed.timed_custom,
+        timed.timed_details,
         timed.timed_stamp_ms,
     )
     claims = {claim.source: claim for claim in theirs.claims}

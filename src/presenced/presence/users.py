@@ -28,7 +28,7 @@ from presenced.presence.journal import Journal, RecentChanges
 from presenced.presence.model import NO_DISPLAY, Change, Display, OwnState, Status
 from presenced.presence.session import Session
 from presenced.presence.status import MAX_USERS_WITH_CLAIMS
-from presenced.presence.user import User
+from presenced.presence.user import NO_DEPARTURE, Departure, User
 from presenced.presence.versions import VersionClock
 from presenced.runtime.limits import BoundedMap
 from presenced.runtime.numbered import NumberedItems
@@ -229,7 +229,7 @@ class Users(Generic[C]):
         if user is None:
             return
         user.seen_ms = user.active_ms = 0
-        user.left = (0, 0)
+        user.departure = NO_DEPARTURE
         if user.last_change is not None:
             user.last_change = replace(user.last_change, seen_ms=0)
             self.log.replace(user.last_change)  # otherwise the log would hold a change that is not the latest
@@ -256,5 +256,5 @@ class Users(Generic[C]):
         """Update a user whose last change was dropped. An offline user is unknown from now on, even if in the table."""
         user = self.by_id[change.user_id]
         if change.view.status is Status.OFFLINE:
-            user.last_change, user.left = None, (change.since_ms, change.seen_ms)
+            user.last_change, user.departure = None, Departure(change.since_ms, change.seen_ms)
         self.evict_if_unneeded(user)
