@@ -28,8 +28,6 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from presenced.cluster.backend import (
-    MAX_BATCH_BYTES,
-    MAX_ITEMS,
     Batch,
     Committed,
     ContributionUpdate,
@@ -51,6 +49,7 @@ from presenced.cluster.replica.load import Load, VersionedRecord
 from presenced.cluster.replica.lost_writes import LostWrites
 from presenced.cluster.replica.moved_sessions import MovedSessions
 from presenced.cluster.replica.outbox import Outbox
+from presenced.cluster.replica.proposals import Proposals
 from presenced.cluster.replica.removal import Removal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Status
 from presenced.runtime.instant import Instant
@@ -214,8 +213,10 @@ class ShardReplica:
         self._stopped = nodes.stopped
         if (batch := self._outbox.send_control()) is not None:
             return batch
-        proposals = self._proposals(nodes, when) or self._removal_proposals(when)
-        return self._outbox.send(tuple(proposals)) if proposals or is_full else None
+        found = self._proposals(nodes, when)
+        if not found.proposals:
+            found = self._removal_proposals(when)
+        return self._outbox.send(tuple(found.proposals)) if found.proposals or is_full else None
 
     def committed(self, result: Committed) -> None:
         """Process the store's answer to the batch in flight."""
@@ -255,12 +256,12 @@ class ShardReplica:
         others = self._contributions.of(user_id).keys() - {self.slot}
         return self._lost.has_waited(user_id, others <= nodes.alive, when.contact)
 
-    def _proposals(self, nodes: _NodeStates, when: When) -> list[Proposal]:
+    def _proposals(self, nodes: _NodeStates, when: When) -> Proposals:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
-        proposals: list[Proposal] = []
+        found = Proposals()
         waiting: dict[str, None] = {}
         unread = self._outbox.unread().users
-        while self._dirty and not _is_full(proposals):
+        while self._dirty and not found.is_full:
             user_id, _ = self._dirty.popitem(last=False)
             if user_id in unread:
                 # The store has more than this node knows. A user who has left since would seem to need no change.
@@ -280,9 +281,9 @@ class ShardReplica:
             # A node that was local may have shown a change and taken it back: the others must get beyond its version.
             is_ahead = stored is not None and shown.version > stored.version
             if differs or wanted.view != shown.view or is_unsettled or is_ahead:
-                proposals.append(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
+                found.add(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
         self._dirty.update(waiting)
-        return proposals
+        return found
 
     def _proposal(self, user_id: str, wanted: UserRecord, *updates: ContributionUpdate) -> Proposal:
         stored, shown = self.records.get(user_id), self._presence.shown(user_id)
@@ -341,16 +342,16 @@ class ShardReplica:
             return None
         return removal.member if removal.is_complete(self.applied.n) else None
 
-    def _removal_proposals(self, when: When) -> list[Proposal]:
+    def _removal_proposals(self, when: When) -> Proposals:
         """Propose the records without the contributions of the node that is being removed."""
-        proposals: list[Proposal] = []
+        found = Proposals()
         removal = self._removal
-        while removal is not None and removal.waiting and not _is_full(proposals):
+        while removal is not None and removal.waiting and not found.is_full:
             user_id, _ = removal.waiting.popitem(last=False)
             if removal.member.slot in self._contributions.of(user_id):
                 update = ContributionUpdate(removal.member.slot, *NO_CONTRIBUTION)
-                proposals.append(self._proposal(user_id, self._wanted(user_id, when), update))
-        return proposals
+                found.add(self._proposal(user_id, self._wanted(user_id, when), update))
+        return found
 
     def _apply_removal(self, slot: int, when: When) -> None:
         """Drop what is left of a removed node: contributions that the store had lost."""
@@ -517,14 +518,3 @@ def _states(members: Iterable[Member]) -> _NodeStates:
         frozenset(member.slot for member in members),
         frozenset(member.slot for member in members if member.state in (State.LEAVING, State.DEAD)),
     )
-
-
-def _is_full(proposals: Sequence[Proposal]) -> bool:
-    """Return whether a batch must not have more. Proposals are much smaller than half a batch."""
-    if len(proposals) < MAX_ITEMS // 4:
-        return False
-    size = sum(
-        len(one.record) + sum(len(update.sessions or b"") + len(update.rooms or b"") for update in one.contributions)
-        for one in proposals
-    )
-    return len(proposals) >= MAX_ITEMS or size >= MAX_BATCH_BYTES // 2
