@@ -9,11 +9,12 @@ time. If two nodes have decided, the newer stamp counts (`merged`).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, Cause, Status, StatusDetails, View
 
@@ -46,6 +47,17 @@ class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
     priority: int = 0
 
 
+class StampedFields(NamedTuple):
+    """The stamped fields of a user record, as there."""
+
+    chosen: Choices
+    claims: tuple[SharedClaim, ...]
+    announced: bool
+    announced_stamp_ms: int
+    display: bytes
+    display_issued: float
+
+
 class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     """What all nodes have agreed on about one user."""
 
@@ -74,20 +86,19 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     """Fields of later releases, by name."""
 
     @property
-    def state(self) -> tuple[Any, ...]:
-        """What must be agreed on. Two records with the same state need no commit: times and causes are its history."""
-        return self.view, self.stamped, self.rests_on_retained
-
-    @property
-    def stamped(self) -> tuple[Any, ...]:
-        """The stamped fields with their stamps."""
-        return (
-            self.chosen,
-            self.claims,
-            self.announced,
-            self.announced_stamp_ms,
-            self.display,
-            self.display_issued,
+    def stamped(self) -> StampedFields | None:
+        """The stamped fields with their stamps; None if nothing was ever decided, as for most users."""
+        if (
+            self.chosen == NOTHING_CHOSEN
+            and not self.claims
+            and not self.announced_stamp_ms
+            and not self.announced
+            and not self.display_issued
+            and not self.display
+        ):
+            return None
+        return StampedFields(
+            self.chosen, self.claims, self.announced, self.announced_stamp_ms, self.display, self.display_issued
         )
 
     @property
@@ -124,36 +135,37 @@ class SharedMember(NamedTuple):
     joined_ms: int
 
 
-class Contribution(NamedTuple):
-    """What one node contributes to a user, as bytes."""
-
-    sessions: bytes = b""
-    """Its sessions (`encode_sessions`); empty if there are none."""
-    rooms: bytes = b""
-    """Their rooms (`encode_rooms`); empty if there are none."""
-
-
-NO_CONTRIBUTION = Contribution()
-
 TAG_BYTES = 6
 """Bytes of a session's tag."""
 
-_FIELDS = UserRecord.__struct_fields__
-_REQUIRED = len(_FIELDS) - len(UserRecord.__struct_defaults__)
-_EMPTY = UserRecord(SEEN_OFFLINE, 0, 0, Cause.CONNECT)
+MAX_SHARED_VIEWS = 1_000
+"""Maximum number of views that are remembered, so that users who look the same share one object. At the bound, the view
+that was read least recently is forgotten, and read again for the next user."""
+
+
+class _EncodedRecord(UserRecord, frozen=True, gc=False, array_like=True):
+    """A record whose view is not decoded yet."""
+
+    view: Raw  # type: ignore[assignment]  # only `decode_record` sees it
+
+
+_REQUIRED = len(UserRecord.__struct_fields__) - len(UserRecord.__struct_defaults__)
+_DEFAULTS = astuple(UserRecord(SEEN_OFFLINE, 0, 0, Cause.CONNECT))
 
 _encoder = msgspec.msgpack.Encoder()
-_record_decoder = msgspec.msgpack.Decoder(UserRecord)
+_record_decoder = msgspec.msgpack.Decoder(_EncodedRecord)
+_view_decoder = msgspec.msgpack.Decoder(View)
 _sessions_decoder = msgspec.msgpack.Decoder(tuple[SharedSession, ...])
 _rooms_decoder = msgspec.msgpack.Decoder(tuple[SharedMember, ...])
 
 
 def encode_record(record: UserRecord) -> bytes:
     """Return the record as bytes."""
-    length = len(_FIELDS)
-    while length > _REQUIRED and getattr(record, _FIELDS[length - 1]) == getattr(_EMPTY, _FIELDS[length - 1]):
+    values = astuple(record)
+    length = len(values)
+    while length > _REQUIRED and values[length - 1] == _DEFAULTS[length - 1]:
         length -= 1
-    return _encoder.encode([getattr(record, name) for name in _FIELDS[:length]])
+    return _encoder.encode(values[:length])
 
 
 def decode_record(data: bytes) -> UserRecord:
@@ -162,7 +174,30 @@ def decode_record(data: bytes) -> UserRecord:
     Raises:
         msgspec.ValidationError: They are not a record.
     """
-    return _record_decoder.decode(data)
+    found = _record_decoder.decode(data)
+    # hot: once for each change of another node
+    return UserRecord(
+        _decode_view(bytes(found.view)),
+        found.since_ms,
+        found.seen_ms,
+        found.cause,
+        found.was,
+        found.was_version,
+        found.since_ms if found.active_ms == found.since_ms else found.active_ms,  # one number less in memory
+        found.chosen,
+        found.claims,
+        found.announced,
+        found.announced_stamp_ms,
+        found.display,
+        found.display_issued,
+        found.rests_on_retained,
+        found.later,
+    )
+
+
+@lru_cache(MAX_SHARED_VIEWS)
+def _decode_view(data: bytes) -> View:
+    return _view_decoder.decode(data)
 
 
 def encode_sessions(sessions: tuple[SharedSession, ...]) -> bytes:

@@ -118,6 +118,9 @@ class StampTable:
         self._evicted: BoundedMap[str, Stamps] = BoundedMap(max_evicted)
         """Stamps of users who were evicted before the nodes agreed on the last decision: something was cleared."""
 
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._by_user or user_id in self._evicted
+
     def get(self, user_id: str) -> Stamps | None:
         """Return the stamps of a known user; None if there are none."""
         return self._by_user.get(user_id)

@@ -18,9 +18,9 @@ Only their display data is remembered, for up to `max_choices` users, in a map t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -81,6 +81,22 @@ class SessionPage(NamedTuple, Generic[C]):
     """Serial number for the next page; None if this is the last page."""
 
 
+class ListedUser(Protocol[C]):
+    """A user as lists of users have them: `User`, or what takes its place in a cluster."""
+
+    @property
+    def serial(self) -> int:
+        """As in `User`."""
+
+    @property
+    def last_change(self) -> Change | None:
+        """As in `User`."""
+
+    @property
+    def sessions(self) -> Sequence[Session[C]]:
+        """As in `User`."""
+
+
 class Users(Generic[C]):
     """All known users.
 
@@ -108,7 +124,7 @@ class Users(Generic[C]):
         """Display data of evicted users."""
         self.log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
         """Recent changes, for subscribers to everyone. Append one after setting the user's `last_change`."""
-        self._numbered: NumberedItems[User[C]] = NumberedItems()
+        self._numbered: NumberedItems[ListedUser[C]] = NumberedItems()
 
     # Users.
 
@@ -139,7 +155,7 @@ class Users(Generic[C]):
 
         On other nodes, lost ones count during their grace period, too.
         """
-        user = self.by_id.get(user_id)
+        user = self.user(user_id)
         return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
@@ -155,13 +171,13 @@ class Users(Generic[C]):
         """Return the changes that a subscriber to these users at `position` missed."""
         changes: list[Change] = []
         unknown: list[str] = []
-        for user_id in user_ids:
-            user = self.by_id.get(user_id)
-            if user is None or user.last_change is None:
+        user_ids = tuple(user_ids)
+        for user_id, change in zip(user_ids, self.changes_of(user_ids), strict=True):
+            if change is None:
                 if position < self.log.floor:
                     unknown.append(user_id)
-            elif user.last_change.position > position:
-                changes.append(user.last_change)
+            elif change.position > position:
+                changes.append(change)
         return MissedChanges(changes, unknown)
 
     def snapshot(self) -> list[Change]:
@@ -171,8 +187,7 @@ class Users(Generic[C]):
 
     def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
         """Return the last changes of these users, without users who have none."""
-        known = (self.by_id.get(user_id) for user_id in user_ids)
-        return [user.last_change for user in known if user and user.last_change]
+        return [change for change in self.changes_of(user_ids) if change is not None]
 
     def changes_of(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each of these users; None for unknown users."""

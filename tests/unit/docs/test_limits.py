@@ -16,6 +16,7 @@ PAGE = limits()
 
 INTERNAL = {
     # Caches: an entry that is evicted is computed again.
+    "cluster.records.MAX_SHARED_VIEWS",
     "http.api.latest_changes.MAX_CACHED_SPANS",
     "net.hosts.MAX_CACHED_HOSTS",
     "net.hosts.MAX_HOST_CHARACTERS",

@@ -230,12 +230,11 @@ def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
     _, author, _, serial, _, kind, _, previous, _, body, _, packed = fields
     key = _entry_key(stream_id, author, serial)
     items = _decode_items(packed)
-    first = key.n - len(items) + 1
-    accepted = tuple(
-        Item(item.user_id, first + index, item.version, item.record, item.is_kept, item.contributions)
-        for index, item in enumerate(items)
-    )
-    entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), accepted, body)
+    accepted = []
+    for n, item in enumerate(items, key.n - len(items) + 1):
+        version = n if item.version == n else item.version  # one number less in the memory of each user
+        accepted.append(Item(item.user_id, n, version, item.record, item.is_kept, item.contributions))
+    entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), tuple(accepted), body)
     return Logged(entry, int(previous))
 
 

@@ -22,7 +22,7 @@ Bounds: users as for the directory; one batch in flight; those of `Outbox`, `Mov
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -41,8 +41,10 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.contribution import Contribution
 from presenced.cluster.presence import Presence
-from presenced.cluster.records import NO_CONTRIBUTION, Contribution, UserRecord, decode_record, encode_record
+from presenced.cluster.records import UserRecord, decode_record, encode_record
+from presenced.cluster.replica.agreed_state import AgreedState
 from presenced.cluster.replica.contributions import Contributions
 from presenced.cluster.replica.digest import Checkpoint, StateDigest
 from presenced.cluster.replica.load import Load, VersionedRecord
@@ -96,7 +98,7 @@ class ShardReplica:
         self.is_local = True
         """Whether the store is out of reach, and this node shows its own changes at once."""
         # What the store has.
-        self.records: dict[str, VersionedRecord] = {}
+        self.records: dict[str, AgreedState] = {}
         self._digest = StateDigest()  # of the records
         self._contributions = Contributions()  # of this node, too
         # What this node wants to change.
@@ -190,9 +192,9 @@ class ShardReplica:
         self._outbox.read_all()
         contributed = filter(self._has_user, self._presence.contributed_users())
         for user_id in {*contributed, *self._contributions.users_of(self.slot)}:
-            own = self._presence.own_contribution(user_id)
+            own = self._presence.own_contribution(user_id, self.slot)
             is_stored = own == self._contributions.get(user_id, self.slot)
-            if not is_stored or (own != NO_CONTRIBUTION and user_id not in self.records):
+            if not is_stored or (not own.is_empty and user_id not in self.records):
                 self._dirty[user_id] = None
 
     # Proposing.
@@ -253,8 +255,9 @@ class ShardReplica:
 
     def _has_waited(self, user_id: str, nodes: _NodeStates, when: When) -> bool:
         """Return whether all nodes that might know better of an unsettled user have had enough time."""
-        others = self._contributions.of(user_id).keys() - {self.slot}
-        return self._lost.has_waited(user_id, others <= nodes.alive, when.contact)
+        contributions = self._contributions.of(user_id)
+        are_alive = all(one.slot in nodes.alive for one in contributions if one.slot != self.slot)
+        return self._lost.has_waited(user_id, are_alive, when.contact)
 
     def _proposals(self, nodes: _NodeStates, when: When) -> Proposals:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
@@ -274,20 +277,21 @@ class ShardReplica:
                 # offline, even if its own contribution has just ended.
                 waiting[user_id] = None
                 continue
-            own = self._presence.own_contribution(user_id)
+            own = self._presence.own_contribution(user_id, self.slot)
             left = self._moved.left_behind(user_id, self._contributions.of(user_id), nodes.stopped)
             differs = self._differs(user_id, wanted) or own != self._contributions.get(user_id, self.slot) or left
             shown, stored = self._presence.shown(user_id), self.records.get(user_id)
             # A node that was local may have shown a change and taken it back: the others must get beyond its version.
             is_ahead = stored is not None and shown.version > stored.version
             if differs or wanted.view != shown.view or is_unsettled or is_ahead:
-                found.add(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
+                update = ContributionUpdate(self.slot, own.sessions, own.rooms)
+                found.add(self._proposal(user_id, wanted, update, *left))
         self._dirty.update(waiting)
         return found
 
     def _proposal(self, user_id: str, wanted: UserRecord, *updates: ContributionUpdate) -> Proposal:
         stored, shown = self.records.get(user_id), self._presence.shown(user_id)
-        is_visible = wanted.view != (stored.record.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
+        is_visible = wanted.view != (stored.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
         # What was shown may be newer than the record, if the store has lost writes: then a new version is needed, too.
         is_visible = is_visible or shown.version > (stored.version if stored else 0)
         data = encode_record(wanted)
@@ -296,14 +300,14 @@ class ShardReplica:
     def _wanted(self, user_id: str, when: When) -> UserRecord:
         """Return the record that the user should have, as this node sees it."""
         record, stored = self._presence.record(user_id, when.now), self.records.get(user_id)
-        if stored is not None and stored.record.later:
-            record = replace(record, later=stored.record.later)
+        if stored is not None and stored.later:
+            record = replace(record, later=stored.later)
         is_any_retained = self._lost.is_any_retained(user_id, self._contributions.of(user_id))
         return replace(record, rests_on_retained=True) if is_any_retained else record
 
     def _differs(self, user_id: str, wanted: UserRecord) -> bool:
         stored = self.records.get(user_id)
-        return stored.record.state != wanted.state if stored else wanted.is_kept
+        return stored.differs(wanted) if stored is not None else wanted.is_kept
 
     # Removal of a dead node.
 
@@ -315,7 +319,7 @@ class ShardReplica:
         """
         self._removal = Removal(member, self._contributions.users_of(member.slot))
         for user_id in self._removal.waiting:
-            self._presence.set_contribution(user_id, member.slot, NO_CONTRIBUTION)
+            self._presence.set_contribution(user_id, Contribution(member.slot))
             self._presence.expect(user_id, cause, now)
 
     def check_removal(self, members: Iterable[Member], incarnation: str) -> bool:
@@ -332,7 +336,7 @@ class ShardReplica:
             return False
         slot, self._removal = self._removal.member.slot, None
         for user_id in self._contributions.users_of(slot):
-            self._presence.set_contribution(user_id, slot, self._contributions.get(user_id, slot))
+            self._presence.set_contribution(user_id, self._contributions.get(user_id, slot))
         return True
 
     def removable(self) -> Member | None:
@@ -348,8 +352,8 @@ class ShardReplica:
         removal = self._removal
         while removal is not None and removal.waiting and not found.is_full:
             user_id, _ = removal.waiting.popitem(last=False)
-            if removal.member.slot in self._contributions.of(user_id):
-                update = ContributionUpdate(removal.member.slot, *NO_CONTRIBUTION)
+            if not self._contributions.get(user_id, removal.member.slot).is_empty:
+                update = ContributionUpdate(removal.member.slot, b"", b"")
                 found.add(self._proposal(user_id, self._wanted(user_id, when), update))
         return found
 
@@ -363,8 +367,9 @@ class ShardReplica:
             self._check(user_id, when, compares=True)
 
     def _drop_contribution(self, user_id: str, slot: int) -> None:
-        self._contributions.drop(user_id, slot)
-        self._presence.set_contribution(user_id, slot, NO_CONTRIBUTION)
+        nothing = Contribution(slot)
+        self._contributions.set(user_id, nothing)
+        self._presence.set_contribution(user_id, nothing)
 
     # Reading.
 
@@ -409,25 +414,27 @@ class ShardReplica:
             contribution = self._contributions.update(item.user_id, update)
             self._lost.end_retained(item.user_id, update.slot)
             if update.slot != self.slot:
-                self._presence.set_contribution(item.user_id, update.slot, contribution)
+                self._presence.set_contribution(item.user_id, contribution)
         record = VersionedRecord(item.n, item.version, decode_record(item.record))
         self._set_record(item.user_id, record, when, item.is_kept)
         self._check(item.user_id, when)
 
     def _set_record(self, user_id: str, new: VersionedRecord, when: When, is_kept: bool = True) -> None:
         if (before := self.records.get(user_id)) is not None:
-            self._digest.remove(user_id, before.record.view.status, before.version)
+            self._digest.remove(user_id, before.view.status, before.version)
+        n, version, record = new
         if is_kept:
-            self.records[user_id] = new
-            self._digest.add(user_id, new.record.view.status, new.version)
+            stamped, rests, later = record.stamped, record.rests_on_retained, record.later or None
+            self.records[user_id] = AgreedState(n, version, record.view, stamped, rests, later)
+            self._digest.add(user_id, record.view.status, version)
         else:
             self.records.pop(user_id, None)
         shown = self._presence.shown(user_id)
-        if new.record.view == shown.view or new.version > shown.version:
-            self._presence.accept(user_id, new.record, max(new.version, shown.version), when.now)
+        if record.view == shown.view or version > shown.version:
+            self._presence.accept(user_id, record, max(version, shown.version), when.now)
             self._lost.end_unsettled(user_id)
         else:
-            self._presence.adopt(user_id, new.record, when.now)
+            self._presence.adopt(user_id, record, when.now)
             self._lost.mark_unsettled(user_id, when.contact)  # older than what was shown: writes were lost
 
     # Loading.
@@ -460,16 +467,18 @@ class ShardReplica:
         if self._applied_n >= n:
             self._check_all(when)
 
-    def _reload_contributions(self, user_id: str, before: Mapping[int, Contribution], when: When) -> None:
+    def _reload_contributions(self, user_id: str, before: Sequence[Contribution], when: When) -> None:
         """Adopt the loaded contributions to a user, and retain those that the store has lost."""
-        for slot, contribution in self._contributions.of(user_id).items():
-            self._lost.end_retained(user_id, slot)
-            if slot != self.slot and contribution != before.get(slot):
-                self._presence.set_contribution(user_id, slot, contribution)
-        for slot, contribution in before.items():
-            if slot != self.slot and slot not in self._contributions.of(user_id):
-                self._contributions.set(user_id, slot, contribution)  # its node commits it again, or is gone
-                self._lost.retain(user_id, slot, when.contact)
+        loaded = self._contributions.of(user_id)
+        for one in loaded:
+            self._lost.end_retained(user_id, one.slot)
+            if one.slot != self.slot and one not in before:
+                self._presence.set_contribution(user_id, one)
+        slots = {one.slot for one in loaded}
+        for one in before:
+            if one.slot != self.slot and one.slot not in slots:
+                self._contributions.set(user_id, one)  # its node commits it again, or is gone
+                self._lost.retain(user_id, one.slot, when.contact)
 
     # Checking for lost writes.
 
@@ -493,16 +502,16 @@ class ShardReplica:
                 another release may have another rule.
         """
         stored = self.records.get(user_id)
-        record = stored.record if stored else None
-        view = record.view if record else SEEN_OFFLINE
+        view = stored.view if stored is not None else SEEN_OFFLINE
         # Traces of lost writes: a status without a contribution, contributions without a record, and something that is
         # shown without a record. What is chosen or claimed keeps a record without a contribution.
         is_contributed = user_id in self._contributions
-        fits = self._presence.shown(user_id).view == view and (record is not None or not is_contributed)
-        fits = fits and (is_contributed or record is None or view.status is Status.OFFLINE or record.announced)
+        fits = self._presence.shown(user_id).view == view and (stored is not None or not is_contributed)
+        if not is_contributed and stored is not None and view.status is not Status.OFFLINE:
+            fits = fits and stored.stamped is not None and stored.stamped.announced
         if not fits or (compares and self._differs(user_id, self._wanted(user_id, when))):
             self._lost.mark_unsettled(user_id, when.contact)
-        if record is not None and record.rests_on_retained:
+        if stored is not None and stored.rests_on_retained:
             # If its author dies before the contribution ends, nobody else would correct this record.
             self._lost.mark_unsettled_after_lease(user_id, when.contact)  # also if it does not fit
 
