@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 from tests.support.clients import CALM
 from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
 from tests.support.services import Redis
 from tests.support.store_proxy import StoreProxy
 
@@ -34,6 +36,13 @@ def store(running_store: Redis) -> Redis:
     """Return an empty store."""
     running_store.forget()
     return running_store
+
+
+async def metric(server: ServerProcess, sample: str) -> float:
+    """Return the value of a sample of a node, such as `presenced_cluster_records`; 0 if there is none."""
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        lines = (await http.get(f"{server.url}metrics")).text.splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == sample), 0.0)
 
 
 class Nodes:

@@ -1,6 +1,7 @@
-"""A rolling deploy: three nodes are replaced one after the other, and nobody flickers.
+"""A rolling deploy: all nodes are replaced one after the other, and nobody flickers.
 
-`PRESENCED_CLUSTER_CROWD` sets the number of clients; `make soak` has 2,000. A short one is in `test_sessions.py`.
+`PRESENCED_CLUSTER_CROWD` sets the number of clients, and `PRESENCED_CLUSTER_NODES` that of nodes. `make soak` has 2,000
+clients and ten nodes. A short one is in `test_sessions.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.support.crowd import ClassicClient, Client, Crowd, V1Client
 from tests.support.process import ServerProcess
 
 SIZE = int(os.environ.get("PRESENCED_CLUSTER_CROWD", "0"))
+NODES = int(os.environ.get("PRESENCED_CLUSTER_NODES", "3"))
 WATCHED = 20
 """Number of users that most clients of presenced.v1 watch. A few watch everyone."""
 
@@ -36,7 +38,7 @@ pytestmark = [
 
 
 async def test_rolling_deploy_under_load_flickers_nobody(nodes: Nodes) -> None:
-    servers = [nodes.start(grace_lost=GRACE_S) for _ in range(3)]
+    servers = await nodes.start_several(NODES, grace_lost=GRACE_S)
     async with balancer(lambda: [server.port for server in servers]) as proxy:
         crowd = crowd_of(proxy.port)
         try:
@@ -44,7 +46,7 @@ async def test_rolling_deploy_under_load_flickers_nobody(nodes: Nodes) -> None:
             await asyncio.sleep(1)  # the last notifications arrive
             assert not [one for one in crowd.members if one.heard_offline], "before the deploy"
             began = time.monotonic()
-            for index in range(2):
+            for index in range(NODES - 1):
                 await replace(nodes, servers, index)
                 await crowd.until_connected(crowd.members)
             classic = [one for one in crowd.members if isinstance(one, ClassicClient)]
@@ -52,7 +54,7 @@ async def test_rolling_deploy_under_load_flickers_nobody(nodes: Nodes) -> None:
             leavers: list[Client] = [*classic[:LEAVERS], *modern[:LEAVERS]]
             for leaver in leavers:
                 leaver.will_return = False
-            await replace(nodes, servers, 2)
+            await replace(nodes, servers, NODES - 1)
             for leaver in leavers:
                 leaver.abort()  # of those on other nodes
             others = [one for one in crowd.members if one.will_return]
@@ -65,7 +67,7 @@ async def test_rolling_deploy_under_load_flickers_nobody(nodes: Nodes) -> None:
                     await asyncio.sleep(0.1)
         finally:
             await crowd.end()
-    sys.stdout.write(f"{SIZE} clients, three nodes replaced in {took:.1f} s\n")
+    sys.stdout.write(f"{SIZE} clients, {NODES} nodes replaced in {took:.1f} s\n")
     for one in others:
         wrong = {user: reason for user, reason in one.heard_offline.items() if user not in gone}
         assert not wrong, f"{one.user_id} shows users offline who came back"

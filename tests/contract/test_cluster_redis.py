@@ -198,6 +198,7 @@ async def test_a_full_store_refuses_commits_and_keeps_its_nodes(redis: Redis) ->
         await b.reads((await a.commit(a.set("bob", b"3"))).n)
         assert [entry.serial for entry in b.recorder.entries_read] == [1, 3]
         assert "disconnected" not in a.recorder.events
+        assert a.recorder.events.count("full") == 1
 
 
 async def test_a_store_that_forgets_its_scripts_gets_them_again(redis: Redis) -> None:

@@ -17,7 +17,7 @@ from tests.support.changes import change_of
 from tests.support.services import MariaDB, PostgreSQL, Service
 
 from presenced.errors import StorageError
-from presenced.presence.model import Cause, Change, Custom, Status, View
+from presenced.presence.model import Cause, Change, Status, StatusDetails, View
 from presenced.presence.status import choice_of
 from presenced.storage import migrate
 from presenced.storage import queries as reading
@@ -247,13 +247,13 @@ async def test_history_is_read_newest_first_page_by_page(database: AsyncEngine) 
 
 
 async def test_history_has_the_details_of_a_status(database: AsyncEngine) -> None:
-    custom = msgspec.structs.replace(
+    details = msgspec.structs.replace(
         change(1, status="busy"),
-        view=View(Status.BUSY, Custom("écrire", "🖋", b'{"a":[1]}', 9), ("phone", "web")),
+        view=View(Status.BUSY, StatusDetails("écrire", "🖋", b'{"a":[1]}', 9), ("phone", "web")),
         was=Status.ONLINE,
         cause=Cause.CHOICE,
     )
-    await write(database, store(database), custom)
+    await write(database, store(database), details)
     async with database.connect() as connection:
         page = json.loads(await reading.history(connection, "ada", 0, 10))
     assert page["changes"] == [

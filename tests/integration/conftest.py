@@ -14,4 +14,4 @@ def patient_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Tests of a start without a database set their own time.
     """
-    monkeypatch.setattr(client, "START_TIMEOUT_S", PATIENCE)
+    monkeypatch.setattr(client, "DATABASE_TIMEOUT_S", PATIENCE)

@@ -117,7 +117,7 @@ async def test_a_long_poll_ends_when_its_client_disconnects() -> None:
 
 
 async def test_a_stream_resumes_without_a_gap_and_its_digests_prove_this(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "DIGEST_PERIOD_S", 0.05)
+    monkeypatch.setattr(changes, "STATE_DIGEST_PERIOD_S", 0.05)
     async with server() as running, api_client(running) as api:
         await shake(api, 1, 20)
         follower = ChangesFollower()

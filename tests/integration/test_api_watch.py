@@ -17,7 +17,7 @@ from presenced import PresenceServer
 from presenced.auth.api_keys import new_key
 from presenced.http import waiting
 from presenced.node.service import PresenceService
-from presenced.presence.model import Custom, Status
+from presenced.presence.model import Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.transports.http1.connection import HttpConnection
 
@@ -126,7 +126,7 @@ async def test_a_user_who_changes_quickly_is_sent_once_with_the_last_state() -> 
         await api.announce("ada")
         service = PresenceService(node(running))
         for number in range(50):  # in parallel, so that the result does not depend on the duration of requests
-            service.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
+            service.set_claim("ada", Claim("x", Status.BUSY, StatusDetails(str(number))))
         count = 0
         async for event in events:
             count += 1
@@ -176,7 +176,7 @@ async def test_a_request_without_valid_credentials_is_refused(shown: str) -> Non
 
 
 async def test_a_stream_ends_when_its_token_expires_or_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.TOKEN_CHECK_S", 0.05)
     async with server(jwt_leeway=0, **JWT) as running, api_client(running, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1

@@ -145,7 +145,7 @@ async def test_a_resuming_stream_replaces_the_connection_that_the_server_still_h
 
 
 async def test_the_stream_of_a_revoked_user_ends_and_does_not_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.TOKEN_CHECK_S", 0.05)
     async with ticket_server() as (_, api, page):
         path, lost = [f"/watch?users=bo&token={await ticket(api)}" for _ in range(2)]
         last_of_lost = await opened(page, lost)

@@ -37,7 +37,7 @@ from websockets.asyncio.client import connect
 from presenced.errors import StorageUnavailable
 from presenced.worker import client
 from presenced.worker.__main__ import NICENESS
-from presenced.worker.rpc import HEADER, MAX_MESSAGE_BYTES
+from presenced.worker.rpc import MAX_MESSAGE_BYTES, MESSAGE_HEADER
 
 pytestmark = pytest.mark.anyio
 
@@ -168,7 +168,7 @@ async def test_a_worker_ends_at_the_announcement_of_a_too_long_message_and_nothi
         await drained(running)
         first, transport = worker_pid(running), client_of(running)._transport
         assert transport
-        transport.write(HEADER.pack(MAX_MESSAGE_BYTES + 1))
+        transport.write(MESSAGE_HEADER.pack(MAX_MESSAGE_BYTES + 1))
         visitor = await seen.sees_changes()
         await soon(lambda: metric(running, "presenced_storage_workers_lost_total") == 1)
         await drained(running)

@@ -62,7 +62,7 @@ def anyio_backend() -> object:
 async def test_a_database_may_be_killed_or_paused_or_missing_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(client, "DATABASE_TIMEOUT_S", 1.0)
     with postgres() as (service, settings):
         service.kill()
         running = server(**settings)
@@ -262,7 +262,7 @@ async def test_records_are_stored_once_a_read_only_file_is_writable(
 ) -> None:
     async with sqlite_server(tmp_path):
         pass
-    monkeypatch.setattr(client, "START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(client, "DATABASE_TIMEOUT_S", 1.0)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         visitor = await seen.sees_changes()

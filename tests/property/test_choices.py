@@ -308,7 +308,7 @@ class Choosing(RuleBasedStateMachine):
             assert self.subject.users.status(user_id) == user.looks
             known = self.subject.users.user(user_id)
             chosen = known.choice if known else AS_DETECTED
-            assert (chosen.status or "auto", chosen.custom.text) == user.now_chosen(self.now), user_id
+            assert (chosen.status or "auto", chosen.details.text) == user.now_chosen(self.now), user_id
             assert (known.true_view().status if known else "offline") == user.status(self.now)
 
     @invariant()

@@ -14,7 +14,7 @@ from tests.support.examples import examples
 from presenced.presence import journal as module
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Digest, Journal
-from presenced.presence.model import PLAIN, Change, Choice, Ending, Status
+from presenced.presence.model import NO_DETAILS, Change, Choice, Ending, Status
 from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
@@ -59,7 +59,7 @@ class Following(RuleBasedStateMachine):
 
     @rule(user_id=st.sampled_from(USERS), status=st.sampled_from([None, Status.BUSY, Status.INVISIBLE]))
     def choose(self, user_id: str, status: Status | None) -> None:
-        self.apply(self.directory.choose(user_id, Choice(status, PLAIN), self.instant(), by_user=False))
+        self.apply(self.directory.choose(user_id, Choice(status, NO_DETAILS), self.instant(), by_user=False))
 
     @rule()
     def something_happens_in_a_room(self) -> None:

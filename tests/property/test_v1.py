@@ -23,7 +23,7 @@ from presenced.config.settings import Settings
 from presenced.errors import Close
 from presenced.http.api.explain import sentence
 from presenced.node.service import PresenceService
-from presenced.presence.model import Choice, Custom, Ending, Status
+from presenced.presence.model import Choice, Ending, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.testing import FakeClock
 
@@ -311,7 +311,7 @@ class WatchingV1(RuleBasedStateMachine):
         claims = self.users[user_id].claims
         claims.pop(source, None)
         claims[source] = Claimed(priority, status, text, self.now() + lasts if lasts else inf)
-        claim = Claim(source, Status(status), Custom(text), priority)
+        claim = Claim(source, Status(status), StatusDetails(text), priority)
         self.application.set_claim(user_id, claim, lasts)
         self.turn(ends)
 

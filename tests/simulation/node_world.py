@@ -25,7 +25,7 @@ from tests.support.cluster_storage import FakeClusterWorker, FakeDatabase
 
 from presenced.cluster.memory.hub import MemoryHub
 from presenced.cluster.replica.digest import compare
-from presenced.presence.model import Choice, Custom, Ending, Status
+from presenced.presence.model import Choice, Ending, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.testing import FakeClock
 
@@ -199,7 +199,7 @@ class NodeWorld:
         self.log("claim", source, user_id, status, lasts, node.name)
         now = self.clock.now()
         until_ms = now.epoch_ms + lasts * 1000 if lasts else 0
-        custom = Custom(source, until_ms=until_ms)
+        custom = StatusDetails(source, until_ms=until_ms)
         ends = now.monotonic + lasts if lasts else float("inf")
         node.service.set_claim(user_id, Claim(source, status, custom, SOURCES[source], ends=ends))
         claims = self.claims.setdefault(user_id, {})
@@ -552,7 +552,7 @@ def _digest(node: SimulatedNode) -> tuple[int, int]:
 
 def _shown(node: SimulatedNode, user_id: str) -> View:
     [change] = node.node.directory.users.changes_of([user_id])
-    return (str(change.status), change.view.custom.text, change.view.devices) if change else OFFLINE
+    return (str(change.status), change.view.details.text, change.view.devices) if change else OFFLINE
 
 
 def _view(record: dict[str, Any]) -> View:

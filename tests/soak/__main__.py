@@ -7,7 +7,8 @@
 | property | 25 % | rules against naive models, with more examples than `make test` |
 | fuzz | 30 % | broken requests and frames, with new seeds until the time is over |
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
-| deploy | a minute more | three nodes of a cluster are replaced under 2,000 clients, once |
+| deploy | some minutes more | ten nodes of a cluster are replaced under 2,000 clients, once |
+| cluster | a sixth more | ten nodes with random faults, with the seed `--seed`; kills of one of ten nodes |
 | runtimes | seconds more | the built npm package in Node.js, Bun and Deno, which are fetched |
 | image | some minutes more | the container image is built and started, once |
 | native | some minutes more | the client for React Native, with React Native itself, once |
@@ -33,6 +34,9 @@ EXAMPLES_PER_MINUTE = 0.5
 
 KILLS_PER_MINUTE = 15
 """Number of kills in one minute (measured: 20 in 75 s)."""
+
+SOAK_NODES = "10"
+"""Number of nodes in the tests of clusters. `make test` has three."""
 
 RUNTIMES = (
     "npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && cd clients/js && "
@@ -71,7 +75,20 @@ def parts(seed: int, minutes: float) -> list[Part]:
             {"PRESENCED_FUZZ_SECONDS": f"{fuzz_seconds:g}", "PRESENCED_FUZZ_SEED": str(seed)},
         ),
         Part("kills", [*pytest, "-s", "tests/integration/test_worker_kills.py"], {"PRESENCED_KILLS": str(kills)}),
-        Part("deploy", [*pytest, "-s", "tests/cluster/test_deploy.py"], {"PRESENCED_CLUSTER_CROWD": "2000"}),
+        Part(
+            "deploy",
+            [*pytest, "-s", "tests/cluster/test_deploy.py"],
+            {"PRESENCED_CLUSTER_CROWD": "2000", "PRESENCED_CLUSTER_NODES": SOAK_NODES},
+        ),
+        Part(
+            "cluster",
+            [*pytest, "-s", "tests/cluster/test_random.py", "tests/cluster/test_many_nodes.py"],
+            {
+                "PRESENCED_CLUSTER_NODES": SOAK_NODES,
+                "PRESENCED_CLUSTER_SECONDS": f"{max(60.0, 60 * minutes / 6):g}",
+                "PRESENCED_CLUSTER_SEED": str(seed),
+            },
+        ),
         Part("runtimes", ["sh", "-c", RUNTIMES], {"PRESENCED_RUNTIMES": "node bun deno"}),
         Part("image", [*pytest, "tests/soak/test_image.py"], {"PRESENCED_IMAGE": "1"}),
         Part("native", ["npm", "--prefix", "clients/js/native", "run", "soak"], {}),

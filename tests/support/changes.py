@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.presence.model import Cause, Change, Custom, Status, View
+from presenced.presence.model import Cause, Change, Status, StatusDetails, View
 from presenced.runtime.instant import Instant
 
 
@@ -27,7 +27,7 @@ def change_of(
     return Change(
         position,
         user_id,
-        View(Status(status), Custom(text, emoji, data, until_ms), devices, display),
+        View(Status(status), StatusDetails(text, emoji, data, until_ms), devices, display),
         Status(was),
         position,
         Instant(at_ms / 1000, at_ms),

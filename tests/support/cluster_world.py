@@ -27,12 +27,11 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
+from presenced.cluster.contribution import Contribution
 from presenced.cluster.directory import Agreement, SharedDirectory
 from presenced.cluster.members import Do, Members
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
-    NO_CONTRIBUTION,
-    Contribution,
     SharedSession,
     UserRecord,
     decode_sessions,
@@ -71,7 +70,7 @@ class Tables(NamedTuple):
 
     head: Head | None
     records: dict[str, StoredUser]
-    contributions: dict[int, dict[str, Contribution]]
+    contributions: dict[int, dict[str, tuple[bytes, bytes]]]
     members: dict[int, Member]
     log: tuple[Entry, ...]
 
@@ -143,8 +142,8 @@ class Store:
                 del records[user_id]
             for part in changed:
                 of_slot = dict(contributions.get(part.slot, {}))
-                of_slot[user_id] = Contribution(part.sessions or b"", part.rooms or b"")
-                if of_slot[user_id] == NO_CONTRIBUTION:
+                of_slot[user_id] = part.sessions or b"", part.rooms or b""
+                if of_slot[user_id] == (b"", b""):
                     del of_slot[user_id]
                 contributions[part.slot] = of_slot
         log = self.tables.log
@@ -212,10 +211,10 @@ class NaivePresence:
         assert self.agreement
         self.agreement.user_changed(user_id, now)
 
-    def own_contribution(self, user_id: str) -> Contribution:
+    def own_contribution(self, user_id: str, slot: int) -> Contribution:
         if user_id not in self.sessions:
-            return NO_CONTRIBUTION
-        return Contribution(encode_sessions((SharedSession(b"", "", self.sessions[user_id]),)))
+            return Contribution(slot)
+        return Contribution(slot, encode_sessions((SharedSession(b"", "", self.sessions[user_id]),)))
 
     def contributed_users(self) -> Iterable[str]:
         return sorted(self.sessions)
@@ -229,11 +228,11 @@ class NaivePresence:
     def forget_cleared(self, user_id: str) -> None:
         """Nothing can be cleared."""
 
-    def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
+    def set_contribution(self, user_id: str, new: Contribution) -> None:
         of_user = self.others.setdefault(user_id, {})
-        of_user.pop(slot, None)
-        for session in decode_sessions(contribution.sessions):
-            of_user[slot] = session.active
+        of_user.pop(new.slot, None)
+        for session in decode_sessions(new.sessions):
+            of_user[new.slot] = session.active
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
         pass

@@ -14,7 +14,7 @@ from presenced.storage.collected import STATE_PERIOD_S
 from presenced.storage.records import Record
 from presenced.storage.write_behind import FLUSH_DELAY_S
 from presenced.testing import FakeClock
-from presenced.worker.rpc import HEADER, RecordBatch, encode_message, to_worker
+from presenced.worker.rpc import MESSAGE_HEADER, RecordBatch, encode_message, to_worker
 
 
 class FakeStorageWorker:
@@ -34,7 +34,7 @@ class FakeStorageWorker:
         """Record a batch, after it has been encoded and decoded."""
         assert records
         self.room -= 1
-        batch = to_worker.decode(encode_message(RecordBatch(1, position, records))[HEADER.size :])
+        batch = to_worker.decode(encode_message(RecordBatch(1, position, records))[MESSAGE_HEADER.size :])
         assert isinstance(batch, RecordBatch)
         assert batch.records == records
         self.records += batch.records
@@ -63,7 +63,7 @@ class StoringNode:
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         """Connect a user."""
         connection = FakeConnection(self.node.closed)
-        connection.address = "192.0.2.1"
+        connection.throttle_key = "192.0.2.1"
         self.node.opened(connection, request(f"userId={user_id}", subprotocol))
         return connection
 

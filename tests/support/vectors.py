@@ -24,7 +24,7 @@ from presenced.auth.principal import Principal
 from presenced.cluster.memory.hub import MemoryHub
 from presenced.errors import BadToken
 from presenced.node.service import PresenceService
-from presenced.presence.model import Custom, Status
+from presenced.presence.model import Status, StatusDetails
 from presenced.presence.status import Claim, choice_of
 from presenced.runtime.instant import Instant
 from presenced.testing import FakeClock
@@ -147,7 +147,9 @@ class Replay:
         match line["do"]:
             case "claim":
                 claim = line["claim"]
-                made = Claim(claim["source"], Status(claim["status"]), Custom(claim.get("text", "")), claim["priority"])
+                made = Claim(
+                    claim["source"], Status(claim["status"]), StatusDetails(claim.get("text", "")), claim["priority"]
+                )
                 self._application.set_claim(user_id, made, claim.get("expiresIn"))
             case "claim no longer":
                 assert self._application.clear_claim(user_id, line["source"])

@@ -13,7 +13,7 @@ from tools.docs.messages import COMMON, type_text
 from tools.docs.openapi import openapi
 
 from presenced.http.api.endpoint import Endpoint
-from presenced.http.api.requests import Nothing
+from presenced.http.api.requests import Empty
 from presenced.http.api.routes import GROUPS
 
 BEGIN, END = (
@@ -237,7 +237,7 @@ def _facts(endpoint: Endpoint) -> str:
     """Return the scope, and the name of the response's type."""
     scope = f"Scope `{endpoint.scope}`" + ("" if endpoint.checks_access else ", or a user's token or ticket")
     name = endpoint.reply.__name__
-    answer = "" if endpoint.reply is Nothing else f" Response: [{name}]({ELSEWHERE.get(name, '')}#{name.lower()})."
+    answer = "" if endpoint.reply is Empty else f" Response: [{name}]({ELSEWHERE.get(name, '')}#{name.lower()})."
     status = f" Status {endpoint.status}." if endpoint.status != 200 else ""
     return f"{scope}.{answer}{status}{' With an `ETag`.' if endpoint.conditional else ''}"
 
@@ -287,7 +287,7 @@ def _command(endpoint: Endpoint) -> str:
 def _records(schemas: Json) -> str:
     """Return the records of responses that are on no other page, with their fields."""
     wanted: list[str] = []
-    todo = [one.reply.__name__ for group in GROUPS.values() for one in group if one.reply is not Nothing]
+    todo = [one.reply.__name__ for group in GROUPS.values() for one in group if one.reply is not Empty]
     while todo:
         name = todo.pop(0)
         if name not in wanted and name not in ELSEWHERE:

@@ -656,7 +656,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "wait for stored data at startup",
-                    _time("worker.client.START_TIMEOUT_S"),
+                    _time("worker.client.DATABASE_TIMEOUT_S"),
                     "",
                     "the server starts without it, and restores it later",
                 ),
@@ -687,7 +687,8 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "commands that wait for the other nodes",
-                    f"{_number('cluster.commands.waits.MAX_WAITS')}, for {_time('http.api.agreement.TIMEOUT_S')}",
+                    f"{_number('cluster.commands.waits.MAX_WAITS')}, "
+                    f"for {_time('http.api.agreement.AGREEMENT_TIMEOUT_S')}",
                     "",
                     "503 with `Retry-After`",
                 ),
@@ -791,7 +792,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "events in a request",
-                    f"{webhooks.batch_size}, about {_size('webhooks.delivery.MAX_BATCH_BYTES')}",
+                    f"{webhooks.batch_size}, about {_size('webhooks.delivery.MAX_REQUEST_BYTES')}",
                     "",
                     "the rest waits for the next request",
                 ),
@@ -823,7 +824,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "stored error",
-                    f"{_number('webhooks.queue.MAX_ERROR_CHARACTERS')} characters",
+                    f"{_number('webhooks.queue.MAX_LAST_ERROR_CHARACTERS')} characters",
                     "",
                     "the rest is omitted",
                 ),
@@ -878,7 +879,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "answer of a writer process",
-                    _time("transports.fastpath.writer_pool.TIMEOUT_S"),
+                    _time("transports.fastpath.writer_pool.ANSWER_TIMEOUT_S"),
                     "",
                     "it is killed, and the connections it was writing to are aborted",
                 ),

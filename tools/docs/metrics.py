@@ -280,6 +280,7 @@ def _labels() -> list[tuple[str, list[str]]]:
             [
                 "`registered`: the node has joined, or joined again",
                 "`log`: the log of the store did not continue where the node was",
+                "`keys`: the store has lost keys",
             ],
         ),
         (

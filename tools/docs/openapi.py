@@ -17,12 +17,11 @@ from presenced.auth.api_keys import SCOPES
 from presenced.errors import Problem
 from presenced.http.api import requests, responses
 from presenced.http.api.endpoint import Endpoint
-from presenced.http.api.requests import Nothing
+from presenced.http.api.requests import Empty
 from presenced.http.api.routes import ENDPOINTS, GROUPS
-from presenced.http.sse import MEDIA_TYPE as EVENTS
+from presenced.http.sse import EVENT_STREAM_MEDIA_TYPE
 from presenced.net import problems
-from presenced.net.problems import MEDIA_TYPE as PROBLEM
-from presenced.net.problems import ProblemDocument
+from presenced.net.problems import PROBLEM_MEDIA_TYPE, ProblemDocument
 from presenced.protocols.v1 import messages
 from presenced.storage import answers
 from presenced.version import __version__
@@ -91,7 +90,7 @@ def schemas() -> dict[str, Json]:
     """Return the JSON Schema (2020-12) of every record by the name of its type, with the descriptions in the code."""
     types: list[Any] = [ProblemDocument]
     for endpoint in ENDPOINTS:
-        types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Nothing]
+        types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Empty]
     _, components = schema_components(list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}")
     described = descriptions(messages, requests, responses, answers, problems)
     for name, schema in components.items():
@@ -148,7 +147,7 @@ def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
     if endpoint.checks_access:  # otherwise it only streams
         content[JSON] = {"schema": _reference(endpoint.reply), "example": sample(_reference(endpoint.reply), schemas())}
     if endpoint.streams:
-        content[EVENTS] = {"schema": {"type": "string"}}
+        content[EVENT_STREAM_MEDIA_TYPE] = {"schema": {"type": "string"}}
     headers: Json = {"ETag": {"schema": {"type": "string"}}} if endpoint.conditional else {}
     success: Json = {"description": STATUS_DESCRIPTIONS[endpoint.status], "content": content}
     yield str(endpoint.status), success | ({"headers": headers} if headers else {})
@@ -159,7 +158,10 @@ def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
         by_status.setdefault(one.status, []).append(one)
     for status, found in by_status.items():
         meanings = " ".join(f"{one.name}: {one.meaning}" for one in found)
-        yield str(status), {"description": meanings, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
+        yield (
+            str(status),
+            {"description": meanings, "content": {PROBLEM_MEDIA_TYPE: {"schema": _reference(ProblemDocument)}}},
+        )
 
 
 def _problems(endpoint: Endpoint) -> Iterable[Problem]:
@@ -180,7 +182,7 @@ def _in_path(endpoint: Endpoint) -> Iterable[Json]:
 
 
 def _in_query(endpoint: Endpoint) -> Iterable[Json]:
-    if endpoint.query is Nothing:
+    if endpoint.query is Empty:
         return
     _, components = schema_components([endpoint.query])
     schema = components[endpoint.query.__name__]

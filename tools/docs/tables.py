@@ -9,7 +9,7 @@ from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.storage.migrate import VERSION_TABLE, newest
 from presenced.storage.schema import metadata
-from presenced.storage.types import Exact
+from presenced.storage.types import ExactText
 
 TABLES: dict[str, tuple[str, str]] = {
     "presenced_users": (
@@ -76,7 +76,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "session": "Digest of the session id, which is a secret; empty for a classic connection.",
         "protocol": "`classic` or `presenced.v1`.",
         "device": "Kind of device that the client named; empty if none.",
-        "address": "Address of the client; null unless the setting `keep_addresses` is on.",
+        "address": "Address of the client, an IPv6 address as its /64. Null unless the setting `keep_addresses` is on, "
+        "and for a client on the machine of the server.",
         "node": "Server that wrote the row.",
         "epoch": "Start of that server.",
         "opened_ms": "Time at which the first connection opened.",
@@ -190,7 +191,7 @@ def _columns(index: Index) -> str:
 
 def _type(column: Column[Any]) -> str:
     kind: object = column.type
-    if isinstance(kind, Exact):
+    if isinstance(kind, ExactText):
         return f"text({kind.length})"
     names = {BigInteger: "bigint", Integer: "integer", Double: "double", Text: "text"}
     return next(name for one, name in names.items() if isinstance(kind, one))

@@ -6,7 +6,7 @@ import type { Message, Post } from "./outbox.js";
 /** Maximum number of calls that wait. Further ones are rejected with `TOO_MANY_CALLS`. */
 const MAX_CALLS = 1_000;
 
-/** A call that waits. It is settled once. A sender checks first whether it still waits. */
+/** A call that waits. It is resolved or rejected once. A sender checks first whether it still waits. */
 export interface Call<T> {
   readonly promise: Promise<T>;
   readonly resolve: (value: T) => void;
@@ -15,7 +15,7 @@ export interface Call<T> {
 }
 
 /** Resolve calls, or reject them with an error. */
-export function settle(calls: Iterable<Call<void>>, error?: PresenceError): void {
+export function complete(calls: Iterable<Call<void>>, error?: PresenceError): void {
   for (const call of calls) error ? call.reject(error) : call.resolve();
 }
 

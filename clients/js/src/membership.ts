@@ -1,6 +1,6 @@
 /** A membership: the application wants to be in a room until `leave`. Several of them may share one room. */
 
-import { type AddCall, type Call, settle } from "./calls.js";
+import { type AddCall, type Call, complete } from "./calls.js";
 import type { DesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import type { Membership } from "./room.js";
@@ -35,7 +35,7 @@ export function createMembership(
     leave() {
       isMember = false;
       release();
-      settle(calls, left());
+      complete(calls, left());
     },
   };
 }

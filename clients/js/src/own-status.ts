@@ -1,6 +1,6 @@
 /** Requests about the user of this client: the choice of a status, and whether the person is at this device. */
 
-import { type Call, settle } from "./calls.js";
+import { type Call, complete } from "./calls.js";
 import type { Host } from "./host.js";
 import type { Post } from "./outbox.js";
 import { type Choice, choiceInUrl, isInForce, isSameChoice } from "./self.js";
@@ -46,10 +46,10 @@ export function createOwnStatus(host: Host) {
       {
         accepted() {
           accepted = shown && isInForce(choice, shown) ? undefined : sent;
-          settle(calls);
+          complete(calls);
         },
         failed(error) {
-          if (error) settle(calls, error);
+          if (error) complete(calls, error);
           else waiting = waiting ? { ...waiting, calls: [...calls, ...waiting.calls] } : { ...sent, isRepeated: true };
         },
       },
@@ -115,7 +115,7 @@ export function createOwnStatus(host: Host) {
       if (shown && !isSameChoice(shown, self)) accepted = undefined; // SELF shows it, or a later one of another device
       shown = self;
       if (!waiting?.isRepeated || !isInForce(waiting.choice, self)) return;
-      settle(waiting.calls);
+      complete(waiting.calls);
       waiting = undefined;
     },
   };

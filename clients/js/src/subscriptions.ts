@@ -1,6 +1,6 @@
-/** Sends the requests that `requests.ts` plans, and settles the calls that wait for a room. */
+/** Sends the requests that `requests.ts` plans, and completes the calls that wait for a room. */
 
-import { type Call, settle } from "./calls.js";
+import { type Call, complete } from "./calls.js";
 import type { DesiredState } from "./desired-state.js";
 import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
@@ -30,7 +30,7 @@ export function createSubscriptions(
   let wasExcessive = false;
 
   const answer = (scope: string, error?: PresenceError): void => {
-    settle(waiting.get(scope) ?? [], error);
+    complete(waiting.get(scope) ?? [], error);
     waiting.delete(scope);
   };
 

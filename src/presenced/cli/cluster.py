@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHECK_S = 5.0
+REPORT_S = 5.0
 """Seconds, besides the lease, in which nodes must report digests that can be compared. Live nodes do so with each
 heartbeat, and a node that was killed is no longer registered by then."""
 
@@ -73,7 +73,7 @@ def check(*, config: ConfigFile = None) -> None:
 
     Each node reports digests of its user records with its heartbeats, so this works while users come and go.
     """
-    wait_s = _settings(config).cluster_lease + CHECK_S
+    wait_s = _settings(config).cluster_lease + REPORT_S
     sys.stdout.write(_with_admin(config, lambda admin: _check(admin, wait_s)) + "\n")
 
 
@@ -304,8 +304,8 @@ def _where(user_id: str, found: Whereabouts, names: dict[int, str]) -> Iterator[
 
 def _record(record: UserRecord) -> Iterator[str]:
     yield f"shown as {record.view.status.value} since {timestamp(record.since_ms)}, because of {record.cause.value}"
-    if record.view.custom.text or record.view.custom.emoji:
-        yield f"text {json.dumps(' '.join(filter(None, (record.view.custom.emoji, record.view.custom.text))))}"
+    if record.view.details.text or record.view.details.emoji:
+        yield f"text {json.dumps(' '.join(filter(None, (record.view.details.emoji, record.view.details.text))))}"
     if record.view.devices:
         yield f"devices {', '.join(map(json.dumps, record.view.devices))}"
     if record.chosen.status is not None:

@@ -23,7 +23,7 @@ from presenced.server import authority
 TIMEOUT_S = 5.0
 """Timeout in seconds for connecting, and again for the response. After that the server counts as unhealthy."""
 
-MAX_BODY_BYTES = 65_536
+MAX_HEALTH_RESPONSE_BYTES = 65_536
 """Maximum number of bytes read of a response. The rest is ignored."""
 
 # The header of a connection that a proxy makes for itself (command LOCAL, no addresses).
@@ -151,7 +151,7 @@ def _ask(target: _Target, path: str) -> tuple[int, _Body]:
     try:
         connection.request("GET", path, headers={"accept": "application/json", "connection": "close"})
         response = connection.getresponse()
-        content = response.read(MAX_BODY_BYTES)
+        content = response.read(MAX_HEALTH_RESPONSE_BYTES)
     except TimeoutError:
         raise UnhealthyError(f"{target.name} does not respond within {TIMEOUT_S:g} s") from None
     except (OSError, http.client.HTTPException) as error:

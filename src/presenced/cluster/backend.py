@@ -99,6 +99,12 @@ class Kind(StrEnum):
     """Tokens of a user were revoked (`cluster.commands.revocations`)."""
     ERASE = "erase"
     """All nodes and the database forget a user, whose last changes are in the log before this entry."""
+    LATER = "later"
+    """Something that only a later release knows. Nodes skip it, and never commit it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Kind:
+        return cls.LATER
 
 
 class Batch(NamedTuple):
@@ -184,6 +190,10 @@ class State(StrEnum):
     DEAD = "dead"
     """It was declared dead: the store accepts nothing more from this incarnation."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> State:
+        return cls.LOADING  # a state of a later release: the node lives, and no duty is given to it
+
 
 class Member(NamedTuple):
     """A registered node."""
@@ -198,6 +208,17 @@ class Member(NamedTuple):
     """Figures of the node (`cluster.members.Figures`), encoded."""
     remover: str = ""
     """Incarnation of the node that declared this one dead, and that removes it; empty for a live node."""
+
+
+class Counts(NamedTuple):
+    """Numbers of users in a shard."""
+
+    records: int
+    """Users with a record."""
+    sessions: int
+    """Users to whom this node contributes sessions."""
+    rooms: int
+    """Users to whom this node contributes rooms."""
 
 
 class Registration(NamedTuple):
@@ -292,6 +313,9 @@ class Receiver(Protocol):
     def unknown(self, shard: int, serial: int) -> None:
         """Note that a batch could not be sent, or its reply was lost. The log shows whether it was accepted."""
 
+    def full(self, shard: int) -> None:
+        """The store has no memory for the batch in flight. `unknown` follows, and reading goes on."""
+
     def fenced(self, shard: int) -> None:
         """Note that this incarnation may no longer write. No result of a batch in flight follows.
 
@@ -310,6 +334,9 @@ class Receiver(Protocol):
 
     def members(self, shard: int, members: Sequence[Member]) -> None:
         """Take the nodes that are registered now. A call about once a second also shows that reads succeed."""
+
+    def counted(self, shard: int, counts: Counts) -> None:
+        """The store has this many users, as of now: about once a second."""
 
     def received(self, slot: int, message: bytes) -> None:
         """Process a message from the node in a slot."""

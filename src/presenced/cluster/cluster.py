@@ -35,6 +35,7 @@ from presenced.cluster.backend import (
     Backend,
     Committed,
     ContributionUpdate,
+    Counts,
     Entry,
     EntryKey,
     Kind,
@@ -397,6 +398,7 @@ class Cluster(ClusterEvents):
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
         self.time.observe(result.time_ms)
+        this.full_at = None  # the next read ends the rest
         this.replica.committed(result)
         if not result.refused:  # a new proposal would be refused as well, until the newer item is read
             self._wake(shard)
@@ -408,6 +410,13 @@ class Cluster(ClusterEvents):
         this.replica.unknown()
         this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
         self._wake(shard)
+
+    def full(self, shard: int) -> None:
+        """Become local in `LOCAL_AFTER_S`, because the store has no memory for a commit, unless it has before."""
+        this = self._shards[shard]
+        if this.full_at is None:
+            this.full_at = self._clock.monotonic()
+            self._timer.set(self._go_local, this.full_at + LOCAL_AFTER_S)
 
     def fenced(self, shard: int) -> None:
         """Prepare to join again, because this incarnation may no longer write."""
@@ -435,10 +444,9 @@ class Cluster(ClusterEvents):
         """Take the registered nodes, and declare dead or remove some of them if that is this node's duty."""
         this = self._shards[shard]
         this.members.look(self._clock.monotonic())
-        duties = this.members.observe(members)
-        if this.replica.end_removal([duty.member.incarnation for duty in duties if duty.do is Do.REMOVE]):
+        if this.replica.check_removal(members, this.members.incarnation):
             this.has_begun_removal = False
-        for duty in duties:
+        for duty in this.members.observe(members):
             if duty.do is Do.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
             elif not this.has_begun_removal:
@@ -449,6 +457,12 @@ class Cluster(ClusterEvents):
         self._share_duties(shard)
         self.check_ready()
         self._wake(shard)
+
+    def counted(self, shard: int, counts: Counts) -> None:
+        """Read everything again if the store has lost keys, for example because it evicts them."""
+        if self._shards[shard].counted(counts):
+            self._notices.keys_lost()
+            self._load(shard, "keys")
 
     def received(self, slot: int, message: bytes) -> None:
         """Process a message of another node or of an operator."""
@@ -532,7 +546,8 @@ class Cluster(ClusterEvents):
         if now < shard.next_commit:
             self._wake(index)
             return
-        batch = shard.replica.next_batch(shard.members.members, shard.when(self._clock.now()))
+        is_full = shard.full_at is not None
+        batch = shard.replica.next_batch(shard.members.members, shard.when(self._clock.now()), is_full)
         if batch is not None:
             shard.next_commit = now + self._backend.commit_pause_s
             shard.committed_at = now
@@ -548,12 +563,13 @@ class Cluster(ClusterEvents):
     def _go_local(self) -> None:
         now = self._clock.now()
         for shard in self._shards:
-            if shard.lost_at is None or shard.replica.is_local:
+            since = shard.unusable_since
+            if since is None or shard.replica.is_local:
                 continue
-            if now.monotonic - shard.lost_at < LOCAL_AFTER_S:
-                self._timer.set(self._go_local, shard.lost_at + LOCAL_AFTER_S)
+            if now.monotonic - since < LOCAL_AFTER_S:
+                self._timer.set(self._go_local, since + LOCAL_AFTER_S)
                 continue
-            self._notices.local(shard.lost_at)
+            self._notices.local(since, is_full=shard.lost_at is None)
             shard.go_local(now)
         self._report_certainty()  # before what happens on this node alone
         self._publish()

@@ -19,15 +19,14 @@ from typing import NamedTuple, Protocol, TypeVar
 from msgspec.structs import replace
 
 from presenced.cluster.backend import MAX_SLOTS
-from presenced.cluster.presence import Shown
+from presenced.cluster.contribution import Contribution
+from presenced.cluster.elsewhere import SharedUsers, UserElsewhere, sessions_of
+from presenced.cluster.presence import UNKNOWN, Shown
 from presenced.cluster.records import (
     TAG_BYTES,
-    Contribution,
     SharedMember,
     SharedSession,
     UserRecord,
-    decode_rooms,
-    decode_sessions,
     encode_rooms,
     encode_sessions,
     merged,
@@ -43,10 +42,11 @@ from presenced.presence.model import (
     Cause,
     Change,
     Display,
+    OwnState,
     Status,
 )
 from presenced.presence.outcome import NOTHING, Outcome
-from presenced.presence.session import Grace, MemberData, Session
+from presenced.presence.session import Grace, Session
 from presenced.presence.status import TimedChoice
 from presenced.presence.user import User
 from presenced.presence.users import Limits
@@ -118,13 +118,17 @@ class SharedVersions(VersionCounter):
 class SharedDirectory(Directory[C]):
     """The users of all nodes, as this node sees them.
 
+    Users who have something on this node are in `_by_id`, and the methods of `Directory` change only these. For these
+    methods a user of other nodes is unknown, until `get_or_add` moves the user there (`cluster.elsewhere`).
+
     Bounds: as for `Directory`, and those of `StampTable` with `max_choices`.
     """
 
     def __init__(self, grace: Grace, limits: Limits, journal: Journal) -> None:
         self.versions = SharedVersions()
         """Version clock of this node."""
-        super().__init__(grace, limits, journal, self.versions)
+        self.users: SharedUsers[C] = SharedUsers(limits, journal, self.versions)
+        super().__init__(grace, limits, journal, users=self.users)
         self.certainty = self
         self.agreement: Agreement | None = None
         """Set before the first event."""
@@ -268,19 +272,24 @@ class SharedDirectory(Directory[C]):
         user.display = Display(b"", now.epoch_ms / 1000)
         return self._reconcile(user, Cause.DISPLAY, now)
 
+    def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
+        """Restore display data from before the start, as on a single node."""
+        self.users.get(user_id)
+        return super().restore_display(user_id, data, now)
+
     def display_erased(self, user_id: str, epoch_ms: int) -> None:
         """Erase display data from before `epoch_ms`, because another node has erased it.
 
         The user's record has no display data either, but an absent user may have no record.
         """
         self.users.displays.pop(user_id)
-        user = self._by_id.get(user_id)
+        user = self.users.get(user_id)
         if user is not None and user.display.issued < epoch_ms / 1000:
             user.display = Display(b"", epoch_ms / 1000)
 
     def joined(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms: the earliest time of the user's sessions there, in epoch milliseconds."""
-        user, times = self._by_id.get(user_id), dict[str, int]()
+        user, times = self.users.user(user_id), dict[str, int]()
         for session in user.sessions if user else ():
             for room, given in (session.rooms or {}).items():
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
@@ -288,8 +297,8 @@ class SharedDirectory(Directory[C]):
 
     # Methods of `cluster.presence.Presence`.
 
-    def own_contribution(self, user_id: str) -> Contribution:
-        """Return what this node contributes to the user."""
+    def own_contribution(self, user_id: str, slot: int) -> Contribution:
+        """Return what this node, which is in this slot, contributes to the user."""
         user = self._by_id.get(user_id)
         mine = [s for s in user.sessions if s.slot < 0 and s.is_present] if user else []
         sessions = sorted(SharedSession(tag_of(s.session_id), s.device, s.active) for s in mine)
@@ -298,7 +307,7 @@ class SharedDirectory(Directory[C]):
             for session in mine
             for room, given in (session.rooms or {}).items()
         )
-        return Contribution(encode_sessions(tuple(sessions)), encode_rooms(tuple(rooms)))
+        return Contribution(slot, encode_sessions(tuple(sessions)), encode_rooms(tuple(rooms)))
 
     def contributed_users(self) -> Iterable[str]:
         """Return the users to whom this node contributes: those who have a session here."""
@@ -320,38 +329,28 @@ class SharedDirectory(Directory[C]):
         """Forget when something about the user was cleared, because all nodes know it by now."""
         self._stamps.forget_cleared(user_id)
 
-    def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
+    def set_contribution(self, user_id: str, new: Contribution) -> None:
         """Set what another node contributes to the user. Nothing becomes visible, except in rooms."""
         user = self._by_id.get(user_id)
-        if user is None:
-            if not contribution.sessions:
-                return
+        if user is None and new.sessions and user_id in self.users.displays:
             user = self.users.get_or_add(user_id)
-        before = [session for session in user.sessions if session.slot == slot]
-        for session in before:
-            user.sessions.remove(session)
-            user.named -= bool(session.session_id)
-        given: dict[bytes, dict[str, MemberData]] = {}
-        for member in decode_rooms(contribution.rooms):
-            given.setdefault(member.tag, {})[member.room] = MemberData(member.number, member.data, member.joined_ms)
-        for tag, device, active in decode_sessions(contribution.sessions):
-            session = Session[C](user_id, None, tag.hex(), device, None, active, slot=slot, rooms=given.get(tag))
-            user.sessions.append(session)
-            user.named += bool(tag)
-        self._drop_moved(user, slot, sum(not session.session_id for session in before))
-        if [session.rooms for session in before if session.rooms] != list(given.values()):
+        has_other_rooms = self._contribute(user, new) if user else self.users.contribute_elsewhere(user_id, new)
+        if has_other_rooms:
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
-        self._remember_or_evict(user)  # no item about the user may follow
+        if user is not None:
+            self._remember_or_evict(user)  # no item about the user may follow
+        elif (found := self.users.elsewhere.get(user_id)) is not None:
+            self.users.evict_elsewhere_if_unneeded(found)
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
         """Set the cause of the user's next change, if that comes from the end of another node."""
-        if user_id in self._by_id:
+        if self.users.known(user_id) is not None:
             self._causes.setdefault(user_id, _Cause(cause, now.epoch_ms))
 
     def record(self, user_id: str, now: Instant) -> UserRecord:
         """Return the record that follows from all contributions and from what was decided here."""
-        user = self._by_id.get(user_id)
+        user = self.users.user(user_id)
         if user is None:
             record = UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
             stamps = self._stamps.of_evicted(user_id)
@@ -371,47 +370,96 @@ class SharedDirectory(Directory[C]):
 
     def shown(self, user_id: str) -> Shown:
         """Return what watchers saw last."""
-        user = self._by_id.get(user_id)
-        return Shown(user.version, user.shown) if user else Shown(0, SEEN_OFFLINE)
+        user = self.users.known(user_id)
+        return Shown(user.version, user.shown) if user is not None else UNKNOWN
 
     def accept(self, user_id: str, record: UserRecord, version: int, now: Instant) -> None:
         """Show the user as in the record, with this version, and adopt its stamped fields."""
         user = self._by_id.get(user_id)
         if user is None:
-            if not record.is_kept:
+            found = self.users.elsewhere.get(user_id)
+            if found is None and not record.is_kept:
                 return  # unknown, and shown as offline already
+            is_plain = record.stamped is None and user_id not in self._stamps and user_id not in self.users.displays
+            if is_plain and (record.is_kept or (found is not None and found.last_change is not None)):
+                self._accept_elsewhere(found or self.users.add_elsewhere(user_id), record, version, now)
+                return
             user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
-        self.shown_locally.discard(user_id)
-        change = renumbered = None
-        if record.view != user.shown:
-            change = self._make(user, record, version, now)
-        elif version > user.version:
-            renumbered = self._renumber(user, version, now)
-        if user.states(record.cause)[0] == user.shown:
+        change, renumbered = self._show_record(user, record, version, now)
+        user.version = max(user.version, version)
+        view, own = user.states(record.cause)
+        if view == user.shown:
             self._causes.pop(user_id, None)
-        self._finish(user, change, record.cause, renumbered)
+        self._finish(user, change, own, renumbered)
 
     def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of the record, and show nothing, because the user is unsettled."""
         user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
-        self._finish(user, None, record.cause)
+        self._finish(user, None, user.states(record.cause)[1])
 
     def show_locally(self, user_id: str, version: int, now: Instant) -> None:
         """Show the user as the rule of presence says, without the store."""
-        user = self._by_id.get(user_id)
+        user = self.users.get(user_id)
         if user is None:
             return
         change = self._make(user, self.record(user_id, now), version, now)
+        user.version = version
         self._causes.pop(user_id, None)
         self.shown_locally.add(user_id)
         if self._reconciled_id == user_id:
             self._made = change
         else:
-            self._finish(user, change, change.cause)
+            self._finish(user, change, user.states(change.cause)[1])
 
     # Internal.
+
+    def _accept_elsewhere(self, user: UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> None:
+        """Show a user who has nothing on this node as in the record."""
+        user_id = user.user_id
+        user.active_ms = max(user.active_ms, record.active_ms)
+        change, renumbered = self._show_record(user, record, version, now)
+        if user_id in self._causes and user.to_user().states(record.cause)[0] == user.shown:
+            del self._causes[user_id]
+        self._outcomes.append(Outcome(user_id, change, renumbered=renumbered))
+        if self.users.evict_elsewhere_if_unneeded(user):
+            self._causes.pop(user_id, None)
+
+    def _show_record(
+        self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant
+    ) -> tuple[Change | None, Change | None]:
+        """Show the user as in a record, with this version.
+
+        Return the change, if others see one, and what only followers of the journal receive (`Outcome.renumbered`).
+        """
+        self.shown_locally.discard(user.user_id)
+        if record.view != user.shown:
+            return self._make(user, record, version, now), None
+        last = user.last_change
+        if last is None or version <= last.version:
+            return None, None
+        user.last_change = replace(last, version=version)
+        self.users.log.replace(user.last_change)
+        if last.status is Status.OFFLINE:
+            return None, None  # digests have no users who are offline
+        position = self._journal.next_position()
+        return None, replace(
+            last, position=position, version=version, was=last.status, was_version=last.version, at=now
+        )
+
+    def _contribute(self, user: User[C], new: Contribution) -> bool:
+        """Replace the sessions of another node. Return whether others are in rooms."""
+        self.users.set_contribution(user.user_id, new)
+        before = [session for session in user.sessions if session.slot == new.slot]
+        for session in before:
+            user.sessions.remove(session)
+            user.named -= bool(session.session_id)
+        sessions: list[Session[C]] = sessions_of(user.user_id, new)
+        user.sessions += sessions
+        user.named += sum(bool(session.session_id) for session in sessions)
+        self._drop_moved(user, new.slot, sum(not session.session_id for session in before))
+        return [one.rooms for one in before if one.rooms] != [one.rooms for one in sessions if one.rooms]
 
     def _drop_moved(self, user: User[C], slot: int, classic_before: int) -> None:
         """Drop lost sessions of this node that are on another node now. The user stays present because of that node.
@@ -435,15 +483,11 @@ class SharedDirectory(Directory[C]):
             self._schedule(user)
             self.rooms_changed(user.user_id)
 
-    def _make(self, user: User[C], record: UserRecord, version: int, now: Instant) -> Change:
+    def _make(self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> Change:
         """Make the state in a record visible: log and return a change."""
         users, was, last = self.users, user.shown.status, user.last_change
         users.online_users += (was is Status.OFFLINE) - (record.view.status is Status.OFFLINE)
-        user.version = version
-        if record.seen_ms:
-            user.seen_ms = max(user.seen_ms, record.seen_ms)
-        else:
-            user.seen_ms = max(user.seen_ms, now.epoch_ms)
+        user.seen_ms = max(user.seen_ms, record.seen_ms or now.epoch_ms)
         position, before = self._journal.next_position(), last.version if last else 0
         details = version, now, record.since_ms, record.seen_ms, record.cause, before
         change = Change(position, user.user_id, record.view, was, *details)
@@ -451,21 +495,10 @@ class SharedDirectory(Directory[C]):
         users.log.append(change)
         return change
 
-    def _renumber(self, user: User[C], version: int, now: Instant) -> Change | None:
-        """Give a higher version to a user who looks as before. Return what followers of the journal receive."""
-        user.version, last = version, user.last_change
-        if last is None:
-            return None
-        user.last_change = replace(last, version=version)
-        self.users.log.replace(user.last_change)
-        if last.status is Status.OFFLINE:
-            return None  # the digest has no users who are offline
-        position = self._journal.next_position()
-        return replace(last, position=position, version=version, was=last.status, was_version=last.version, at=now)
-
-    def _finish(self, user: User[C], change: Change | None, cause: Cause, renumbered: Change | None = None) -> None:
+    def _finish(
+        self, user: User[C], change: Change | None, own: OwnState | None, renumbered: Change | None = None
+    ) -> None:
         """Add the outcome for watchers and the user's own devices to `take_outcomes`."""
-        own = user.states(cause)[1]
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own
@@ -476,6 +509,11 @@ class SharedDirectory(Directory[C]):
         super()._remember(user)
         if user.timed is None and (stamps := self._stamps.get(user.user_id)) is not None:
             stamps.end_timed()  # one that sets nothing ends with the user's presence
+
+    def _remember_or_evict(self, user: User[C]) -> None:
+        super()._remember_or_evict(user)
+        if user.user_id in self._by_id and not user.connected and user.is_present and self._is_elsewhere(user):
+            self.users.compact(user)
 
     def _lose(self, user: User[C], is_choice: bool) -> None:
         """Forget the choice or the claims of an absent user, because of a bound. All nodes do so at about the time."""
@@ -490,6 +528,15 @@ class SharedDirectory(Directory[C]):
         self.shown_locally.discard(user_id)
         self._causes.pop(user_id, None)
         self._stamps.evict(user_id)
+
+    def _is_elsewhere(self, user: User[C]) -> bool:
+        """Return whether a user who is present and not connected here has nothing on this node."""
+        user_id, change = user.user_id, user.last_change
+        has_state = user_id in self._stamps or user.display != NO_DISPLAY or user_id in self._causes
+        if has_state or change is None or change.view.status is Status.OFFLINE or change.version != user.version:
+            return False
+        is_held = user.held is not None and user.held.deadline is not None
+        return not is_held and all(session.slot >= 0 for session in user.sessions)
 
     # Stamped fields.
 

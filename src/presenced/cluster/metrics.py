@@ -73,7 +73,7 @@ class ClusterMetrics:
         self._reloads = counter(
             "presenced_cluster_reloads", "Loads of everything that the store has, by reason.", ["reason"]
         )
-        for reason in ("registered", "log"):
+        for reason in ("registered", "log", "keys"):
             self._reloads.labels(reason)
         self.removed_nodes = counter(
             "presenced_cluster_removed_nodes", "Dead nodes whose users this node has taken out."
@@ -109,8 +109,8 @@ class ClusterMetrics:
         info.labels(cluster.name).set(1)
         state = Gauge(
             "presenced_cluster_state",
-            "1 for the state of this node, 0 for the others. local: the store is out of reach, and the node shows only "
-            "what happens on it.",
+            "1 for the state of this node, 0 for the others. local: the store is out of reach or out of memory, and "
+            "the node shows only what happens on it.",
             ["state"],
             registry=self._metrics.registry,
         )

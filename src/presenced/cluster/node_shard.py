@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.cluster.backend import Registration
+from presenced.cluster.backend import Counts, Registration
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Members
 from presenced.cluster.replica.replica import ShardReplica, When
@@ -27,6 +27,8 @@ class NodeShard:
         """Number of times that the store may have lost writes, when this node connected last."""
         self.lost_at: float | None = None
         """Monotonic time since when the store is out of reach; None if it is in reach."""
+        self.full_at: float | None = None
+        """Monotonic time since when the store has no memory for commits; None if it has."""
         self.must_verify = False
         """Whether the store may have lost what this node wrote."""
         self.stale_since_ms = 0
@@ -35,6 +37,7 @@ class NodeShard:
         """Monotonic time before which nothing is committed."""
         self.committed_at = 0.0
         """Monotonic time of the commit in flight."""
+        self._missed_at = -1  # number of the last change when the store had too few keys; -1: it has enough
         self.has_begun_removal = False
         """Whether this node is taking out the users of a dead node."""
         self.next_removal = 0.0
@@ -43,6 +46,11 @@ class NodeShard:
         """Numbers up to the highest one that the store had given when this node read last. They may jump."""
         self.read_all_at: float | None = None
         """Monotonic time at which this node last had read all of the log; None before."""
+
+    @property
+    def unusable_since(self) -> float | None:
+        """Monotonic time since when this node cannot commit; None if it can."""
+        return min((at for at in (self.lost_at, self.full_at) if at is not None), default=None)
 
     def when(self, now: Instant) -> When:
         """Return the present moment, with the contact time of this shard."""
@@ -80,17 +88,37 @@ class NodeShard:
         """Note that the log has been read to its end, and the store has given numbers up to `n`."""
         self.read_all_at = now.monotonic
         self.replica.read_up_to(n, self.when(now))
-        if self.replica.is_local:
-            self.replica.reconnected()
-        if self.replica.is_loaded:
-            self.stale_since_ms = 0
+        if self.full_at is None:  # otherwise the other nodes cannot commit, either
+            if self.replica.is_local:
+                self.replica.reconnected()
+            if self.replica.is_loaded:
+                self.stale_since_ms = 0
         if self.must_verify:
             self.must_verify = False
             self.has_begun_removal = False  # what was taken out may be lost, or the dead node itself: begin again
             self.replica.verify()
 
+    def counted(self, counts: Counts) -> bool:
+        """Compare what the store has with what it should have. Return whether it has lost some keys: load again.
+
+        Counts that arrive late differ by what happened meanwhile. So two in a row must have too few, and without a
+        change in between, or less than half.
+        """
+        expected, applied = self.replica.counts(), self.replica.changed_at
+        has_too_few = any(found < own for found, own in zip(counts, expected, strict=True))
+        has_half = all(2 * found >= own for found, own in zip(counts, expected, strict=True))
+        if not self.replica.is_loaded or not has_too_few:
+            self._missed_at = -1
+            return False
+        had_missed, self._missed_at = self._missed_at, applied
+        is_lost = had_missed == applied or (had_missed >= 0 and not has_half)
+        if is_lost:
+            self._missed_at, self.must_verify = -1, True
+        return is_lost
+
     def go_local(self, now: Instant) -> None:
-        """Show what happens on this node alone, because the store has been out of reach since `lost_at`."""
-        assert self.lost_at is not None, "only a store that is out of reach makes a node local"
+        """Show what happens on this node alone, because it has not been able to commit since `unusable_since`."""
+        since = self.unusable_since
+        assert since is not None, "a store that can be used makes no node local"
         self.replica.disconnected(now)
-        self.stale_since_ms = now.epoch_ms - int((now.monotonic - self.lost_at) * 1000)
+        self.stale_since_ms = now.epoch_ms - int((now.monotonic - since) * 1000)

@@ -29,6 +29,7 @@ class Notices:
         self._cluster_name = cluster_name
         self._own = own
         self._local_since: float | None = None
+        self._is_full = False  # whether it is local because the store has no memory
         self._fenced: set[int] = set()
         self._logged: set[tuple[str, str]] = set()  # incarnations of registered nodes, and what was logged about them
 
@@ -41,7 +42,8 @@ class Notices:
         if self._local_since is None:
             return list(self._about_others)
         away = f"{now - self._local_since:.0f} s"
-        local = f"the store has been out of reach for {away}, so this node shows only what happens on it"
+        problem = "out of memory" if self._is_full else "out of reach"
+        local = f"the store has been {problem} for {away}, so this node shows only what happens on it"
         return [local, *self._about_others]
 
     # This node.
@@ -71,11 +73,12 @@ class Notices:
             },
         )
 
-    def local(self, lost_at: float) -> None:
-        """Some shard has been out of reach since `lost_at` (monotonic), and the node goes on alone."""
+    def local(self, since: float, is_full: bool) -> None:
+        """Some shard has been out of reach, or full, since a time (monotonic seconds), and the node goes on alone."""
         if self._local_since is None:
-            self._local_since = lost_at
-            logger.warning("the store is out of reach: this node is on its own", extra={"event": "cluster_local"})
+            self._local_since, self._is_full = since, is_full
+            problem = "out of memory" if is_full else "out of reach"
+            logger.warning("the store is %s: this node is on its own", problem, extra={"event": "cluster_local"})
 
     def back(self, now: float) -> None:
         """Every shard has been read again."""
@@ -99,6 +102,10 @@ class Notices:
     def registered(self, shard: int) -> None:
         """The store accepts this node in a shard."""
         self._fenced.discard(shard)
+
+    def keys_lost(self) -> None:
+        """The store has fewer keys than it should have."""
+        logger.error("the store has lost keys: reading everything again", extra={"event": "cluster_keys_lost"})
 
     def drained(self) -> None:
         """An operator stops this node."""

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from presenced.cluster.records import Contribution, UserRecord
-from presenced.presence.model import Cause, View
+from msgspec import Struct
+
+from presenced.cluster.contribution import Contribution
+from presenced.cluster.records import UserRecord
+from presenced.presence.model import SEEN_OFFLINE, Cause, View
 from presenced.runtime.instant import Instant
 
 
-class Shown(NamedTuple):
+class Shown(Struct, frozen=True, gc=False):
     """State of a user that watchers of this node saw last."""
 
     version: int
     view: View
 
 
+UNKNOWN = Shown(0, SEEN_OFFLINE)
+"""State of an unknown user."""
+
+
 class Presence(Protocol):
     """The rule of presence, and what watchers see: the directory of this node."""
 
-    def own_contribution(self, user_id: str) -> Contribution:
-        """Return what this node contributes to the user."""
+    def own_contribution(self, user_id: str, slot: int) -> Contribution:
+        """Return what this node, which is in this slot, contributes to the user."""
 
     def contributed_users(self) -> Iterable[str]:
         """Return the users to whom this node contributes: those who have a session here."""
@@ -35,7 +42,7 @@ class Presence(Protocol):
     def forget_cleared(self, user_id: str) -> None:
         """Forget when something about the user was cleared, because all nodes know it by now."""
 
-    def set_contribution(self, user_id: str, slot: int, contribution: Contribution) -> None:
+    def set_contribution(self, user_id: str, new: Contribution) -> None:
         """Set what another node contributes to the user. Nothing becomes visible, except in rooms."""
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:

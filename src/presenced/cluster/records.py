@@ -10,25 +10,26 @@ a node that was cut off meanwhile would bring back what it had before.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
-from presenced.presence.model import PLAIN, SEEN_OFFLINE, Cause, Custom, Status, View
+from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, Cause, Status, StatusDetails, View
 
 NO_TIME = 0
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):
-    """What a user chose. The end of the temporary choice is in its `custom.until_ms`."""
+    """What a user chose. The end of the temporary choice is in its `details.until_ms`."""
 
     status: Status | None = None
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
     stamp_ms: int = NO_TIME
     timed: Status | None = None
-    timed_custom: Custom | None = None
+    timed_details: StatusDetails | None = None
     """None if there is no temporary choice."""
     timed_stamp_ms: int = NO_TIME
 
@@ -37,14 +38,25 @@ NOTHING_CHOSEN = Choices()
 
 
 class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
-    """A claim of one source, or that it was cleared. Its end is in `custom.until_ms`."""
+    """A claim of one source, or that it was cleared. Its end is in `details.until_ms`."""
 
     source: str
     stamp_ms: int
     status: Status | None = None
     """None: it was cleared."""
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
     priority: int = 0
+
+
+class StampedFields(NamedTuple):
+    """The stamped fields of a user record, as there."""
+
+    chosen: Choices
+    claims: tuple[SharedClaim, ...]
+    announced: bool
+    announced_stamp_ms: int
+    display: bytes
+    display_issued: float
 
 
 class UserRecord(Struct, frozen=True, gc=False, array_like=True):
@@ -75,20 +87,19 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     """Fields of later releases, by name."""
 
     @property
-    def state(self) -> tuple[Any, ...]:
-        """What must be agreed on. Two records with the same state need no commit: times and causes are its history."""
-        return self.view, self.stamped, self.rests_on_retained
-
-    @property
-    def stamped(self) -> tuple[Any, ...]:
-        """The stamped fields with their stamps."""
-        return (
-            self.chosen,
-            self.claims,
-            self.announced,
-            self.announced_stamp_ms,
-            self.display,
-            self.display_issued,
+    def stamped(self) -> StampedFields | None:
+        """The stamped fields with their stamps; None if nothing was ever decided, as for most users."""
+        if (
+            self.chosen == NOTHING_CHOSEN
+            and not self.claims
+            and not self.announced_stamp_ms
+            and not self.announced
+            and not self.display_issued
+            and not self.display
+        ):
+            return None
+        return StampedFields(
+            self.chosen, self.claims, self.announced, self.announced_stamp_ms, self.display, self.display_issued
         )
 
     @property
@@ -96,7 +107,7 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
         """What is chosen, claimed and announced. Stamps, and what was cleared, are not part of it."""
         chosen = self.chosen
         claims = tuple(one for one in self.claims if one.status is not None)
-        return (chosen.status, chosen.custom, chosen.timed, chosen.timed_custom), claims, self.announced
+        return (chosen.status, chosen.details, chosen.timed, chosen.timed_details), claims, self.announced
 
     @property
     def is_kept(self) -> bool:
@@ -118,7 +129,7 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
     def is_set(self) -> bool:
         """Whether something is chosen, claimed or announced."""
         chosen = self.chosen
-        has_choice = chosen.status is not None or chosen.custom != PLAIN or chosen.timed_custom is not None
+        has_choice = chosen.status is not None or chosen.details != NO_DETAILS or chosen.timed_details is not None
         return has_choice or self.announced or any(claim.status is not None for claim in self.claims)
 
 
@@ -143,36 +154,37 @@ class SharedMember(NamedTuple):
     joined_ms: int
 
 
-class Contribution(NamedTuple):
-    """What one node contributes to a user, as bytes."""
-
-    sessions: bytes = b""
-    """Its sessions (`encode_sessions`); empty if there are none."""
-    rooms: bytes = b""
-    """Their rooms (`encode_rooms`); empty if there are none."""
-
-
-NO_CONTRIBUTION = Contribution()
-
 TAG_BYTES = 6
 """Bytes of a session's tag."""
 
-_FIELDS = UserRecord.__struct_fields__
-_REQUIRED = len(_FIELDS) - len(UserRecord.__struct_defaults__)
-_EMPTY = UserRecord(SEEN_OFFLINE, 0, 0, Cause.CONNECT)
+MAX_SHARED_VIEWS = 1_000
+"""Maximum number of views that are remembered, so that users who look the same share one object. At the bound, the view
+that was read least recently is forgotten, and read again for the next user."""
+
+
+class _EncodedRecord(UserRecord, frozen=True, gc=False, array_like=True):
+    """A record whose view is not decoded yet."""
+
+    view: Raw  # type: ignore[assignment]  # only `decode_record` sees it
+
+
+_REQUIRED = len(UserRecord.__struct_fields__) - len(UserRecord.__struct_defaults__)
+_DEFAULTS = astuple(UserRecord(SEEN_OFFLINE, 0, 0, Cause.CONNECT))
 
 _encoder = msgspec.msgpack.Encoder()
-_record_decoder = msgspec.msgpack.Decoder(UserRecord)
+_record_decoder = msgspec.msgpack.Decoder(_EncodedRecord)
+_view_decoder = msgspec.msgpack.Decoder(View)
 _sessions_decoder = msgspec.msgpack.Decoder(tuple[SharedSession, ...])
 _rooms_decoder = msgspec.msgpack.Decoder(tuple[SharedMember, ...])
 
 
 def encode_record(record: UserRecord) -> bytes:
     """Return the record as bytes."""
-    length = len(_FIELDS)
-    while length > _REQUIRED and getattr(record, _FIELDS[length - 1]) == getattr(_EMPTY, _FIELDS[length - 1]):
+    values = astuple(record)
+    length = len(values)
+    while length > _REQUIRED and values[length - 1] == _DEFAULTS[length - 1]:
         length -= 1
-    return _encoder.encode([getattr(record, name) for name in _FIELDS[:length]])
+    return _encoder.encode(values[:length])
 
 
 def decode_record(data: bytes) -> UserRecord:
@@ -181,7 +193,30 @@ def decode_record(data: bytes) -> UserRecord:
     Raises:
         msgspec.ValidationError: They are not a record.
     """
-    return _record_decoder.decode(data)
+    found = _record_decoder.decode(data)
+    # hot: once for each change of another node
+    return UserRecord(
+        _decode_view(bytes(found.view)),
+        found.since_ms,
+        found.seen_ms,
+        found.cause,
+        found.was,
+        found.was_version,
+        found.since_ms if found.active_ms == found.since_ms else found.active_ms,  # one number less in memory
+        found.chosen,
+        found.claims,
+        found.announced,
+        found.announced_stamp_ms,
+        found.display,
+        found.display_issued,
+        found.rests_on_retained,
+        found.later,
+    )
+
+
+@lru_cache(MAX_SHARED_VIEWS)
+def _decode_view(data: bytes) -> View:
+    return _view_decoder.decode(data)
 
 
 def encode_sessions(sessions: tuple[SharedSession, ...]) -> bytes:
@@ -211,10 +246,10 @@ def merged(mine: UserRecord, theirs: UserRecord) -> UserRecord:
     timed = a if a.timed_stamp_ms > b.timed_stamp_ms else b
     chosen = Choices(
         permanent.status,
-        permanent.custom,
+        permanent.details,
         permanent.stamp_ms,
         timed.timed,
-        timed.timed_custom,
+        timed.timed_details,
         timed.timed_stamp_ms,
     )
     claims = {claim.source: claim for claim in theirs.claims}

@@ -58,7 +58,9 @@ class Stamps:
         if user.chosen != self.chosen:
             self.chosen, self.chosen_ms = user.chosen, max(now_ms, self.chosen_ms + 1)
         if user.timed != self.timed:
-            has_ended = user.timed is None and self.timed is not None and 0 < self.timed.custom.until_ms <= now.epoch_ms
+            has_ended = (
+                user.timed is None and self.timed is not None and 0 < self.timed.details.until_ms <= now.epoch_ms
+            )
             self.timed, self.timed_ms = user.timed, max(0 if has_ended else now_ms, self.timed_ms + 1)
         if user.announced != self.announced:
             self.announced, self.announced_ms = user.announced, max(now_ms, self.announced_ms + 1)
@@ -123,16 +125,16 @@ class Stamps:
     def apply(self, user: User[C], record: UserRecord, now: Instant) -> None:
         """Take the stamped fields of a record, and give them to the user."""
         chosen = record.chosen
-        user.chosen = self.chosen = Choice(chosen.status, chosen.custom)
+        user.chosen = self.chosen = Choice(chosen.status, chosen.details)
         self.chosen_ms, self.timed_ms = chosen.stamp_ms, chosen.timed_stamp_ms
         user.timed = self.timed = None
-        if chosen.timed_custom is not None:
-            user.timed = self.timed = Choice(chosen.timed, chosen.timed_custom)
-            user.timed_until = _ends(chosen.timed_custom.until_ms, now)
+        if chosen.timed_details is not None:
+            user.timed = self.timed = Choice(chosen.timed, chosen.timed_details)
+            user.timed_until = _ends(chosen.timed_details.until_ms, now)
         user.announced = self.announced = record.announced
         self.announced_ms = record.announced_stamp_ms
         user.claims = self.claims = tuple(
-            Claim(c.source, c.status, c.custom, c.priority, c.stamp_ms, _ends(c.custom.until_ms, now))
+            Claim(c.source, c.status, c.details, c.priority, c.stamp_ms, _ends(c.details.until_ms, now))
             for c in record.claims
             if c.status is not None
         )
@@ -146,15 +148,15 @@ class Stamps:
         timed = self.timed
         chosen = Choices(
             self.chosen.status,
-            self.chosen.custom,
+            self.chosen.details,
             self.chosen_ms,
             timed.status if timed else None,
-            timed.custom if timed else None,
+            timed.details if timed else None,
             self.timed_ms,
         )
         sources = {claim.source for claim in self.claims}
         cleared = [SharedClaim(source, at) for source, at in self.cleared.items() if source not in sources]
-        claims = [SharedClaim(c.source, c.set_ms, c.status, c.custom, c.priority) for c in self.claims]
+        claims = [SharedClaim(c.source, c.set_ms, c.status, c.details, c.priority) for c in self.claims]
         return replace(
             record,
             chosen=chosen,
@@ -178,6 +180,9 @@ class StampTable:
     def users(self) -> list[str]:
         """Return the users who have stamps."""
         return [*self._by_user, *self._evicted]
+
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._by_user or user_id in self._evicted
 
     def get(self, user_id: str) -> Stamps | None:
         """Return the stamps of a known user; None if there are none."""

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from presenced.errors import Problem
-from presenced.net.problems import MEDIA_TYPE, problem_body
+from presenced.net.problems import PROBLEM_MEDIA_TYPE, problem_body
 
 RETRY_AFTER_S = "5"
 """`Retry-After` of a response 503, in seconds."""
@@ -35,4 +35,4 @@ def json_response(content: object, status: int = 200) -> Response:
 
 def problem_response(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a refusal with a problem document."""
-    return Response(problem_body(problem, detail), problem.status, headers, MEDIA_TYPE)
+    return Response(problem_body(problem, detail), problem.status, headers, PROBLEM_MEDIA_TYPE)

@@ -14,7 +14,7 @@ from presenced.http.api.endpoint import Api
 from presenced.http.errors import ProblemError, json_response
 from presenced.node.stats import MAX_PAGE_SESSIONS
 from presenced.presence.identity import MAX_SAFE_INTEGER
-from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.runtime.metrics import METRICS_MEDIA_TYPE
 from presenced.version import __version__
 
 DEFAULT_PAGE_SESSIONS = 100

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from presenced.http.waiting import WaitingRequest
 from presenced.transports.http1.exchange import ABORT_EXTENSION
 
-MEDIA_TYPE = "text/event-stream"
+EVENT_STREAM_MEDIA_TYPE = "text/event-stream"
 """Media type of an event stream."""
 
 HEARTBEAT_S = 15.0
@@ -29,7 +29,7 @@ COMMENT = b":\n\n"
 _HEADERS = {
     "cache-control": "no-store",
     "x-accel-buffering": "no",  # nginx would collect events before it forwards them
-    "content-type": MEDIA_TYPE,
+    "content-type": EVENT_STREAM_MEDIA_TYPE,
 }
 
 _encoder = Encoder()

@@ -7,7 +7,7 @@ from msgspec.json import Encoder
 
 from presenced.errors import Problem
 
-MEDIA_TYPE = "application/problem+json"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 """Media type of a problem document (RFC 9457)."""
 
 _encoder = Encoder()

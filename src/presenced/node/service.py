@@ -42,7 +42,7 @@ from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.instant import Instant
-from presenced.storage.answers import LastSeen, StoredSeen
+from presenced.storage.answers import LastSeen, StoredLastSeen
 from presenced.worker.calls import StorageCalls
 
 _CURSOR = re.compile(r"[0-9a-z]{1,40}-([0-9a-z]{1,40}\.)?[0-9]{1,19}")
@@ -166,8 +166,8 @@ class PresenceService:
         now = now or self._node.clock.now()
         claim = structs.replace(claim, set_ms=now.epoch_ms)
         if lasts is not None:
-            custom = structs.replace(claim.custom, until_ms=now.epoch_ms + int(lasts * 1000))
-            claim = structs.replace(claim, ends=now.monotonic + lasts, custom=custom)
+            details = structs.replace(claim.details, until_ms=now.epoch_ms + int(lasts * 1000))
+            claim = structs.replace(claim, ends=now.monotonic + lasts, details=details)
         self._node.publisher.apply(self._directory.set_claim(user_id, claim, now), now)
         if self._node.storage is not None:
             self._node.storage.claimed(user_id, claim)
@@ -427,7 +427,7 @@ class PresenceService:
         """
         now, storage = now or self._node.clock.now(), self.database
         waiting = storage.unstored(user_ids)  # first: a record that is stored meanwhile is then in at least one of both
-        rows = msgspec.json.decode(await storage.last_seen(user_ids), type=list[StoredSeen])
+        rows = msgspec.json.decode(await storage.last_seen(user_ids), type=list[StoredLastSeen])
         stored = {str(row.user_id): row for row in rows}
         found = []
         for user_id, change in zip(user_ids, self.seen(user_ids), strict=True):

@@ -87,10 +87,18 @@ class Directory(Generic[C]):
     Args:
         journal: Gives positions to changes. The caller appends the changes to it.
         versions: Gives versions to changes; by default a counter of its own.
+        users: Table of users, with limits, journal and versions of its own; by default one of the others.
     """
 
-    def __init__(self, grace: Grace, limits: Limits, journal: Journal, versions: VersionClock | None = None) -> None:
-        self.users: Users[C] = Users(limits, journal, versions or VersionCounter())
+    def __init__(
+        self,
+        grace: Grace,
+        limits: Limits,
+        journal: Journal,
+        versions: VersionClock | None = None,
+        users: Users[C] | None = None,
+    ) -> None:
+        self.users: Users[C] = users if users is not None else Users(limits, journal, versions or VersionCounter())
         """Read access to all users."""
         self.certainty: NodeCertainty | None = None
         """Which users may have changed elsewhere; None for a single node, which decides everything itself."""

@@ -45,7 +45,7 @@ class Viewer(NamedTuple):
     """Roles in the tokens of the viewer's connections."""
 
 
-class SessionExplained(Struct, frozen=True):
+class SessionDetails(Struct, frozen=True):
     """One client instance of the user."""
 
     connection_id: str
@@ -140,7 +140,7 @@ class Rule(StrEnum):
     """The viewer has no session, but the setting `visibility` allows everyone."""
 
 
-class ViewerExplained(Struct, frozen=True):
+class ViewerDetails(Struct, frozen=True):
     """Visibility of the user for one viewer, with its reason."""
 
     user_id: str
@@ -166,7 +166,7 @@ class Explanation(Struct, frozen=True):
     """State that permitted viewers see; None if the user is unknown, which looks like offline."""
     true: View
     """State that the user's own devices see."""
-    sessions: tuple[SessionExplained, ...]
+    sessions: tuple[SessionDetails, ...]
     announced: bool
     """Whether a backend announces that the user is online."""
     pending: tuple[Pending, ...]
@@ -177,7 +177,7 @@ class Explanation(Struct, frozen=True):
     """Temporary choice, after which `chosen` returns; None if there is none."""
     claims: tuple[Claim, ...]
     """Claims in the order in which they were set."""
-    viewer: ViewerExplained | None
+    viewer: ViewerDetails | None
     """None for an explanation that is about no viewer."""
     changes: tuple[Change, ...]
     """The user's last changes in the journal, newest first."""
@@ -258,10 +258,10 @@ def _liveness(user: User[Any], now: Instant) -> Liveness:
     return Liveness(left=last.cause, left_ago=now.monotonic - last.at.monotonic)
 
 
-def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionExplained:
+def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionDetails:
     connection = session.connection
     ahead = beat(connection) if connection else None
-    return SessionExplained(
+    return SessionDetails(
         connection_id=connection.connection_id if connection else "",
         protocol="presenced.v1" if session.session_id else "classic",
         device=session.device,
@@ -285,12 +285,12 @@ def _pending(user: User[Any], now: Instant) -> list[Pending]:
     return [Pending(what, source, _round(at - now.monotonic)) for what, source, at in ends]
 
 
-def _viewer_explained(user_id: str, rooms: Collection[str], viewer: Viewer) -> ViewerExplained:
+def _viewer_explained(user_id: str, rooms: Collection[str], viewer: Viewer) -> ViewerDetails:
     if viewer.user_id == user_id:
-        return ViewerExplained(user_id, True, bool(viewer.sessions), Rule.SELF, roles=viewer.roles)
+        return ViewerDetails(user_id, True, bool(viewer.sessions), Rule.SELF, roles=viewer.roles)
     if not viewer.sessions:
         rule = Rule.NO_SESSION_EVERYONE if viewer.sees_everyone else Rule.NO_SESSION
-        return ViewerExplained(viewer.user_id, viewer.sees_everyone or None, False, rule)
+        return ViewerDetails(viewer.user_id, viewer.sees_everyone or None, False, rule)
     sessions = [s for s in viewer.sessions if user_id not in s.visibility.blocked]
     is_visible = any(s.visibility.sees(user_id) for s in sessions)
     shared = sorted(
@@ -306,7 +306,7 @@ def _viewer_explained(user_id: str, rooms: Collection[str], viewer: Viewer) -> V
         rule = Rule.ROOM if shared else Rule.NOT_ALLOWED
     watches = bool(shared) or any(_subscribes(session, user_id) for session in sessions)
     room = shared[0] if rule is Rule.ROOM else ""
-    return ViewerExplained(viewer.user_id, is_visible or bool(shared), watches, rule, room, viewer.roles)
+    return ViewerDetails(viewer.user_id, is_visible or bool(shared), watches, rule, room, viewer.roles)
 
 
 def _subscribes(session: Session[Any], user_id: str) -> bool:

@@ -78,7 +78,7 @@ class Cause(StrEnum):
     """A backend announced it."""
 
 
-class Custom(Struct, frozen=True, gc=False, array_like=True):
+class StatusDetails(Struct, frozen=True, gc=False, array_like=True):
     """Details that go with a status. All are optional."""
 
     text: str = ""
@@ -89,7 +89,7 @@ class Custom(Struct, frozen=True, gc=False, array_like=True):
     """When the choice or claim ends, in epoch milliseconds; 0 if it does not end by itself."""
 
 
-PLAIN = Custom()
+NO_DETAILS = StatusDetails()
 """No text, emoji, data or end."""
 
 
@@ -98,7 +98,7 @@ class Choice(NamedTuple):
 
     status: Status | None
     """None: as detected. Never `offline`."""
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
 
 
 AS_DETECTED = Choice(None)
@@ -122,7 +122,7 @@ class View(Struct, frozen=True, gc=False, array_like=True):
     """Visible state of a user. Two equal views look the same."""
 
     status: Status
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
     devices: tuple[str, ...] = ()
     """Kinds of devices that are connected, each once, sorted."""
     display: bytes = b""
@@ -181,7 +181,7 @@ class OwnState(Struct, frozen=True, gc=False):
     chosen: Status | None
     """Chosen status; None: as detected."""
     cause: Cause
-    overruled: Custom | None = None
+    overruled: StatusDetails | None = None
     """Text, emoji and end of the choice that a claim overrides; None if no claim determines the status."""
 
     def looks_like(self, other: OwnState | None) -> bool:

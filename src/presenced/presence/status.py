@@ -33,7 +33,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from presenced.errors import BadClaim
-from presenced.presence.model import PLAIN, Choice, Custom, Status
+from presenced.presence.model import NO_DETAILS, Choice, Status, StatusDetails
 from presenced.runtime.instant import Instant
 from presenced.runtime.text import refused_character
 
@@ -71,13 +71,13 @@ def choice_of(status: str, text: str = "", emoji: str = "", data: bytes = b"", u
     chosen = None if status in ("", AUTO) else Status(status)
     if chosen is Status.OFFLINE:
         raise ValueError("offline cannot be chosen; use invisible")
-    return Choice(chosen, Custom(text, emoji, data, until_ms))
+    return Choice(chosen, StatusDetails(text, emoji, data, until_ms))
 
 
 def is_nothing(choice: Choice) -> bool:
     """Return whether nothing is chosen, regardless of the end."""
-    custom = choice.custom
-    return choice.status is None and not (custom.text or custom.emoji or custom.data)
+    details = choice.details
+    return choice.status is None and not (details.text or details.emoji or details.data)
 
 
 class TimedChoice(NamedTuple):
@@ -98,7 +98,7 @@ def timed_choice(choice: Choice, lasts: float | None, now: Instant) -> TimedChoi
     if lasts is None:
         return TimedChoice(choice)
     until_ms = now.epoch_ms + int(lasts * 1000)
-    return TimedChoice(choice._replace(custom=replace(choice.custom, until_ms=until_ms)), now.monotonic + lasts)
+    return TimedChoice(choice._replace(details=replace(choice.details, until_ms=until_ms)), now.monotonic + lasts)
 
 
 def in_force(earlier: tuple[TimedChoice, ...], latest: TimedChoice) -> tuple[TimedChoice, ...]:
@@ -117,7 +117,7 @@ class Claim(Struct, frozen=True, gc=False):
     source: str
     status: Status
     """One of `CLAIMABLE`."""
-    custom: Custom = PLAIN
+    details: StatusDetails = NO_DETAILS
     priority: int = 0
     """Above 0 it takes precedence over the user's choice, otherwise only over the detected status."""
     set_ms: int = 0
@@ -172,6 +172,6 @@ def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
     claim = deciding_claim(choice, claims)
     if claim is None:
         return choice
-    own = choice.custom
+    own = choice.details
     uses_own = claim.priority <= 0 and (own.text or own.emoji or own.data)
-    return Choice(claim.status, own if uses_own else claim.custom)
+    return Choice(claim.status, own if uses_own else claim.details)

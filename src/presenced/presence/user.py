@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from presenced.presence.held_requests import HeldRequests
 from presenced.presence.model import (
     AS_DETECTED,
@@ -35,6 +37,17 @@ MAX_DETACHED_SESSIONS = 8
 """Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
 period, or else of all, the one that would end first. The user does not go offline early, because the others end later.
 """
+
+
+class Departure(Struct, frozen=True, gc=False):
+    """Times of the last change of an offline user, which the log no longer has. The fields are those of `Change`."""
+
+    since_ms: int = 0
+    seen_ms: int = 0
+
+
+NO_DEPARTURE = Departure()
+"""The log has not dropped a last change, or it was erased when the user was last seen."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,8 +87,8 @@ class User(Generic[C]):
     """Number in the id of the newest connection (`next_id_ms`)."""
     last_change: Change | None = None
     """Last visible change; None if there was none, or if the user went offline and the log has dropped the change."""
-    left: tuple[int, int] = (0, 0)
-    """`since_ms` and `seen_ms` of the last change of an offline user, once the log has dropped it."""
+    departure: Departure = NO_DEPARTURE
+    """Departure of an offline user, once the log has dropped the user's last change."""
     own: OwnState | None = None
     """Last state sent to the user's own sessions; None while no session is of presenced.v1."""
 
@@ -149,7 +162,7 @@ class User(Generic[C]):
 
     def restore_from_client(self, choice: Choice, now: Instant) -> None:
         """Adopt the choice that the client remembers and this server does not know, unless it has ended."""
-        until_ms = choice.custom.until_ms
+        until_ms = choice.details.until_ms
         ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
         self.choose(TimedChoice(choice, ends), now)
 
@@ -205,7 +218,7 @@ class User(Generic[C]):
             active = self.announced or True in [session.active for session in present]
             status = Status.ONLINE if active else Status.AWAY
         devices = {session.device for session in present if session.device}
-        return View(status, choice.custom, tuple(sorted(devices)), self.display.data)
+        return View(status, choice.details, tuple(sorted(devices)), self.display.data)
 
     def states(self, cause: Cause) -> tuple[View, OwnState | None]:
         """Return the states that others and the user's own devices see after an event of this cause.
@@ -222,6 +235,8 @@ class User(Generic[C]):
         if not self.named:
             return public, None
         overruled = (
-            self.choice.custom if self.claims and self.is_present and deciding_claim(self.choice, self.claims) else None
+            self.choice.details
+            if self.claims and self.is_present and deciding_claim(self.choice, self.claims)
+            else None
         )
         return public, OwnState(true, self.choice.status, cause, overruled)

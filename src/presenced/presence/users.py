@@ -19,9 +19,9 @@ Only their display data is remembered, for up to `max_choices` users, in a map t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -29,7 +29,7 @@ from presenced.presence.journal import Journal, RecentChanges
 from presenced.presence.model import NO_DISPLAY, Change, Display, OwnState, Status
 from presenced.presence.session import Session
 from presenced.presence.status import MAX_USERS_WITH_CLAIMS
-from presenced.presence.user import User
+from presenced.presence.user import NO_DEPARTURE, Departure, User
 from presenced.presence.versions import VersionClock
 from presenced.runtime.limits import BoundedMap
 from presenced.runtime.numbered import NumberedItems
@@ -82,6 +82,22 @@ class SessionPage(NamedTuple, Generic[C]):
     """Serial number for the next page; None if this is the last page."""
 
 
+class ListedUser(Protocol[C]):
+    """A user as lists of users have them: `User`, or what takes its place in a cluster."""
+
+    @property
+    def serial(self) -> int:
+        """As in `User`."""
+
+    @property
+    def last_change(self) -> Change | None:
+        """As in `User`."""
+
+    @property
+    def sessions(self) -> Sequence[Session[C]]:
+        """As in `User`."""
+
+
 class Users(Generic[C]):
     """All known users.
 
@@ -111,7 +127,7 @@ class Users(Generic[C]):
         """Recent changes, for subscribers to everyone. Append one after setting the user's `last_change`."""
         self.on_evicted: Callable[[str], None] = lambda _: None
         """Called with each user who was evicted."""
-        self._numbered: NumberedItems[User[C]] = NumberedItems()
+        self._numbered: NumberedItems[ListedUser[C]] = NumberedItems()
 
     # Users.
 
@@ -142,7 +158,7 @@ class Users(Generic[C]):
 
         On other nodes, lost ones count during their grace period, too.
         """
-        user = self.by_id.get(user_id)
+        user = self.user(user_id)
         return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
@@ -158,13 +174,13 @@ class Users(Generic[C]):
         """Return the changes that a subscriber to these users at `position` missed."""
         changes: list[Change] = []
         unknown: list[str] = []
-        for user_id in user_ids:
-            user = self.by_id.get(user_id)
-            if user is None or user.last_change is None:
+        user_ids = tuple(user_ids)
+        for user_id, change in zip(user_ids, self.changes_of(user_ids), strict=True):
+            if change is None:
                 if position < self.log.floor:
                     unknown.append(user_id)
-            elif user.last_change.position > position:
-                changes.append(user.last_change)
+            elif change.position > position:
+                changes.append(change)
         return MissedChanges(changes, unknown)
 
     def snapshot(self) -> list[Change]:
@@ -174,8 +190,7 @@ class Users(Generic[C]):
 
     def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
         """Return the last changes of these users, without users who have none."""
-        known = (self.by_id.get(user_id) for user_id in user_ids)
-        return [user.last_change for user in known if user and user.last_change]
+        return [change for change in self.changes_of(user_ids) if change is not None]
 
     def changes_of(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each of these users; None for unknown users."""
@@ -232,7 +247,7 @@ class Users(Generic[C]):
         if user is None:
             return
         user.seen_ms = user.active_ms = 0
-        user.left = (0, 0)
+        user.departure = NO_DEPARTURE
         if user.last_change is not None:
             user.last_change = replace(user.last_change, seen_ms=0)
             self.log.replace(user.last_change)  # otherwise the log would hold a change that is not the latest
@@ -262,5 +277,5 @@ class Users(Generic[C]):
         """Update a user whose last change was dropped. An offline user is unknown from now on, even if in the table."""
         user = self.by_id[change.user_id]
         if change.view.status is Status.OFFLINE:
-            user.last_change, user.left = None, (change.since_ms, change.seen_ms)
+            user.last_change, user.departure = None, Departure(change.since_ms, change.seen_ms)
         self.evict_if_unneeded(user)

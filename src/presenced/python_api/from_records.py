@@ -16,15 +16,15 @@ from presenced.http.api.responses import (
     ChangeRecord,
     ChoiceRecord,
     ClaimRecord,
-    Explained,
     ExplainedSession,
+    ExplainedViewer,
+    ExplainUserResult,
     LiveSession,
-    Looks,
+    OwnRecord,
     PendingEnd,
     RoomMember,
-    RoomReply,
+    RoomPage,
     RoomSummary,
-    Seeing,
 )
 from presenced.presence.model import Cause, Status
 from presenced.protocols.ids import UserId
@@ -111,7 +111,7 @@ def room_size(record: RoomSummary) -> RoomSize:
     return RoomSize(name=record.room, mode=record.mode, count=record.count)
 
 
-def room(record: RoomReply) -> RoomPresence:
+def room(record: RoomPage) -> RoomPresence:
     """Return a room with a page of its members."""
     members = [_member(member) for member in record.members]
     return RoomPresence(name=record.room, mode=record.mode, count=record.count, members=members, next=record.next)
@@ -180,7 +180,7 @@ def dead_letter(record: DeadLetter) -> UndeliveredWebhook:
 # Explanations.
 
 
-def explanation(record: Explained, positions: list[str]) -> StatusExplanation:
+def explanation(record: ExplainUserResult, positions: list[str]) -> StatusExplanation:
     """Return an explanation.
 
     Args:
@@ -203,7 +203,7 @@ def explanation(record: Explained, positions: list[str]) -> StatusExplanation:
     )
 
 
-def _own(record: Looks) -> OwnPresence:
+def _own(record: OwnRecord) -> OwnPresence:
     return OwnPresence(
         status=Status(record.status),
         devices=record.devices,
@@ -235,7 +235,7 @@ def _choice(record: ChoiceRecord) -> StatusChoice:
     return StatusChoice(status=None if record.status == "auto" else Status(record.status), **_details(record))
 
 
-def _viewer(record: Seeing) -> ViewerExplanation:
+def _viewer(record: ExplainedViewer) -> ViewerExplanation:
     return ViewerExplanation(
         user_id=record.user_id,
         may_see=record.may_see,
@@ -269,7 +269,7 @@ class _State(_Details):
     display: dict[str, Any] | None
 
 
-def _details(record: UserRecord | ChangeRecord | ClaimRecord | PastChange | Looks | ChoiceRecord) -> _Details:
+def _details(record: UserRecord | ChangeRecord | ClaimRecord | PastChange | OwnRecord | ChoiceRecord) -> _Details:
     return _Details(
         text=record.text,
         emoji=record.emoji,

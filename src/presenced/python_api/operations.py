@@ -18,21 +18,21 @@ from msgspec import UNSET
 from presenced.config.settings import Settings
 from presenced.http.api.commands import choice_in, claim_in
 from presenced.http.api.explain import explanation_record, live_session, session_list
-from presenced.http.api.presence import online_page, record_of_user, room_list, room_reply, user_records
+from presenced.http.api.presence import online_page, record_of_user, room_list, room_page, user_records
 from presenced.http.api.requests import (
     MAX_PAGE_ENTRIES,
-    DeadLetterPage,
+    DeadLetterParams,
+    DeadLetterRetry,
+    HistoryParams,
     NewClaim,
     NewStatus,
     NewTicket,
-    OnlinePage,
-    PastPage,
-    Retry,
+    OnlineParams,
     Revocation,
-    RoomListPage,
-    RoomPage,
-    SessionListPage,
-    UserList,
+    RoomListParams,
+    RoomParams,
+    SessionListParams,
+    UsersQuery,
     checked_name,
 )
 from presenced.http.api.responses import claim_record
@@ -59,7 +59,7 @@ from presenced.python_api.results import (
     UserSession,
 )
 from presenced.runtime.clock import Clock
-from presenced.storage.answers import DeadLetters, History, PastSessions
+from presenced.storage.answers import DeadLetters, PastSessions, UserHistory
 
 Claimable = Literal["online", "away", "busy"]
 
@@ -127,7 +127,7 @@ class PresenceOperations:
             limit: Maximum number of users, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        service, page = self._operations().service, arguments(OnlinePage, limit=limit, after=after)
+        service, page = self._operations().service, arguments(OnlineParams, limit=limit, after=after)
         found = online_page(service, self._viewer(viewer), page)
         return Page(items=[from_records.presence(record) for record in found.users], next=found.next)
 
@@ -157,9 +157,9 @@ class PresenceOperations:
             limit: Maximum number of members, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        service, page = self._operations().service, arguments(RoomPage, limit=limit, after=after)
+        service, page = self._operations().service, arguments(RoomParams, limit=limit, after=after)
         scope = service.scope_of(self._viewer(viewer))
-        return from_records.room(room_reply(scope, checked_name(name, "room"), page))
+        return from_records.room(room_page(scope, checked_name(name, "room"), page))
 
     def rooms(self, *, limit: int = MAX_PAGE_ENTRIES, after: Next = None) -> Page[RoomSize]:
         """Return one page of all rooms, in the order in which they got their first members.
@@ -171,7 +171,7 @@ class PresenceOperations:
             limit: Maximum number of rooms, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        found = room_list(self._operations().service, arguments(RoomListPage, limit=limit, after=after))
+        found = room_list(self._operations().service, arguments(RoomListParams, limit=limit, after=after))
         return Page(items=[from_records.room_size(record) for record in found.rooms], next=found.next)
 
     def sessions(self, user_id: UserId) -> list[UserSession]:
@@ -193,7 +193,7 @@ class PresenceOperations:
             limit: Maximum number of sessions, 1 to 1000. A page exceeds it only if its first user has more sessions.
             after: `next` of the previous page; None for the first page.
         """
-        operations, page = self._operations(), arguments(SessionListPage, limit=limit, after=after)
+        operations, page = self._operations(), arguments(SessionListParams, limit=limit, after=after)
         found = session_list(operations.service, page, operations.clock.now())
         return Page(items=[from_records.session(one.user_id, one) for one in found.sessions], next=found.next)
 
@@ -392,7 +392,7 @@ class PresenceOperations:
             TypeError: `user_ids` is a string.
         """
         service, wanted = self._operations().service, self._users(user_ids)
-        arguments(UserList, users=wanted)
+        arguments(UsersQuery, users=wanted)
         return [from_records.last_seen(record) for record in await service.last_seen(wanted)]
 
     async def history(self, user_id: UserId, *, limit: int = 100, after: Next = None) -> Page[HistoryChange]:
@@ -403,9 +403,9 @@ class PresenceOperations:
             after: `next` of the previous page; None for the first page.
         """
         service, checked = self._operations().service, self._user(user_id)
-        page = arguments(PastPage, limit=limit, after=after)
+        page = arguments(HistoryParams, limit=limit, after=after)
         answer = await service.database.history(checked, page.after, page.limit)
-        found = msgspec.json.decode(answer, type=History)
+        found = msgspec.json.decode(answer, type=UserHistory)
         return Page(items=[from_records.past_change(record) for record in found.changes], next=found.next)
 
     async def past_sessions(self, user_id: UserId, *, limit: int = 100, after: Next = None) -> Page[HistorySession]:
@@ -416,7 +416,7 @@ class PresenceOperations:
             after: `next` of the previous page; None for the first page.
         """
         service, checked = self._operations().service, self._user(user_id)
-        page = arguments(PastPage, limit=limit, after=after)
+        page = arguments(HistoryParams, limit=limit, after=after)
         answer = await service.database.sessions(checked, page.after, page.limit)
         found = msgspec.json.decode(answer, type=PastSessions)
         return Page(items=[from_records.past_session(record) for record in found.sessions], next=found.next)
@@ -431,7 +431,7 @@ class PresenceOperations:
         Raises:
             ConfigError: No webhooks are sent.
         """
-        service, page = self._operations().service, arguments(DeadLetterPage, limit=limit, after=after)
+        service, page = self._operations().service, arguments(DeadLetterParams, limit=limit, after=after)
         found = msgspec.json.decode(await service.webhooks.dead_letters(page.after, page.limit), type=DeadLetters)
         return Page(items=[from_records.dead_letter(record) for record in found.dead_letters], next=found.next)
 
@@ -444,7 +444,10 @@ class PresenceOperations:
         Raises:
             ConfigError: No webhooks are sent.
         """
-        service, request = self._operations().service, arguments(Retry, ids=None if ids is None else list(ids))
+        service, request = (
+            self._operations().service,
+            arguments(DeadLetterRetry, ids=None if ids is None else list(ids)),
+        )
         return await service.retry_dead_letters(None if request.ids is UNSET else request.ids)
 
     # Changes.

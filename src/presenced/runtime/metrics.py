@@ -19,7 +19,7 @@ from presenced.runtime.gc import Pauses
 _DURATIONS_S = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
-MEDIA_TYPE = CONTENT_TYPE_LATEST
+METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
 """Media type of `Metrics.exposition`."""
 
 
@@ -132,5 +132,5 @@ class Metrics:
         Gauge(name, documentation, registry=self.registry).set_function(read)
 
     def exposition(self) -> bytes:
-        """Return all metrics in the Prometheus text format (`MEDIA_TYPE`)."""
+        """Return all metrics in the Prometheus text format (`METRICS_MEDIA_TYPE`)."""
         return generate_latest(self.registry)

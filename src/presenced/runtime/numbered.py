@@ -41,16 +41,23 @@ class NumberedItems(Generic[T]):
 
     def remove(self, number: int) -> None:
         """Remove the item with this number."""
-        index = bisect_left(self._numbers, number)
-        assert self._numbers[index] == number, "every number is removed once"
-        assert self._items[index] is not None, "every number is removed once"
-        self._items[index] = None
+        self._items[self._index(number)] = None
         self.gaps += 1
         if self.gaps > max(MIN_GAPS, len(self)):
             present = [index for index, item in enumerate(self._items) if item is not None]
             self._numbers = [self._numbers[index] for index in present]
             self._items = [self._items[index] for index in present]
             self.gaps = 0
+
+    def replace(self, number: int, item: T) -> None:
+        """Put another item in the place of the one with this number."""
+        self._items[self._index(number)] = item
+
+    def _index(self, number: int) -> int:
+        index = bisect_left(self._numbers, number)
+        assert self._numbers[index] == number, "every number is removed once"
+        assert self._items[index] is not None, "every number is removed once"
+        return index
 
     def after(self, number: int) -> Iterator[T]:
         """Yield the items with a higher number, in order. Do not add or remove items meanwhile."""

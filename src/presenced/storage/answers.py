@@ -11,7 +11,7 @@ from presenced.protocols.ids import UserId
 from presenced.protocols.v1.messages import SeenStatus, SomeCause
 
 
-class StoredSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
+class StoredLastSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When a user was last seen, according to the database."""
 
     user_id: UserId
@@ -40,7 +40,7 @@ class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The status before."""
     cause: SomeCause
     at: int
-    # From here on the fields of `records.Details`, in the same order.
+    # From here on the fields of `records.ChangeDetails`, in the same order.
     text: str = ""
     emoji: str = ""
     data: Raw | UnsetType = UNSET
@@ -48,7 +48,7 @@ class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     devices: tuple[str, ...] = ()
 
 
-class History(Struct, frozen=True, rename="camel"):
+class UserHistory(Struct, frozen=True, rename="camel"):
     """Changes of a user, newest first."""
 
     changes: list[PastChange]
@@ -69,7 +69,8 @@ class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
     """Why its latest connection ended."""
     device: str = ""
     address: str = ""
-    """Missing unless addresses are stored."""
+    """Address of the client, an IPv6 address as its /64. Missing unless addresses are stored, and for a client on the
+    machine of the server."""
     node: str = ""
 
 

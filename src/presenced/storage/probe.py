@@ -19,7 +19,7 @@ from presenced.storage.database import explain_error, file_of, is_driver_error, 
 from presenced.storage.migrate import Versions
 from presenced.storage.schema import metadata, nodes
 
-TIMEOUT_S = 10.0
+PROBE_TIMEOUT_S = 10.0
 """Seconds for connecting, and for the probe."""
 
 
@@ -28,7 +28,7 @@ async def connected(url: str, with_time_limit: bool = True) -> AsyncIterator[Asy
     """Open a transaction that is rolled back at the end unless it is committed.
 
     Args:
-        with_time_limit: Whether `TIMEOUT_S` limits the whole transaction, and not only connecting.
+        with_time_limit: Whether `PROBE_TIMEOUT_S` limits the whole transaction, and not only connecting.
 
     Raises:
         ConfigError: The URL is invalid.
@@ -36,7 +36,7 @@ async def connected(url: str, with_time_limit: bool = True) -> AsyncIterator[Asy
     """
     engine = open_database(url)
     try:
-        async with asyncio.timeout(TIMEOUT_S) as timeout, engine.connect() as connection:
+        async with asyncio.timeout(PROBE_TIMEOUT_S) as timeout, engine.connect() as connection:
             await connection.begin()
             if not with_time_limit:
                 timeout.reschedule(None)

@@ -11,8 +11,8 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.protocols.ids import wire_user_id
-from presenced.storage.answers import History, PastChange, PastSession, PastSessions, StoredSeen
-from presenced.storage.records import Details
+from presenced.storage.answers import PastChange, PastSession, PastSessions, StoredLastSeen, UserHistory
+from presenced.storage.records import ChangeDetails
 from presenced.storage.schema import changes, sessions, users
 
 MAX_PAGE_ROWS = 1_000
@@ -20,16 +20,16 @@ MAX_PAGE_ROWS = 1_000
 
 
 async def last_seen(connection: AsyncConnection, user_ids: Sequence[str]) -> bytes:
-    """Return a list of `StoredSeen` for the users that have a row, in any order."""
+    """Return a list of `StoredLastSeen` for the users that have a row, in any order."""
     wanted = select(users.c.user_id, users.c.seen_ms, users.c.active_ms).where(
         users.c.user_id.in_(user_ids[:MAX_PAGE_ROWS])
     )
     found = (await connection.execute(wanted)).all()
-    return msgspec.json.encode([StoredSeen(wire_user_id(row[0]), row[1], row[2]) for row in found])
+    return msgspec.json.encode([StoredLastSeen(wire_user_id(row[0]), row[1], row[2]) for row in found])
 
 
 async def history(connection: AsyncConnection, user_id: str, before: int, limit: int) -> bytes:
-    """Return a page of `History`, newest first: changes with versions below `before`, or the newest if it is 0."""
+    """Return a page of `UserHistory`, newest first: changes with versions below `before`, or the newest if it is 0."""
     limit = min(limit, MAX_PAGE_ROWS)
     wanted = select(changes).where(changes.c.user_id == user_id)
     if before:
@@ -37,7 +37,7 @@ async def history(connection: AsyncConnection, user_id: str, before: int, limit:
     # One row more than wanted shows whether there is a next page.
     rows = (await connection.execute(wanted.order_by(changes.c.version.desc()).limit(limit + 1))).mappings().all()
     found = [_past_change(row) for row in rows[:limit]]
-    return msgspec.json.encode(History(found, str(found[-1].version) if len(rows) > limit else None))
+    return msgspec.json.encode(UserHistory(found, str(found[-1].version) if len(rows) > limit else None))
 
 
 async def past_sessions(connection: AsyncConnection, user_id: str, before: tuple[int, str] | None, limit: int) -> bytes:
@@ -59,7 +59,7 @@ async def past_sessions(connection: AsyncConnection, user_id: str, before: tuple
 
 
 def _past_change(row: Any) -> PastChange:
-    details = msgspec.json.decode(row["details"], type=Details) if row["details"] else Details()
+    details = msgspec.json.decode(row["details"], type=ChangeDetails) if row["details"] else ChangeDetails()
     return PastChange(row["version"], row["status"], row["was"], row["cause"], row["at_ms"], *structs.astuple(details))
 
 

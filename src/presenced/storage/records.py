@@ -21,7 +21,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from presenced.presence.model import Change, Choice, Custom
+from presenced.presence.model import Change, Choice, StatusDetails
 
 YEAR_2026_MS = 1_767_225_600_000
 """Start of the year 2026 in epoch milliseconds."""
@@ -63,7 +63,8 @@ class StoredSession(Struct, array_like=True, tag="session"):
     protocol: str
     device: str
     address: str | None
-    """Address of the client; None unless `keep_addresses` is set."""
+    """Address of the client, an IPv6 address as its /64 (`Connection.throttle_key`). None unless `keep_addresses` is
+    set, and for clients that no limit applies to."""
     opened_ms: int
     closed_ms: int | None = None
     """When its latest connection ended; None while it is open."""
@@ -127,7 +128,7 @@ Restored = RestoredChoices | RestoredDisplay | StoredClaim | StoredRevocation
 """Everything that the storage worker sends to the server at a start."""
 
 
-class StoredCustom(Struct, frozen=True, rename="camel", omit_defaults=True):
+class StoredDetails(Struct, frozen=True, rename="camel", omit_defaults=True):
     """Text, emoji, data and end of a status, as JSON in a column."""
 
     text: str = ""
@@ -137,14 +138,14 @@ class StoredCustom(Struct, frozen=True, rename="camel", omit_defaults=True):
     """End in epoch milliseconds; 0 if it lasts."""
 
 
-class StoredChoice(StoredCustom, frozen=True, kw_only=True):
+class StoredChoice(StoredDetails, frozen=True, kw_only=True):
     """Status that a user chose, as JSON in `chosen` and `timed`."""
 
     status: str
     """Empty: as detected."""
 
 
-class Details(StoredCustom, frozen=True, kw_only=True):
+class ChangeDetails(StoredDetails, frozen=True, kw_only=True):
     """Details of a change besides its status, as JSON in `details`."""
 
     devices: tuple[str, ...] = ()
@@ -152,7 +153,7 @@ class Details(StoredCustom, frozen=True, kw_only=True):
 
 def choice_json(choice: Choice) -> bytes:
     """Return the choice as `StoredChoice`."""
-    return msgspec.json.encode(StoredChoice(*_fields_of(choice.custom), status=choice.status or ""))
+    return msgspec.json.encode(StoredChoice(*_fields_of(choice.details), status=choice.status or ""))
 
 
 def choice_from(stored: bytes) -> StoredChoice | None:
@@ -164,14 +165,14 @@ def choice_from(stored: bytes) -> StoredChoice | None:
 
 
 def details_json(change: Change) -> bytes:
-    """Return the details of a change as `Details`; empty if there are none."""
-    details = msgspec.json.encode(Details(*_fields_of(change.view.custom), devices=change.view.devices))
+    """Return the details of a change as `ChangeDetails`; empty if there are none."""
+    details = msgspec.json.encode(ChangeDetails(*_fields_of(change.view.details), devices=change.view.devices))
     return b"" if details == b"{}" else details
 
 
-def _fields_of(custom: Custom) -> tuple[str, str, Raw | UnsetType, int]:
-    """Return the fields of `StoredCustom`."""
-    return custom.text, custom.emoji, Raw(custom.data) if custom.data else UNSET, custom.until_ms
+def _fields_of(details: StatusDetails) -> tuple[str, str, Raw | UnsetType, int]:
+    """Return the fields of `StoredDetails`."""
+    return details.text, details.emoji, Raw(details.data) if details.data else UNSET, details.until_ms
 
 
 def is_about(record: Record, user_id: str) -> bool:

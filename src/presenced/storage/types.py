@@ -9,7 +9,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
-class Exact(TypeDecorator[str]):
+class ExactText(TypeDecorator[str]):
     """Text with a maximum length in characters that compares byte by byte.
 
     By default MariaDB and MySQL consider `Ada` and `ada ` equal.

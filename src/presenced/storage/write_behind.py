@@ -46,7 +46,7 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory
-from presenced.presence.model import AS_DETECTED, Choice, Custom, Status
+from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
 from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
@@ -173,7 +173,7 @@ class WriteBehind(Collected[User[Any]]):
                 session=_digest_of(session.session_id),
                 protocol="presenced.v1" if session.session_id else "classic",
                 device=session.device,
-                address=(connection.address[:MAX_ADDRESS_CHARACTERS] or None) if self._with_addresses else None,
+                address=(connection.throttle_key[:MAX_ADDRESS_CHARACTERS] or None) if self._with_addresses else None,
                 opened_ms=connection.opened_ms,
             )
         session.stored = self._sessions[record.session_key] = record
@@ -203,17 +203,17 @@ class WriteBehind(Collected[User[Any]]):
 
     def claimed(self, user_id: str, claim: Claim) -> None:
         """Collect a claim that a backend set."""
-        custom = claim.custom
+        details = claim.details
         self._others["claim", user_id, claim.source] = StoredClaim(
             user_id=user_id,
             source=claim.source,
             status=claim.status,
-            text=custom.text,
-            emoji=custom.emoji,
-            data=custom.data,
+            text=details.text,
+            emoji=details.emoji,
+            data=details.data,
             priority=claim.priority,
             set_ms=claim.set_ms,
-            until_ms=custom.until_ms or None,
+            until_ms=details.until_ms or None,
         )
         self._flush_later()
 
@@ -318,7 +318,7 @@ class WriteBehind(Collected[User[Any]]):
     def _restore_choices(self, record: RestoredChoices, now: Instant) -> None:
         stored = [TimedChoice(choice) for choice in _choices(record.chosen)]
         for choice in _choices(record.timed):
-            lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
+            lasts = (choice.details.until_ms - now.epoch_ms) / 1000
             stored += [TimedChoice(choice, now.monotonic + lasts)] if lasts > 0 else []
         self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
 
@@ -330,9 +330,9 @@ class WriteBehind(Collected[User[Any]]):
         lasts = inf if record.until_ms is None else (record.until_ms - now.epoch_ms) / 1000
         if record.status not in CLAIMABLE or lasts <= 0:
             return
-        custom = Custom(record.text, record.emoji, _readable(record.data), record.until_ms or 0)
+        details = StatusDetails(record.text, record.emoji, _readable(record.data), record.until_ms or 0)
         ends = now.monotonic + lasts
-        claim = Claim(record.source, Status(record.status), custom, record.priority, record.set_ms, ends)
+        claim = Claim(record.source, Status(record.status), details, record.priority, record.set_ms, ends)
         with suppress(CapacityError):  # other sources have used up the user's claims since
             self._apply(self._directory.set_claim(record.user_id, claim, now), now)
 
@@ -341,13 +341,13 @@ def stored_user(user: User[Any]) -> StoredUser:
     """Return the record of a user as others see them. An invisible user was last seen when they became invisible."""
     change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
     # If the record has waited for long, the change may have left the journal.
-    since_ms, left_ms = (change.since_ms, change.seen_ms) if change else user.left
+    last = change or user.departure
     if user.shown.status is Status.OFFLINE:
-        seen_ms = left_ms
+        seen_ms = last.seen_ms
         active_ms = min(active_ms, seen_ms)
     chosen = b"" if user.chosen == AS_DETECTED else choice_json(user.chosen)
     timed = choice_json(user.timed) if user.timed else b""
-    times = since_ms, seen_ms, active_ms
+    times = last.since_ms, seen_ms, active_ms
     return StoredUser(user.user_id, user.shown.status, user.version, *times, chosen, timed, user.display.data)
 
 

@@ -13,6 +13,7 @@ from presenced.cluster.backend import (
     Batch,
     Committed,
     ContributionUpdate,
+    Counts,
     Entry,
     EntryKey,
     Excerpt,
@@ -75,6 +76,7 @@ class Recorder:
         self.nodes: dict[int, Member] = {}
         self.members_reports = 0
         """Number of reports about the members."""
+        self.counts = Counts(0, 0, 0)
         self.messages: list[tuple[int, bytes]] = []
         self.loads: list[EntryKey | None] = []
         self._in_flight = 0
@@ -147,6 +149,10 @@ class Recorder:
         """Keep the result."""
         self._result(serial, "unknown")
 
+    def full(self, shard: int) -> None:
+        """Keep the event."""
+        self._event("full")
+
     def fenced(self, shard: int) -> None:
         """Keep the result, if a batch is in flight."""
         if self._in_flight:
@@ -166,6 +172,11 @@ class Recorder:
         """Keep the members."""
         self.nodes = {member.slot: member for member in members}
         self.members_reports += 1
+        self._changed.set()
+
+    def counted(self, shard: int, counts: Counts) -> None:
+        """Keep the numbers."""
+        self.counts = counts
         self._changed.set()
 
     def received(self, slot: int, message: bytes) -> None:

@@ -18,6 +18,7 @@ from presenced.cluster.backend import (
     Applicant,
     Committed,
     ContributionUpdate,
+    Counts,
     Kind,
     Member,
     Proposal,
@@ -369,6 +370,15 @@ async def heartbeats_are_seen_by_all(stage: Stage) -> None:
         await b.recorder.until(lambda: b.recorder.members_reports > reports + 1, "further looks")
 
 
+async def users_are_counted(stage: Stage) -> None:
+    """Each node hears how many records there are, and to how many users it contributes."""
+    async with PeerGroup(stage, "a", "b") as [a, b]:
+        rooms = ContributionUpdate(a.slot, sessions=b"s", rooms=b"r")
+        await a.commit(a.set("ada", b"1"), Proposal("bob", 0, b"1", True, True, (rooms,)))
+        await a.recorder.until(lambda: a.recorder.counts == Counts(2, 2, 1), "the counts of a")
+        await b.recorder.until(lambda: b.recorder.counts == Counts(2, 0, 0), "the counts of b")
+
+
 async def slots_are_distinct(stage: Stage) -> None:
     """A node gets the slot that it proposes, or the next free one."""
     peers = [Peer(stage, name, 62) for name in "abcd"]
@@ -526,6 +536,7 @@ CHECKS = (
     a_lost_reply_is_reported_as_unknown,
     without_the_store_a_commit_is_unknown,
     heartbeats_are_seen_by_all,
+    users_are_counted,
     slots_are_distinct,
     a_node_is_rejected_if_all_slots_are_taken,
     nothing_is_accepted_from_a_node_that_was_declared_dead,

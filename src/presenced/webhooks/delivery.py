@@ -34,7 +34,7 @@ from presenced.webhooks.queue import EndpointQueue, QueuedEvent
 from presenced.webhooks.sender import GONE, EndpointSender, SendResult
 from presenced.webhooks.stats import WebhookStats
 
-MAX_BATCH_BYTES = 262_144
+MAX_REQUEST_BYTES = 262_144
 """Approximate maximum number of bytes of the events in one request. A larger event is sent alone."""
 
 IDENTICAL_RETRIES = 2
@@ -201,7 +201,7 @@ class EndpointDelivery:
 def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
     """Return the first events, as many as fit into one request."""
     sizes = list(accumulate(len(event.payload) for event in events))
-    return events[: max(1, bisect_right(sizes, MAX_BATCH_BYTES))]
+    return events[: max(1, bisect_right(sizes, MAX_REQUEST_BYTES))]
 
 
 def retry_delay(failures: int, first_s: float, max_s: float, jitter: float) -> float:

@@ -154,10 +154,10 @@ def _user_data(change: Change, was: str) -> UserData:
 
 
 def _digest(change: Change) -> str:
-    custom, display = change.view.custom, change.view.display
-    if change.status == OFFLINE or not (custom.text or custom.emoji or custom.data or custom.until_ms or display):
+    details, display = change.view.details, change.view.display
+    if change.status == OFFLINE or not (details.text or details.emoji or details.data or details.until_ms or display):
         return ""
-    parts = [custom.text.encode(), custom.emoji.encode(), custom.data, str(custom.until_ms).encode()]
+    parts = [details.text.encode(), details.emoji.encode(), details.data, str(details.until_ms).encode()]
     # Without display data the digest must equal those stored before display data existed.
     parts += [display] if display else []
     return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()

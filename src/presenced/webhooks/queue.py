@@ -32,7 +32,7 @@ CHUNK_ROWS = 500
 """Maximum number of rows that one statement reads or changes. More take several statements, each in a transaction of
 its own where possible, so that no transaction blocks other writers for long."""
 
-MAX_ERROR_CHARACTERS = 500
+MAX_LAST_ERROR_CHARACTERS = 500
 """Maximum number of characters of a stored error. The rest is cut off."""
 
 _c = webhooks.c
@@ -125,7 +125,7 @@ class EndpointQueue:
     async def record_failure(self, events: Sequence[QueuedEvent], error: str, next_ms: int, **values: object) -> None:
         """Record an attempt that failed, the time of the next one, and other `values` of columns."""
         condition = _c.id.in_([event.row_id for event in events]) & (_c.state != DEAD)
-        values |= {"attempts": _c.attempts + 1, "last_error": error[:MAX_ERROR_CHARACTERS], "next_ms": next_ms}
+        values |= {"attempts": _c.attempts + 1, "last_error": error[:MAX_LAST_ERROR_CHARACTERS], "next_ms": next_ms}
         async with writing(self._database) as connection:
             await connection.execute(update(webhooks).where(condition).values(values))
 
@@ -139,7 +139,7 @@ class EndpointQueue:
         """Make dead letters of all events queued before this time."""
         # Ids begin with the time, so the scan ends there. An event that is sent again has a newer time than its id.
         is_old = (_c.created_ms < before_ms) & (_c.id < serial_text(max(0, before_ms) << 80))
-        values = {"state": DEAD, "last_error": error[:MAX_ERROR_CHARACTERS]}
+        values = {"state": DEAD, "last_error": error[:MAX_LAST_ERROR_CHARACTERS]}
         while changed := await self._update(self._in(WAITING) & is_old, values):
             self._count_dead(changed)
         while changed := await self._update(self._in(HELD) & is_old, values):

@@ -42,7 +42,7 @@ class StorageCalls:
         self._calls: dict[int, asyncio.Future[bytes]] = {}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
-        """Return when these users were last seen: a list of `answers.StoredSeen` of those with a row."""
+        """Return when these users were last seen: a list of `answers.StoredLastSeen` of those with a row."""
         return await self._call(Method.LAST_SEEN, list(user_ids))
 
     def unstored(self, user_ids: Sequence[str]) -> Mapping[str, StoredUser]:
@@ -53,7 +53,7 @@ class StorageCalls:
         return self._unstored(user_ids)
 
     async def history(self, user_id: str, after: str, limit: int) -> bytes:
-        """Return a page of a user's changes, newest first: `answers.History`.
+        """Return a page of a user's changes, newest first: `answers.UserHistory`.
 
         Args:
             after: `next` of the previous page; empty for the first page.

@@ -63,7 +63,7 @@ LAUNCH_TIMEOUT_S = 15.0
 the imports of the process alone take 5 s (load 8 on 2 cores). A start without stored data shows invisible users as
 online, and accepts revoked tokens, so a busy machine must not cause it."""
 
-START_TIMEOUT_S = 3.0
+DATABASE_TIMEOUT_S = 3.0
 """Seconds for which the server then waits for stored data before it accepts connections. Then it starts without it."""
 
 STOP_TIMEOUT_S = 5.0
@@ -234,7 +234,7 @@ class WorkerClient(asyncio.Protocol):
     async def start(self, write_behind: WriteBehind) -> None:
         """Start the process, and wait for data from before the start. Later data is restored later.
 
-        The wait is `LAUNCH_TIMEOUT_S` for the process, and then `START_TIMEOUT_S` for the database.
+        The wait is `LAUNCH_TIMEOUT_S` for the process, and then `DATABASE_TIMEOUT_S` for the database.
 
         Raises:
             StorageError: The database cannot be used until an operator does something.
@@ -246,7 +246,7 @@ class WorkerClient(asyncio.Protocol):
             async with asyncio.timeout(LAUNCH_TIMEOUT_S):
                 await self._until(lambda: self._runs or self._transport is None)
         with suppress(TimeoutError):
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(DATABASE_TIMEOUT_S):
                 await self._until(lambda: self._restored or bool(self._refused))
         if self._refused:
             self.abandon()

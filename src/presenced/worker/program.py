@@ -81,7 +81,7 @@ RENEW_S = 0.5
 """Seconds between two renewals of the server's row, and between two reports about webhooks. A server that is killed
 should lose at most one second of last seen, and this leaves the rest of that second for writing."""
 
-START_TIMEOUT_S = 120.0
+TRANSACTION_TIMEOUT_S = 120.0
 """Seconds for each transaction of the start, and for that of the end. They touch all users of a dead server."""
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
@@ -319,12 +319,12 @@ class WorkerProgram:
         self._pause_s = FIRST_PAUSE_S
 
     async def _start(self) -> None:
-        async with writing(self._database, START_TIMEOUT_S) as connection:
+        async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
             await connection.run_sync(migrate.prepare_tables)
-        async with writing(self._database, START_TIMEOUT_S) as connection:
+        async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
             start = await self._store.start(connection)
         if self._setup.restore:
-            async with writing(self._database, START_TIMEOUT_S) as connection:
+            async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
                 async for records in self._store.restored(connection, now_ms(), self._setup.max_restored):
                     if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
                         _logger.error("%d records are not restored: each is too long for a message", dropped)
@@ -343,7 +343,7 @@ class WorkerProgram:
             self._absence_check = AbsenceCheck(self._database, producer, self._setup.settling_s)
 
     async def _stop(self) -> None:
-        async with writing(self._database, START_TIMEOUT_S) as connection:
+        async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
             await self._store.stop(connection, self._ended_ms, self._position, self._reason)
 
     def _deliver(self, delivers: bool) -> None:

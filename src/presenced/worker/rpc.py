@@ -57,7 +57,7 @@ from presenced.storage.records import Record, Restored
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.stats import WebhookStats
 
-HEADER = struct.Struct("<I")
+MESSAGE_HEADER = struct.Struct("<I")
 """Length of the message that follows."""
 
 MAX_MESSAGE_BYTES = 1 << 26
@@ -283,7 +283,7 @@ def encode_message(message: ToWorker | ToServer) -> bytes:
     data = _encoder.encode(message)
     if len(data) > MAX_MESSAGE_BYTES:
         raise MessageTooLong(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE_BYTES:,} are allowed")
-    return HEADER.pack(len(data)) + data
+    return MESSAGE_HEADER.pack(len(data)) + data
 
 
 def in_parts(records: list[R], send: Callable[[list[R]], None]) -> int:
@@ -323,15 +323,15 @@ class Splitter:
         buffer = self._buffer
         buffer += data
         start = 0
-        while len(buffer) - start >= HEADER.size:
-            (size,) = HEADER.unpack_from(buffer, start)
+        while len(buffer) - start >= MESSAGE_HEADER.size:
+            (size,) = MESSAGE_HEADER.unpack_from(buffer, start)
             if size > MAX_MESSAGE_BYTES:
                 raise BrokenStream(
                     f"a message of {size:,} bytes was announced; at most {MAX_MESSAGE_BYTES:,} are allowed"
                 )
-            end = start + HEADER.size + size
+            end = start + MESSAGE_HEADER.size + size
             if end > len(buffer):
                 break
-            yield bytes(buffer[start + HEADER.size : end])
+            yield bytes(buffer[start + MESSAGE_HEADER.size : end])
             start = end
         del buffer[:start]

@@ -60,6 +60,52 @@ def test_a_node_without_the_store_is_stale_until_it_has_read_what_happened() -> 
     assert certainty(there, other) == [], "the other node has never lost the store"
 
 
+def test_a_node_whose_store_is_full_is_on_its_own_until_there_is_memory_again() -> None:
+    cluster = ClusterHarness()
+    here, there = cluster.nodes["a"], cluster.nodes["b"]
+    watcher, other = here.watch("ada", "bob"), there.watch("ada", "bob")
+    bob = there.connect("bob")
+    cluster.run()
+    here.new_messages(watcher)
+    there.new_messages(other)
+    cluster.hub.out_of_memory = True
+    ada = here.connect("ada")
+    cluster.run(1.5)
+    messages = here.new_messages(watcher)
+    assert statuses(messages) == [("ada", "online")]
+    assert [m["certainty"] for m in messages if m["type"] == "CERTAINTY"] == ["stale"]
+    assert any("out of memory" in warning for warning in here.cluster.warnings)
+    cluster.run(40, step=0.05)
+    assert here.new_messages(watcher) == []
+    assert statuses(there.new_messages(other)) == [], "nobody is shown offline, and nobody is declared dead"
+    here.end(ada)
+    cluster.run(0.1)
+    assert statuses(here.new_messages(watcher)) == [("ada", "offline")]
+    here.connect("ada")
+    there.end(bob)
+    cluster.hub.out_of_memory = False
+    cluster.run(2, step=0.05)
+    assert statuses(there.new_messages(other))[-1] in (("ada", "online"), ("bob", "offline"))
+    messages = here.new_messages(watcher)
+    assert ("bob", "offline") in statuses(messages)
+    assert [m["certainty"] for m in messages if m["type"] == "CERTAINTY"] == ["live"]
+    assert cluster.statuses("ada") == {"a": "online", "b": "online"}
+    assert cluster.statuses("bob") == {"a": "offline", "b": "offline"}
+    assert here.cluster.warnings == []
+
+
+def test_a_store_that_is_full_ends_being_so_without_a_change() -> None:
+    cluster = ClusterHarness()
+    node = cluster.nodes["a"]
+    cluster.hub.out_of_memory = True
+    ada = node.connect("ada")
+    cluster.run(2)
+    node.end(ada)  # now nothing differs from what the store has
+    cluster.hub.out_of_memory = False
+    cluster.run(2, step=0.05)
+    assert not node.cluster.is_local
+
+
 def test_a_user_of_this_node_is_certain_and_no_longer_when_gone() -> None:
     cluster = ClusterHarness()
     node = cluster.nodes["a"]

@@ -8,7 +8,7 @@ from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from presenced.cluster.replica import cleared_records
 from presenced.cluster.replica.cleared_records import CLEARED_S
 from presenced.cluster.stamps import MAX_CLEARED_CLAIMS
-from presenced.presence.model import Choice, Custom, Status
+from presenced.presence.model import Choice, Status, StatusDetails
 from presenced.presence.status import Claim, choice_of
 
 
@@ -121,7 +121,7 @@ def test_an_end_that_was_known_does_not_replace_a_decision_made_before_it_on_a_n
     cluster = ClusterHarness("ab")
     now = cluster.clock.now()
     until_ms = now.epoch_ms + 60_000
-    cluster.nodes["a"].service.set_claim("ada", Claim("calendar", Status.BUSY, Custom(until_ms=until_ms), 1))
+    cluster.nodes["a"].service.set_claim("ada", Claim("calendar", Status.BUSY, StatusDetails(until_ms=until_ms), 1))
     cluster.nodes["a"].service.set_status("bob", Choice(Status.AWAY), 60.0)
     cluster.run()
     cut_off(cluster, "b")
@@ -154,8 +154,9 @@ def test_cleared_claims_of_one_user_are_bounded() -> None:
         cluster.nodes["b"].service.clear_claim("ada", f"meeting-{number}")
         cluster.run()
     [user] = [user for shard in cluster.hub.shards for user in shard.users.values()]
-    known = cluster.nodes["a"].cluster.replica_of("ada").records["ada"].record
+    known = cluster.nodes["a"].cluster.replica_of("ada").records["ada"].stamped
     assert user.user_id == "ada"
+    assert known is not None
     assert sorted(claim.source for claim in known.claims) == sorted(
         f"meeting-{number}" for number in range(5, MAX_CLEARED_CLAIMS + 5)
     )
@@ -168,7 +169,7 @@ def test_a_choice_that_is_lost_at_a_bound_is_lost_on_all_nodes_and_in_the_store(
         cluster.run()
     cluster.run(1)
     assert [decided(node, "ada")[0] for node in cluster.nodes.values()] == [None, None]
-    assert not cluster.nodes["a"].cluster.replica_of("ada").records["ada"].record.is_set
+    assert cluster.nodes["a"].cluster.replica_of("ada").has_only_cleared("ada")
     items = [item.user_id for logged in cluster.hub.shards[0].log for item in logged.entry.items]
     assert items.count("ada") == 2, "one node has committed that"
     cluster.nodes["b"].connect("ada")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from presenced.cluster.contribution import Contribution
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.records import NO_CONTRIBUTION, Choices, Contribution, SharedSession, UserRecord, encode_sessions
+from presenced.cluster.presence import Shown
+from presenced.cluster.records import Choices, SharedSession, UserRecord, encode_sessions
 from presenced.presence.journal import Journal
-from presenced.presence.model import PLAIN, SEEN_OFFLINE, SEEN_ONLINE, Cause, Status
+from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, SEEN_ONLINE, Cause, Status
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
@@ -50,22 +52,22 @@ def fill_the_log(directory: SharedDirectory[str], size: int) -> None:
 
 def test_a_choice_stays_when_its_user_has_left_with_a_dead_node_and_the_log_is_full() -> None:
     directory: SharedDirectory[str] = SharedDirectory(Grace(0, 0), Limits(4, 600, 10), Journal(1000))
-    chosen = Choices(Status.INVISIBLE, PLAIN, 5)
-    directory.set_contribution("ada", 3, Contribution(encode_sessions((SharedSession(b"", "", True),)), b""))
+    chosen = Choices(Status.INVISIBLE, NO_DETAILS, 5)
+    directory.set_contribution("ada", Contribution(3, encode_sessions((SharedSession(b"", "", True),)), b""))
     directory.accept("ada", UserRecord(SEEN_ONLINE, 0, 0, Cause.CONNECT), 7, NOW)
     directory.accept("ada", UserRecord(SEEN_OFFLINE, 0, 0, Cause.CHOICE, chosen=chosen), 8, NOW)
-    directory.set_contribution("ada", 3, NO_CONTRIBUTION)
+    directory.set_contribution("ada", Contribution(3))
     fill_the_log(directory, 10)
     assert directory.record("ada", NOW).chosen == chosen
 
 
 def test_a_user_whose_last_session_is_gone_stays_shown_until_the_nodes_agree() -> None:
     directory: SharedDirectory[str] = SharedDirectory(Grace(0, 0), Limits(4, 600, 10), Journal(1000))
-    directory.set_contribution("ada", 3, Contribution(encode_sessions((SharedSession(b"", "", True),)), b""))
+    directory.set_contribution("ada", Contribution(3, encode_sessions((SharedSession(b"", "", True),)), b""))
     directory.accept("ada", UserRecord(SEEN_ONLINE, 0, 0, Cause.CONNECT), 7, NOW)
-    directory.set_contribution("ada", 3, NO_CONTRIBUTION)
+    directory.set_contribution("ada", Contribution(3))
     fill_the_log(directory, 10)
-    assert directory.shown("ada") == (7, SEEN_ONLINE)
+    assert directory.shown("ada") == Shown(7, SEEN_ONLINE)
     directory.accept("ada", UserRecord(SEEN_OFFLINE, 0, 0, Cause.TIMEOUT), 5000, NOW)
     assert [one.change.status for one in directory.take_outcomes() if one.user_id == "ada" and one.change][-1:] == [
         Status.OFFLINE

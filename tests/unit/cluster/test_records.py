@@ -16,9 +16,9 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
-from presenced.presence.model import PLAIN, Cause, Custom, Status, View
+from presenced.presence.model import NO_DETAILS, Cause, Status, StatusDetails, View
 
-ONLINE = UserRecord(View(Status.ONLINE, PLAIN, ("web",)), 1_764_453_600_000, 0, Cause.CONNECT)
+ONLINE = UserRecord(View(Status.ONLINE, NO_DETAILS, ("web",)), 1_764_453_600_000, 0, Cause.CONNECT)
 
 
 def changed(**fields: object) -> UserRecord:
@@ -30,8 +30,8 @@ def changed(**fields: object) -> UserRecord:
     [
         ONLINE,
         changed(was=Status.AWAY, was_version=7),
-        changed(chosen=Choices(Status.BUSY, Custom("here"), 5, Status.AWAY, Custom(until_ms=9), 6)),
-        changed(claims=(SharedClaim("calendar", 3, Status.BUSY, PLAIN, 10), SharedClaim("phone", 4))),
+        changed(chosen=Choices(Status.BUSY, StatusDetails("here"), 5, Status.AWAY, StatusDetails(until_ms=9), 6)),
+        changed(claims=(SharedClaim("calendar", 3, Status.BUSY, NO_DETAILS, 10), SharedClaim("phone", 4))),
         changed(announced=True, announced_stamp_ms=4, display=b'{"name":"Ada"}', display_issued=3.5),
         changed(rests_on_retained=True),
         changed(later={"mood": msgspec.Raw(msgspec.msgpack.encode("good"))}),
@@ -57,16 +57,16 @@ def test_no_sessions_are_no_bytes() -> None:
 
 
 def test_of_two_choices_the_later_one_counts() -> None:
-    mine = changed(chosen=Choices(Status.BUSY, PLAIN, 20))
-    theirs = changed(chosen=Choices(Status.AWAY, PLAIN, 10), view=View(Status.AWAY))
+    mine = changed(chosen=Choices(Status.BUSY, NO_DETAILS, 20))
+    theirs = changed(chosen=Choices(Status.AWAY, NO_DETAILS, 10), view=View(Status.AWAY))
     assert merged(mine, theirs).chosen.status is Status.BUSY
     assert merged(theirs, mine).chosen.status is Status.BUSY
     assert merged(mine, theirs).view.status is Status.AWAY, "the view stays as agreed on"
 
 
 def test_a_temporary_choice_stays_over_a_permanent_one_made_before_it_elsewhere() -> None:
-    mine = changed(chosen=Choices(timed=Status.BUSY, timed_custom=Custom(until_ms=99), timed_stamp_ms=20))
-    theirs = changed(chosen=Choices(Status.AWAY, PLAIN, 10, timed_stamp_ms=10))
+    mine = changed(chosen=Choices(timed=Status.BUSY, timed_details=StatusDetails(until_ms=99), timed_stamp_ms=20))
+    theirs = changed(chosen=Choices(Status.AWAY, NO_DETAILS, 10, timed_stamp_ms=10))
     chosen = merged(mine, theirs).chosen
     assert (chosen.status, chosen.timed) == (Status.AWAY, Status.BUSY)
 
@@ -84,7 +84,7 @@ def test_whether_the_store_keeps_a_record_of_an_absent_user_depends_on_what_is_s
     offline = View(Status.OFFLINE)
     assert ONLINE.is_kept
     assert not changed(view=offline).is_kept
-    assert changed(view=offline, chosen=Choices(Status.INVISIBLE, PLAIN, 3)).is_kept
+    assert changed(view=offline, chosen=Choices(Status.INVISIBLE, NO_DETAILS, 3)).is_kept
     assert changed(view=offline, claims=(SharedClaim("calendar", 3, Status.BUSY),)).is_kept
     cleared = changed(view=offline, claims=(SharedClaim("calendar", 3),))
     assert (cleared.is_kept, cleared.is_set, cleared.is_only_cleared) == (True, False, True)

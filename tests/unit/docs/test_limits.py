@@ -16,13 +16,14 @@ PAGE = limits()
 
 INTERNAL = {
     # Caches: an entry that is evicted is computed again.
+    "cluster.records.MAX_SHARED_VIEWS",
     "http.api.latest_changes.MAX_CACHED_SPANS",
     "net.hosts.MAX_CACHED_HOSTS",
     "net.hosts.MAX_HOST_CHARACTERS",
     "net.origins.MAX_CACHED_ORIGINS",
     "net.origins.MAX_CACHED_ORIGIN_BYTES",
     "protocols.v1.encoder.MAX_CACHED_RECORDS",
-    "transports.websocket.handshake.MAX_CACHED_RESULTS",
+    "transports.websocket.handshake.MAX_CACHED_HANDSHAKES",
     "transports.websocket.handshake.MAX_CACHED_BYTES",
     # Portions of work that continues in the next turn of the loop, or in the next transaction.
     "presence.journal.MAX_HASHED_USERS",
@@ -32,7 +33,7 @@ INTERNAL = {
     "transports.http1.body.MAX_LINES",
     "worker.client.MAX_UNCONFIRMED_BATCHES",
     "worker.program.MAX_READ_BYTES",
-    "cli.health.MAX_BODY_BYTES",
+    "cli.health.MAX_HEALTH_RESPONSE_BYTES",
     "cluster.backend.MAX_BATCH_BYTES",
     "cluster.backend.MAX_ITEMS",
     "cluster.redis.shard.MAX_READ_USERS",

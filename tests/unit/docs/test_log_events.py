@@ -38,6 +38,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "cluster_name_taken": {"slot"},
     "cluster_settings_differ": {"peer", "settings"},
     "cluster_local": set(),
+    "cluster_keys_lost": set(),
     "cluster_writer": set(),
     "cluster_writer_lost": set(),
     "cluster_history_gap": set(),

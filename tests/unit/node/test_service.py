@@ -12,11 +12,11 @@ from presenced.http.api.explain import sentence
 from presenced.node.journal_followers import MAX_FOLLOWERS
 from presenced.node.service import Counts, PresenceService
 from presenced.presence.explain import Pending, Rule
-from presenced.presence.model import PLAIN, Cause, Choice, Custom, Ending, Status
+from presenced.presence.model import NO_DETAILS, Cause, Choice, Ending, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.presence.visibility import Visibility
 
-BUSY = Choice(Status.BUSY, PLAIN)
+BUSY = Choice(Status.BUSY, NO_DETAILS)
 
 
 class ExplainingHarness(NodeHarness):
@@ -62,7 +62,7 @@ def test_a_claim_reaches_watchers_and_the_users_own_devices_with_its_expiry() ->
     harness = ExplainingHarness(show_causes=True)
     watcher, own = harness.enter("userId=1"), harness.enter("userId=2")
     harness.new_messages(watcher)
-    harness.service.set_claim("2", Claim("calendar", Status.BUSY, Custom("meeting")), lasts=60)
+    harness.service.set_claim("2", Claim("calendar", Status.BUSY, StatusDetails("meeting")), lasts=60)
     harness.clock.run_soon()
     [message] = harness.new_messages(watcher)
     [record] = message["users"]
@@ -71,7 +71,7 @@ def test_a_claim_reaches_watchers_and_the_users_own_devices_with_its_expiry() ->
     [self] = [message for message in harness.new_messages(own) if message["type"] == "SELF"]
     assert (self["status"], self["chosen"], self["text"]) == ("busy", "auto", "meeting")
     [claim] = harness.service.claims_of("2")
-    assert (claim.set_ms, claim.custom.until_ms) == (harness.clock.now().epoch_ms, until)
+    assert (claim.set_ms, claim.details.until_ms) == (harness.clock.now().epoch_ms, until)
     harness.clock.advance(60)
     assert statuses(harness.new_messages(watcher)) == [(2, "online")]
     assert harness.service.claims_of("2") == ()

@@ -4,7 +4,7 @@ import pytest
 
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
-from presenced.presence.model import AS_DETECTED, Choice, Custom, Ending, Status
+from presenced.presence.model import AS_DETECTED, Choice, Ending, Status, StatusDetails
 from presenced.presence.session import Grace
 from presenced.presence.status import TimedChoice, choice_of, in_force
 from presenced.presence.users import Limits
@@ -22,7 +22,7 @@ def new(**limits: int) -> Directory[str]:
 def test_all_spellings_of_auto_are_the_same_choice() -> None:
     assert choice_of("auto") == choice_of("") == AS_DETECTED
     assert choice_of("auto", "x") != AS_DETECTED
-    assert choice_of("busy", "x") == (Status.BUSY, Custom("x"))
+    assert choice_of("busy", "x") == (Status.BUSY, StatusDetails("x"))
 
 
 @pytest.mark.parametrize("status", ["offline", "gone", "BUSY"])
@@ -80,7 +80,7 @@ def test_a_temporary_auto_is_a_choice_when_a_permanent_one_returns_after_it() ->
     users.choose("ada", choice_of("busy"), at(1))
     change = users.choose("ada", choice_of("auto"), at(2), lasts=10).change
     assert change is not None
-    assert (change.status, change.view.custom.until_ms) == ("online", 12_000)
+    assert (change.status, change.view.details.until_ms) == ("online", 12_000)
     [outcome] = users.expire(at(12))
     assert outcome.change is not None
     assert outcome.change.status == "busy"

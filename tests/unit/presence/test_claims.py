@@ -5,14 +5,14 @@ import pytest
 from presenced.errors import BadClaim, CapacityError
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
-from presenced.presence.model import AS_DETECTED, PLAIN, Cause, Change, Choice, Custom, Ending, Status
+from presenced.presence.model import AS_DETECTED, NO_DETAILS, Cause, Change, Choice, Ending, Status, StatusDetails
 from presenced.presence.session import Grace
 from presenced.presence.status import MAX_SOURCES, Claim, check_claim, decide
 from presenced.presence.subscriptions import Subscription
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
-BUSY, AWAY = Choice(Status.BUSY, PLAIN), Choice(Status.AWAY, PLAIN)
+BUSY, AWAY = Choice(Status.BUSY, NO_DETAILS), Choice(Status.AWAY, NO_DETAILS)
 
 
 def at(seconds: float) -> Instant:
@@ -20,11 +20,11 @@ def at(seconds: float) -> Instant:
 
 
 def claim(source: str = "calendar", status: Status = Status.BUSY, priority: int = 0, text: str = "") -> Claim:
-    return Claim(source, status, Custom(text=text), priority)
+    return Claim(source, status, StatusDetails(text=text), priority)
 
 
 def summary(change: Change | None) -> tuple[Status, str, Cause] | None:
-    return (change.status, change.view.custom.text, change.cause) if change else None
+    return (change.status, change.view.details.text, change.cause) if change else None
 
 
 @pytest.fixture
@@ -36,27 +36,27 @@ def directory() -> Directory[str]:
 
 def test_the_highest_priority_wins_and_the_newest_of_equal_ones() -> None:
     first, second = claim("a", Status.AWAY, text="first"), claim("b", Status.BUSY, text="second")
-    assert decide(AS_DETECTED, (first, second)) == Choice(Status.BUSY, Custom("second"))
-    assert decide(AS_DETECTED, (second, first)) == Choice(Status.AWAY, Custom("first"))
+    assert decide(AS_DETECTED, (first, second)) == Choice(Status.BUSY, StatusDetails("second"))
+    assert decide(AS_DETECTED, (second, first)) == Choice(Status.AWAY, StatusDetails("first"))
     high = claim("c", Status.ONLINE, priority=-5)
     assert decide(AS_DETECTED, (high, claim("d", Status.AWAY, priority=-6))).status is Status.ONLINE
 
 
 def test_a_claim_wins_over_a_choice_only_with_a_priority_above_0() -> None:
     assert decide(AWAY, (claim(priority=0),)) == AWAY
-    assert decide(AWAY, (claim(priority=1, text="call"),)) == Choice(Status.BUSY, Custom("call"))
+    assert decide(AWAY, (claim(priority=1, text="call"),)) == Choice(Status.BUSY, StatusDetails("call"))
 
 
 def test_nothing_wins_over_the_choice_to_be_invisible() -> None:
-    invisible = Choice(Status.INVISIBLE, PLAIN)
+    invisible = Choice(Status.INVISIBLE, NO_DETAILS)
     assert decide(invisible, (claim(priority=100),)) == invisible
 
 
 def test_a_text_chosen_without_a_status_stays_beside_a_claim_of_low_priority() -> None:
-    words = Choice(None, Custom("at the desk"))
-    assert decide(words, (claim(text="meeting"),)) == Choice(Status.BUSY, Custom("at the desk"))
-    assert decide(words, (claim(text="meeting", priority=1),)) == Choice(Status.BUSY, Custom("meeting"))
-    assert decide(Choice(None, Custom(until_ms=9)), (claim(text="meeting"),)).custom == Custom("meeting")
+    words = Choice(None, StatusDetails("at the desk"))
+    assert decide(words, (claim(text="meeting"),)) == Choice(Status.BUSY, StatusDetails("at the desk"))
+    assert decide(words, (claim(text="meeting", priority=1),)) == Choice(Status.BUSY, StatusDetails("meeting"))
+    assert decide(Choice(None, StatusDetails(until_ms=9)), (claim(text="meeting"),)).details == StatusDetails("meeting")
 
 
 def test_a_claim_counts_while_the_user_is_present_and_causes_a_change(directory: Directory[str]) -> None:
@@ -77,8 +77,8 @@ def test_a_source_has_one_claim_and_a_new_one_replaces_the_old_one(directory: Di
         directory.set_claim("7", claim(source, text=f"{number}"), at(0))
     user = directory.users.user("7")
     assert user
-    assert [(c.source, c.custom.text) for c in user.claims] == [("y", "1"), ("x", "2")]
-    assert user.shown.custom.text == "2"
+    assert [(c.source, c.details.text) for c in user.claims] == [("y", "1"), ("x", "2")]
+    assert user.shown.details.text == "2"
 
 
 def test_a_claim_expires_on_time_even_while_the_user_is_absent(directory: Directory[str]) -> None:
@@ -100,7 +100,7 @@ def test_the_users_own_devices_see_the_claim_and_the_overruled_choice(directory:
     own = directory.set_claim("7", claim(priority=1), at(2)).own
     assert own
     assert (own.view.status, own.chosen) == (Status.BUSY, Status.AWAY)
-    own = directory.choose("7", Choice(Status.INVISIBLE, PLAIN), at(3)).own
+    own = directory.choose("7", Choice(Status.INVISIBLE, NO_DETAILS), at(3)).own
     assert own
     assert (own.view.status, own.chosen) == (Status.INVISIBLE, Status.INVISIBLE)
     assert directory.users.status("7") is Status.OFFLINE

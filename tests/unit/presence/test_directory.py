@@ -7,7 +7,7 @@ import pytest
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
-from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
+from presenced.presence.model import NO_DETAILS, Cause, Change, Choice, Ending, Status, StatusDetails
 from presenced.presence.outcome import Outcome
 from presenced.presence.session import Grace
 from presenced.presence.user import MAX_DETACHED_SESSIONS, User
@@ -122,11 +122,11 @@ def test_a_resumed_session_has_its_old_activity_unless_its_client_reports_anothe
 
 
 def test_a_choice_that_a_client_brings_counts_if_its_user_is_unknown(directory: Directory[str]) -> None:
-    lunch = Choice(Status.AWAY, Custom("lunch", "🍕"))
+    lunch = Choice(Status.AWAY, StatusDetails("lunch", "🍕"))
     change = directory.open("7", "a", at(0), "session", client_choice=lunch).change
     assert change is not None
-    assert (change.status, change.view.custom) == (Status.AWAY, lunch.custom)
-    directory.open("7", "b", at(1), "other", client_choice=Choice(Status.BUSY, PLAIN))
+    assert (change.status, change.view.details) == (Status.AWAY, lunch.details)
+    directory.open("7", "b", at(1), "other", client_choice=Choice(Status.BUSY, NO_DETAILS))
     assert directory.users.status("7") is Status.AWAY, "what is known here counts"
 
 
@@ -285,7 +285,7 @@ def test_a_step_of_the_wall_clock_by_an_hour_changes_only_timestamps(directory: 
 
 def test_a_choice_that_expired_while_its_user_was_absent_frees_its_place() -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 60, max_announced=2, max_choices=1), Journal(1000))
-    busy = Choice(Status.BUSY, PLAIN)
+    busy = Choice(Status.BUSY, NO_DETAILS)
     directory.open("7", "a", at(0))
     directory.choose("7", busy, at(0), lasts=10)
     directory.close("7", "a", Ending.CLOSED, at(1))

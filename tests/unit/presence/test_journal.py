@@ -5,7 +5,7 @@ from msgspec import structs
 
 from presenced.presence import journal as module
 from presenced.presence.journal import Cursor, Journal
-from presenced.presence.model import SEEN_OFFLINE, SEEN_ONLINE, Cause, Change, Custom, Status, View
+from presenced.presence.model import SEEN_OFFLINE, SEEN_ONLINE, Cause, Change, Status, StatusDetails, View
 from presenced.runtime.instant import Instant
 
 
@@ -84,7 +84,7 @@ def test_the_digest_of_many_users_is_computed_in_parts(monkeypatch: pytest.Monke
 
 def test_blanking_a_user_leaves_only_what_followers_need() -> None:
     journal = Journal(3)
-    view = View(Status.BUSY, Custom(text="private"), ("phone",))
+    view = View(Status.BUSY, StatusDetails(text="private"), ("phone",))
     for position in range(1, 5):
         journal.append(structs.replace(change(position, "ada" if position % 2 else "bo"), view=view, seen_ms=7))
     before = journal.digest(nobody)
@@ -97,7 +97,7 @@ def test_blanking_a_user_leaves_only_what_followers_need() -> None:
         (3, "ada", "busy"),
         (4, "bo", "busy"),
     ]
-    assert [(c.view.custom.text, c.view.devices, c.seen_ms) for c in found] == [
+    assert [(c.view.details.text, c.view.devices, c.seen_ms) for c in found] == [
         ("private", ("phone",), 7),
         ("", (), 0),
         ("private", ("phone",), 7),

@@ -32,3 +32,10 @@ def test_gaps_are_closed_when_they_outnumber_the_items() -> None:
         assert items.gaps <= max(MIN_GAPS, len(items))
     assert list(items.after(0)) == [999]
     assert items.add(1) == 1001, "a number is never used again"
+
+
+def test_another_item_takes_the_place_of_one() -> None:
+    items: NumberedItems[str] = NumberedItems()
+    numbers = [items.add(item) for item in "abc"]
+    items.replace(numbers[1], "x")
+    assert list(items.after(0)) == ["a", "x", "c"]

@@ -10,7 +10,7 @@ from tests.support.nodes import request
 from tests.support.storing_harness import StoringNode, change_often
 
 from presenced.node.service import PresenceService
-from presenced.presence.model import PLAIN, Change, Choice, Ending, Status, View
+from presenced.presence.model import NO_DETAILS, Change, Choice, Ending, Status, View
 from presenced.presence.status import Claim, choice_of
 from presenced.storage import collected as module
 from presenced.storage.collected import MAX_BATCH_RECORDS, STATE_PERIOD_S
@@ -224,7 +224,7 @@ def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_recor
     application = PresenceService(storing.node)
     connection = storing.open()
     storing.clock.advance(10)
-    application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
+    application.set_status("ada", Choice(Status.INVISIBLE, NO_DETAILS))
     hidden_ms = storing.clock.now().epoch_ms
     for _ in range(3):
         storing.clock.advance(100)
@@ -239,7 +239,7 @@ def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_recor
 def test_an_invisible_user_was_last_seen_on_becoming_invisible() -> None:
     storing = StoringNode()
     application = PresenceService(storing.node)
-    application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
+    application.set_status("ada", Choice(Status.INVISIBLE, NO_DETAILS))
     storing.clock.advance(60)
     connection = storing.open()
     storing.pass_period()
@@ -247,7 +247,7 @@ def test_an_invisible_user_was_last_seen_on_becoming_invisible() -> None:
     assert (hidden.seen_ms, hidden.active_ms) == (0, 0), "nobody has seen them"
     application.set_status("ada", None)
     storing.clock.advance(60)
-    application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
+    application.set_status("ada", Choice(Status.INVISIBLE, NO_DETAILS))
     since = storing.clock.now().epoch_ms
     storing.clock.advance(60)
     storing.close(connection)
@@ -279,7 +279,7 @@ def test_absent_users_are_found_in_the_live_state_although_records_wait() -> Non
     storing.open("here")
     storing.node.closed(storing.open("awaited"), Ending.LOST, "lost")
     storing.close(storing.open("left"))
-    application.set_status("hidden", Choice(Status.INVISIBLE, PLAIN))
+    application.set_status("hidden", Choice(Status.INVISIBLE, NO_DETAILS))
     storing.open("hidden")
     application.announce("announced", online=True)
     users = ["here", "awaited", "left", "hidden", "announced", "never"]
@@ -542,7 +542,7 @@ def test_stored_data_is_restored_on_one_line_and_only_if_clients_can_parse_the_d
         storing.open(user_id)
     storing.pass_period()
     shown = {change.user_id: change.view for change in storing.worker.of(Change)}
-    assert {user_id: view.custom.data for user_id, view in shown.items()} == {
+    assert {user_id: view.details.data for user_id, view in shown.items()} == {
         "ada": b'{"a":1,"b":2}',
         "bob": b"",
         "eve": b'{"a":1,"b":[3]}',

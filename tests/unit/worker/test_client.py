@@ -17,8 +17,8 @@ from presenced.testing import FakeClock
 from presenced.worker import client, rpc
 from presenced.worker.client import WorkerClient
 from presenced.worker.rpc import (
-    HEADER,
     MAX_MESSAGE_BYTES,
+    MESSAGE_HEADER,
     Absent,
     CallResult,
     FindAbsent,
@@ -81,7 +81,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> None:
         client.connection_made(transport)
 
     monkeypatch.setattr(WorkerClient, "_launch", launch)
-    monkeypatch.setattr(client, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(client, "DATABASE_TIMEOUT_S", 0.0)
 
 
 async def test_a_program_that_cannot_be_executed_is_named(
@@ -90,7 +90,7 @@ async def test_a_program_that_cannot_be_executed_is_named(
     program = tmp_path / "python"
     program.touch(mode=0o600)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(client, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(client, "DATABASE_TIMEOUT_S", 0.0)
     storing = StoringNode()
     worker = WorkerClient(setup=SETUP, clock=FakeClock(), metrics=storing.node.metrics)
     await worker.start(storing.write_behind)
@@ -149,7 +149,7 @@ def test_a_batch_too_large_for_a_message_is_sent_in_several_and_a_record_too_lar
 
 def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     connected = Connected()
-    connected.client.data_received(HEADER.pack(MAX_MESSAGE_BYTES + 1))
+    connected.client.data_received(MESSAGE_HEADER.pack(MAX_MESSAGE_BYTES + 1))
     assert connected.transport.aborted
     assert "was announced" in connected.client.warning
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from presenced.storage.records import RestoredDisplay, StoredRevocation
 from presenced.worker import rpc
 from presenced.worker.rpc import (
-    HEADER,
     MAX_MESSAGE_BYTES,
+    MESSAGE_HEADER,
     BrokenStream,
     CallResult,
     MessageTooLong,
@@ -33,7 +33,7 @@ def test_messages_are_decoded_whole_however_the_bytes_arrive(sizes: list[int], s
 
 
 def test_a_message_above_the_bound_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(encode_message(CallResult(1, b"x" * 1000))) - HEADER.size
+    size = len(encode_message(CallResult(1, b"x" * 1000))) - MESSAGE_HEADER.size
     monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", size)
     assert encode_message(CallResult(1, b"x" * 1000))
     with pytest.raises(MessageTooLong, match=rf"{size + 1:,} bytes; at most {size:,}"):
@@ -43,10 +43,10 @@ def test_a_message_above_the_bound_is_not_made(monkeypatch: pytest.MonkeyPatch) 
 def test_the_announcement_of_a_message_above_the_bound_is_an_error() -> None:
     """Its header alone ends the connection, without buffering."""
     splitter = Splitter()
-    assert list(splitter.split(HEADER.pack(MAX_MESSAGE_BYTES)[:2])) == []
-    assert list(splitter.split(HEADER.pack(MAX_MESSAGE_BYTES)[2:])) == []
+    assert list(splitter.split(MESSAGE_HEADER.pack(MAX_MESSAGE_BYTES)[:2])) == []
+    assert list(splitter.split(MESSAGE_HEADER.pack(MAX_MESSAGE_BYTES)[2:])) == []
     with pytest.raises(BrokenStream, match=f"{MAX_MESSAGE_BYTES + 1:,} bytes was announced"):
-        list(Splitter().split(HEADER.pack(MAX_MESSAGE_BYTES + 1)))
+        list(Splitter().split(MESSAGE_HEADER.pack(MAX_MESSAGE_BYTES + 1)))
 
 
 def test_records_too_many_for_a_message_are_sent_in_several_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +55,8 @@ def test_records_too_many_for_a_message_are_sent_in_several_in_order(monkeypatch
     sent: list[bytes] = []
     assert in_parts(records, lambda some: sent.append(encode_message(RecordBatch(1, 1, list(some))))) == 0
     assert len(sent) > 1
-    assert max(map(len, sent)) <= 300 + HEADER.size
-    batches = [to_worker.decode(message[HEADER.size :]) for message in sent]
+    assert max(map(len, sent)) <= 300 + MESSAGE_HEADER.size
+    batches = [to_worker.decode(message[MESSAGE_HEADER.size :]) for message in sent]
     assert [record for batch in batches if isinstance(batch, RecordBatch) for record in batch.records] == records
 
 

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 from presenced.webhooks.stats import WebhookStats
-from presenced.worker.rpc import HEADER, encode_message, to_server
+from presenced.worker.rpc import MESSAGE_HEADER, encode_message, to_server
 from presenced.worker.webhook_metrics import WebhookMetrics
 
 
@@ -22,7 +22,7 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, str], float]:
 
 def report(shown: WebhookMetrics, figures: WebhookStats) -> None:
     """Encode and decode the report as the pipe does."""
-    message = to_server.decode(encode_message(figures)[HEADER.size :])
+    message = to_server.decode(encode_message(figures)[MESSAGE_HEADER.size :])
     assert isinstance(message, WebhookStats)
     shown.update(message)
 

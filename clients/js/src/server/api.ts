@@ -4,7 +4,7 @@
 import type { Cause, Chosen, RoomMode, Status, UserId, UserRecord } from "../wire.js";
 
 /** Result of an announcement. */
-export interface Announced {
+export interface AnnounceResult {
   /** Whether others see a change. */
   readonly changed: boolean;
   /** `stale` if other nodes of a cluster learn it later, because their store is out of reach. */
@@ -77,7 +77,7 @@ export interface Claims {
 }
 
 /** Result of clearing a claim. */
-export interface Cleared {
+export interface ClearClaimResult {
   /** Whether there was such a claim. */
   readonly cleared: boolean;
   /** `stale` if other nodes of a cluster learn it later, because their store is out of reach. */
@@ -104,6 +104,12 @@ export interface DeadLetter {
   readonly event: unknown;
 }
 
+/** Dead letters to send again. */
+export interface DeadLetterRetry {
+  /** Ids of the dead letters. Without it, all of them. */
+  ids?: readonly string[];
+}
+
 /** Webhooks that could not be delivered, oldest first. */
 export interface DeadLetters {
   readonly deadLetters: readonly DeadLetter[];
@@ -121,7 +127,7 @@ export interface DigestRecord {
 }
 
 /** Result of erasing a user. */
-export interface Erased {
+export interface EraseResult {
   /** Number of connections that are being closed. */
   readonly closed: number;
   /** Number of rows deleted from the database. */
@@ -131,14 +137,14 @@ export interface Erased {
 }
 
 /** Everything that decides the visible status of a user. */
-export interface Explained {
+export interface ExplainUserResult {
   readonly userId: UserId;
   /** The reason, in one sentence. */
   readonly why: string;
   /** Presence that every permitted viewer sees. */
   readonly shown: UserRecord;
   /** Presence that the user's own devices see. */
-  readonly own: Looks;
+  readonly own: OwnRecord;
   readonly sessions: readonly ExplainedSession[];
   /** Whether a backend announces the user as online. */
   readonly announced: boolean;
@@ -152,7 +158,7 @@ export interface Explained {
   /** Source of the claim that decides the status; empty if none does. */
   readonly winner: string;
   /** null if the request names no viewer. */
-  readonly viewer: Seeing | null;
+  readonly viewer: ExplainedViewer | null;
   /** Last changes with their true causes, newest first. */
   readonly changes: readonly ChangeRecord[];
 }
@@ -177,18 +183,17 @@ export interface ExplainedSession {
   readonly rooms: readonly string[];
 }
 
-/** Presence of several users. */
-export interface Found {
-  /** In the order of the request, without the items in `errors`. */
-  readonly users: readonly UserRecord[];
-  readonly errors: readonly ItemError[];
-}
-
-/** Changes of a user, newest first. */
-export interface History {
-  readonly changes: readonly PastChange[];
-  /** `after` of the next page; null if this is the last page. */
-  readonly next: string | null;
+/** Whether a viewer may see the user, and why. */
+export interface ExplainedViewer {
+  readonly userId: UserId;
+  /** null: unknown, because the viewer has no session. */
+  readonly maySee: boolean | null;
+  /** Whether a session of the viewer is notified about the user. */
+  readonly watches: boolean;
+  /** The reason, in words. */
+  readonly rule: string;
+  /** Roles from the tokens of the viewer's connections. */
+  readonly roles: readonly string[];
 }
 
 /** Reason why one item of a request has no result. */
@@ -209,13 +214,6 @@ export interface LastSeen {
   readonly lastSeen?: number;
   /** When the user last connected, chose a status or became active. */
   readonly lastActive?: number;
-}
-
-/** When several users were last seen. */
-export interface LastSeenOf {
-  /** In the order of the request, without the items in `errors`. */
-  readonly users: readonly LastSeen[];
-  readonly errors: readonly ItemError[];
 }
 
 /** A session that is connected or in its grace period. */
@@ -246,17 +244,6 @@ export interface LiveSession {
 export interface LiveSessions {
   readonly userId: UserId;
   readonly sessions: readonly LiveSession[];
-}
-
-/** A user as the user's own devices see it. */
-export interface Looks {
-  readonly status: "online" | "away" | "busy" | "invisible" | "offline";
-  readonly text?: string;
-  readonly emoji?: string;
-  readonly data?: unknown;
-  readonly until?: number;
-  readonly devices?: readonly string[];
-  readonly display?: Readonly<Record<string, unknown>>;
 }
 
 /** Status that a backend sets on a user's behalf, such as in a meeting or on the phone. */
@@ -293,8 +280,16 @@ export interface NewTicket {
   presence?: Readonly<Record<string, unknown>>;
 }
 
+/** Numbers of users and rooms. */
+export interface OnlineCounts {
+  /** Users shown as anything but offline. */
+  readonly onlineUsers: number;
+  /** Rooms with at least one member; null with `viewer`, because clients learn only of rooms that they name. */
+  readonly rooms: number | null;
+}
+
 /** One page of the users who are online, in no particular order. */
-export interface Online {
+export interface OnlineUsers {
   /**
    * Cursor from which to follow the changes (`after`). Use the one of the first page, because users may change while
    * the pages are read.
@@ -305,12 +300,15 @@ export interface Online {
   readonly next: number | null;
 }
 
-/** Numbers of users and rooms. */
-export interface OnlineCounts {
-  /** Users shown as anything but offline. */
-  readonly onlineUsers: number;
-  /** Rooms with at least one member; null with `viewer`, because clients learn only of rooms that they name. */
-  readonly rooms: number | null;
+/** Presence of a user as the user's own devices see it. */
+export interface OwnRecord {
+  readonly status: "online" | "away" | "busy" | "invisible" | "offline";
+  readonly text?: string;
+  readonly emoji?: string;
+  readonly data?: unknown;
+  readonly until?: number;
+  readonly devices?: readonly string[];
+  readonly display?: Readonly<Record<string, unknown>>;
 }
 
 /** A stored change. */
@@ -339,7 +337,10 @@ export interface PastSession {
   /** Why its latest connection ended. */
   readonly reason?: string;
   readonly device?: string;
-  /** Missing unless addresses are stored. */
+  /**
+   * Address of the client, an IPv6 address as its /64. Missing unless addresses are stored, and for a client on the
+   * machine of the server.
+   */
   readonly address?: string;
   readonly node?: string;
 }
@@ -381,16 +382,24 @@ export interface ProblemDocument {
   readonly retry: boolean;
 }
 
-/** Result of sending dead letters again. */
-export interface Retried {
-  /** Number of webhooks that wait for delivery again. */
-  readonly retried: number;
+/** When several users were last seen. */
+export interface QueryLastSeenResult {
+  /** In the order of the request, without the items in `errors`. */
+  readonly users: readonly LastSeen[];
+  readonly errors: readonly ItemError[];
 }
 
-/** Dead letters to send again. */
-export interface Retry {
-  /** Ids of the dead letters. Without it, all of them. */
-  ids?: readonly string[];
+/** Presence of several users. */
+export interface QueryUsersResult {
+  /** In the order of the request, without the items in `errors`. */
+  readonly users: readonly UserRecord[];
+  readonly errors: readonly ItemError[];
+}
+
+/** Result of sending dead letters again. */
+export interface RetryDeadLettersResult {
+  /** Number of webhooks that wait for delivery again. */
+  readonly retried: number;
 }
 
 /** Tokens to revoke. With neither field, all tokens of the user. */
@@ -418,7 +427,7 @@ export interface RoomMember {
 }
 
 /** A room, and one page of its members in the order of their ids. */
-export interface RoomReply {
+export interface RoomPage {
   readonly room: string;
   /** Mode in which watchers are notified about the room. */
   readonly mode: RoomMode;
@@ -441,28 +450,15 @@ export interface RoomSummary {
   readonly count: number;
 }
 
-/** One viewer's view of the user. */
-export interface Seeing {
-  readonly userId: UserId;
-  /** null: unknown, because the viewer has no session. */
-  readonly maySee: boolean | null;
-  /** Whether a session of the viewer is notified about the user. */
-  readonly watches: boolean;
-  /** The reason, in words. */
-  readonly rule: string;
-  /** Roles from the tokens of the viewer's connections. */
-  readonly roles: readonly string[];
-}
-
 /** One page of all current sessions, those of one user together. */
 export interface SessionList {
-  readonly sessions: readonly SessionOfUser[];
+  readonly sessions: readonly SessionListEntry[];
   /** `after` of the next page; null on the last page. */
   readonly next: number | null;
 }
 
-/** A session that is connected or in its grace period, with its user. */
-export interface SessionOfUser {
+/** A session that is connected or in its grace period, with the id of its user. */
+export interface SessionListEntry {
   readonly protocol: "classic" | "presenced.v1";
   /** Whether it has a connection. On another node, one in its grace period counts as connected. */
   readonly connected: boolean;
@@ -494,8 +490,15 @@ export interface Ticket {
   readonly expiresIn: number;
 }
 
+/** Changes of a user, newest first. */
+export interface UserHistory {
+  readonly changes: readonly PastChange[];
+  /** `after` of the next page; null if this is the last page. */
+  readonly next: string | null;
+}
+
 /** Users that a query is about. */
-export interface UserList {
+export interface UsersQuery {
   /** User ids, as strings or whole numbers. An invalid item is listed in `errors`. */
   users: readonly UserId[];
 }
@@ -534,7 +537,7 @@ export interface Operations {
    */
   queryUsers: {
     body: PresenceQuery;
-    response: Found;
+    response: QueryUsersResult;
   };
   /**
    * All online users. A user who is online all the time appears exactly once. To complete the list and keep it current,
@@ -550,7 +553,7 @@ export interface Operations {
       /** Maximum number of users. */
       limit?: number;
     };
-    response: Online;
+    response: OnlineUsers;
   };
   /**
    * The numbers of online users and of rooms. Invisible users are not counted. `/stats` and `/metrics` count
@@ -592,7 +595,7 @@ export interface Operations {
       /** Maximum number of members. */
       limit?: number;
     };
-    response: RoomReply;
+    response: RoomPage;
   };
   /**
    * All changes after a cursor, in order. Returns every change of every user, once and in order. Without `after`, the
@@ -647,7 +650,7 @@ export interface Operations {
       userId: UserId;
     };
     body: Announcement;
-    response: Announced;
+    response: AnnounceResult;
   };
   /**
    * Close all connections of a user. The close code 4410 stops automatic reconnects of the clients. Event streams that
@@ -714,7 +717,7 @@ export interface Operations {
       /** Source of the claim, such as a calendar, a call or an agent. */
       source: string;
     };
-    response: Cleared;
+    response: ClearClaimResult;
   };
   /** When a user was last seen. For a user who is present, this is the current time. Scope: read. */
   getLastSeen: {
@@ -729,8 +732,8 @@ export interface Operations {
    * other users. Scope: read.
    */
   queryLastSeen: {
-    body: UserList;
-    response: LastSeenOf;
+    body: UsersQuery;
+    response: QueryLastSeenResult;
   };
   /**
    * The changes of a user, with their true causes. The setting `history_age` limits how long changes are stored. Scope:
@@ -747,7 +750,7 @@ export interface Operations {
       /** Maximum number of entries. */
       limit?: number;
     };
-    response: History;
+    response: UserHistory;
   };
   /**
    * The stored sessions of a user. Includes open sessions as last stored, normally less than a second ago. Scope:
@@ -803,7 +806,7 @@ export interface Operations {
       /** User whose view restricts the response. Without it, the response contains everything. */
       viewer?: UserId;
     };
-    response: Explained;
+    response: ExplainUserResult;
   };
   /**
    * Erase a user. Revokes the user's tokens, closes the connections, and deletes the announcement, the status, the
@@ -816,7 +819,7 @@ export interface Operations {
       /** User id. */
       userId: UserId;
     };
-    response: Erased;
+    response: EraseResult;
   };
   /**
    * Webhooks that could not be delivered. Webhooks that no attempt delivered within a day, or that their receiver
@@ -835,8 +838,8 @@ export interface Operations {
    * Send undelivered webhooks again. The webhooks keep their ids, so a receiver can recognise duplicates. Scope: admin.
    */
   retryDeadLetters: {
-    body?: Retry;
-    response: Retried;
+    body?: DeadLetterRetry;
+    response: RetryDeadLettersResult;
   };
   /**
    * Make a ticket with which a client of a user can connect once. Needs the setting auth = ticket

@@ -28,16 +28,16 @@ export function createQueue(
   const flush = (post: Post): boolean =>
     [...queue].every((entry) => {
       const [request, tab, undo] = entry;
-      const settled = (message: Message) => {
+      const replied = (message: Message) => {
         if (tab) answer(tab, { ...message, id: request.id });
         answered();
       };
       const isSent = post(request, {
-        accepted: settled,
+        accepted: replied,
         failed(error) {
           if (error) {
             undo?.();
-            settled({ type: "ERROR", code: error.numericCode, name: error.code, message: error.message });
+            replied({ type: "ERROR", code: error.numericCode, name: error.code, message: error.message });
           } else if (!tab) queue.unshift(entry);
         },
       });

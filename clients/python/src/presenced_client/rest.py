@@ -27,7 +27,9 @@ MAX_TRIES = 3
 LONGEST_WAIT_S = 10.0
 """Longest wait between two tries, even if the server asks for more. A caller who can wait for longer tries again."""
 
-TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
+"""Seconds for a request. Then the server counts as unreachable. A long poll adds its `wait`."""
+
 LONG_POLL_S = 30
 """Seconds for which `changes` waits in one request."""
 
@@ -51,7 +53,7 @@ class PresenceApi:
             base_url=f"{http_address(url)}/api/v1",
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             verify=ssl if ssl is not None else True,
-            timeout=TIMEOUT_S,
+            timeout=REQUEST_TIMEOUT_S,
             trust_env=trust_env,
         )
 
@@ -70,7 +72,7 @@ class PresenceApi:
         path: str,
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, Json] | None = None,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Json:
         """Send a request below `/api/v1`, and return the JSON of its response. None in `query` and `body` is omitted.
 
@@ -129,7 +131,7 @@ class PresenceApi:
     async def follow_changes(self, after: str = "", *, wait: int | None = None, limit: int | None = None) -> Json:
         """Return the changes after a position, at once or after waiting up to `wait` seconds for some."""
         query = {"after": after or None, "wait": wait, "limit": limit}
-        return await self.request("GET", "/changes", query, timeout_s=TIMEOUT_S + (wait or 0))
+        return await self.request("GET", "/changes", query, timeout_s=REQUEST_TIMEOUT_S + (wait or 0))
 
     async def changes(self, after: str = "") -> AsyncIterator[Json]:
         """Yield all changes after a position, and then each new one. A lost connection is repeated from the last one.

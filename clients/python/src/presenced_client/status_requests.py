@@ -31,7 +31,7 @@ class _Group:
     choice: Choice
     answers: list[StatusAnswer] = field(default_factory=list)
 
-    def settle(self, error: PresenceError | None = None) -> None:
+    def complete(self, error: PresenceError | None = None) -> None:
         for answer in self.answers:
             answer.done, answer.error = True, error
 
@@ -72,7 +72,7 @@ class StatusRequests:
         if group is None:
             return None
         if group.choice.ends_at is not None and group.choice.ends_at <= now:
-            group.settle()  # it would have ended by now
+            group.complete()  # it would have ended by now
             return None
         self._sent[request_id] = group
         return group.choice.request(now)
@@ -83,7 +83,7 @@ class StatusRequests:
         return self._waiting is not None
 
     def answered(self, request_id: object, error: PresenceError | None) -> bool:
-        """Settle the choice that was sent with this id. Return whether there is one."""
+        """Complete the answers to the choice that was sent with this id. Return whether there is one."""
         group = self._sent.pop(request_id, None) if isinstance(request_id, int) else None
         if group is None:
             return False
@@ -92,7 +92,7 @@ class StatusRequests:
         else:
             if error is None and (self._shown is None or not group.choice.is_shown_by(self._shown)):
                 self._accepted = group.choice
-            group.settle(error)
+            group.complete(error)
         return True
 
     def lost(self) -> None:
@@ -124,7 +124,7 @@ class StatusRequests:
         if group is None:
             return False
         if group.choice.is_shown_by(own):
-            group.settle()
+            group.complete()
             return False
         self._wait_again(group)
         return True

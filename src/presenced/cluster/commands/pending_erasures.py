@@ -45,8 +45,8 @@ class PendingErasures:
     def _check(self) -> None:
         now = self._clock.monotonic()
         for user_id, until in list(self._until.items()):
-            stored = self._cluster.replica_of(user_id).records.get(user_id)
-            has_record = stored is not None and not stored.record.is_only_cleared
+            replica = self._cluster.replica_of(user_id)
+            has_record = user_id in replica.records and not replica.has_only_cleared(user_id)
             is_gone = not has_record and self._users.status(user_id) is Status.OFFLINE
             if (is_gone or now >= until) and self._cluster.control(Kind.ERASE, user_id, user_id.encode()):
                 del self._until[user_id]

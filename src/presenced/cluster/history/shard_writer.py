@@ -247,12 +247,12 @@ class ShardWriter(Collected[Item | StoredUser]):
                 user_id=item.user_id,
                 source=claim.source,
                 status=claim.status or "",
-                text=claim.custom.text,
-                emoji=claim.custom.emoji,
-                data=claim.custom.data,
+                text=claim.details.text,
+                emoji=claim.details.emoji,
+                data=claim.details.data,
                 priority=claim.priority,
                 set_ms=claim.stamp_ms,
-                until_ms=claim.custom.until_ms or None,
+                until_ms=claim.details.until_ms or None,
             )
         if item.version == item.n and self._with_changes and not self._is_repeated(item, record, shown_locally):
             self._changes.append(_change_of(item, record, now))
@@ -337,9 +337,9 @@ def _stored_from(item: Item) -> StoredUser:
     """Return the record of a user who is no longer known to this node."""
     record = decode_record(item.record)
     chosen, timed = record.chosen, b""
-    if chosen.timed_custom is not None:
-        timed = choice_json(Choice(chosen.timed, chosen.timed_custom))
-    permanent = Choice(chosen.status, chosen.custom)
+    if chosen.timed_details is not None:
+        timed = choice_json(Choice(chosen.timed, chosen.timed_details))
+    permanent = Choice(chosen.status, chosen.details)
     seen_ms = record.seen_ms if record.view.status is Status.OFFLINE else max(record.seen_ms, record.since_ms)
     return StoredUser(
         user_id=item.user_id,

@@ -182,6 +182,13 @@ class MemoryHub:
         """Lose the record of a user, as a store with a wrong eviction policy does."""
         self.shards[shard].users.pop(user_id, None)
 
+    def evict_contributions(self, shard: int, slot: int) -> None:
+        """Lose what a node contributes, as a store with a wrong eviction policy does."""
+        store = self.shards[shard]
+        for hashed in (store.sessions, store.rooms):
+            for key in [key for key in hashed if key[0] == slot]:
+                del hashed[key]
+
     # Used by the backends.
 
     def execute(self, action: Action) -> None:

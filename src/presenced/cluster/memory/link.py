@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from presenced.cluster.backend import Batch, Committed, Excerpt, Member, Receiver, Registration, StoredUser
+from presenced.cluster.backend import Batch, Committed, Counts, Excerpt, Member, Receiver, Registration, StoredUser
 from presenced.cluster.log import Known
 from presenced.cluster.memory.reader import READ_ENTRIES, LogReader
 from presenced.cluster.memory.store import Fenced, Full, MemoryShard, Waiting
@@ -280,6 +280,7 @@ class Link:
             elif result is None:
                 self._end_registration(registered)
             else:  # out of memory: without the pause, the node would commit in a busy loop
+                self.receiver.full(self.index)
                 self.later(RETRY_S, lost)
 
         execute = (lambda _: None) if loses_request else self._committing(registered, batch)
@@ -326,8 +327,13 @@ class Link:
         if connection != self._connection or not self._is_attached or registered != self._registration:
             return
 
-        def answered(members: list[Member]) -> None:
+        def answered(found: tuple[list[Member], Counts]) -> None:
+            members, counts = found
             self.receiver.members(self.index, members)
+            self.receiver.counted(self.index, counts)
 
-        self.request(lambda store: list(store.nodes.values()), answered, lambda: None)
+        def look(store: MemoryShard) -> tuple[list[Member], Counts]:
+            return list(store.nodes.values()), store.counts(registered.slot)
+
+        self.request(look, answered, lambda: None)
         self.later(MEMBERS_PERIOD_S, lambda: self._poll_members(connection, registered))

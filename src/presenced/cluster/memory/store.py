@@ -19,6 +19,7 @@ from presenced.cluster.backend import (
     Batch,
     Committed,
     ContributionUpdate,
+    Counts,
     Entry,
     Excerpt,
     Item,
@@ -170,6 +171,11 @@ class MemoryShard:
                 head = self._append(undo, head, entry)
             self._set_head(undo, head)
             return Committed(batch.serial, n, tuple(refused), now_ms)
+
+    def counts(self, slot: int) -> Counts:
+        """Return the numbers of users, and of those to whom a node contributes."""
+        sessions, rooms = (sum(key[0] == slot for key in hashed) for hashed in (self.sessions, self.rooms))
+        return Counts(len(self.users), sessions, rooms)
 
     def declare_dead(self, slot: int, incarnation: str, target: Member) -> None:
         """Fence `target` if it is still as the caller saw it. The first caller becomes the remover."""

@@ -29,10 +29,11 @@ from presenced.cluster.backend import (
 from presenced.cluster.redis import pace
 from presenced.cluster.redis.connection import Access, Address, Connection, StoreLost, connect
 from presenced.cluster.redis.discovery import Finder, parse_url
-from presenced.cluster.redis.format import MAX_SHARDS, decode_members
+from presenced.cluster.redis.format import LAYOUT, MAX_SHARDS, decode_members, other_layout
 from presenced.cluster.redis.messages import RedisMessages
 from presenced.cluster.redis.revoked import RedisRevoked
 from presenced.cluster.redis.shard import READ_TIMEOUT_S, RedisShard
+from presenced.errors import BackendError
 from presenced.storage.records import StoredRevocation
 
 # Checks the permission to run scripts, and to use these commands in them.
@@ -86,7 +87,8 @@ class RedisBackend:
         """Check that the store can be used, if it responds. Return why it does not respond; empty if it does.
 
         Raises:
-            BackendError: It can't be used: wrong password, TLS, version, eviction policy, or a missing permission.
+            BackendError: It can't be used: wrong password, TLS, version, eviction policy, layout, or a missing
+                permission.
         """
         probe = f"{self.cluster_name}:check:{secrets.token_hex(8)}".encode()
         for shard in self._shards:
@@ -94,11 +96,12 @@ class RedisBackend:
             try:
                 connection = await self.connect(keys.head, READ_TIMEOUT_S)
                 try:
-                    await connection.pipeline(
+                    (layout, shards), *_ = await connection.pipeline(
                         [
-                            ("HMGET", keys.head, "n"),
+                            ("HMGET", keys.head, "layout", "shards"),
                             ("HGET", keys.head, "n"),
                             ("HGETALL", keys.nodes),
+                            ("HLEN", keys.users),
                             ("HSCAN", keys.users, 0, "COUNT", 1),
                             ("XRANGE", keys.log, "0-1", "0-1"),
                             ("XREAD", "COUNT", 1, "STREAMS", keys.log, "$"),
@@ -122,6 +125,8 @@ class RedisBackend:
                     connection.close()
             except StoreLost as error:
                 return str(error)
+            if layout is not None and (int(layout), int(shards)) != (LAYOUT, self.shards):
+                raise BackendError(other_layout(layout, shards, self.shards))
         return ""
 
     async def members(self) -> list[Member]:

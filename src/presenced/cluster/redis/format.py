@@ -55,6 +55,16 @@ TAGS = (
 
 _NUMBERS = Struct(">QQ")  # n and version of a user
 
+
+def other_layout(layout: bytes, shards: bytes, own_shards: int) -> str:
+    """Return why a node cannot use a store with this layout and this number of shards."""
+    advice = f"set cluster_shards to {shards.decode()}, or " if layout == b"%d" % LAYOUT else ""
+    return (
+        f"the store has layout {layout.decode()} and {shards.decode()} shards, but this node expects "
+        f"layout {LAYOUT} and {own_shards}: {advice}choose another cluster_name"
+    )
+
+
 Arguments = list[bytes]
 """Arguments of a script."""
 
@@ -221,12 +231,11 @@ def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
     _, author, _, serial, _, kind, _, previous, _, body, _, packed = fields
     key = _entry_key(stream_id, author, serial)
     items = _decode_items(packed)
-    first = key.n - len(items) + 1
-    accepted = tuple(
-        Item(item.user_id, first + index, item.version, item.record, item.is_kept, item.contributions)
-        for index, item in enumerate(items)
-    )
-    entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), accepted, body)
+    accepted = []
+    for n, item in enumerate(items, key.n - len(items) + 1):
+        version = n if item.version == n else item.version  # one number less in the memory of each user
+        accepted.append(Item(item.user_id, n, version, item.record, item.is_kept, item.contributions))
+    entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), tuple(accepted), body)
     return Logged(entry, int(previous))
 
 

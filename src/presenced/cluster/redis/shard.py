@@ -22,6 +22,7 @@ from presenced.cluster.backend import (
     MAX_SLOTS,
     Batch,
     Committed,
+    Counts,
     Excerpt,
     Member,
     Receiver,
@@ -39,6 +40,7 @@ from presenced.cluster.redis.format import (
     decode_user,
     encode_about,
     encode_batch,
+    other_layout,
 )
 from presenced.cluster.redis.reader import READ_ENTRIES, RedisReader
 from presenced.cluster.redis.scripts import COMMIT, DECLARE_DEAD, HEARTBEAT, REGISTER, REMOVE, Script
@@ -289,11 +291,7 @@ class RedisShard:
             self._reject(f"all {MAX_SLOTS} slots are taken by other nodes")
         elif status == b"LAYOUT":
             _, layout, shards = reply
-            advice = f"set cluster_shards to {shards.decode()}, or " if layout == b"%d" % LAYOUT else ""
-            self._backend.conflict = (
-                f"the store has layout {layout.decode()} and {shards.decode()} shards, but this node expects "
-                f"layout {LAYOUT} and {self._backend.shards}: {advice}choose another cluster_name"
-            )
+            self._backend.conflict = other_layout(layout, shards, self._backend.shards)
             self._reject(self._backend.conflict)
         return False
 
@@ -369,6 +367,7 @@ class RedisShard:
                 ],
             )
         except OutOfMemory:  # without the pause, the node would commit in a busy loop
+            self.receiver.full(self.index)
             asyncio.get_running_loop().call_later(RETRY_S, self._unknown, batch)
             return
         if reply == FENCED:
@@ -395,9 +394,13 @@ class RedisShard:
     async def _poll_members(self, queries: Connection) -> None:
         while True:
             began = time.monotonic()
-            members = await queries.call("HGETALL", self.keys.nodes)
+            slot = self._registration.slot if self._registration is not None else 0
+            keys = self.keys.users, self.keys.sessions[slot], self.keys.rooms[slot]
+            members, *counts = await queries.pipeline([("HGETALL", self.keys.nodes), *(("HLEN", key) for key in keys)])
             self._backend.on_round_trip(time.monotonic() - began)
             self._report_members(members)
+            if self._is_attached:
+                self.receiver.counted(self.index, Counts(*map(int, counts)))
             await asyncio.sleep(MEMBERS_PERIOD_S)
 
     def _report_members(self, flat: Sequence[bytes]) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections import Counter
 
 from presenced.cluster.backend import ContributionUpdate
-from presenced.cluster.records import NO_CONTRIBUTION, Contribution
-
-_NONE: Mapping[int, Contribution] = MappingProxyType({})
+from presenced.cluster.contribution import Contribution, OfUser, each, find, put
 
 
 class Contributions:
     """Contributions of all nodes to the users of a shard. A user without any is not in it."""
 
     def __init__(self) -> None:
-        self._by_user: dict[str, dict[int, Contribution]] = {}
+        self._by_user: dict[str, OfUser] = {}
+        self._with_sessions: Counter[int] = Counter()  # users by slot
+        self._with_rooms: Counter[int] = Counter()
 
     def __contains__(self, user_id: str) -> bool:
         return user_id in self._by_user
@@ -26,36 +25,41 @@ class Contributions:
 
     def users_of(self, slot: int) -> list[str]:
         """Return the users to whom the node in a slot contributes."""
-        return [user_id for user_id, by_slot in self._by_user.items() if slot in by_slot]
+        return [user_id for user_id, all_of_user in self._by_user.items() if find(all_of_user, slot) is not None]
 
-    def of(self, user_id: str) -> Mapping[int, Contribution]:
-        """Return the contributions to a user, by slot (read-only)."""
-        return self._by_user.get(user_id, _NONE)
+    def of(self, user_id: str) -> tuple[Contribution, ...]:
+        """Return the contributions to a user."""
+        return each(self._by_user.get(user_id))
 
     def get(self, user_id: str, slot: int) -> Contribution:
         """Return what the node in a slot contributes to a user."""
-        return self.of(user_id).get(slot, NO_CONTRIBUTION)
+        return find(self._by_user.get(user_id), slot) or Contribution(slot)
 
-    def set(self, user_id: str, slot: int, contribution: Contribution) -> None:
-        """Set what the node in a slot contributes to a user."""
-        if contribution == NO_CONTRIBUTION:
-            self.drop(user_id, slot)
+    def count(self, slot: int) -> tuple[int, int]:
+        """Return the numbers of users to whom the node in a slot contributes sessions, and rooms."""
+        return self._with_sessions[slot], self._with_rooms[slot]
+
+    def set(self, user_id: str, new: Contribution) -> None:
+        """Set what a node contributes to a user."""
+        all_before = self._by_user.get(user_id)
+        all_of_user = put(all_before, new)
+        if all_of_user is not None:
+            self._by_user[user_id] = all_of_user
         else:
-            self._by_user.setdefault(user_id, {})[slot] = contribution
+            self._by_user.pop(user_id, None)
+        before = find(all_before, new.slot) or Contribution(new.slot)
+        if bool(before.sessions) is not bool(new.sessions):
+            self._with_sessions[new.slot] += 1 if new.sessions else -1
+        if bool(before.rooms) is not bool(new.rooms):
+            self._with_rooms[new.slot] += 1 if new.rooms else -1
 
     def update(self, user_id: str, update: ContributionUpdate) -> Contribution:
         """Apply an update from the store, and return what its node contributes from now on."""
-        before = self.get(user_id, update.slot)
-        contribution = Contribution(
-            before.sessions if update.sessions is None else update.sessions,
-            before.rooms if update.rooms is None else update.rooms,
-        )
-        self.set(user_id, update.slot, contribution)
-        return contribution
-
-    def drop(self, user_id: str, slot: int) -> None:
-        """Drop what the node in a slot contributes to a user."""
-        by_slot = self._by_user.get(user_id, {})
-        by_slot.pop(slot, None)
-        if not by_slot:
-            self._by_user.pop(user_id, None)
+        slot, sessions, rooms = update
+        if sessions is None or rooms is None:
+            before = self.get(user_id, slot)
+            sessions = before.sessions if sessions is None else sessions
+            rooms = before.rooms if rooms is None else rooms
+        new = Contribution(slot, sessions, rooms)
+        self.set(user_id, new)
+        return new

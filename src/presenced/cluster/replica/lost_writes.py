@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 
+from presenced.cluster.contribution import Contribution
+
 RECOVERY_S = 2.0
 """Seconds of contact in which a live node proposes again what the store has lost."""
 
@@ -72,9 +74,9 @@ class LostWrites:
         """Retain a contribution from now on. No-op if it is retained already."""
         self._retained.setdefault((user_id, slot), contact)
 
-    def is_any_retained(self, user_id: str, slots: Iterable[int]) -> bool:
-        """Return whether one of a user's contributions is retained."""
-        return any((user_id, slot) in self._retained for slot in slots)
+    def is_any_retained(self, user_id: str, contributions: Iterable[Contribution]) -> bool:
+        """Return whether one of the contributions to a user is retained."""
+        return bool(self._retained) and any((user_id, one.slot) in self._retained for one in contributions)
 
     def end_retained(self, user_id: str, slot: int) -> None:
         """Mark a contribution as no longer retained: the store has it again, or it is gone."""

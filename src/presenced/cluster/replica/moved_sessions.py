@@ -8,12 +8,12 @@ the stopped node has left behind.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from presenced.cluster.backend import ContributionUpdate
+from presenced.cluster.contribution import Contribution
 from presenced.cluster.records import (
-    Contribution,
     SharedSession,
     decode_rooms,
     decode_sessions,
@@ -68,26 +68,26 @@ class MovedSessions:
             self._by_user.popitem(last=False)
 
     def left_behind(
-        self, user_id: str, contributions: Mapping[int, Contribution], stopped: Set[int]
+        self, user_id: str, contributions: Iterable[Contribution], stopped: Set[int]
     ) -> list[ContributionUpdate]:
         """Return what stopped nodes contribute to a user without the sessions that have come here.
 
         Args:
-            contributions: What each node contributes to the user, by slot.
+            contributions: What each node contributes to the user.
             stopped: Slots of the nodes that have stopped.
         """
         moved = self._by_user.get(user_id)
         tags = list(moved.tags) if moved else []
         updates: list[ContributionUpdate] = []
-        for slot, (sessions, rooms) in contributions.items() if tags else ():
-            if slot not in stopped:
+        for one in contributions if tags else ():
+            if one.slot not in stopped:
                 continue
-            kept = list(decode_sessions(sessions))
+            kept = list(decode_sessions(one.sessions))
             before, tags = len(kept), _take_out(tags, kept)
             if len(kept) < before:
                 kept_tags = {session.tag for session in kept}
-                members = tuple(member for member in decode_rooms(rooms) if member.tag in kept_tags)
-                updates.append(ContributionUpdate(slot, encode_sessions(tuple(kept)), encode_rooms(members)))
+                members = tuple(member for member in decode_rooms(one.rooms) if member.tag in kept_tags)
+                updates.append(ContributionUpdate(one.slot, encode_sessions(tuple(kept)), encode_rooms(members)))
         return updates
 
 

@@ -22,18 +22,17 @@ Bounds: users as for the directory; one batch in flight; those of `Outbox`, `Mov
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from presenced.cluster.backend import (
-    MAX_BATCH_BYTES,
-    MAX_ITEMS,
     Batch,
     Committed,
     ContributionUpdate,
+    Counts,
     Entry,
     EntryKey,
     Item,
@@ -43,8 +42,10 @@ from presenced.cluster.backend import (
     State,
     StoredUser,
 )
-from presenced.cluster.presence import Presence, Shown
-from presenced.cluster.records import NO_CONTRIBUTION, Contribution, UserRecord, decode_record, encode_record
+from presenced.cluster.contribution import Contribution
+from presenced.cluster.presence import Presence
+from presenced.cluster.records import UserRecord, decode_record, encode_record
+from presenced.cluster.replica.agreed_state import AgreedState
 from presenced.cluster.replica.cleared_records import ClearedRecords
 from presenced.cluster.replica.contributions import Contributions
 from presenced.cluster.replica.digest import Checkpoint, StateDigest
@@ -52,6 +53,7 @@ from presenced.cluster.replica.load import Load, VersionedRecord
 from presenced.cluster.replica.lost_writes import LostWrites
 from presenced.cluster.replica.moved_sessions import MovedSessions
 from presenced.cluster.replica.outbox import Outbox
+from presenced.cluster.replica.proposals import Proposals
 from presenced.cluster.replica.removal import Removal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Status
 from presenced.runtime.instant import Instant
@@ -98,7 +100,7 @@ class ShardReplica:
         self.is_local = True
         """Whether the store is out of reach, and this node shows its own changes at once."""
         # What the store has.
-        self.records: dict[str, VersionedRecord] = {}
+        self.records: dict[str, AgreedState] = {}
         self._digest = StateDigest()  # of the records
         self._cleared = ClearedRecords()
         self._contributions = Contributions()  # of this node, too
@@ -186,6 +188,10 @@ class ShardReplica:
             return set(user_ids)
         return {user_id for user_id in user_ids if user_id in unread.users or user_id in self._dirty}
 
+    def has_only_cleared(self, user_id: str) -> bool:
+        """Return whether the store has nothing about a user except that something was cleared."""
+        return self._cleared.has(user_id)
+
     def unread_users(self) -> set[str]:
         """Return all users about whom something that was decided here has not been read back yet."""
         return {*self._dirty, *self._outbox.unread().users}
@@ -208,16 +214,21 @@ class ShardReplica:
         self._outbox.read_all()
         contributed = filter(self._has_user, self._presence.contributed_users())
         for user_id in {*contributed, *self._contributions.users_of(self.slot)}:
-            own = self._presence.own_contribution(user_id)
+            own = self._presence.own_contribution(user_id, self.slot)
             is_stored = own == self._contributions.get(user_id, self.slot)
-            if not is_stored or (own != NO_CONTRIBUTION and user_id not in self.records):
+            if not is_stored or (not own.is_empty and user_id not in self.records):
                 self._dirty[user_id] = None
 
     # Proposing.
 
-    def next_batch(self, members: Iterable[Member], when: When) -> Batch | None:
-        """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`."""
-        if self._outbox.in_flight is not None or self.is_local or not self.is_loaded:
+    def next_batch(self, members: Iterable[Member], when: When, is_full: bool = False) -> Batch | None:
+        """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`.
+
+        Args:
+            is_full: Whether the store has had no memory for the last batch. This node may be local then, and the batch
+                may be empty: it shows whether there is memory again.
+        """
+        if self._outbox.in_flight is not None or (self.is_local and not is_full) or not self.is_loaded:
             return None
         nodes = _states(members)
         self._expire(nodes, when)
@@ -226,8 +237,10 @@ class ShardReplica:
         self._stopped = nodes.stopped
         if (batch := self._outbox.send_control(when.now.monotonic)) is not None:
             return batch
-        proposals = self._proposals(nodes, when) or self._removal_proposals(when)
-        return self._outbox.send(tuple(proposals)) if proposals else None
+        found = self._proposals(nodes, when)
+        if not found.proposals:
+            found = self._removal_proposals(when)
+        return self._outbox.send(tuple(found.proposals)) if found.proposals or is_full else None
 
     def committed(self, result: Committed) -> None:
         """Process the store's answer to the batch in flight."""
@@ -267,22 +280,23 @@ class ShardReplica:
 
     def _has_waited(self, user_id: str, nodes: _NodeStates, when: When) -> bool:
         """Return whether all nodes that might know better of an unsettled user have had enough time."""
-        others = self._contributions.of(user_id).keys() - {self.slot}
-        return self._lost.has_waited(user_id, others <= nodes.alive, when.contact)
+        contributions = self._contributions.of(user_id)
+        are_alive = all(one.slot in nodes.alive for one in contributions if one.slot != self.slot)
+        return self._lost.has_waited(user_id, are_alive, when.contact)
 
-    def _proposals(self, nodes: _NodeStates, when: When) -> list[Proposal]:
+    def _proposals(self, nodes: _NodeStates, when: When) -> Proposals:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
-        proposals: list[Proposal] = []
+        found = Proposals()
         waiting: dict[str, None] = {}
         unread = self._outbox.unread().users
-        while self._dirty and not _is_full(proposals):
+        while self._dirty and not found.is_full:
             user_id, _ = self._dirty.popitem(last=False)
             if user_id in unread:
                 # The store has more than this node knows. A user who has left since would seem to need no change.
                 waiting[user_id] = None
                 continue
             wanted = self._wanted(user_id, when)
-            own = self._presence.own_contribution(user_id)
+            own = self._presence.own_contribution(user_id, self.slot)
             is_unsettled = user_id in self._lost.unsettled
             is_offline = wanted.view.status is Status.OFFLINE and not self._is_anywhere(user_id, own)
             if is_offline and is_unsettled and not self._has_waited(user_id, nodes, when):
@@ -292,27 +306,22 @@ class ShardReplica:
                 continue
             left = self._moved.left_behind(user_id, self._contributions.of(user_id), nodes.stopped)
             differs = self._differs(user_id, wanted) or own != self._contributions.get(user_id, self.slot) or left
-            shown = self._presence.shown(user_id)
-            if differs or wanted.view != shown.view or is_unsettled or self._is_ahead(user_id, shown):
-                proposals.append(self._proposal(user_id, wanted, ContributionUpdate(self.slot, *own), *left))
+            shown, stored = self._presence.shown(user_id), self.records.get(user_id)
+            # A node that was local may have shown a change and taken it back: the others must get beyond its version.
+            is_ahead = stored is not None and shown.version > stored.version
+            if differs or wanted.view != shown.view or is_unsettled or is_ahead:
+                update = ContributionUpdate(self.slot, own.sessions, own.rooms)
+                found.add(self._proposal(user_id, wanted, update, *left))
         self._dirty.update(waiting)
-        return proposals
-
-    def _is_ahead(self, user_id: str, shown: Shown) -> bool:
-        """Return whether this node has shown a version above that of the record: without the store, or before a loss.
-
-        The record needs a higher one then, or the nodes would have different versions.
-        """
-        stored = self.records.get(user_id)
-        return stored is not None and shown.version > stored.version
+        return found
 
     def _is_anywhere(self, user_id: str, own: Contribution) -> bool:
         """Return whether some node contributes to the user, or this one is about to."""
-        return own != NO_CONTRIBUTION or any(slot != self.slot for slot in self._contributions.of(user_id))
+        return not own.is_empty or any(one.slot != self.slot for one in self._contributions.of(user_id))
 
     def _proposal(self, user_id: str, wanted: UserRecord, *updates: ContributionUpdate) -> Proposal:
         stored, shown = self.records.get(user_id), self._presence.shown(user_id)
-        is_visible = wanted.view != (stored.record.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
+        is_visible = wanted.view != (stored.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
         # What was shown may be newer than the record, if the store has lost writes: then a new version is needed, too.
         is_visible = is_visible or shown.version > (stored.version if stored else 0)
         data = encode_record(wanted)
@@ -320,7 +329,9 @@ class ShardReplica:
 
     def _wanted(self, user_id: str, when: When) -> UserRecord:
         """Return the record that the user should have, as this node sees it."""
-        record = self._presence.record(user_id, when.now)
+        record, stored = self._presence.record(user_id, when.now), self.records.get(user_id)
+        if stored is not None and stored.later:
+            record = replace(record, later=stored.later)
         if record.is_only_cleared and self._cleared.has(user_id):
             record = replace(record, since_ms=0)  # the user was offline before: the database knows since when
         is_any_retained = self._lost.is_any_retained(user_id, self._contributions.of(user_id))
@@ -328,7 +339,7 @@ class ShardReplica:
 
     def _differs(self, user_id: str, wanted: UserRecord) -> bool:
         stored = self.records.get(user_id)
-        return stored.record.state != wanted.state if stored else wanted.is_kept
+        return stored.differs(wanted) if stored is not None else wanted.is_kept
 
     # Removal of a dead node.
 
@@ -340,8 +351,25 @@ class ShardReplica:
         """
         self._removal = Removal(member, self._contributions.users_of(member.slot))
         for user_id in self._removal.waiting:
-            self._presence.set_contribution(user_id, member.slot, NO_CONTRIBUTION)
+            self._presence.set_contribution(user_id, Contribution(member.slot))
             self._presence.expect(user_id, cause, now)
+
+    def check_removal(self, members: Iterable[Member], incarnation: str) -> bool:
+        """End the removal of a node that the store does not have as dead, with this incarnation as the remover.
+
+        It may be removed already, or the store may have lost that it was declared dead. Return whether the removal
+        ended: otherwise the node would try it again and again.
+        """
+        if self._removal is None or any(
+            (member.incarnation, member.state, member.remover)
+            == (self._removal.member.incarnation, State.DEAD, incarnation)
+            for member in members
+        ):
+            return False
+        slot, self._removal = self._removal.member.slot, None
+        for user_id in self._contributions.users_of(slot):
+            self._presence.set_contribution(user_id, self._contributions.get(user_id, slot))
+        return True
 
     def removable(self) -> Member | None:
         """Return the dead node of which no contribution is left, so that the store may remove it; None if none is."""
@@ -350,30 +378,16 @@ class ShardReplica:
             return None
         return removal.member if removal.is_complete(self.applied.n) else None
 
-    def end_removal(self, incarnations: Collection[str]) -> bool:
-        """End the removal of a node, unless it is one of these dead ones. Return whether it has ended.
-
-        The store may have lost that the node was declared dead. The node is alive then, and so are its users.
-        """
-        removal = self._removal
-        if removal is None or removal.member.incarnation in incarnations:
-            return False
-        self._removal = None
-        slot = removal.member.slot
-        for user_id in self._contributions.users_of(slot):
-            self._presence.set_contribution(user_id, slot, self._contributions.get(user_id, slot))
-        return True
-
-    def _removal_proposals(self, when: When) -> list[Proposal]:
+    def _removal_proposals(self, when: When) -> Proposals:
         """Propose the records without the contributions of the node that is being removed."""
-        proposals: list[Proposal] = []
+        found = Proposals()
         removal = self._removal
-        while removal is not None and removal.waiting and not _is_full(proposals):
+        while removal is not None and removal.waiting and not found.is_full:
             user_id, _ = removal.waiting.popitem(last=False)
-            if removal.member.slot in self._contributions.of(user_id):
-                update = ContributionUpdate(removal.member.slot, *NO_CONTRIBUTION)
-                proposals.append(self._proposal(user_id, self._wanted(user_id, when), update))
-        return proposals
+            if not self._contributions.get(user_id, removal.member.slot).is_empty:
+                update = ContributionUpdate(removal.member.slot, b"", b"")
+                found.add(self._proposal(user_id, self._wanted(user_id, when), update))
+        return found
 
     def _apply_removal(self, slot: int, when: When) -> None:
         """Drop what is left of a removed node: contributions that the store had lost."""
@@ -385,8 +399,9 @@ class ShardReplica:
             self._check(user_id, when, compares=True)
 
     def _drop_contribution(self, user_id: str, slot: int) -> None:
-        self._contributions.drop(user_id, slot)
-        self._presence.set_contribution(user_id, slot, NO_CONTRIBUTION)
+        nothing = Contribution(slot)
+        self._contributions.set(user_id, nothing)
+        self._presence.set_contribution(user_id, nothing)
 
     # Reading.
 
@@ -431,7 +446,7 @@ class ShardReplica:
             contribution = self._contributions.update(item.user_id, update)
             self._lost.end_retained(item.user_id, update.slot)
             if update.slot != self.slot:
-                self._presence.set_contribution(item.user_id, update.slot, contribution)
+                self._presence.set_contribution(item.user_id, contribution)
                 if is_own and (self._removal is None or self._removal.member.slot != update.slot):
                     self._dirty[item.user_id] = None  # the record still counts what a stopped node had left behind
             elif not is_own:
@@ -442,25 +457,27 @@ class ShardReplica:
 
     def _set_record(self, user_id: str, new: VersionedRecord, when: When, is_kept: bool = True) -> None:
         if (before := self.records.get(user_id)) is not None:
-            self._digest.remove(user_id, before.record.view.status, before.version)
+            self._digest.remove(user_id, before.view.status, before.version)
+        n, version, record = new
         was_only_cleared = self._cleared.remove(user_id)
         if is_kept:
-            self.records[user_id] = new
-            self._digest.add(user_id, new.record.view.status, new.version)
-            if new.record.is_only_cleared:
+            stamped, rests, later = record.stamped, record.rests_on_retained, record.later or None
+            self.records[user_id] = AgreedState(n, version, record.view, stamped, rests, later)
+            self._digest.add(user_id, record.view.status, version)
+            if record.is_only_cleared:
                 self._cleared.add(user_id, when.contact)
         else:
             self.records.pop(user_id, None)
             if was_only_cleared:
                 self._presence.forget_cleared(user_id)
         shown = self._presence.shown(user_id)
-        if new.record.view == shown.view or new.version > shown.version:
-            self._presence.accept(user_id, new.record, max(new.version, shown.version), when.now)
+        if record.view == shown.view or version > shown.version:
+            self._presence.accept(user_id, record, max(version, shown.version), when.now)
             self._lost.end_unsettled(user_id)
-            if is_kept and shown.version > new.version:
-                self._dirty[user_id] = None  # `_is_ahead`
+            if is_kept and shown.version > version:
+                self._dirty[user_id] = None  # the others must get beyond that version
         else:
-            self._presence.adopt(user_id, new.record, when.now)
+            self._presence.adopt(user_id, record, when.now)
             self._lost.mark_unsettled(user_id, when.contact)  # older than what was shown: writes were lost
 
     # Loading.
@@ -494,18 +511,24 @@ class ShardReplica:
         if self._applied_n >= n:
             self._check_all(when)
 
-    def _reload_contributions(self, user_id: str, before: Mapping[int, Contribution], when: When) -> None:
+    def _reload_contributions(self, user_id: str, before: Sequence[Contribution], when: When) -> None:
         """Adopt the loaded contributions to a user, and retain those that the store has lost."""
-        for slot, contribution in self._contributions.of(user_id).items():
-            self._lost.end_retained(user_id, slot)
-            if slot != self.slot and contribution != before.get(slot):
-                self._presence.set_contribution(user_id, slot, contribution)
-        for slot, contribution in before.items():
-            if slot != self.slot and slot not in self._contributions.of(user_id):
-                self._contributions.set(user_id, slot, contribution)  # its node commits it again, or is gone
-                self._lost.retain(user_id, slot, when.contact)
+        loaded = self._contributions.of(user_id)
+        for one in loaded:
+            self._lost.end_retained(user_id, one.slot)
+            if one.slot != self.slot and one not in before:
+                self._presence.set_contribution(user_id, one)
+        slots = {one.slot for one in loaded}
+        for one in before:
+            if one.slot != self.slot and one.slot not in slots:
+                self._contributions.set(user_id, one)  # its node commits it again, or is gone
+                self._lost.retain(user_id, one.slot, when.contact)
 
     # Checking for lost writes.
+
+    def counts(self) -> Counts:
+        """Return what the store should have, after the entry that was applied last."""
+        return Counts(len(self.records), *self._contributions.count(self.slot))
 
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
@@ -524,16 +547,16 @@ class ShardReplica:
                 another release may have another rule.
         """
         stored = self.records.get(user_id)
-        record = stored.record if stored else None
-        view = record.view if record else SEEN_OFFLINE
+        view = stored.view if stored is not None else SEEN_OFFLINE
         # Traces of lost writes: a status without a contribution, contributions without a record, and something that is
         # shown without a record. What is chosen or claimed keeps a record without a contribution.
         is_contributed = user_id in self._contributions
-        fits = self._presence.shown(user_id).view == view and (record is not None or not is_contributed)
-        fits = fits and (is_contributed or record is None or view.status is Status.OFFLINE or record.announced)
+        fits = self._presence.shown(user_id).view == view and (stored is not None or not is_contributed)
+        if not is_contributed and stored is not None and view.status is not Status.OFFLINE:
+            fits = fits and stored.stamped is not None and stored.stamped.announced
         if not fits or (compares and self._differs(user_id, self._wanted(user_id, when))):
             self._lost.mark_unsettled(user_id, when.contact)
-        if record is not None and record.rests_on_retained:
+        if stored is not None and stored.rests_on_retained:
             # If its author dies before the contribution ends, nobody else would correct this record.
             self._lost.mark_unsettled_after_lease(user_id, when.contact)  # also if it does not fit
 
@@ -549,14 +572,3 @@ def _states(members: Iterable[Member]) -> _NodeStates:
         frozenset(member.slot for member in members),
         frozenset(member.slot for member in members if member.state in (State.LEAVING, State.DEAD)),
     )
-
-
-def _is_full(proposals: Sequence[Proposal]) -> bool:
-    """Return whether a batch must not have more. Proposals are much smaller than half a batch."""
-    if len(proposals) < MAX_ITEMS // 4:
-        return False
-    size = sum(
-        len(one.record) + sum(len(update.sessions or b"") + len(update.rooms or b"") for update in one.contributions)
-        for one in proposals
-    )
-    return len(proposals) >= MAX_ITEMS or size >= MAX_BATCH_BYTES // 2

@@ -6,19 +6,18 @@ import asyncio
 
 from presenced.http.api.endpoint import Api
 from presenced.http.errors import unavailable
+from presenced.protocols.v1.certainty import STALE
 
-TIMEOUT_S = 2.0
+AGREEMENT_TIMEOUT_S = 2.0
 """Seconds that a command waits for the other nodes. After that the request gets 503."""
-
-STALE = "stale"
-"""`certainty` of a response that other nodes will confirm only when the store is in reach again."""
 
 
 async def wait_for_agreement(api: Api, user_id: str) -> str:
     """Wait until all nodes have what this one has decided about a user. A single node does not wait.
 
     Returns:
-        `STALE` if the store is out of reach, so that the others learn it later; otherwise empty.
+        `certainty` of the response: `STALE` if the store is out of reach, so that the others learn it later;
+        otherwise empty.
 
     Raises:
         ProblemError: The other nodes do not have it yet.
@@ -29,11 +28,12 @@ async def wait_for_agreement(api: Api, user_id: str) -> str:
     if end is None:
         return ""
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(AGREEMENT_TIMEOUT_S):
             return "" if await answered else STALE
     except TimeoutError:
         raise unavailable(
-            f"the other nodes have not confirmed this within {TIMEOUT_S:g} s; it may still take effect; send it again"
+            f"the other nodes have not confirmed this within {AGREEMENT_TIMEOUT_S:g} s; "
+            "it may still take effect; send it again"
         ) from None
     finally:
         end()

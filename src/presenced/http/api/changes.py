@@ -5,7 +5,7 @@ A stream repeats these steps until its client is gone. The first one that applie
 | state | step |
 |---|---|
 | the journal has evicted changes after the position | event `restart`, and the end |
-| there are changes | up to `PAGE_CHANGES` events `change`, then a pause of `PAUSE_S` |
+| there are changes | up to `PAGE_CHANGES` events `change`, then a pause of `MIN_WRITE_PAUSE_S` |
 | nothing changed since the last digest | wait; a comment after `HEARTBEAT_S` of silence |
 | a digest is due | event `digest` |
 | no digest is due yet | wait for a change until one is |
@@ -24,7 +24,7 @@ from starlette.responses import Response
 from presenced.errors import ChangesLost, Problem
 from presenced.http import sse
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.requests import ChangesAfter, Nothing
+from presenced.http.api.requests import ChangesParams, Empty
 from presenced.http.api.responses import Changes, DigestRecord, change_record
 from presenced.http.errors import ProblemError
 from presenced.http.waiting import WaitingRequest
@@ -33,13 +33,13 @@ from presenced.node.service import PresenceService
 from presenced.presence.journal import Digest
 from presenced.presence.model import Change
 
-PAUSE_S = 0.02
+MIN_WRITE_PAUSE_S = 0.02
 """Minimum number of seconds between two writes to one stream. Changes in between are part of the next write."""
 
 PAGE_CHANGES = 500
 """Maximum number of changes in one write, which take some milliseconds to encode."""
 
-DIGEST_PERIOD_S = 10.0
+STATE_DIGEST_PERIOD_S = 10.0
 """Seconds between two digests of a stream while there are changes. After the last change, one more follows."""
 
 _START_AGAIN = (
@@ -51,7 +51,7 @@ _START_AGAIN = (
 @Endpoint(
     "GET", "/changes", scope="read", reply=Changes, problems=(Problem.CURSOR_TOO_OLD, Problem.UNAVAILABLE), streams=True
 )
-async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Changes | Response:
+async def follow_changes(api: Api, call: ApiCall[ChangesParams, Empty]) -> Changes | Response:
     """All changes after a cursor, in order.
 
     Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
@@ -59,7 +59,7 @@ async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Chan
     precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends.
     """
     request, query = call.request, call.query
-    streaming = sse.MEDIA_TYPE in request.headers.get("accept", "")
+    streaming = sse.EVENT_STREAM_MEDIA_TYPE in request.headers.get("accept", "")
     cursor = (request.headers.get("last-event-id", "") if streaming else "") or query.after
     try:
         position = api.service.position_of(cursor)
@@ -71,7 +71,7 @@ async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Chan
     return await _poll(api, call, position)
 
 
-async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -> Changes:
+async def _poll(api: Api, call: ApiCall[ChangesParams, Empty], position: int) -> Changes:
     service, query = api.service, call.query
     found = service.changes_since(position, query.limit)
     if not found and query.wait > 0:
@@ -91,7 +91,7 @@ async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -
 
 
 async def _changes_within_wait(
-    api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter
+    api: Api, waiting: WaitingRequest, position: int, query: ChangesParams
 ) -> list[Change] | None:
     """Return the changes after `position` as soon as there are any; none if `query.wait` is over first."""
     ends = api.clock.monotonic() + query.wait
@@ -116,15 +116,15 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
         if found:
             position = found[-1].position
             yield b"".join(sse.event("change", change_record(c), service.position_text(c.position)) for c in found)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(MIN_WRITE_PAUSE_S)
             continue
         if position != proved and clock.monotonic() >= digest_at and (digest := await _digest(service, position)):
             proved = position = digest.position
-            digest_at = clock.monotonic() + DIGEST_PERIOD_S
+            digest_at = clock.monotonic() + STATE_DIGEST_PERIOD_S
             yield sse.event("digest", _digest_record(service, digest), service.position_text(position))
             continue
         wait_s = sse.HEARTBEAT_S if position == proved else min(sse.HEARTBEAT_S, digest_at - clock.monotonic())
-        if not await waiting.wait(max(wait_s, PAUSE_S)) and position == proved:
+        if not await waiting.wait(max(wait_s, MIN_WRITE_PAUSE_S)) and position == proved:
             yield sse.COMMENT
 
 

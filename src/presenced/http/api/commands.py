@@ -13,10 +13,18 @@ from presenced.errors import BadParameter, Problem
 from presenced.http.api.agreement import wait_for_agreement
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import record_of_user
-from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
-from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
+from presenced.http.api.requests import Announcement, Empty, NewClaim, NewStatus, NewTicket, Revocation
+from presenced.http.api.responses import (
+    AnnounceResult,
+    Claims,
+    ClearClaimResult,
+    ClosedConnections,
+    EraseResult,
+    Ticket,
+    claim_record,
+)
 from presenced.presence.identity import parse_user_id
-from presenced.presence.model import Choice, Custom, Status
+from presenced.presence.model import Choice, Status, StatusDetails
 from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import RequestRefused
@@ -27,7 +35,7 @@ from presenced.protocols.v1.messages import UserRecord
 @Endpoint(
     "POST", "/users/{user_id}/announce", scope="write", problems=(Problem.UNAVAILABLE,), example='{"online": true}'
 )
-async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
+async def announce(api: Api, call: ApiCall[Empty, Announcement]) -> AnnounceResult:
     """Announce a user known from elsewhere.
 
     An announcement holds until the opposite is announced. It adds presence and never removes it: with `false`, a
@@ -36,11 +44,11 @@ async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     before = api.service.view_of(call.user_id)
     changed = api.service.announce(call.user_id, call.body.online, call.now)
     mark = await wait_for_agreement(api, call.user_id)
-    return Announced(changed or api.service.view_of(call.user_id) != before, mark)
+    return AnnounceResult(changed or api.service.view_of(call.user_id) != before, mark)
 
 
 @Endpoint("POST", "/users/{user_id}/disconnect", scope="write", problems=(Problem.UNAVAILABLE,), is_destructive=True)
-async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnections:
+async def disconnect(api: Api, call: ApiCall[Empty, Empty]) -> ClosedConnections:
     """Close all connections of a user.
 
     The close code 4410 stops automatic reconnects of the clients. Event streams that the user's tokens opened end,
@@ -57,7 +65,7 @@ async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnect
     problems=(Problem.UNAVAILABLE,),
     example='{"status": "busy", "text": "in a meeting", "expiresIn": 3600}',
 )
-async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
+async def set_status(api: Api, call: ApiCall[Empty, NewStatus]) -> UserRecord:
     """Choose a status for a user.
 
     Has the same effect as a choice on one of the user's devices. The choice of an absent user is remembered. The
@@ -68,7 +76,7 @@ async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
 
 
 @Endpoint("DELETE", "/users/{user_id}/status", scope="write", problems=(Problem.UNAVAILABLE,), is_destructive=True)
-async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
+async def clear_status(api: Api, call: ApiCall[Empty, Empty]) -> UserRecord:
     """Clear the status that a user chose.
 
     From now on the status is as detected, the same as after choosing `auto`. The response is what others see now.
@@ -78,7 +86,7 @@ async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
 
 
 @Endpoint("GET", "/users/{user_id}/claims", scope="read")
-async def list_claims(api: Api, call: ApiCall[Nothing, Nothing]) -> Claims:
+async def list_claims(api: Api, call: ApiCall[Empty, Empty]) -> Claims:
     """The claims about a user.
 
     The claims are in the order in which they were set.
@@ -94,7 +102,7 @@ async def list_claims(api: Api, call: ApiCall[Nothing, Nothing]) -> Claims:
     problems=(Problem.UNAVAILABLE,),
     example='{"status": "busy", "text": "on the phone", "priority": 10, "expiresIn": 600}',
 )
-async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
+async def set_claim(api: Api, call: ApiCall[Empty, NewClaim]) -> UserRecord:
     """Set a claim about a user.
 
     Replaces the previous claim of this source. A claim counts while the user is present and not invisible. The
@@ -107,17 +115,17 @@ async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
 @Endpoint(
     "DELETE", "/users/{user_id}/claims/{source}", scope="write", problems=(Problem.UNAVAILABLE,), is_destructive=True
 )
-async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
+async def clear_claim(api: Api, call: ApiCall[Empty, Empty]) -> ClearClaimResult:
     """Clear a claim about a user.
 
     Clearing a claim again has no effect.
     """
     cleared = api.service.clear_claim(call.user_id, call.name, call.now)
-    return Cleared(cleared, await wait_for_agreement(api, call.user_id))
+    return ClearClaimResult(cleared, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,), is_destructive=True)
-async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
+async def erase(api: Api, call: ApiCall[Empty, Empty]) -> EraseResult:
     """Erase a user.
 
     Revokes the user's tokens, closes the connections, and deletes the announcement, the status, the claims, the
@@ -126,7 +134,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     while. Erasing a user again has no effect.
     """
     erasure = await api.service.erase(call.user_id, call.now)
-    return Erased(erasure.closed, erasure.stored, await wait_for_agreement(api, call.user_id))
+    return EraseResult(erasure.closed, erasure.stored, await wait_for_agreement(api, call.user_id))
 
 
 @Endpoint(
@@ -137,7 +145,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     status=201,
     example='{"userId": 7}',
 )
-async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
+async def new_ticket(api: Api, call: ApiCall[Empty, NewTicket]) -> Ticket:
     """Make a ticket with which a client of a user can connect once.
 
     Needs the setting auth = ticket (docs/explanation/security-model.md).
@@ -157,7 +165,7 @@ async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
     is_destructive=True,
     example="{}",
 )
-async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnections:
+async def revoke(api: Api, call: ApiCall[Empty, Revocation]) -> ClosedConnections:
     """Revoke tokens of a user.
 
     Closes the connections that the tokens opened, and refuses the tokens from now on.
@@ -183,8 +191,8 @@ def choice_in(body: NewStatus) -> Choice:
     Raises:
         BadParameter: Its text, emoji or data is invalid.
     """
-    custom = _custom(body)
-    return choice_of(body.status, custom.text, custom.emoji, custom.data)
+    details = _details(body)
+    return choice_of(body.status, details.text, details.emoji, details.data)
 
 
 def claim_in(source: str, body: NewClaim) -> Claim:
@@ -193,12 +201,12 @@ def claim_in(source: str, body: NewClaim) -> Claim:
     Raises:
         BadParameter: Its text, emoji or data is invalid.
     """
-    return Claim(source, Status(body.status), _custom(body), body.priority)
+    return Claim(source, Status(body.status), _details(body), body.priority)
 
 
-def _custom(body: NewStatus | NewClaim) -> Custom:
+def _details(body: NewStatus | NewClaim) -> StatusDetails:
     try:
         check_text_and_emoji(body.text, body.emoji)
-        return Custom(body.text, body.emoji, data_of(body.data))
+        return StatusDetails(body.text, body.emoji, data_of(body.data))
     except RequestRefused as error:
         raise BadParameter(str(error)) from None

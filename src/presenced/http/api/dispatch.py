@@ -49,7 +49,7 @@ from presenced.errors import (
     StorageUnavailable,
 )
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
-from presenced.http.api.requests import Nothing, checked_name
+from presenced.http.api.requests import Empty, checked_name
 from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response
 from presenced.presence.identity import parse_user_id
@@ -65,7 +65,7 @@ one."""
 BODY_TIMEOUT_S = 10.0
 """Seconds for a body to arrive. After that the request gets 408, and the connection ends."""
 
-_NOTHING = Nothing()
+_EMPTY = Empty()
 
 
 def api_mount(api: Api) -> Mount:
@@ -182,7 +182,7 @@ def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> A
         placeholders = api.settings.placeholder_ids or endpoint.method == "DELETE"
         user_id = parse_user_id(decoded(path["user_id"]), placeholders)
     name = next((_name(decoded(value), key) for key, value in path.items() if key != "user_id"), "")
-    body = _body(data, endpoint.body) if endpoint.takes_body else _NOTHING
+    body = _body(data, endpoint.body) if endpoint.takes_body else _EMPTY
     return ApiCall(request, api.clock.now(), user_id, name, parameters(request, endpoint.query), body)
 
 

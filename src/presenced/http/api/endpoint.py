@@ -1,7 +1,7 @@
 """Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
 
     @Endpoint("GET", "/users/{user_id}", scope="read")
-    async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord: ...
+    async def get_user(api: Api, call: ApiCall[ViewerParams, Empty]) -> UserRecord: ...
 
 The types of the parameters, the body and the response are those of the function's annotations. The first line of its
 docstring is the summary in the documentation, and the rest is the description. `routes` lists all endpoints, `dispatch`
@@ -23,7 +23,7 @@ from presenced.auth.api_keys import Scope
 from presenced.auth.resumable_streams import ResumableStreams
 from presenced.errors import Problem
 from presenced.http.api.latest_changes import SpanCache
-from presenced.http.api.requests import Nothing
+from presenced.http.api.requests import Empty
 from presenced.http.auth import Access
 from presenced.http.waiting import WaitingRequests
 from presenced.node.node import Node
@@ -108,17 +108,17 @@ class Endpoint:
     example: str = ""
     """Example of the body, as JSON."""
     example_query: str = ""
-    reply: type[Struct] = Nothing
+    reply: type[Struct] = Empty
     """Type of the JSON response. It is given where the function returns finished JSON or a response instead."""
     handler: EndpointHandler[Any, Any] = _undefined
-    query: type[Struct] = Nothing
-    body: type[Struct] = Nothing
+    query: type[Struct] = Empty
+    body: type[Struct] = Empty
 
     def __call__(self, handler: EndpointHandler[Q, B]) -> Endpoint:
         """Return the endpoint with its function, and with the types of the function's annotations."""
         hints = get_type_hints(handler)
         query, body = get_args(hints["call"])
-        reply = hints["return"] if self.reply is Nothing else self.reply
+        reply = hints["return"] if self.reply is Empty else self.reply
         return replace(self, handler=handler, query=query, body=body, reply=reply)
 
     @property
@@ -129,4 +129,4 @@ class Endpoint:
     @property
     def takes_body(self) -> bool:
         """Whether the body has any fields."""
-        return self.body is not Nothing
+        return self.body is not Empty

@@ -9,18 +9,18 @@ from msgspec.structs import asdict, astuple
 from presenced.delivery.connection import Connection
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_viewer
-from presenced.http.api.requests import AsViewer, Nothing, SessionListPage
+from presenced.http.api.requests import Empty, SessionListParams, ViewerParams
 from presenced.http.api.responses import (
     ChoiceRecord,
-    Explained,
     ExplainedSession,
+    ExplainedViewer,
+    ExplainUserResult,
     LiveSession,
     LiveSessions,
-    Looks,
+    OwnRecord,
     PendingEnd,
-    Seeing,
     SessionList,
-    SessionOfUser,
+    SessionListEntry,
     change_record,
     claim_record,
     details_of,
@@ -28,7 +28,7 @@ from presenced.http.api.responses import (
 )
 from presenced.node.service import PresenceService
 from presenced.node.viewer_scope import ViewerScope
-from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, ViewerExplained
+from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, ViewerDetails
 from presenced.presence.model import Cause, Choice, Status, View
 from presenced.presence.session import Session
 from presenced.protocols.ids import wire_user_id
@@ -37,7 +37,7 @@ from presenced.runtime.instant import Instant
 
 
 @Endpoint("GET", "/users/{user_id}/sessions", scope="admin")
-async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessions:
+async def list_sessions(api: Api, call: ApiCall[Empty, Empty]) -> LiveSessions:
     """The current sessions of a user.
 
     Sessions that have a connection, or are in their grace period.
@@ -49,7 +49,7 @@ async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessio
 
 
 @Endpoint("GET", "/sessions", scope="admin", example_query="limit=100")
-async def list_all_sessions(api: Api, call: ApiCall[SessionListPage, Nothing]) -> SessionList:
+async def list_all_sessions(api: Api, call: ApiCall[SessionListParams, Empty]) -> SessionList:
     """The current sessions of all users.
 
     Sessions that have a connection, or are in their grace period, including those of invisible users. A user who has
@@ -59,7 +59,7 @@ async def list_all_sessions(api: Api, call: ApiCall[SessionListPage, Nothing]) -
 
 
 @Endpoint("GET", "/users/{user_id}/explain", scope="admin")
-async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
+async def explain_user(api: Api, call: ApiCall[ViewerParams, Empty]) -> ExplainUserResult:
     """Why a user has this status, for everyone or for one viewer.
 
     The truth, including that of invisible users. `why` is a sentence.
@@ -71,11 +71,11 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
 # Responses, for the Python interface, too.
 
 
-def session_list(service: PresenceService, page: SessionListPage, now: Instant) -> SessionList:
+def session_list(service: PresenceService, page: SessionListParams, now: Instant) -> SessionList:
     """Return one page of all current sessions."""
     found, following = service.sessions(page.after, page.limit)
     sessions = [
-        SessionOfUser(
+        SessionListEntry(
             user_id=wire_user_id(session.user_id),
             **asdict(live_session(session, now, service.node_of(session))),
         )
@@ -105,17 +105,17 @@ def live_session(session: Session[Connection], now: Instant, node: str) -> LiveS
     )
 
 
-def explanation_record(found: Explanation, scope: ViewerScope) -> Explained:
+def explanation_record(found: Explanation, scope: ViewerScope) -> ExplainUserResult:
     """Return an explanation as a response.
 
     Args:
         scope: Scope of a backend, which sees everything.
     """
-    return Explained(
+    return ExplainUserResult(
         wire_user_id(found.user_id),
         sentence(found),
         scope.record(found.user_id, found.shown),
-        _looks(found.true),
+        _own_record(found.true),
         [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,
         [PendingEnd(one.what, one.seconds, one.source) for one in found.pending],
@@ -123,22 +123,22 @@ def explanation_record(found: Explanation, scope: ViewerScope) -> Explained:
         _choice(found.timed) if found.timed else None,
         [claim_record(claim) for claim in found.claims],
         found.winner,
-        _seeing(found.viewer) if found.viewer else None,
+        _viewer_record(found.viewer) if found.viewer else None,
         [change_record(change, change.cause) for change in found.changes],
     )
 
 
-def _looks(view: View) -> Looks:
-    return Looks(view.status, *details_of(view.custom), view.devices, display_of(view))
+def _own_record(view: View) -> OwnRecord:
+    return OwnRecord(view.status, *details_of(view.details), view.devices, display_of(view))
 
 
 def _choice(choice: Choice) -> ChoiceRecord:
     status = cast(Chosen, choice.status.value if choice.status else "auto")
-    return ChoiceRecord(status, *details_of(choice.custom))
+    return ChoiceRecord(status, *details_of(choice.details))
 
 
-def _seeing(viewer: ViewerExplained) -> Seeing:
-    return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, _rule(viewer), viewer.roles)
+def _viewer_record(viewer: ViewerDetails) -> ExplainedViewer:
+    return ExplainedViewer(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, _rule(viewer), viewer.roles)
 
 
 # Sentences.
@@ -179,7 +179,7 @@ def sentence(found: Explanation) -> str:
     return f"{_shown_to(found)}: {reason}."
 
 
-def _rule(viewer: ViewerExplained) -> str:
+def _rule(viewer: ViewerDetails) -> str:
     return _RULES[viewer.rule].replace("{room}", viewer.room)
 
 

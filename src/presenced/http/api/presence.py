@@ -9,15 +9,15 @@ from msgspec import UNSET, Raw, UnsetType
 
 from presenced.errors import BadUserId, Problem
 from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
-from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomListPage, RoomPage
+from presenced.http.api.requests import Empty, OnlineParams, PresenceQuery, RoomListParams, RoomParams, ViewerParams
 from presenced.http.api.responses import (
-    Found,
     ItemError,
-    Online,
     OnlineCounts,
+    OnlineUsers,
+    QueryUsersResult,
     RoomList,
     RoomMember,
-    RoomReply,
+    RoomPage,
     RoomSummary,
 )
 from presenced.http.errors import ProblemError
@@ -29,7 +29,7 @@ from presenced.protocols.v1.messages import UserRecord
 
 
 @Endpoint("GET", "/users/{user_id}", scope="read", conditional=True)
-async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
+async def get_user(api: Api, call: ApiCall[ViewerParams, Empty]) -> UserRecord:
     """The presence of one user.
 
     A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
@@ -39,28 +39,28 @@ async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
 
 
 @Endpoint("POST", "/users/query", scope="read", max_body_bytes=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
-async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
+async def query_users(api: Api, call: ApiCall[Empty, PresenceQuery]) -> QueryUsersResult:
     """The presence of up to 1,000 users.
 
     An invalid user id is listed in `errors`. The response still contains the other users.
     """
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
-    return Found(user_records(scope, wanted), errors)
+    return QueryUsersResult(user_records(scope, wanted), errors)
 
 
 @Endpoint("GET", "/rooms/{room}", scope="read", conditional=True)
-async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
+async def get_room(api: Api, call: ApiCall[RoomParams, Empty]) -> RoomPage:
     """A room and its members.
 
     A room that does not exist, or that the viewer may not enter, has no members.
     """
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
-    return room_reply(scope, call.name, call.query)
+    return room_page(scope, call.name, call.query)
 
 
 @Endpoint("GET", "/rooms", scope="read", example_query="limit=100")
-async def list_rooms(api: Api, call: ApiCall[RoomListPage, Nothing]) -> RoomList:
+async def list_rooms(api: Api, call: ApiCall[RoomListParams, Empty]) -> RoomList:
     """All rooms with the number of their members.
 
     A room that has members all the time appears exactly once. There is no parameter `viewer`, because a client learns
@@ -70,7 +70,7 @@ async def list_rooms(api: Api, call: ApiCall[RoomListPage, Nothing]) -> RoomList
 
 
 @Endpoint("GET", "/counts", scope="read")
-async def get_counts(api: Api, call: ApiCall[AsViewer, Nothing]) -> OnlineCounts:
+async def get_counts(api: Api, call: ApiCall[ViewerParams, Empty]) -> OnlineCounts:
     """The numbers of online users and of rooms.
 
     Invisible users are not counted. `/stats` and `/metrics` count connections.
@@ -81,7 +81,7 @@ async def get_counts(api: Api, call: ApiCall[AsViewer, Nothing]) -> OnlineCounts
 
 
 @Endpoint("GET", "/online", scope="read", example_query="limit=100")
-async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
+async def list_online(api: Api, call: ApiCall[OnlineParams, Empty]) -> OnlineUsers:
     """All online users.
 
     A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
@@ -105,16 +105,16 @@ def user_records(scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord
     return [scope.record(user_id, change) for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)]
 
 
-def online_page(service: PresenceService, viewer: str | None, page: OnlinePage) -> Online:
+def online_page(service: PresenceService, viewer: str | None, page: OnlineParams) -> OnlineUsers:
     """Return one page of the online users that a viewer sees."""
     scope, limit = service.scope_of(viewer), page.limit
     position = service.position_text(service.position)
     found = service.online(page.after, limit + 1)
     users = [scope.record(change.user_id, change) for _, change in found[:limit] if scope.sees(change.user_id)]
-    return Online(position, users, found[limit - 1][0] if len(found) > limit else None)
+    return OnlineUsers(position, users, found[limit - 1][0] if len(found) > limit else None)
 
 
-def room_reply(scope: ViewerScope, name: str, page: RoomPage) -> RoomReply:
+def room_page(scope: ViewerScope, name: str, page: RoomParams) -> RoomPage:
     """Return a room and one page of its members, as a viewer sees them."""
     found = scope.members(name, page.after, page.limit)
     members = [
@@ -126,10 +126,10 @@ def room_reply(scope: ViewerScope, name: str, page: RoomPage) -> RoomReply:
         )
         for member, change in found.members
     ]
-    return RoomReply(name, found.mode.value, found.count, members, found.next)
+    return RoomPage(name, found.mode.value, found.count, members, found.next)
 
 
-def room_list(service: PresenceService, page: RoomListPage) -> RoomList:
+def room_list(service: PresenceService, page: RoomListParams) -> RoomList:
     """Return one page of all rooms."""
     found = service.rooms(page.after, page.limit + 1)
     rooms = [RoomSummary(room.name, room.mode.value, len(room.members)) for room in found[: page.limit]]

@@ -40,26 +40,26 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 Emoji = Annotated[str, Meta(max_length=MAX_EMOJI_CHARACTERS)]
 
 
-class Strict(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class RequestRecord(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Base of all records in requests."""
 
 
-class Nothing(Strict, frozen=True):
+class Empty(RequestRecord, frozen=True):
     """No parameters, or no body."""
 
 
 # Parameters of the URL.
 
 
-class AsViewer(Strict, frozen=True):
-    """Restriction to a viewer."""
+class ViewerParams(RequestRecord, frozen=True):
+    """Parameter that restricts the response to what a viewer may see."""
 
     viewer: ViewerId = UNSET
     """User whose view restricts the response. Without it, the response contains everything."""
 
 
-class RoomPage(AsViewer, frozen=True):
-    """Page of a room's members."""
+class RoomParams(ViewerParams, frozen=True):
+    """Parameters of a page of a room's members."""
 
     after: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARACTERS)] = ""
     """`next` of the previous page."""
@@ -67,8 +67,8 @@ class RoomPage(AsViewer, frozen=True):
     """Maximum number of members."""
 
 
-class OnlinePage(Strict, frozen=True):
-    """Page of the users who are online."""
+class OnlineParams(RequestRecord, frozen=True):
+    """Parameters of a page of the users who are online."""
 
     viewer: ViewerId = UNSET
     """Only users that this user may see. A page may then have fewer users than `limit`, or none."""
@@ -78,8 +78,8 @@ class OnlinePage(Strict, frozen=True):
     """Maximum number of users."""
 
 
-class RoomListPage(Strict, frozen=True):
-    """Page of all rooms."""
+class RoomListParams(RequestRecord, frozen=True):
+    """Parameters of a page of all rooms."""
 
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
@@ -87,8 +87,8 @@ class RoomListPage(Strict, frozen=True):
     """Maximum number of rooms."""
 
 
-class SessionListPage(Strict, frozen=True):
-    """Page of all current sessions."""
+class SessionListParams(RequestRecord, frozen=True):
+    """Parameters of a page of all current sessions."""
 
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
@@ -97,8 +97,8 @@ class SessionListPage(Strict, frozen=True):
     a user are never divided."""
 
 
-class PastPage(Strict, frozen=True):
-    """Page of stored entries, newest first."""
+class HistoryParams(RequestRecord, frozen=True):
+    """Parameters of a page of stored changes or sessions, newest first."""
 
     after: Annotated[str, Meta(min_length=1, max_length=256)] = ""
     """`next` of the previous page."""
@@ -106,8 +106,8 @@ class PastPage(Strict, frozen=True):
     """Maximum number of entries."""
 
 
-class ChangesAfter(Strict, frozen=True):
-    """Part of the feed of changes."""
+class ChangesParams(RequestRecord, frozen=True):
+    """Parameters of a request for the next changes."""
 
     after: CursorText = ""
     """`next` of the previous response, or `position` of the first page of `/online`. Without it, the feed starts
@@ -118,8 +118,8 @@ class ChangesAfter(Strict, frozen=True):
     """Maximum number of changes."""
 
 
-class Watching(Strict, frozen=True):
-    """Users to watch, and credentials."""
+class WatchParams(RequestRecord, frozen=True):
+    """Parameters of an event stream: users to watch, and credentials."""
 
     users: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARACTERS)]], Meta(max_length=MAX_USERS)
@@ -133,8 +133,8 @@ class Watching(Strict, frozen=True):
     """Id of the last event, from clients that cannot send the `Last-Event-ID` header. The header takes precedence."""
 
 
-class DeadLetterPage(Strict, frozen=True):
-    """Page of dead letters."""
+class DeadLetterParams(RequestRecord, frozen=True):
+    """Parameters of a page of dead letters."""
 
     after: CursorText = ""
     """`next` of the previous page."""
@@ -145,27 +145,27 @@ class DeadLetterPage(Strict, frozen=True):
 # Bodies.
 
 
-class UserList(Strict, frozen=True):
+class UsersQuery(RequestRecord, frozen=True):
     """Users that a query is about."""
 
     users: UserIds
     """User ids, as strings or whole numbers. An invalid item is listed in `errors`."""
 
 
-class PresenceQuery(UserList, frozen=True):
+class PresenceQuery(UsersQuery, frozen=True):
     """Users that a query is about, and a viewer."""
 
     viewer: UserId | UnsetType = UNSET
     """User whose view restricts the response. Without it, the response contains everything."""
 
 
-class Announcement(Strict, frozen=True):
+class Announcement(RequestRecord, frozen=True):
     """Whether a user is online, as a backend knows from elsewhere."""
 
     online: bool
 
 
-class NewStatus(Strict, frozen=True):
+class NewStatus(RequestRecord, frozen=True):
     """Status to choose for a user. Omitted fields are empty."""
 
     status: Chosen
@@ -178,7 +178,7 @@ class NewStatus(Strict, frozen=True):
     """Seconds after which the previous permanent choice returns. Without it, the choice is permanent."""
 
 
-class NewClaim(Strict, frozen=True):
+class NewClaim(RequestRecord, frozen=True):
     """Status that a backend sets on a user's behalf, such as in a meeting or on the phone."""
 
     status: Literal["online", "away", "busy"]
@@ -192,7 +192,7 @@ class NewClaim(Strict, frozen=True):
     """Seconds after which the claim ends. Without it, the claim is permanent."""
 
 
-class NewTicket(Strict, frozen=True):
+class NewTicket(RequestRecord, frozen=True):
     """User and permissions of a ticket."""
 
     user_id: UserId
@@ -202,7 +202,7 @@ class NewTicket(Strict, frozen=True):
     """Users that the user may see, and rooms that they may enter: `{"watch": [7, "bo"], "rooms": ["lobby"]}`."""
 
 
-class Revocation(Strict, frozen=True):
+class Revocation(RequestRecord, frozen=True):
     """Tokens to revoke. With neither field, all tokens of the user."""
 
     session_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
@@ -211,7 +211,7 @@ class Revocation(Strict, frozen=True):
     """The token with this `jti`."""
 
 
-class Retry(Strict, frozen=True):
+class DeadLetterRetry(RequestRecord, frozen=True):
     """Dead letters to send again."""
 
     ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE_ENTRIES)] | UnsetType = UNSET

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, cast
 
 from msgspec import Meta, Raw, Struct
 
-from presenced.presence.model import Change, Custom, View
+from presenced.presence.model import Change, StatusDetails, View
 from presenced.presence.status import Claim
 from presenced.protocols.ids import UserId, wire_user_id
 from presenced.protocols.v1 import codec as v1
@@ -50,7 +50,7 @@ class ItemError(ApiRecord, frozen=True):
 # Presence.
 
 
-class Found(ApiRecord, frozen=True):
+class QueryUsersResult(ApiRecord, frozen=True):
     """Presence of several users."""
 
     users: list[UserRecord]
@@ -58,7 +58,7 @@ class Found(ApiRecord, frozen=True):
     errors: list[ItemError]
 
 
-class Online(ApiRecord, frozen=True):
+class OnlineUsers(ApiRecord, frozen=True):
     """One page of the users who are online, in no particular order."""
 
     position: str
@@ -88,7 +88,7 @@ class RoomMember(SparseRecord, frozen=True):
     """Data that the member set with JOIN or SET_MEMBER."""
 
 
-class RoomReply(ApiRecord, frozen=True):
+class RoomPage(ApiRecord, frozen=True):
     """A room, and one page of its members in the order of their ids."""
 
     room: str
@@ -153,8 +153,8 @@ class LiveSessions(ApiRecord, frozen=True):
     sessions: list[LiveSession]
 
 
-class SessionOfUser(LiveSession, frozen=True, kw_only=True):
-    """A session that is connected or in its grace period, with its user."""
+class SessionListEntry(LiveSession, frozen=True, kw_only=True):
+    """A session that is connected or in its grace period, with the id of its user."""
 
     user_id: UserId
 
@@ -162,12 +162,12 @@ class SessionOfUser(LiveSession, frozen=True, kw_only=True):
 class SessionList(ApiRecord, frozen=True):
     """One page of all current sessions, those of one user together."""
 
-    sessions: list[SessionOfUser]
+    sessions: list[SessionListEntry]
     next: int | None
     """`after` of the next page; null on the last page."""
 
 
-class LastSeenOf(ApiRecord, frozen=True):
+class QueryLastSeenResult(ApiRecord, frozen=True):
     """When several users were last seen."""
 
     users: list[LastSeen]
@@ -243,7 +243,7 @@ class WatchCertainty(SparseRecord, frozen=True):
 # Results of commands.
 
 
-class Announced(SparseRecord, frozen=True):
+class AnnounceResult(SparseRecord, frozen=True):
     """Result of an announcement."""
 
     changed: bool
@@ -282,7 +282,7 @@ class Claims(ApiRecord, frozen=True):
     claims: list[ClaimRecord]
 
 
-class Cleared(SparseRecord, frozen=True):
+class ClearClaimResult(SparseRecord, frozen=True):
     """Result of clearing a claim."""
 
     cleared: bool
@@ -291,7 +291,7 @@ class Cleared(SparseRecord, frozen=True):
     """`stale` if other nodes of a cluster learn it later, because their store is out of reach."""
 
 
-class Erased(SparseRecord, frozen=True):
+class EraseResult(SparseRecord, frozen=True):
     """Result of erasing a user."""
 
     closed: int
@@ -311,7 +311,7 @@ class Ticket(ApiRecord, frozen=True):
     """Seconds in which the ticket can be used, once."""
 
 
-class Retried(ApiRecord, frozen=True):
+class RetryDeadLettersResult(ApiRecord, frozen=True):
     """Result of sending dead letters again."""
 
     retried: int
@@ -331,8 +331,8 @@ class ChoiceRecord(SparseRecord, frozen=True):
     until: int = 0
 
 
-class Looks(SparseRecord, frozen=True):
-    """A user as the user's own devices see it."""
+class OwnRecord(SparseRecord, frozen=True):
+    """Presence of a user as the user's own devices see it."""
 
     status: TrueStatus
     text: str = ""
@@ -375,8 +375,8 @@ class PendingEnd(SparseRecord, frozen=True):
     """Source of the claim."""
 
 
-class Seeing(ApiRecord, frozen=True):
-    """One viewer's view of the user."""
+class ExplainedViewer(ApiRecord, frozen=True):
+    """Whether a viewer may see the user, and why."""
 
     user_id: UserId
     may_see: bool | None
@@ -389,7 +389,7 @@ class Seeing(ApiRecord, frozen=True):
     """Roles from the tokens of the viewer's connections."""
 
 
-class Explained(ApiRecord, frozen=True):
+class ExplainUserResult(ApiRecord, frozen=True):
     """Everything that decides the visible status of a user."""
 
     user_id: UserId
@@ -397,7 +397,7 @@ class Explained(ApiRecord, frozen=True):
     """The reason, in one sentence."""
     shown: UserRecord
     """Presence that every permitted viewer sees."""
-    own: Looks
+    own: OwnRecord
     """Presence that the user's own devices see."""
     sessions: list[ExplainedSession]
     announced: bool
@@ -411,7 +411,7 @@ class Explained(ApiRecord, frozen=True):
     """In the order in which they were set."""
     winner: str
     """Source of the claim that decides the status; empty if none does."""
-    viewer: Seeing | None
+    viewer: ExplainedViewer | None
     """null if the request names no viewer."""
     changes: list[ChangeRecord]
     """Last changes with their true causes, newest first."""
@@ -420,9 +420,9 @@ class Explained(ApiRecord, frozen=True):
 # From the records of `presence`.
 
 
-def details_of(custom: Custom) -> tuple[str, str, Raw | None, int]:
+def details_of(details: StatusDetails) -> tuple[str, str, Raw | None, int]:
     """Return the fields `text`, `emoji`, `data` and `until` that accompany a status in several records."""
-    return custom.text, custom.emoji, Raw(custom.data) if custom.data else None, custom.until_ms
+    return details.text, details.emoji, Raw(details.data) if details.data else None, details.until_ms
 
 
 def display_of(view: View) -> Raw | None:
@@ -445,7 +445,7 @@ def change_record(change: Change, cause: str = "") -> ChangeRecord:
         change.at.epoch_ms,
         change.since_ms,
         change.seen_ms,
-        *details_of(change.view.custom),
+        *details_of(change.view.details),
         change.view.devices,
         display_of(change.view),
     )
@@ -454,4 +454,4 @@ def change_record(change: Change, cause: str = "") -> ChangeRecord:
 def claim_record(claim: Claim) -> ClaimRecord:
     """Return the record of a claim."""
     status = cast(Literal["online", "away", "busy"], claim.status.value)  # one of `presence.status.CLAIMABLE`
-    return ClaimRecord(claim.source, status, claim.priority, claim.set_ms, *details_of(claim.custom))
+    return ClaimRecord(claim.source, status, claim.priority, claim.set_ms, *details_of(claim.details))

@@ -10,16 +10,16 @@ from msgspec import UNSET, Raw
 from presenced.errors import Problem
 from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_users
-from presenced.http.api.requests import DeadLetterPage, Nothing, PastPage, Retry, UserList
-from presenced.http.api.responses import LastSeenOf, Retried
-from presenced.storage.answers import DeadLetters, History, LastSeen, PastSessions
+from presenced.http.api.requests import DeadLetterParams, DeadLetterRetry, Empty, HistoryParams, UsersQuery
+from presenced.http.api.responses import QueryLastSeenResult, RetryDeadLettersResult
+from presenced.storage.answers import DeadLetters, LastSeen, PastSessions, UserHistory
 
 PROBLEMS = (Problem.CONFLICT, Problem.UNAVAILABLE)
 """Problems of every endpoint that reads the database: there is none, or it does not respond."""
 
 
 @Endpoint("GET", "/users/{user_id}/last-seen", scope="read", problems=PROBLEMS)
-async def get_last_seen(api: Api, call: ApiCall[Nothing, Nothing]) -> LastSeen:
+async def get_last_seen(api: Api, call: ApiCall[Empty, Empty]) -> LastSeen:
     """When a user was last seen.
 
     For a user who is present, this is the current time.
@@ -36,17 +36,17 @@ async def get_last_seen(api: Api, call: ApiCall[Nothing, Nothing]) -> LastSeen:
     max_body_bytes=LARGE_BODY_BYTES,
     example='{"users": [7, "ada"]}',
 )
-async def query_last_seen(api: Api, call: ApiCall[Nothing, UserList]) -> LastSeenOf:
+async def query_last_seen(api: Api, call: ApiCall[Empty, UsersQuery]) -> QueryLastSeenResult:
     """When up to 1,000 users were last seen.
 
     An invalid user id is listed in `errors`. The response still contains the other users.
     """
     wanted, errors = checked_users(call.body.users)
-    return LastSeenOf(await api.service.last_seen(wanted, call.now), errors)
+    return QueryLastSeenResult(await api.service.last_seen(wanted, call.now), errors)
 
 
-@Endpoint("GET", "/users/{user_id}/history", scope="admin", reply=History, problems=PROBLEMS)
-async def list_history(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
+@Endpoint("GET", "/users/{user_id}/history", scope="admin", reply=UserHistory, problems=PROBLEMS)
+async def list_history(api: Api, call: ApiCall[HistoryParams, Empty]) -> Raw:
     """The changes of a user, with their true causes.
 
     The setting `history_age` limits how long changes are stored.
@@ -55,7 +55,7 @@ async def list_history(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
 
 
 @Endpoint("GET", "/users/{user_id}/sessions/past", scope="admin", reply=PastSessions, problems=PROBLEMS)
-async def list_past_sessions(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
+async def list_past_sessions(api: Api, call: ApiCall[HistoryParams, Empty]) -> Raw:
     """The stored sessions of a user.
 
     Includes open sessions as last stored, normally less than a second ago.
@@ -64,7 +64,7 @@ async def list_past_sessions(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
 
 
 @Endpoint("GET", "/webhooks/dead", scope="admin", reply=DeadLetters, problems=PROBLEMS)
-async def list_dead_letters(api: Api, call: ApiCall[DeadLetterPage, Nothing]) -> Raw:
+async def list_dead_letters(api: Api, call: ApiCall[DeadLetterParams, Empty]) -> Raw:
     """Webhooks that could not be delivered.
 
     Webhooks that no attempt delivered within a day, or that their receiver refused permanently.
@@ -73,9 +73,11 @@ async def list_dead_letters(api: Api, call: ApiCall[DeadLetterPage, Nothing]) ->
 
 
 @Endpoint("POST", "/webhooks/dead/retry", scope="admin", problems=PROBLEMS, example="{}")
-async def retry_dead_letters(api: Api, call: ApiCall[Nothing, Retry]) -> Retried:
+async def retry_dead_letters(api: Api, call: ApiCall[Empty, DeadLetterRetry]) -> RetryDeadLettersResult:
     """Send undelivered webhooks again.
 
     The webhooks keep their ids, so a receiver can recognise duplicates.
     """
-    return Retried(await api.service.retry_dead_letters(None if call.body.ids is UNSET else call.body.ids))
+    return RetryDeadLettersResult(
+        await api.service.retry_dead_letters(None if call.body.ids is UNSET else call.body.ids)
+    )

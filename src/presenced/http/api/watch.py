@@ -9,8 +9,8 @@ is gone or its token is no longer accepted:
 | before the newest change | events `changes` in pages: each user once, with the last state |
 | current | nothing |
 
-After each step the stream waits for the next multiple of `PAUSE_S`, and then for a change. All streams write at the
-same moments, so `SpanCache` computes each span of changes once for all of them. Each change is encoded once, too,
+After each step the stream waits for the next multiple of `WRITE_PERIOD_S`, and then for a change. All streams write at
+the same moments, so `SpanCache` computes each span of changes once for all of them. Each change is encoded once, too,
 in the cache that WebSocket clients use.
 
 A position is in the id of the last page only. A client that loses the stream between two pages gets all pages again.
@@ -44,7 +44,7 @@ from presenced.auth.resumable_streams import SEPARATOR, Opening
 from presenced.errors import BadToken, BadUserId, Problem
 from presenced.http import sse
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.requests import Nothing, Watching
+from presenced.http.api.requests import Empty, WatchParams
 from presenced.http.api.responses import WatchCertainty, WatchEvent
 from presenced.http.auth import bearer_of
 from presenced.http.errors import ProblemError, unavailable
@@ -58,11 +58,11 @@ from presenced.runtime.instant import Instant
 
 T = TypeVar("T")
 
-PAUSE_S = 0.25
+WRITE_PERIOD_S = 0.25
 """Seconds between the moments at which streams write, the same for all streams. Of the changes in between, a client
 gets the last state of each user."""
 
-CHECK_S = 5.0
+TOKEN_CHECK_S = 5.0
 """Maximum number of seconds between two checks whether the token is still accepted."""
 
 PAGE_USERS = 500
@@ -83,7 +83,7 @@ class _View:
         ProblemError: The request names no users, or an invalid id.
     """
 
-    def __init__(self, api: Api, principal: Principal | None, opening: Opening | None, query: Watching) -> None:
+    def __init__(self, api: Api, principal: Principal | None, opening: Opening | None, query: WatchParams) -> None:
         self._service = api.service
         self._gatekeeper = api.gatekeeper
         self._principal = principal
@@ -165,7 +165,7 @@ class _View:
     checks_access=False,
     example_query="users=7&users=ada",
 )
-async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
+async def watch(api: Api, call: ApiCall[WatchParams, Empty]) -> Response:
     """Watch users over Server-Sent Events.
 
     Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
@@ -190,7 +190,7 @@ async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
 
 
 async def _authenticate(
-    api: Api, call: ApiCall[Watching, Nothing], secret: str
+    api: Api, call: ApiCall[WatchParams, Empty], secret: str
 ) -> tuple[Principal | None, Opening | None]:
     """Authenticate a request. Return its principal, None for an API key, and the opening if a ticket opens a stream.
 
@@ -253,7 +253,7 @@ async def _within(timeout_s: float, answer: asyncio.Future[T]) -> T | BadToken:
         return UNAVAILABLE
 
 
-def _register(api: Api, call: ApiCall[Watching, Nothing], waiting: WaitingRequest, opening: Opening) -> None:
+def _register(api: Api, call: ApiCall[WatchParams, Empty], waiting: WaitingRequest, opening: Opening) -> None:
     """Make this connection the only one of the ticket's stream.
 
     Raises:
@@ -309,9 +309,9 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
         for part in chain(certainty.if_stale(), _events(view, latest, position), certainty.if_live()):
             yield part
             silent_s = 0.0
-        await asyncio.sleep(PAUSE_S - api.clock.monotonic() % PAUSE_S)
-        if not await waiting.wait(CHECK_S):
-            silent_s += CHECK_S
+        await asyncio.sleep(WRITE_PERIOD_S - api.clock.monotonic() % WRITE_PERIOD_S)
+        if not await waiting.wait(TOKEN_CHECK_S):
+            silent_s += TOKEN_CHECK_S
             if silent_s >= sse.HEARTBEAT_S:
                 silent_s = 0.0
                 yield sse.COMMENT

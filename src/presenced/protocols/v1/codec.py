@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Encoder
 
-from presenced.presence.model import PLAIN, Cause, Change, OwnState, Status
+from presenced.presence.model import NO_DETAILS, Cause, Change, OwnState, Status
 from presenced.presence.rooms import Membership
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.messages import (
@@ -44,17 +44,17 @@ def encode(message: ServerMessageV1 | UserRecord | Member) -> bytes:
 
 def user_record(change: Change, with_cause: bool, certainty: str = "") -> UserRecord:
     """Return the user as others see them after `change`."""
-    custom = change.view.custom
+    details = change.view.details
     return UserRecord(
         wire_user_id(change.user_id),
         change.status,
         change.since_ms,
         change.version,
         change.seen_ms,
-        custom.text,
-        custom.emoji,
-        Raw(custom.data) if custom.data else None,
-        custom.until_ms,
+        details.text,
+        details.emoji,
+        Raw(details.data) if details.data else None,
+        details.until_ms,
         change.view.devices,
         Raw(change.view.display) if change.view.display else None,
         shown_cause(change) if with_cause else "",
@@ -85,20 +85,22 @@ def unknown_user(user_id: str, version: int, certainty: str = "") -> UserRecord:
 
 def self_message(own: OwnState) -> bytes:
     """Return SELF."""
-    custom, overruled = own.view.custom, own.overruled
+    details, overruled = own.view.details, own.overruled
     return encode(
         Self(
             own.view.status,
             own.chosen or "auto",
-            custom.text,
-            custom.emoji,
-            Raw(custom.data) if custom.data else None,
-            custom.until_ms,
+            details.text,
+            details.emoji,
+            Raw(details.data) if details.data else None,
+            details.until_ms,
             own.view.devices,
             Raw(own.view.display) if own.view.display else None,
             own.cause,
             overruled is not None,
-            Overruled(overruled.text, overruled.emoji, overruled.until_ms) if overruled not in (None, PLAIN) else None,
+            Overruled(overruled.text, overruled.emoji, overruled.until_ms)
+            if overruled not in (None, NO_DETAILS)
+            else None,
         )
     )
 

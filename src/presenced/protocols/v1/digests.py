@@ -3,7 +3,7 @@
 In the modes `coalesced` and `counts` (`presence.rooms`) flushes do not contain the changes of a room. They are
 collected, and a digest sends them together. Counts work in the same way:
 
-    event --> `collect`: rooms, users and counts that changed --> timer, `DIGEST_PERIOD_S` --> `due`: portions
+    event --> `collect`: rooms, users and counts that changed --> timer, `ROOM_DIGEST_PERIOD_S` --> `due`: portions
 
 A digest takes a position of its own, after a flush. Until the next digest, flushes give clients higher positions, but
 the newest changes of the room are missing. So `complete_up_to` says up to which position a client has everything of a
@@ -33,7 +33,7 @@ from presenced.presence.subscriptions import Selection, Subscription, Subscripti
 from presenced.presence.visibility import NOBODY
 from presenced.protocols.v1.encoder import V1Encoder
 
-DIGEST_PERIOD_S = 1.0
+ROOM_DIGEST_PERIOD_S = 1.0
 """Seconds between two digests."""
 
 

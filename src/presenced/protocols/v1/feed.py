@@ -51,7 +51,8 @@ class V1Feed:
     """The feed of presenced.v1 (`delivery.events.Feed`).
 
     Args:
-        schedule_digest: Function called when the next digest, due within `DIGEST_PERIOD_S` seconds, is no longer empty.
+        schedule_digest: Function called when the next digest, due within `ROOM_DIGEST_PERIOD_S` seconds, is no longer
+            empty.
         extensions: Extensions of the feed by modules.
         certainty: Certainty of a node in a cluster; None for a single node.
     """

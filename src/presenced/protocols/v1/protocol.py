@@ -40,7 +40,7 @@ from presenced.protocols.v1 import codec
 from presenced.protocols.v1 import handlers as _registered  # noqa: F401  # importing registers them
 from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
 from presenced.protocols.v1.context import Context, handlers
-from presenced.protocols.v1.digests import DIGEST_PERIOD_S
+from presenced.protocols.v1.digests import ROOM_DIGEST_PERIOD_S
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.extensions import FeedExtension
 from presenced.protocols.v1.feed import V1Feed
@@ -338,7 +338,7 @@ class V1Protocol(ClientProtocol):
 
     def _schedule_digest(self) -> None:
         if self._send_digest not in self._parts.timer:
-            self._parts.timer.set(self._send_digest, self._parts.clock.monotonic() + DIGEST_PERIOD_S)
+            self._parts.timer.set(self._send_digest, self._parts.clock.monotonic() + ROOM_DIGEST_PERIOD_S)
 
     def _send_digest(self) -> None:
         self._parts.broadcaster.flush()

@@ -55,7 +55,7 @@ as 20 writes, 85 microseconds."""
 MAX_SURPLUS_CONNECTIONS = 16
 """Maximum number of connections that this process keeps beyond its share. With more it hands some over."""
 
-TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 5.0
 """Maximum number of seconds to wait for the response of a helper. At the bound the helper is killed, and the
 connections of its share are aborted."""
 
@@ -148,7 +148,7 @@ class WriterPool(BatchWriter):
     Bounds: a helper holds one file for each of its connections, and no data between two calls of `write`.
     """
 
-    def __init__(self, count: int, clock: Clock, metrics: Metrics, timeout: float = TIMEOUT_S) -> None:
+    def __init__(self, count: int, clock: Clock, metrics: Metrics, timeout: float = ANSWER_TIMEOUT_S) -> None:
         self._count = count
         self._clock = clock
         self._metrics = metrics

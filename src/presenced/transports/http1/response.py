@@ -8,7 +8,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from presenced.net.problems import MEDIA_TYPE, problem_body
+from presenced.net.problems import PROBLEM_MEDIA_TYPE, problem_body
 from presenced.net.refusals import Header, Refusal
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -19,7 +19,7 @@ def refusal_response(refusal: Refusal) -> bytes:
     """Return a whole response with a problem document (RFC 9457), after which the connection ends."""
     body = problem_body(refusal.problem, refusal.detail)
     retry = [(b"retry-after", b"%d" % refusal.retry_after)] if refusal.retry_after else []
-    fields = (*refusal.headers, *retry, (b"content-type", MEDIA_TYPE.encode()))
+    fields = (*refusal.headers, *retry, (b"content-type", PROBLEM_MEDIA_TYPE.encode()))
     return response_head(refusal.problem.status, fields, len(body), is_last=True) + body
 
 

@@ -56,7 +56,7 @@ _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 """Base64 of 16 bytes, as every client library sends it. The rules decide about any other key."""
 
-MAX_CACHED_RESULTS = 256
+MAX_CACHED_HANDSHAKES = 256
 """Maximum number of cached results. At the bound the oldest is evicted."""
 
 MAX_CACHED_BYTES = 1024
@@ -93,7 +93,7 @@ class _Agreed(NamedTuple):
 class Handshake:
     """Answers handshakes by the rules of one shared `ServerProtocol`.
 
-    Bounds: `MAX_CACHED_RESULTS` results, each for headers of at most `MAX_CACHED_BYTES`.
+    Bounds: `MAX_CACHED_HANDSHAKES` results, each for headers of at most `MAX_CACHED_BYTES`.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Handshake:
             select_subprotocol=select,
             logger=logging.getLogger("presenced.handshake"),
         )
-        self._agreed: BoundedMap[tuple[Header, ...], _Agreed] = BoundedMap(MAX_CACHED_RESULTS)
+        self._agreed: BoundedMap[tuple[Header, ...], _Agreed] = BoundedMap(MAX_CACHED_HANDSHAKES)
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
         """Return the response to a GET request, or the refusal.

@@ -13,7 +13,7 @@ from presenced.auth.api_keys import new_key
 from presenced.cluster.commands import waits
 from presenced.cluster.replica import outbox
 from presenced.errors import CapacityError, Close
-from presenced.presence.model import Choice, Custom, Status
+from presenced.presence.model import Choice, Status, StatusDetails
 from presenced.presence.status import Claim
 
 KEYS = [new_key("write").entry]
@@ -196,7 +196,7 @@ def test_an_erased_user_is_forgotten_on_all_nodes() -> None:
     cluster = protected("abc")
     a, b, c = cluster.nodes.values()
     there = enter(cluster, "b", display={"name": "Ada"})
-    a.service.set_status("ada", Choice(Status.BUSY, Custom("in a meeting")))
+    a.service.set_status("ada", Choice(Status.BUSY, StatusDetails("in a meeting")))
     c.service.set_claim("ada", Claim("calendar", Status.AWAY, priority=-1))
     b.service.announce("ada", online=True)
     cluster.run(0.5, step=0.01)
@@ -210,7 +210,7 @@ def test_an_erased_user_is_forgotten_on_all_nodes() -> None:
         assert node.service.claims_of("ada") == ()
         changes = users.journal.last_of("ada", 100)
         assert changes
-        assert not any(change.view.display or change.view.custom.text or change.seen_ms for change in changes)
+        assert not any(change.view.display or change.view.details.text or change.seen_ms for change in changes)
         [last] = users.changes_of(["ada"])
         assert last is None or last.seen_ms == 0
     again = enter(cluster, "c")
@@ -218,7 +218,7 @@ def test_an_erased_user_is_forgotten_on_all_nodes() -> None:
     for node in (a, b, c):
         [last] = node.node.directory.users.changes_of(["ada"])
         assert last is not None
-        assert (last.view.status, last.view.display, last.view.custom.text) == (Status.ONLINE, b"", "")
+        assert (last.view.status, last.view.display, last.view.details.text) == (Status.ONLINE, b"", "")
 
 
 def test_erasing_on_a_node_that_never_knew_the_user_erases_the_display_data_of_the_others() -> None:
@@ -253,7 +253,7 @@ def test_erased_display_data_does_not_return_with_a_change_that_is_on_its_way() 
     enter(cluster, "b", display={"name": "Ada"})
     for name in "ab":
         cluster.hub.set_delay(name, 0.05)
-    cluster.nodes["b"].service.set_status("ada", Choice(Status.BUSY, Custom("in a meeting")))
+    cluster.nodes["b"].service.set_status("ada", Choice(Status.BUSY, StatusDetails("in a meeting")))
     cluster.run(0.04)
     cluster.nodes["a"].service.forget("ada")
     cluster.run(2, step=0.01)
@@ -261,7 +261,7 @@ def test_erased_display_data_does_not_return_with_a_change_that_is_on_its_way() 
     cluster.run(1, step=0.01)
     for node in cluster.nodes.values():
         view = node.service.view_of("ada")
-        assert (view.status, view.display, view.custom.text) == (Status.ONLINE, b"", "")
+        assert (view.status, view.display, view.details.text) == (Status.ONLINE, b"", "")
 
 
 def test_erased_display_data_does_not_return_from_a_node_that_was_away() -> None:
@@ -376,7 +376,7 @@ def test_a_refused_change_is_agreed_when_it_was_decided_again() -> None:
     cluster = ClusterHarness()
     for node in cluster.nodes.values():
         node.service.announce("ada", online=True)
-        node.service.set_status("ada", Choice(Status.BUSY, Custom(node.name)))
+        node.service.set_status("ada", Choice(Status.BUSY, StatusDetails(node.name)))
     answers = [agreed(node, "ada") for node in cluster.nodes.values()]
     cluster.run(0.5)
     assert answers == [[True], [True]]

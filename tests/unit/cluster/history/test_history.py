@@ -11,11 +11,11 @@ from tests.support.cluster_storage import FakeDatabase
 from tests.support.fakes import FakeConnection
 
 from presenced.cluster.directory import OTHERS_END_S
-from presenced.presence.model import AS_DETECTED, Choice, Custom, Status
+from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.storage.records import RestoredChoices, StoredClaim, StoredRevocation, choice_json
 
-BUSY = Choice(Status.BUSY, Custom("deploying"))
+BUSY = Choice(Status.BUSY, StatusDetails("deploying"))
 
 
 def database_of(cluster: ClusterHarness) -> FakeDatabase:
@@ -259,7 +259,7 @@ def test_choices_and_claims_are_stored_from_the_log() -> None:
     cluster = storing()
     there = other(cluster).service
     there.set_status("ada", BUSY)
-    there.set_claim("ada", Claim("calendar", Status.AWAY, Custom("meeting"), 3))
+    there.set_claim("ada", Claim("calendar", Status.AWAY, StatusDetails("meeting"), 3))
     cluster.run(1, step=0.02)
     database = database_of(cluster)
     assert database.users["ada"].chosen == choice_json(BUSY)
@@ -287,7 +287,7 @@ def test_an_erased_user_is_in_no_row_and_no_journal() -> None:
     assert database.history("ada") == []
     for node in cluster.nodes.values():
         found = node.node.directory.users.journal.since(0, 100) or []
-        assert {change.view.custom.text for change in found} == {""}
+        assert {change.view.details.text for change in found} == {""}
         assert {change.seen_ms for change in found} == {0}
 
 
@@ -359,7 +359,7 @@ def test_the_end_of_an_absent_users_choice_is_committed_once(database: bool) -> 
     cluster = ClusterHarness("abcd", stores=database)
     cluster.run(4, step=0.05)
     cluster.nodes["a"].service.set_status("ada", BUSY, lasts=10)
-    cluster.nodes["b"].service.set_claim("bob", Claim("calendar", Status.AWAY, Custom()), lasts=10)
+    cluster.nodes["b"].service.set_claim("bob", Claim("calendar", Status.AWAY, StatusDetails()), lasts=10)
     cluster.run(1, step=0.02)
     n = applied(cluster.nodes["a"])
     cluster.run(12, step=0.02)
@@ -373,7 +373,7 @@ def test_the_end_of_an_absent_users_choice_is_committed_once(database: bool) -> 
 def test_another_node_ends_a_choice_a_second_later_if_the_one_that_should_does_not() -> None:
     cluster = ClusterHarness("abc", stores=True)
     cluster.run(4, step=0.05)
-    cluster.nodes["a"].service.set_claim("ada", Claim("calendar", Status.BUSY, Custom()), lasts=10)
+    cluster.nodes["a"].service.set_claim("ada", Claim("calendar", Status.BUSY, StatusDetails()), lasts=10)
     cluster.nodes["a"].service.announce("ada", online=True)
     cluster.run(8, step=0.02)
     assert set(cluster.statuses("ada").values()) == {"busy"}

@@ -136,7 +136,7 @@ def test_out_of_memory_refuses_commits_and_nothing_else() -> None:
     assert world.recorders["b"].nodes[0].heartbeat == 1
     world.hub.out_of_memory = False
     assert isinstance(world.commit("a", 2, change("ada")), Committed)
-    assert world.recorders["a"].events == ["registered", "loaded"]
+    assert world.recorders["a"].events == ["registered", "loaded", "full"]
 
 
 def test_an_evicted_record_is_refused_until_it_is_loaded_again() -> None:

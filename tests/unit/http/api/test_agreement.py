@@ -98,7 +98,7 @@ async def test_without_the_store_the_response_says_so(cluster: Cluster, method: 
 async def test_a_command_that_others_do_not_confirm_gets_503(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
 ) -> None:
-    monkeypatch.setattr(agreement, "TIMEOUT_S", 0.01)
+    monkeypatch.setattr(agreement, "AGREEMENT_TIMEOUT_S", 0.01)
     _, others, client = cluster
     response = await client.request(method, path, json=body)
     assert response.status_code == 503

@@ -12,7 +12,7 @@ from tests.support.memory_api import api_client
 
 from presenced.errors import Problem
 from presenced.http.api.dispatch import decoded, parameters
-from presenced.http.api.requests import OnlinePage, Watching
+from presenced.http.api.requests import OnlineParams, WatchParams
 from presenced.http.errors import ProblemError
 from presenced.runtime.instant import Instant
 from presenced.testing import FakeClock
@@ -32,8 +32,10 @@ def request(query: str) -> Request:
 
 
 def test_parameters_are_converted_to_their_types() -> None:
-    assert parameters(request("limit=7&after=3"), OnlinePage) == OnlinePage(UNSET, 3, 7)
-    assert parameters(request("users=7&users=a%2Cb&everyone=true"), Watching) == Watching(["7", "a,b"], everyone=True)
+    assert parameters(request("limit=7&after=3"), OnlineParams) == OnlineParams(UNSET, 3, 7)
+    assert parameters(request("users=7&users=a%2Cb&everyone=true"), WatchParams) == WatchParams(
+        ["7", "a,b"], everyone=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,14 +43,14 @@ def test_parameters_are_converted_to_their_types() -> None:
 )
 def test_an_error_names_the_invalid_parameter(query: str) -> None:
     with pytest.raises(ProblemError) as refused:
-        parameters(request(query), OnlinePage)
+        parameters(request(query), OnlineParams)
     assert refused.value.problem is Problem.BAD_PARAMETER
     assert query.partition("=")[0] in refused.value.detail
 
 
 def test_an_error_about_an_unknown_parameter_lists_the_known_ones() -> None:
     with pytest.raises(ProblemError) as refused:
-        parameters(request("before%0a=1"), OnlinePage)
+        parameters(request("before%0a=1"), OnlineParams)
     assert refused.value.detail == r"unknown parameter before\n; known parameters: viewer, after, limit"
 
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from presenced.errors import BadParameter
-from presenced.presence.model import Choice, Custom, Status
+from presenced.presence.model import Choice, Status, StatusDetails
 from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
 
 
@@ -16,7 +16,7 @@ def test_all_parameters_are_optional() -> None:
 def test_all_parameters_are_read() -> None:
     query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&unknown=1"
     query += b"&activity=idle&status=invisible&until=1704110400000&text=in%20a+meeting&emoji=%E2%98%95"
-    choice = Choice(Status.INVISIBLE, Custom("in a meeting", "☕", b"", 1_704_110_400_000))
+    choice = Choice(Status.INVISIBLE, StatusDetails("in a meeting", "☕", b"", 1_704_110_400_000))
     assert parse_connect_query(query) == ConnectParameters("s-1", "ab-12", False, "Pixel 8", False, choice)
 
 
@@ -30,9 +30,9 @@ def test_a_client_can_connect_as_idle(given: bytes, active: bool | None) -> None
     [
         (b"", None),
         (b"status=auto&until=1704110400000", None),
-        (b"status=busy", Choice(Status.BUSY, Custom())),
-        (b"text=lunch", Choice(None, Custom("lunch"))),
-        (b"status=auto&emoji=%F0%9F%8D%95&until=5", Choice(None, Custom("", "🍕", b"", 5))),
+        (b"status=busy", Choice(Status.BUSY, StatusDetails())),
+        (b"text=lunch", Choice(None, StatusDetails("lunch"))),
+        (b"status=auto&emoji=%F0%9F%8D%95&until=5", Choice(None, StatusDetails("", "🍕", b"", 5))),
     ],
 )
 def test_a_choice_in_the_url_has_the_bounds_of_set_status(query: bytes, choice: Choice | None) -> None:
@@ -44,7 +44,7 @@ def test_text_and_emoji_have_the_bounds_of_set_status() -> None:
     family = "👨‍👩‍👧‍👦"
     text, emoji = "می‌خواهم" + "x" * 132, (family * 5)[:32]
     found = parse_connect_query(f"text={quote(text)}&emoji={quote(emoji)}".encode())
-    assert found.choice == Choice(None, Custom(text, emoji))
+    assert found.choice == Choice(None, StatusDetails(text, emoji))
 
 
 @pytest.mark.parametrize(

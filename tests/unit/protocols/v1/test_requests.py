@@ -251,7 +251,7 @@ def test_data_is_passed_on_in_one_line(harness: NodeHarness) -> None:
     harness.node.received(ada, '{"type":"SET_STATUS","status":"busy","data":{"a":\n\r 1,\n"b c" : "d\\ne"}}')
     user = harness.node.directory.users.user("ada")
     assert user is not None
-    assert user.chosen.custom.data == b'{"a":1,"b c":"d\\ne"}'
+    assert user.chosen.details.data == b'{"a":1,"b c":"d\\ne"}'
 
 
 def test_a_request_for_too_many_users_or_rooms_changes_nothing(harness: NodeHarness) -> None:

@@ -4,7 +4,7 @@ import pytest
 from tests.support.node_harness import NodeHarness, statuses
 
 from presenced.node.service import PresenceService
-from presenced.presence.model import Custom, Ending, Status
+from presenced.presence.model import Ending, Status, StatusDetails
 from presenced.presence.status import Claim
 
 
@@ -42,7 +42,7 @@ def test_self_distinguishes_a_claim_from_a_choice_and_has_the_overridden_choice(
     harness.send(ada, "SET_STATUS", status="away", text="lunch", emoji="🍕", expiresIn=600)
     until = harness.clock.now().epoch_ms + 600_000
     application = PresenceService(harness.node)
-    application.set_claim("ada", Claim("calendar", Status.BUSY, Custom("stand-up"), priority=1), None)
+    application.set_claim("ada", Claim("calendar", Status.BUSY, StatusDetails("stand-up"), priority=1), None)
     own = harness.new_messages(ada)[-1]
     assert (own["status"], own["chosen"], own["text"], own["claimed"]) == ("busy", "away", "stand-up", True)
     assert own["choice"] == {"text": "lunch", "emoji": "🍕", "until": until}

@@ -7,7 +7,7 @@ import pytest
 from presenced.errors import Problem
 from presenced.net.hosts import AllowedHosts
 from presenced.net.refusals import Refusal
-from presenced.transports.websocket.handshake import MAX_CACHED_BYTES, MAX_CACHED_RESULTS, Accepted, Handshake
+from presenced.transports.websocket.handshake import MAX_CACHED_BYTES, MAX_CACHED_HANDSHAKES, Accepted, Handshake
 
 GOOD = {
     b"host": b"localhost:3001",
@@ -121,10 +121,10 @@ def test_a_cached_result_serves_the_same_headers_with_another_key(offer: bytes) 
 
 def test_the_cache_keeps_its_bounds() -> None:
     handshake = handshake_with()
-    for number in range(MAX_CACHED_RESULTS + 10):
+    for number in range(MAX_CACHED_HANDSHAKES + 10):
         handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p%d" % number)])
     handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p" * (MAX_CACHED_BYTES + 1))])
-    assert len(handshake._agreed) == MAX_CACHED_RESULTS
+    assert len(handshake._agreed) == MAX_CACHED_HANDSHAKES
     assert all(sum(len(value) for _, value in headers) <= MAX_CACHED_BYTES for headers in handshake._agreed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, PrimaryKeyConstraint
 
-from presenced.storage.types import Exact, long_text
+from presenced.storage.types import ExactText, long_text
 
 revision = "0001"
 down_revision = None
@@ -15,8 +15,8 @@ def upgrade() -> None:
     """Create the tables."""
     op.create_table(
         "presenced_users",
-        Column("user_id", Exact(128), primary_key=True),
-        Column("status", Exact(16), nullable=False),
+        Column("user_id", ExactText(128), primary_key=True),
+        Column("status", ExactText(16), nullable=False),
         Column("version", BigInteger, nullable=False),
         Column("since_ms", BigInteger, nullable=False),
         Column("seen_ms", BigInteger, nullable=False),
@@ -24,39 +24,39 @@ def upgrade() -> None:
         Column("chosen", long_text()),
         Column("timed", long_text()),
         Column("display", long_text()),
-        Column("node", Exact(64), nullable=False),
-        Column("epoch", Exact(16), nullable=False),
+        Column("node", ExactText(64), nullable=False),
+        Column("epoch", ExactText(16), nullable=False),
         Index("presenced_users_status", "status", "user_id"),
         Index("presenced_users_node", "node", "epoch"),
     )
     op.create_table(
         "presenced_sessions",
         # A connection id is the user id, of up to 128 characters, with a number.
-        Column("session_key", Exact(160), primary_key=True),
-        Column("user_id", Exact(128), nullable=False),
-        Column("connection_id", Exact(160), nullable=False),
-        Column("session", Exact(32), nullable=False),
-        Column("protocol", Exact(32), nullable=False),
-        Column("device", Exact(64), nullable=False),
-        Column("address", Exact(64)),
-        Column("node", Exact(64), nullable=False),
-        Column("epoch", Exact(16), nullable=False),
+        Column("session_key", ExactText(160), primary_key=True),
+        Column("user_id", ExactText(128), nullable=False),
+        Column("connection_id", ExactText(160), nullable=False),
+        Column("session", ExactText(32), nullable=False),
+        Column("protocol", ExactText(32), nullable=False),
+        Column("device", ExactText(64), nullable=False),
+        Column("address", ExactText(64)),
+        Column("node", ExactText(64), nullable=False),
+        Column("epoch", ExactText(16), nullable=False),
         Column("opened_ms", BigInteger, nullable=False),
         Column("closed_ms", BigInteger),
-        Column("reason", Exact(32), nullable=False),
+        Column("reason", ExactText(32), nullable=False),
         Index("presenced_sessions_user", "user_id", "opened_ms"),
         Index("presenced_sessions_open", "node", "closed_ms"),
         Index("presenced_sessions_closed", "closed_ms"),
     )
     op.create_table(
         "presenced_changes",
-        Column("epoch", Exact(16), nullable=False),
+        Column("epoch", ExactText(16), nullable=False),
         Column("position", BigInteger, nullable=False),
-        Column("user_id", Exact(128), nullable=False),
+        Column("user_id", ExactText(128), nullable=False),
         Column("version", BigInteger, nullable=False),
-        Column("status", Exact(16), nullable=False),
-        Column("was", Exact(16), nullable=False),
-        Column("cause", Exact(16), nullable=False),
+        Column("status", ExactText(16), nullable=False),
+        Column("was", ExactText(16), nullable=False),
+        Column("cause", ExactText(16), nullable=False),
         Column("at_ms", BigInteger, nullable=False),
         Column("since_ms", BigInteger, nullable=False),
         Column("details", long_text()),
@@ -66,11 +66,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "presenced_claims",
-        Column("user_id", Exact(128), nullable=False),
-        Column("source", Exact(64), nullable=False),
-        Column("status", Exact(16), nullable=False),
+        Column("user_id", ExactText(128), nullable=False),
+        Column("source", ExactText(64), nullable=False),
+        Column("status", ExactText(16), nullable=False),
         Column("text", long_text(), nullable=False),
-        Column("emoji", Exact(64), nullable=False),
+        Column("emoji", ExactText(64), nullable=False),
         Column("data", long_text()),
         Column("priority", Integer, nullable=False),
         Column("set_ms", BigInteger, nullable=False),
@@ -79,16 +79,16 @@ def upgrade() -> None:
     )
     op.create_table(
         "presenced_revocations",
-        Column("kind", Exact(8), nullable=False),
-        Column("subject", Exact(255), nullable=False),
+        Column("kind", ExactText(8), nullable=False),
+        Column("subject", ExactText(255), nullable=False),
         Column("at", Double, nullable=False),
         Column("until", Double, nullable=False),
         PrimaryKeyConstraint("kind", "subject"),
     )
     op.create_table(
         "presenced_nodes",
-        Column("node", Exact(64), primary_key=True),
-        Column("epoch", Exact(16), nullable=False),
+        Column("node", ExactText(64), primary_key=True),
+        Column("epoch", ExactText(16), nullable=False),
         Column("started_ms", BigInteger, nullable=False),
         Column("sign_ms", BigInteger, nullable=False),
         Column("stopped_ms", BigInteger),
@@ -96,25 +96,25 @@ def upgrade() -> None:
     )
     op.create_table(
         "presenced_webhooks",
-        Column("id", Exact(64), primary_key=True),
-        Column("endpoint", Exact(64), nullable=False),
-        Column("subject", Exact(128), nullable=False),
-        Column("kind", Exact(32), nullable=False),
+        Column("id", ExactText(64), primary_key=True),
+        Column("endpoint", ExactText(64), nullable=False),
+        Column("subject", ExactText(128), nullable=False),
+        Column("kind", ExactText(32), nullable=False),
         Column("version", BigInteger, nullable=False),
         Column("payload", long_text(), nullable=False),
         Column("created_ms", BigInteger, nullable=False),
         Column("attempts", Integer, nullable=False),
         Column("next_ms", BigInteger, nullable=False),
-        Column("state", Exact(8), nullable=False),
+        Column("state", ExactText(8), nullable=False),
         Column("last_error", long_text()),
         Index("presenced_webhooks_due", "endpoint", "state", "id"),
     )
     op.create_table(
         "presenced_webhook_states",
-        Column("kind", Exact(8), nullable=False),
-        Column("subject", Exact(128), nullable=False),
-        Column("status", Exact(16), nullable=False),
+        Column("kind", ExactText(8), nullable=False),
+        Column("subject", ExactText(128), nullable=False),
+        Column("status", ExactText(16), nullable=False),
         Column("version", BigInteger, nullable=False),
-        Column("details", Exact(16), nullable=False),
+        Column("details", ExactText(16), nullable=False),
         PrimaryKeyConstraint("kind", "subject"),
     )
