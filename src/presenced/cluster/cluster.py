@@ -55,9 +55,6 @@ from presenced.cluster.members import (
     HEARTBEATS_PER_LEASE,
     Do,
     Figures,
-    ender_of,
-    figures_of,
-    writer_of,
 )
 from presenced.cluster.messages import AskSession, Drain, GiveSession
 from presenced.cluster.metrics import ClusterMetrics
@@ -151,6 +148,7 @@ class Cluster(ClusterEvents):
             members=lambda: self._shards[0].members.members,
             is_silent=lambda slot: self._shards[0].members.is_silent(slot),
             resume_window=resume_window,
+            sure_from=lambda: self._own_marks.sure_from,
         )
         self._began = clock.monotonic()
         self.time = ClusterTime(clock)
@@ -285,16 +283,9 @@ class Cluster(ClusterEvents):
         Args:
             lasts: Seconds after which it is not logged any more.
         """
-        index = shard_of(user_id, len(self._shards))
-        is_accepted = self._shards[index].replica.control(kind, body, self._clock.monotonic() + lasts)
-        self._wake(index)
+        is_accepted = self.replica_of(user_id).control(kind, body, self._clock.monotonic() + lasts)
+        self._wake(shard_of(user_id, len(self._shards)))
         return is_accepted
-
-    def has_fallen_behind(self, user_id: str, seconds: float) -> bool:
-        """Return whether this node had not read all of a user's shard for so long, before what it is reading now."""
-        shard = self._shards[shard_of(user_id, len(self._shards))]
-        read_all_at = self._began if shard.read_all_at is None else shard.read_all_at
-        return self._clock.monotonic() - read_all_at > seconds
 
     def replica_of(self, user_id: str) -> ShardReplica:
         """Return the replica of a user's shard (read-only)."""
@@ -305,16 +296,14 @@ class Cluster(ClusterEvents):
     def user_changed(self, user_id: str, now: Instant) -> None:
         """Note that something about the user has changed on this node."""
         self._own_marks.changed(user_id)
-        index = shard_of(user_id, len(self._shards))
-        self._shards[index].replica.user_changed(user_id, now)
-        self._wake(index)
+        self.replica_of(user_id).user_changed(user_id, now)
+        self._wake(shard_of(user_id, len(self._shards)))
 
     def contribution_changed(self, user_id: str) -> None:
         """Note that this node contributes something else to the user. Others see the user as before."""
         self._own_marks.changed(user_id)
-        index = shard_of(user_id, len(self._shards))
-        self._shards[index].replica.contribution_changed(user_id)
-        self._wake(index)
+        self.replica_of(user_id).contribution_changed(user_id)
+        self._wake(shard_of(user_id, len(self._shards)))
 
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
         """Note that a session has come from another node."""
@@ -481,17 +470,14 @@ class Cluster(ClusterEvents):
 
     def _share_duties(self, shard: int) -> None:
         this = self._shards[shard]
-        known = [(member, figures_of(member)) for member in this.members.members]
-        writer, ender, own = writer_of(shard, known), ender_of(shard, known), this.members.incarnation
-        this.replica.ends_for_absent = ender is not None and ender.incarnation == own
+        (known, writer), own = this.duties(), this.members.incarnation
         if not shard:
             self.history.knows(known)
             if self._was_ready:
                 self._notices.compare(known, own, this.members.has_beaten)
-        # Without a designated writer, the last one continues. So does a node that is stopping.
-        # One that loads again knows old states, and takes no shard.
-        may_write = self._was_ready and self._state is not State.LEAVING and this.replica.is_loaded
-        if writer is not None and may_write:
+        # Without a designated writer, the last one continues, and so does a node that is stopping. One that loads again
+        # takes no shard, because it knows old states.
+        if writer is not None and self._was_ready and self._state is not State.LEAVING and this.replica.is_loaded:
             self.history.designated(shard, writer.incarnation == own)
 
     def _load(self, shard: int, reason: str) -> None:
@@ -523,6 +509,7 @@ class Cluster(ClusterEvents):
         self._directory.versions.shown_up_to = tuple(shard.replica.shown_up_to for shard in self._shards)
         for outcome in self._directory.take_outcomes():
             self._publisher.apply(outcome, now)
+        self._own_marks.published()
 
     def _wake(self, shard: int) -> None:
         """Schedule a commit of this shard: now if it is idle, otherwise after its pause."""
@@ -576,11 +563,7 @@ class Cluster(ClusterEvents):
         self.on_progress()
 
     def _report_certainty(self) -> None:
-        """Report that the node has become stale, or is no longer stale.
-
-        Clients do not know shards. So a node is stale while any of its shards is. Marks on records show which users are
-        concerned (`SharedDirectory.is_stale`).
-        """
+        """Report that the node has become stale, or is no longer: clients do not know shards, so any of them counts."""
         was_stale = self.stale_since_ms > 0
         self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
         if was_stale != (self.stale_since_ms > 0):

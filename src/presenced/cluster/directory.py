@@ -31,7 +31,7 @@ from presenced.cluster.records import (
     encode_sessions,
     merged,
 )
-from presenced.cluster.sharding import shard_of
+from presenced.cluster.shared_versions import SharedVersions
 from presenced.cluster.stamps import Stamps, StampTable
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
@@ -50,7 +50,6 @@ from presenced.presence.session import Grace, Session
 from presenced.presence.status import TimedChoice
 from presenced.presence.user import User
 from presenced.presence.users import Limits
-from presenced.presence.versions import VersionCounter, VersionOf
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
@@ -97,22 +96,6 @@ class _Cause(NamedTuple):
 
     cause: Cause
     epoch_ms: int
-
-
-class SharedVersions(VersionCounter):
-    """Version clock of a node. Versions themselves come from the store.
-
-    `newest` is the highest number that this node has seen or shown in any shard.
-    """
-
-    shown_up_to: tuple[int, ...] = (0,)
-    """Number up to which all changes were shown, for each shard. Higher numbers may belong to changes of any user that
-    are not read yet."""
-
-    def of_unknown(self) -> VersionOf:
-        """Return the number up to which the shard of a user has been shown."""
-        numbers = self.shown_up_to
-        return lambda user_id: numbers[shard_of(user_id, len(numbers))]
 
 
 class SharedDirectory(Directory[C]):

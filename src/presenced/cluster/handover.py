@@ -71,6 +71,7 @@ class Handover:
         members: Returns the registered nodes.
         is_silent: Returns whether the node in a slot may be dead, because its heartbeats are late.
         resume_window: Seconds for which a session can be resumed.
+        sure_from: Returns the cursor from which on clients of this node know only what the nodes have agreed on.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Handover:
         members: Callable[[], tuple[Member, ...]],
         is_silent: Callable[[int], bool],
         resume_window: float,
+        sure_from: Callable[[], Cursor] = lambda: Cursor(0),
     ) -> None:
         self._clock = clock
         self._timer = timer
@@ -93,6 +95,7 @@ class Handover:
         self._members = members
         self._is_silent = is_silent
         self._resume_window = resume_window
+        self._sure_from = sure_from
         self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by number of the request; the first one ends first
         self._number = 0
         self._has_saved = False
@@ -252,7 +255,7 @@ class Handover:
             session.visibility,
             session.rooms,
             session.snapshots,
-            session.whole_from,
+            max(session.whole_from, self._sure_from()),
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from presenced.cluster.backend import Counts, Registration
+from presenced.cluster.backend import Counts, Member, Registration
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.members import Members
+from presenced.cluster.members import Figures, Members, ender_of, figures_of, writer_of
 from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
@@ -23,6 +23,7 @@ class NodeShard:
     def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
         self.replica = ShardReplica(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
         self.members = Members(lease_s)
+        self._index = index
         self.generation = -1
         """Number of times that the store may have lost writes, when this node connected last."""
         self.lost_at: float | None = None
@@ -51,6 +52,13 @@ class NodeShard:
     def unusable_since(self) -> float | None:
         """Monotonic time since when this node cannot commit; None if it can."""
         return min((at for at in (self.lost_at, self.full_at) if at is not None), default=None)
+
+    def duties(self) -> tuple[list[tuple[Member, Figures]], Member | None]:
+        """Return the registered nodes with their figures, and the designated writer; None if there is none."""
+        known = [(member, figures_of(member)) for member in self.members.members]
+        ender = ender_of(self._index, known)
+        self.replica.ends_for_absent = ender is not None and ender.incarnation == self.members.incarnation
+        return known, writer_of(self._index, known)
 
     def when(self, now: Instant) -> When:
         """Return the present moment, with the contact time of this shard."""

@@ -21,7 +21,10 @@ from presenced.cluster.marks import Mark, Marks
 from presenced.cluster.names import SharedNames
 from presenced.cluster.node_shard import NodeShard
 from presenced.cluster.sharding import shard_of
-from presenced.presence.journal import Journal
+from presenced.presence.journal import Cursor, Journal
+
+NEVER = Cursor(2**62)
+"""Cursor that no client reaches."""
 
 
 class OwnMarks:
@@ -39,6 +42,8 @@ class OwnMarks:
         self._logged_at = -inf
         self._known: frozenset[str] = frozenset()  # incarnations of the nodes that have seen the last one
         self._before: dict[str, int] = {}  # position before the first change of a user that was not read back
+        self._is_sure = True
+        self._sure_from = 0
         self._has_lost = False  # the store may have lost changes that are visible here, until all were read back
 
     def changed(self, user_id: str) -> None:
@@ -49,6 +54,22 @@ class OwnMarks:
         """Note that the store may have lost changes that are visible here. Clients of other nodes lack them, too."""
         self._marks.forget(self._names.home)
         self._has_lost = True
+
+    def published(self) -> None:
+        """Note whether what was published is what the nodes have agreed on."""
+        is_sure = not any(one.stale_since_ms or one.replica.unsettled or one.replica.retained for one in self._shards)
+        if is_sure and not self._is_sure:
+            self._sure_from = self._journal.position
+        self._is_sure = is_sure
+
+    @property
+    def sure_from(self) -> Cursor:
+        """Cursor from which on clients know only what the nodes have agreed on.
+
+        A client with an earlier one may have received something that this node has corrected since. If it moves to
+        another node, which was right all the time, it receives everything again.
+        """
+        return Cursor(self._sure_from) if self._is_sure else NEVER
 
     def due(self, ready: frozenset[str], now: float) -> Mark | None:
         """Return the mark to log now: if the node has moved, another node has joined, or the last mark is old.

@@ -125,7 +125,7 @@ class ClusterCommands:
         made_ms, _, user_id = body.decode().partition(" ")
         # A node that reads all the time reads no late entries, whatever the clocks say.
         is_late = self._cluster.time.now_ms - int(made_ms) > COMMAND_S * 1000
-        if not is_own and not (is_late and self._cluster.has_fallen_behind(user_id, COMMAND_S)):
+        if not is_own and not (is_late and self._cluster.lag_s > COMMAND_S):
             self._service.disconnect_here(user_id)
 
     def _forgotten(self, body: bytes, is_own: bool) -> None:
