@@ -48,6 +48,8 @@ class Agreement:
     def is_out_of_reach(self, user_id: str) -> bool:
         return False
 
+    has_newcomers = False
+
     def ends_for_absent(self, user_id: str) -> bool:
         return True
 

@@ -22,7 +22,6 @@ from presenced.cluster.memory import store as memory_store
 from presenced.cluster.memory.store import MemoryShard
 from presenced.cluster.records import UserRecord
 from presenced.cluster.replica.lost_writes import LostWrites
-from presenced.cluster.replica.moved_sessions import MovedSessions
 from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.stamps import StampTable
 
@@ -76,7 +75,6 @@ MUTATIONS: dict[str, tuple[Patch, ...]] = {
         (StampTable, "of_evicted", lambda *_: None),
         (StampTable, "recall", lambda *_: None),
     ),
-    "moved sessions stay behind": ((MovedSessions, "left_behind", lambda *_: []),),
     "marks are not translated down": ((Marks, "translate", lambda marks, home, position, to: _newest(marks, to)),),
 }
 """Names of the broken rules, with what replaces the code."""

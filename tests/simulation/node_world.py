@@ -308,7 +308,7 @@ class NodeWorld:
 
     def lose_messages(self) -> None:
         """The next commits of a node, or their replies, are lost."""
-        name = self.random.choice(self.nodes).name
+        name = self.random.choice(self.nodes[1:]).name
         self.random.choice([self.hub.lose_requests, self.hub.lose_replies])(name, self.random.choice([1, 3]))
         self.log("lose messages", name)
 

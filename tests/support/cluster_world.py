@@ -338,6 +338,8 @@ class Node:
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
         self.shard.session_moved_here(user_id, tag, self.members.contact)
 
+    has_newcomers = False
+
     def ends_for_absent(self, user_id: str) -> bool:
         return True
 

@@ -77,9 +77,6 @@ LOCAL_AFTER_S = 1.0
 CHECK_PERIOD_S = 0.5
 """Seconds between two checks of what only time changes: unsettled users and retained contributions."""
 
-REMOVE_AGAIN_S = 1.0
-"""Seconds from asking the store to remove a dead node until it is asked again, if the log does not say that it has."""
-
 UNKNOWN_PAUSE_S = 0.05
 """Seconds from a commit whose reply was lost to the next one."""
 
@@ -309,6 +306,12 @@ class Cluster(ClusterEvents):
         """Note that a session has come from another node."""
         shard = self._shards[shard_of(user_id, len(self._shards))]
         shard.replica.session_moved_here(user_id, tag, shard.members.contact)
+        self._own_marks.arrived(self._clock.monotonic())
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether clients have come from other nodes that may have read more than this one had then, and now has."""
+        return self._own_marks.has_newcomers
 
     def ends_for_absent(self, user_id: str) -> bool:
         """Return whether this node ends the choice and the claims of a user who has no session."""
@@ -542,8 +545,7 @@ class Cluster(ClusterEvents):
             if (left := shard.replica.in_flight_ends - now) < inf:
                 batch = batch._replace(until_ms=self.time.now_ms + max(1, round(left * 1000)))
             self._backend.commit(index, batch, shard.replica.floor)
-        elif (member := shard.replica.removable()) is not None and now >= shard.next_removal:
-            shard.next_removal = now + REMOVE_AGAIN_S
+        elif (member := shard.replica.removable()) is not None and shard.may_ask_for_removal(now):
             self._backend.remove(index, member)
         self.on_progress()
 

@@ -77,6 +77,10 @@ class Agreement(Protocol):
         """Note that a session has come from another node, which may have stopped and does not drop it any more."""
 
     @property
+    def has_newcomers(self) -> bool:
+        """Whether clients have come from other nodes that may have read more than this one had then, and now has."""
+
+    @property
     def stale_since_ms(self) -> int:
         """Epoch milliseconds since when a shard is out of reach, or not yet read again; 0 if no shard is."""
 
@@ -417,19 +421,21 @@ class SharedDirectory(Directory[C]):
         Return the change, if others see one, and what only followers of the journal receive (`Outcome.renumbered`).
         """
         self.shown_locally.discard(user.user_id)
-        if record.view != user.shown:
-            return self._make(user, record, version, now), None
         last = user.last_change
-        if last is None or version <= last.version:
+        is_raised = last is not None and version > last.version
+        is_offline = record.view.status is Status.OFFLINE  # digests have no users who are offline
+        # A client that has come from another node may know an older change than this one, which this node never knew.
+        must_tell = self.agreement is not None and self.agreement.has_newcomers
+        if record.view != user.shown or (is_raised and not is_offline and must_tell):
+            return self._make(user, record, version, now), None
+        if last is None or not is_raised:
             return None, None
         user.last_change = replace(last, version=version)
         self.users.log.replace(user.last_change)
-        if last.status is Status.OFFLINE:
-            return None, None  # digests have no users who are offline
-        position = self._journal.next_position()
-        return None, replace(
-            last, position=position, version=version, was=last.status, was_version=last.version, at=now
-        )
+        if is_offline:
+            return None, None
+        details = {"position": self._journal.next_position(), "version": version, "at": now}
+        return None, replace(last, was=last.status, was_version=last.version, **details)
 
     def _contribute(self, user: User[C], new: Contribution) -> bool:
         """Replace the sessions of another node. Return whether others are in rooms."""
@@ -485,7 +491,7 @@ class SharedDirectory(Directory[C]):
         own_change = None
         if own is None or not own.looks_like(user.own):
             user.own = own_change = own
-        self._outcomes.append(Outcome(user.user_id, change, renumbered=renumbered, own=own_change))
+        self._outcomes.append(Outcome(user.user_id, change, own_change, renumbered=renumbered))
         self._remember_or_evict(user)
 
     def _remember(self, user: User[C]) -> None:

@@ -10,6 +10,9 @@ from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
 from presenced.runtime.instant import Instant
 
+REMOVE_AGAIN_S = 1.0
+"""Seconds from asking the store to remove a dead node until it is asked again, if the log does not say that it has."""
+
 
 class NodeShard:
     """One shard on this node, without its calls to the backend (`cluster.cluster`).
@@ -41,8 +44,7 @@ class NodeShard:
         self._missed_at = -1  # number of the last change when the store had too few keys; -1: it has enough
         self.has_begun_removal = False
         """Whether this node is taking out the users of a dead node."""
-        self.next_removal = 0.0
-        """Monotonic time before which the store is not asked again to remove a dead node."""
+        self._next_removal = 0.0
         self.behind = 0
         """Numbers up to the highest one that the store had given when this node read last. They may jump."""
         self.read_all_at: float | None = None
@@ -52,6 +54,17 @@ class NodeShard:
     def unusable_since(self) -> float | None:
         """Monotonic time since when this node cannot commit; None if it can."""
         return min((at for at in (self.lost_at, self.full_at) if at is not None), default=None)
+
+    def may_ask_for_removal(self, now: float) -> bool:
+        """Return whether to ask the store to remove a dead node, which it was not asked within `REMOVE_AGAIN_S`.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        is_due = now >= self._next_removal
+        if is_due:
+            self._next_removal = now + REMOVE_AGAIN_S
+        return is_due
 
     def duties(self) -> tuple[list[tuple[Member, Figures]], Member | None]:
         """Return the registered nodes with their figures, and the designated writer; None if there is none."""

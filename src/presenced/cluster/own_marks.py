@@ -43,6 +43,7 @@ class OwnMarks:
         self._known: frozenset[str] = frozenset()  # incarnations of the nodes that have seen the last one
         self._before: dict[str, int] = {}  # position before the first change of a user that was not read back
         self._is_sure = True
+        self._arrived_at: float | None = None  # monotonic time of the last client that has come, until all was read
         self._sure_from = 0
         self._has_lost = False  # the store may have lost changes that are visible here, until all were read back
 
@@ -61,6 +62,20 @@ class OwnMarks:
         if is_sure and not self._is_sure:
             self._sure_from = self._journal.position
         self._is_sure = is_sure
+        if is_sure and self._arrived_at is not None and all(self._has_read_since(one) for one in self._shards):
+            self._arrived_at = None
+
+    def _has_read_since(self, shard: NodeShard) -> bool:
+        return shard.replica.is_loaded and (shard.read_all_at or 0.0) > (self._arrived_at or 0.0)
+
+    def arrived(self, now: float) -> None:
+        """Note that a client has come from another node, which may have read more than this one."""
+        self._arrived_at = now
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether a client has come since this node had last read everything, and was sure."""
+        return self._arrived_at is not None
 
     @property
     def sure_from(self) -> Cursor:

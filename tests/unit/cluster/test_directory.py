@@ -15,7 +15,7 @@ from presenced.runtime.instant import Instant
 NOW = Instant(100.0, 1_764_453_600_000)
 
 
-def test_a_record_with_a_newer_version_and_the_same_view_changes_nothing_but_the_version() -> None:
+def test_a_record_with_a_newer_version_and_the_same_view_is_only_for_followers_of_the_journal() -> None:
     directory: SharedDirectory[str] = SharedDirectory(Grace(0, 0), Limits(1000, 600, 10), Journal(1000))
     record = UserRecord(SEEN_ONLINE, NOW.epoch_ms, 0, Cause.CONNECT)
     directory.accept("ada", record, 7, NOW)
@@ -32,6 +32,18 @@ def test_a_record_with_a_newer_version_and_the_same_view_changes_nothing_but_the
     assert renumbered is not None, "followers of the journal, who compare digests, learn the version"
     assert (renumbered.was, renumbered.was_version, renumbered.version) == (Status.ONLINE, 7, 9)
     assert renumbered.position > first.change.position
+
+
+def test_an_offline_user_with_a_newer_version_is_no_change() -> None:
+    directory: SharedDirectory[str] = SharedDirectory(Grace(0, 0), Limits(1000, 600, 10), Journal(1000))
+    directory.accept("ada", UserRecord(SEEN_ONLINE, NOW.epoch_ms, 0, Cause.CONNECT), 7, NOW)
+    for version in (8, 9):
+        directory.accept("ada", UserRecord(SEEN_OFFLINE, NOW.epoch_ms, 0, Cause.CLOSE), version, NOW)
+    changes = [outcome.change for outcome in directory.take_outcomes()]
+    assert [change.version if change else None for change in changes] == [7, 8, None]
+    [known] = directory.users.changes_of(["ada"])
+    assert known is not None
+    assert known.version == 9
 
 
 def test_a_record_of_an_absent_user_who_is_unknown_here_adds_nobody() -> None:

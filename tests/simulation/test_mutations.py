@@ -1,0 +1,28 @@
+"""The simulation of nodes notices when a rule of the cluster is taken out. The seeds are those that fail first."""
+
+from __future__ import annotations
+
+import pytest
+from tests.simulation.mutations import MUTATIONS, first_failure
+
+FIRST = {
+    "no comparison": 44,
+    "no verification": 3,
+    "versions not compared": 0,
+    "serving before loading": 0,
+    "no continuity check": 3,
+    "frozen time counted": 4,
+    "nothing retained": 12,
+    "unsettled users committed at once": 12,
+    "cleared decisions forgotten": 18,
+    "marks are not translated down": 11,
+}
+
+MORE_SEEDS = 12
+"""Number of further worlds that are tried, because a change of the code may make others fail."""
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_world_fails_without_the_rule(name: str) -> None:
+    seeds = range(FIRST[name], FIRST[name] + MORE_SEEDS)
+    assert first_failure(MUTATIONS[name], seeds) is not None
