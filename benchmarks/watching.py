@@ -46,7 +46,7 @@ class Sink:
     def __init__(self) -> None:
         self.protocol: Any = None
         self.session: Any = None
-        self.user_id = self.connection_id = self.address = ""
+        self.user_id = self.connection_id = self.throttle_key = ""
         self.serial = self.opened_ms = self.unsent = self.writes = self.size = 0
         self.opened_at = 0.0
         self.slice = -1

@@ -45,7 +45,7 @@ async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kin
         forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.8"}
         async with connect(url, ssl=context, proxy=None, additional_headers=forged) as ada:
             assert json.loads(await ada.recv())["userId"] == "ada"
-            addresses = {connection.address for connection in node(running).connections.by_serial.values()}
+            addresses = {connection.throttle_key for connection in node(running).connections.by_serial.values()}
             assert addresses == {""}, "the address of this machine, whatever headers the client sends"
             await until_all_have_answered(running)
             assert ada.state.name == "OPEN", "heartbeats pass"

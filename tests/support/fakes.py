@@ -27,7 +27,7 @@ class Reported:
         self.protocol: Any = None
         self.session: Any = Session("", self, "", "", None)
         self.user_id = ""
-        self.address = ""
+        self.throttle_key = ""
         self.connection_id = ""
         self.serial = 0
         self.opened_ms = 0

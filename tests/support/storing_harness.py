@@ -63,7 +63,7 @@ class StoringNode:
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         """Connect a user."""
         connection = FakeConnection(self.node.closed)
-        connection.address = "192.0.2.1"
+        connection.throttle_key = "192.0.2.1"
         self.node.opened(connection, request(f"userId={user_id}", subprotocol))
         return connection
 

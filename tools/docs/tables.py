@@ -76,7 +76,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "session": "Digest of the session id, which is a secret; empty for a classic connection.",
         "protocol": "`classic` or `presenced.v1`.",
         "device": "Kind of device that the client named; empty if none.",
-        "address": "Address of the client; null unless the setting `keep_addresses` is on.",
+        "address": "Address of the client, an IPv6 address as its /64. Null unless the setting `keep_addresses` is on, "
+        "and for a client on the machine of the server.",
         "node": "Server that wrote the row.",
         "epoch": "Start of that server.",
         "opened_ms": "Time at which the first connection opened.",

@@ -256,7 +256,8 @@ class StorageSettings(Section, title="Storage"):
     )
     keep_addresses: bool = Field(
         False,
-        description="Store the client addresses of sessions, and log the addresses of clients that guess tokens.",
+        description="Store the client addresses of sessions, and log the addresses of clients that guess tokens. An "
+        "IPv6 address is stored and logged as its /64.",
     )
     history_age: Seconds = Field(
         2_592_000,

@@ -25,8 +25,9 @@ class Connection(Protocol):
 
     The node sets it, too: when it adopts the connection, and when the client has read everything.
     """
-    address: str
-    """Address of the client for limits; empty if limits do not apply to it."""
+    throttle_key: str
+    """Key under which the throttle counts the client: its IPv4 address, or the /64 of its IPv6 address. Empty if limits
+    do not apply to it (`net.addresses.limit_key`)."""
 
     # Set by the node and the protocol.
 

@@ -77,7 +77,7 @@ class Access:
             refusal = foreign_page(header_values(headers, b"origin"))
             self.report(refusal, headers)
             raise ProblemError(refusal.problem, refusal.detail)
-        if (barred := self._throttle.refusal_for_failures(self._address(request), now.monotonic)) is not None:
+        if (barred := self._throttle.refusal_for_failures(self._throttle_key(request), now.monotonic)) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
     def refused(self, request: Request, detail: str, now: Instant, is_guess: bool) -> ProblemError:
@@ -88,7 +88,7 @@ class Access:
                 token, is not a guess and must not lock out others behind the same address.
         """
         if is_guess:
-            self._throttle.count_failure(self._address(request), now.monotonic)
+            self._throttle.count_failure(self._throttle_key(request), now.monotonic)
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
     def check_figures(self, request: Request, now: Instant) -> None:
@@ -120,7 +120,7 @@ class Access:
         """Log and count the refusal of a request."""
         self._service.report_refusal(refusal, headers.get("origin", "").encode("latin-1"))
 
-    def _address(self, request: Request) -> str:
+    def _throttle_key(self, request: Request) -> str:
         """Return the key under which the throttle counts the request's address."""
         values = header_values(request.headers, self._throttle.proxy_header)
         return self._throttle.key(request.client.host if request.client else "", values)

@@ -266,9 +266,9 @@ class Node:
     ) -> None:
         """Close a connection that is not admitted."""
         self.metrics.handshakes_refused.labels(close.name).inc()
-        self.log.refused(close.name, reason, connection.address if is_guess else "")
+        self.log.refused(close.name, reason, connection.throttle_key if is_guess else "")
         if is_guess:
-            self.throttle.count_failure(connection.address, now.monotonic)
+            self.throttle.count_failure(connection.throttle_key, now.monotonic)
         connection.close(close, reason)
 
     def renewed(self, connection: Connection, principal: Principal, now: Instant) -> None:

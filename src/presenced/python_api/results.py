@@ -244,7 +244,8 @@ class HistorySession:
     device: str
     """Kind of device; empty if unknown."""
     address: str
-    """Address of the client; empty unless addresses are stored."""
+    """Address of the client, an IPv6 address as its /64. Empty unless addresses are stored, and for a client on the
+    machine of the server."""
     node: str
     """Name of the node that had the session."""
 

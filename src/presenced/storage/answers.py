@@ -69,7 +69,8 @@ class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
     """Why its latest connection ended."""
     device: str = ""
     address: str = ""
-    """Missing unless addresses are stored."""
+    """Address of the client, an IPv6 address as its /64. Missing unless addresses are stored, and for a client on the
+    machine of the server."""
     node: str = ""
 
 

@@ -63,7 +63,8 @@ class StoredSession(Struct, array_like=True, tag="session"):
     protocol: str
     device: str
     address: str | None
-    """Address of the client; None unless `keep_addresses` is set."""
+    """Address of the client, an IPv6 address as its /64 (`Connection.throttle_key`). None unless `keep_addresses` is
+    set, and for clients that no limit applies to."""
     opened_ms: int
     closed_ms: int | None = None
     """When its latest connection ended; None while it is open."""

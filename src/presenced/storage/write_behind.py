@@ -173,7 +173,7 @@ class WriteBehind(Collected[User[Any]]):
                 session=_digest_of(session.session_id),
                 protocol="presenced.v1" if session.session_id else "classic",
                 device=session.device,
-                address=(connection.address[:MAX_ADDRESS_CHARACTERS] or None) if self._with_addresses else None,
+                address=(connection.throttle_key[:MAX_ADDRESS_CHARACTERS] or None) if self._with_addresses else None,
                 opened_ms=connection.opened_ms,
             )
         session.stored = self._sessions[record.session_key] = record

@@ -143,7 +143,7 @@ class FrontDoor:
         """Return a WebSocket that takes over the transport of the connection and its place in the throttle."""
         self._peers.discard(connection)
         websocket = WebSocketConnection(self._handler, self._peers)
-        websocket.address, connection.throttle_key = connection.throttle_key, ""
+        websocket.throttle_key, connection.throttle_key = connection.throttle_key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)
         websocket.paused = connection.is_behind  # it may not have read the answers before the handshake

@@ -369,7 +369,7 @@ def test_a_client_that_does_not_authenticate_counts_as_a_failure() -> None:
     for message in (None, "hello", '{"type":"PING"}'):
         assert gate.refusal_for_failures(key, harness.clock.monotonic()) is None
         silent = FakeConnection(harness.node.closed, harness.clock)
-        silent.address = key
+        silent.throttle_key = key
         harness.node.opened(silent, request(""))
         if message:
             harness.node.received(silent, message)
@@ -387,7 +387,7 @@ def far_away(**settings: object) -> GatekeeperHarness:
 
 def come_from(harness: GatekeeperHarness, address: str, token: str, query: str = "") -> FakeConnection:
     connection = FakeConnection(harness.node.closed, harness.clock)
-    connection.address = address
+    connection.throttle_key = address
     harness.node.opened(connection, request(query, "presenced.v1", token))
     harness.clock.run_soon()
     return connection

@@ -306,7 +306,10 @@ export interface PastSession {
     /** Why its latest connection ended. */
     readonly reason?: string;
     readonly device?: string;
-    /** Missing unless addresses are stored. */
+    /**
+     * Address of the client, an IPv6 address as its /64. Missing unless addresses are stored, and for a client on the
+     * machine of the server.
+     */
     readonly address?: string;
     readonly node?: string;
 }

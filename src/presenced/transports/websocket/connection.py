@@ -74,7 +74,6 @@ class WebSocketConnection(asyncio.Protocol):
         "_spent",
         "_transport",
         "_unparsed",
-        "address",
         "closing",
         "connection_id",
         "deflates",
@@ -88,6 +87,7 @@ class WebSocketConnection(asyncio.Protocol):
         "serial",
         "session",
         "slice",
+        "throttle_key",
         "user_id",
     )
 
@@ -109,7 +109,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._spent = 0.0
         """Bytes of input that count against `input_burst`. They shrink by `input_rate` per second."""
         self._fd = self.direct_fd = -1
-        self.address = ""
+        self.throttle_key = ""
         self.helper: Any = None
         self.deflates = False
         self.closing = False
@@ -148,7 +148,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._peers.discard(self)
         self._handler.timer.cancel(self._unfinished)
         self._handler.timer.cancel(self.abort)
-        self._handler.throttle.release_connection(self.address)
+        self._handler.throttle.release_connection(self.throttle_key)
         self._handler.closed(self, Ending.LOST, Ending.LOST)
         self._reader, self._unparsed = None, b""
 
