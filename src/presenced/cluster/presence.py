@@ -17,7 +17,7 @@ class Shown(NamedTuple):
     view: View
 
 
-class Presence(Protocol):
+class LocalPresence(Protocol):
     """The rule of presence, and what watchers see: the directory of this node."""
 
     def own_contribution(self, user_id: str) -> Contribution:

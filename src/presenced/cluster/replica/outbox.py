@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from presenced.cluster.backend import Batch, Committed, Kind, Proposal
+from presenced.cluster.backend import CommitBatch, Committed, Kind, Proposal
 
 MAX_CONTROLS = 1_000
 """Maximum number of waiting control entries. At the bound, one more is refused."""
@@ -41,11 +41,11 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self.in_flight: Batch | None = None
+        self.in_flight: CommitBatch | None = None
         """Batch that was sent, and has no answer yet; None if there is none."""
         self._serial = 0
         self._controls: deque[tuple[Kind, bytes]] = deque()
-        self._unread: deque[tuple[int, Batch]] = deque(maxlen=UNREAD_BATCHES)  # with numbers of their entries
+        self._unread: deque[tuple[int, CommitBatch]] = deque(maxlen=UNREAD_BATCHES)  # with numbers of their entries
 
     def control(self, kind: Kind, body: bytes) -> bool:
         """Add a control entry. Return False if too many wait already."""
@@ -54,14 +54,14 @@ class Outbox:
         self._controls.append((kind, body))
         return True
 
-    def send_control(self) -> Batch | None:
+    def send_control(self) -> CommitBatch | None:
         """Return a batch with the control entry that waits longest; None if none waits."""
         return self.send((), *self._controls.popleft()) if self._controls else None
 
-    def send(self, proposals: tuple[Proposal, ...], kind: Kind = Kind.ITEMS, body: bytes = b"") -> Batch:
+    def send(self, proposals: tuple[Proposal, ...], kind: Kind = Kind.ITEMS, body: bytes = b"") -> CommitBatch:
         """Return a batch, which is in flight from now on."""
         self._serial += 1
-        self.in_flight = Batch(self._serial, proposals, kind, body)
+        self.in_flight = CommitBatch(self._serial, proposals, kind, body)
         return self.in_flight
 
     def committed(self, result: Committed, applied_n: int) -> Answer | None:

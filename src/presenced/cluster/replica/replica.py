@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from presenced.cluster.backend import (
     MAX_BATCH_BYTES,
     MAX_ITEMS,
-    Batch,
+    CommitBatch,
     Committed,
     ContributionUpdate,
     Counts,
@@ -41,9 +41,9 @@ from presenced.cluster.backend import (
     Member,
     Proposal,
     State,
-    StoredUser,
+    StoreRecord,
 )
-from presenced.cluster.presence import Presence
+from presenced.cluster.presence import LocalPresence
 from presenced.cluster.records import NO_CONTRIBUTION, Contribution, UserRecord, decode_record, encode_record
 from presenced.cluster.replica.contributions import Contributions
 from presenced.cluster.replica.digest import Checkpoint, StateDigest
@@ -81,7 +81,9 @@ class ShardReplica:
         has_user: Returns whether a user is in this shard. `presence` has those of all shards.
     """
 
-    def __init__(self, presence: Presence, lease_s: float, has_user: Callable[[str], bool] = lambda _: True) -> None:
+    def __init__(
+        self, presence: LocalPresence, lease_s: float, has_user: Callable[[str], bool] = lambda _: True
+    ) -> None:
         self._presence = presence
         self._has_user = has_user
         self.slot = -1
@@ -198,7 +200,7 @@ class ShardReplica:
 
     # Proposing.
 
-    def next_batch(self, members: Iterable[Member], when: When, is_full: bool = False) -> Batch | None:
+    def next_batch(self, members: Iterable[Member], when: When, is_full: bool = False) -> CommitBatch | None:
         """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`.
 
         Args:
@@ -435,7 +437,7 @@ class ShardReplica:
         """Read everything again: the log does not continue where this node is, or this node has just registered."""
         self._load = Load()
 
-    def page(self, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
+    def page(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Take a page of a load."""
         if self._load is not None:
             self._load.add(users, updates)
