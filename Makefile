@@ -3,12 +3,12 @@ PY = .venv/bin/python
 
 setup: ; @tools/setup
 format: setup ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
-lint: setup ; .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/codespell && npm --prefix clients/js --silent run lint
+lint: setup ; @ok=true; for command in '.venv/bin/ruff format --check .' '.venv/bin/ruff check .' .venv/bin/codespell 'npm --prefix clients/js --silent run lint'; do echo "$$command"; $$command || ok=false; done; $$ok
 types: setup ; .venv/bin/mypy && tests/js/node_modules/.bin/tsc -p tests/js && npm --prefix clients/js --silent run types
 js: setup ; npm --prefix tests/js --silent test && npm --prefix clients/js --silent test
 unit: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/unit tests/features
 property: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/property
-check: ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 setup property unit types js lint || { echo "make check: search for FAILED and *** above"; false; }
+check: ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 setup property unit types js lint || { echo "make check: search for FAIL and *** above"; false; }
 contract: setup ; npm --prefix clients/js --silent run contract && npm --prefix clients/js --silent run package
 test: lint types js contract ; $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 soak: setup ; $(PY) -m tests.soak --seed $(or $(SEED),0) --minutes $(or $(MINUTES),30)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.services import Service
 from tests.support.stores import ClusterStore, SentinelStore
 
-from presenced.cluster.backend import Applicant, Batch, Committed, ContributionUpdate, Proposal, Registration
+from presenced.cluster.backend import Applicant, CommitBatch, Committed, ContributionUpdate, Proposal, Registration
 from presenced.cluster.redis.backend import RedisBackend, open_backend
 from presenced.errors import BackendError
 from presenced.testing.backend_peers import STAGE_LOG_ITEMS, Peer, Recorder
@@ -131,7 +131,7 @@ async def commit_everywhere(backend: RedisBackend, recorder: ShardRecorder, seri
     for shard in range(backend.shards):
         slot = recorder.by_shard[shard].slot
         proposal = Proposal(f"u{serial}", 0, b"r", True, True, (ContributionUpdate(slot, b"s"),))
-        backend.commit(shard, Batch(serial, (proposal,)), 0)
+        backend.commit(shard, CommitBatch(serial, (proposal,)), 0)
     await recorder.until(lambda: len(recorder.done) == backend.shards)
     return recorder.done
 

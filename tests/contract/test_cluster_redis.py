@@ -16,7 +16,7 @@ from tests.support.store_proxy import StoreProxy
 
 from presenced.cluster.backend import Applicant, Committed, Entry, Proposal, State
 from presenced.cluster.redis.backend import RedisBackend, open_backend
-from presenced.cluster.redis.connection import Access, Address
+from presenced.cluster.redis.connection import Address, StoreAccess
 from presenced.cluster.redis.discovery import SingleServer
 from presenced.errors import BackendError
 from presenced.testing.backend_peers import Peer, Recorder
@@ -24,7 +24,7 @@ from presenced.testing.backend_suite import items_reach_every_node_in_one_order
 
 pytestmark = pytest.mark.anyio
 
-OPEN = Access()
+OPEN = StoreAccess()
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/operate/several-nodes.md").read_text("utf-8")
 COMMANDS = re.findall(r"\+(\w+)", PAGE.partition("ACL SETUSER app on")[2].partition("```")[0])
@@ -56,7 +56,7 @@ def redis(shared_redis: Redis) -> Iterator[Redis]:
 class Direct:
     """Stage without faults of the network."""
 
-    def __init__(self, port: int, access: Access = OPEN, shards: int = 1) -> None:
+    def __init__(self, port: int, access: StoreAccess = OPEN, shards: int = 1) -> None:
         self._port = port
         self._access = access
         self._shards = shards
@@ -241,7 +241,7 @@ async def test_a_node_with_another_number_of_shards_is_rejected(redis: Redis) ->
 # Stores that can't be used.
 
 
-async def refusal(port: int, access: Access = OPEN) -> str:
+async def refusal(port: int, access: StoreAccess = OPEN) -> str:
     with pytest.raises(BackendError) as caught:
         await Direct(port, access).backend("a").check()
     assert "\n" not in str(caught.value)
@@ -273,7 +273,7 @@ async def test_an_eviction_policy_is_refused(redis: Redis, policy: str) -> None:
 
 async def test_a_wrong_password_is_refused(redis: Redis) -> None:
     redis.cli("ACL", "SETUSER", "app", "on", ">right", *PERMISSIONS)
-    said = await refusal(redis.port, Access("app", "wrong"))
+    said = await refusal(redis.port, StoreAccess("app", "wrong"))
     assert said.startswith(f"127.0.0.1:{redis.port}: the store refuses the user or the password")
     redis.cli("CONFIG", "SET", "requirepass", "right")
     try:
@@ -286,7 +286,7 @@ async def test_a_wrong_password_is_refused(redis: Redis) -> None:
 
 async def test_the_documented_permissions_suffice_and_each_is_needed(redis: Redis) -> None:
     redis.cli("ACL", "SETUSER", "app", "on", ">right", *PERMISSIONS)
-    access = Access("app", "right")
+    access = StoreAccess("app", "right")
     await Direct(redis.port, access).backend("a").check()
     await items_reach_every_node_in_one_order(Direct(redis.port, access))
     assert len(COMMANDS) > 15
@@ -298,12 +298,12 @@ async def test_the_documented_permissions_suffice_and_each_is_needed(redis: Redi
 
 
 async def test_a_missing_database_is_refused(redis: Redis) -> None:
-    assert "no such database" in await refusal(redis.port, Access(database=99))
+    assert "no such database" in await refusal(redis.port, StoreAccess(database=99))
 
 
 async def test_tls_needs_a_certificate_of_a_known_authority(monkeypatch: pytest.MonkeyPatch) -> None:
     with TlsRedis() as server:
-        access = Access(uses_tls=True)
+        access = StoreAccess(uses_tls=True)
         assert "TLS fails" in await refusal(server.tls_port, access)
         monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
         await Direct(server.tls_port, access).backend("a").check()

@@ -22,6 +22,7 @@ import anyio.to_thread
 import httpx
 import pytest
 from tests.support.api_client import ApiClient, api_client, connect_v1, parsed, send_request
+from tests.support.details import as_request, filled_details
 from tests.support.python_api import as_http, without_empty
 from tests.support.raw import PATIENCE
 from tests.support.server import server, until
@@ -61,9 +62,10 @@ async def test_a_query_returns_what_the_http_api_returns(tmp_path: Path) -> None
         ):
             await send_request(ada, "JOIN", room="lobby", data={"seat": 1})
             await send_request(bo, "JOIN", room="lobby")
-            await send_request(bo, "SET_STATUS", status="away", text="lunch", emoji="🥗", data=[1], expiresIn=3600)
+            await send_request(bo, "SET_STATUS", status="away", **as_request(filled_details()), expiresIn=3600)
             await send_request(eve, "SET_STATUS", status="invisible")
-            running.set_claim("ada", "calendar", "busy", text="meeting", priority=7, data={"id": 3}, expires_in=60)
+            claimed = as_request(filled_details(2))
+            running.set_claim("ada", "calendar", "busy", **claimed, priority=7, expires_in=60)
             running.announce(7)
             await compare(running, api)
         running.disconnect("bo")

@@ -142,6 +142,7 @@ def test_anything_without_an_expiry_is_used_once(token: str) -> None:
         ("ws://localhost:3001", "ws://localhost:3001/ws-online-status"),
         ("https://example.org/", "wss://example.org/ws-online-status"),
         ("http://[::1]:3001/presence/", "ws://[::1]:3001/presence/ws-online-status"),
+        ("HTTPS://example.org", "wss://example.org/ws-online-status"),
         ("wss://example.org/ws-online-status", "wss://example.org/ws-online-status"),
     ],
 )

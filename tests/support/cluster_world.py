@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from presenced.cluster.backend import (
     JUMP,
-    Batch,
+    CommitBatch,
     Committed,
     ContributionUpdate,
     Entry,
@@ -25,7 +25,7 @@ from presenced.cluster.backend import (
     Kind,
     Member,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.contribution import Contribution
 from presenced.cluster.directory import Agreement, SharedDirectory
@@ -69,7 +69,7 @@ class Tables(NamedTuple):
     """Everything in the store; values are replaced, never changed, so that a copy is cheap."""
 
     head: Head | None
-    records: dict[str, StoredUser]
+    records: dict[str, StoreRecord]
     contributions: dict[int, dict[str, tuple[bytes, bytes]]]
     members: dict[int, Member]
     log: tuple[Entry, ...]
@@ -121,7 +121,7 @@ class Store:
             self._save(members={**self.tables.members, member.slot: changed})
         return member is not None
 
-    def commit(self, node: Node, batch: Batch) -> Committed | None:
+    def commit(self, node: Node, batch: CommitBatch) -> Committed | None:
         """Return None if the node is fenced."""
         slot, incarnation = node.shard.slot, node.members.incarnation
         if self.tables.head is None or self.live(slot, incarnation) is None:
@@ -137,7 +137,7 @@ class Store:
             n += 1
             version = n if is_visible else before.version if before else 0
             items.append(Item(user_id, n, version, record, is_kept, changed))
-            records[user_id] = StoredUser(user_id, n, version, record)
+            records[user_id] = StoreRecord(user_id, n, version, record)
             if not is_kept:
                 del records[user_id]
             for part in changed:
@@ -429,7 +429,7 @@ class Node:
         assert store.tables.head
         self.shard.read_up_to(store.tables.head.n, self.when)
 
-    def _commit(self, store: Store, batch: Batch) -> None:
+    def _commit(self, store: Store, batch: CommitBatch) -> None:
         result = store.commit(self, batch)
         if result is None or self.world.rng.random() < 0.1:
             self.shard.unknown()  # fenced, or the reply is lost

@@ -97,7 +97,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         *get_args(messages.Request),
     ]
     # These records are encoded separately from the messages that contain them.
-    types += [messages.UserRecord, messages.Member]
+    types += [messages.UserRecord, messages.MemberRecord]
     _, components = schema_components(types, ref_template="#/components/schemas/{name}")
     described = descriptions(classic_messages) | descriptions(messages)
     records: dict[str, Any] = {

@@ -23,7 +23,7 @@ def message_tables() -> str:
     """Return the document."""
     described, examples = schemas(), _examples()
     parts = {
-        "Records": (messages.UserRecord, messages.Member, messages.LimitsV1, messages.Overruled),
+        "Records": (messages.UserRecord, messages.MemberRecord, messages.LimitsV1, messages.Overruled),
         "presenced.v1, from the server": get_args(messages.ServerMessageV1),
         "presenced.v1, from the client": get_args(messages.Request),
         "Classic, from the server": get_args(classic_messages.ClassicMessage),

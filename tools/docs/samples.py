@@ -78,6 +78,12 @@ def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
         case "boolean":
             return True
         case "string":
-            return TEXTS[name]
+            return _text(name)
         case _:  # any JSON, or one of several texts
             return TEXTS.get(name) or ANYTHING.get(name, {"room": 12})
+
+
+def _text(name: str) -> str:
+    if name not in TEXTS:
+        raise LookupError(f"add an example of `{name}` to TEXTS in tools/docs/samples.py")
+    return TEXTS[name]

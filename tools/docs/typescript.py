@@ -29,7 +29,6 @@ COLUMNS = 120
 NAMES = {
     "EstablishedV1": "ConnectionEstablished",
     "LimitsV1": "Limits",
-    "Member": "MemberRecord",
     "Overruled": "OverruledChoice",
     "Self": "SelfMessage",
     "Error": "ErrorMessage",
@@ -69,7 +68,7 @@ def wire() -> str:
     server, client = (
         [kind.__name__ for kind in get_args(union)] for union in (messages.ServerMessageV1, messages.Request)
     )
-    records = ["LimitsV1", "UserRecord", "Member", "Overruled"]
+    records = ["LimitsV1", "UserRecord", "MemberRecord", "Overruled"]
     parts = ["/** Records and messages of presenced.v1. Times are epoch milliseconds, durations are seconds. */\n"]
     parts += [_doc(ALIAS_DOCS[name]) + _alias(name, _plain(schema)) for name, schema in ALIASES.items()]
     parts += [_interface(name, schemas[name], readonly=True) for name in (*records, *server)]

@@ -41,7 +41,7 @@ export interface TabSharing {
 /** Parts of the client that `presenced/tabs` reads. */
 export interface SharedClient {
     readonly connection: Store<Connection>;
-    /** Subscriptions of this client: bits of each scope, as in `requests.ts`. */
+    /** Subscriptions of this client: bits of each scope, as in `scope.ts`. */
     readonly agreed: ReadonlyMap<string, number>;
     /** Data of the rooms that this client has joined, by scope. */
     readonly sentData: ReadonlyMap<string, unknown>;

@@ -86,7 +86,7 @@ export function createConnector(
   let isHidden = false;
   let isOffline = false;
   let isFrozen = false;
-  /** Whether the session has caught up, as `setCurrent` says. */
+  /** Whether the session has caught up and settled, and the server is not stale, as `setCurrent` says. */
   let isCurrent = false;
   /** Cancels the end of the attempt, the next attempt, or the time until an open connection is stable. */
   let cancelTimer: (() => void) | undefined;

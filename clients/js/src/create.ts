@@ -22,7 +22,7 @@ import { createTrace } from "./trace.js";
 import { socketAddress, withParameters } from "./url.js";
 import { VERSION } from "./version.js";
 
-/** Milliseconds for which the connection outlives its last user, so that a component may mount again. */
+/** Milliseconds for which the connection outlives its last holder, so that a component may mount again. */
 const RELEASE_MS = 1_000;
 const LINGER_S = 30;
 
@@ -55,9 +55,9 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   /** Milliseconds that the server's clock is ahead of this machine's. */
   let clockOffset = 0;
   /** Whether the server has lost the store that it shares with other servers. */
-  let isOutdated = false;
+  let isServerStale = false;
   /** Number of `connect` calls that are not released. */
-  let users = 0;
+  let holders = 0;
   let cancelRelease: (() => void) | undefined;
   let ready: Call<void> | undefined;
 
@@ -92,12 +92,12 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       host.save(storageKey(), null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
-      setOutdated(!!message.staleSince);
+      setServerStale(!!message.staleSince);
     },
     received(message) {
       if ("id" in message || message.type === "ERROR") outbox.answered(message as unknown as Message);
       session.received(message);
-      if (message.type === "CERTAINTY") setOutdated(message.certainty === "stale");
+      if (message.type === "CERTAINTY") setServerStale(message.certainty === "stale");
       messages.notify(message as unknown as Message);
     },
     lost(wasOpen) {
@@ -126,11 +126,11 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
 
   const progress = () => {
     everyone.flush(); // an application that learns that the client is up to date may read it at once
-    connector.setCurrent(caughtUp.get() && !settling.get() && !isOutdated);
+    connector.setCurrent(caughtUp.get() && !settling.get() && !isServerStale);
     if (caughtUp.get()) ready?.resolve();
   };
-  const setOutdated = (isStale: boolean) => {
-    isOutdated = isStale;
+  const setServerStale = (isStale: boolean) => {
+    isServerStale = isStale;
     if (!isStale) roster.assure();
     progress();
   };
@@ -157,13 +157,13 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     self: session.self,
     everyone: reading([EVERYONE], FULL, everyone.get, everyone.subscribe),
     connect() {
-      users += 1;
+      holders += 1;
       cancelRelease?.();
       if (detectsActivity) activity.start();
       connector.connect();
       return once(() => {
-        users -= 1;
-        if (users) return;
+        holders -= 1;
+        if (holders) return;
         cancelRelease = host.schedule(RELEASE_MS, () => {
           if (connection.get().state === "closed") return;
           activity.stop();

@@ -8,7 +8,8 @@
  */
 
 import type { Host } from "./host.js";
-import { bitsOf, FULL, JOIN, setBits, USER } from "./scope.js";
+// Numbers of readers are stored like bits: a key with 0 has no entry.
+import { bitsOf, bitsOf as countOf, FULL, JOIN, setBits, setBits as setCount, USER } from "./scope.js";
 import { once } from "./store.js";
 
 export type DesiredState = ReturnType<typeof createDesiredState>;
@@ -51,14 +52,14 @@ export function createDesiredState(host: Host, lingerMs: number, changed: () => 
     retain(wanted: readonly string[], bit: number): () => void {
       const keys = wanted.map((scope) => bit + scope);
       for (const key of keys) {
-        setBits(readers, key, bitsOf(readers, key) + 1);
+        setCount(readers, key, countOf(readers, key) + 1);
         lingering.delete(key);
       }
       update(keys);
       return once(() => {
         const now = host.now();
         for (const key of keys) {
-          setBits(readers, key, bitsOf(readers, key) - 1);
+          setCount(readers, key, countOf(readers, key) - 1);
           if (readers.has(key)) continue;
           if (bit === JOIN) data.delete(key.slice(1));
           else lingering.set(key, now);

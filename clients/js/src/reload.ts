@@ -15,6 +15,7 @@ export function takeSaved(host: Host, key: string): SavedSession | undefined {
   host.save(key, null);
   try {
     const saved: SavedSession = JSON.parse(text);
+    // The spread throws if one of them is not a list, so that nobody iterates over something else later.
     return saved.sessionId && [...saved.agreed, ...saved.data] ? saved : undefined;
   } catch {
     return undefined; // not written by this client

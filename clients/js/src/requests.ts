@@ -54,14 +54,15 @@ export function createRequests(desired: DesiredState) {
 
   /** Return the bits to reach, without what the server refused or does not allow. */
   const target = (maxWatchedUsers: number): Map<string, number> => {
-    const bits = new Map<string, number>();
+    const goals = new Map<string, number>();
     let users = 0;
-    for (const [scope, bits] of refused) setBits(refused, scope, bits & wantedBits(scope)); // scopes that were not wanted meanwhile are tried again
+    // Scopes that were not wanted meanwhile are tried again.
+    for (const [scope, bits] of refused) setBits(refused, scope, bits & wantedBits(scope));
     for (const scope of desired.scopes.keys()) {
       if (!scope.startsWith(USER) || ++users <= maxWatchedUsers)
-        setBits(bits, scope, wantedBits(scope) & ~bitsOf(refused, scope));
+        setBits(goals, scope, wantedBits(scope) & ~bitsOf(refused, scope));
     }
-    return bits;
+    return goals;
   };
 
   return {

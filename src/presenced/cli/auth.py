@@ -1,12 +1,10 @@
-"""Commands for security: `doctor`, `api-key`, `token`, `verify-token`."""
+"""Commands for authentication: `api-key`, `token`, `verify-token`."""
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -21,37 +19,11 @@ from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
 from presenced.auth.authenticator import MAX_TOKEN_CHARACTERS
 from presenced.auth.factory import configured_keys, make_jwt_authenticator
 from presenced.auth.keys import Key, keys_from_text
-from presenced.cli.doctor import examine
 from presenced.cli.options import ConfigFile
 from presenced.config.settings import Settings
 from presenced.config.sources import load
-from presenced.errors import BadToken, BadUserId, ConfigError, PresencedError
+from presenced.errors import BadToken, BadUserId, ConfigError
 from presenced.presence.identity import parse_user_id
-
-
-class UnsafeError(PresencedError):
-    """Error that ends `doctor` with exit code 1 when something must be fixed."""
-
-
-def doctor(*, config: ConfigFile = None) -> None:
-    """Print everything in the settings that is unsafe or broken, and how to fix it.
-
-    The exit code is 1 if there is anything. Notes do not count.
-    """
-    effective = load({}, os.environ, config)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    findings = examine(
-        effective,
-        file_limit=sys.maxsize if limit == resource.RLIM_INFINITY else limit,
-        is_root=os.geteuid() == 0,
-        today=datetime.datetime.now(datetime.UTC),
-    )
-    for level, what, fix in findings:
-        sys.stdout.write(f"{level:>6}: {what}\n        {fix}\n")
-    if not findings:
-        sys.stdout.write("nothing is unsafe\n")
-    if any(finding.level != "note" for finding in findings):
-        raise UnsafeError("something is unsafe or broken")
 
 
 def api_key(

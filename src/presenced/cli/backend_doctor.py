@@ -14,7 +14,7 @@ from presenced.cluster.backend import Member, State
 from presenced.cluster.common_settings import conflict, differing, figures_from
 from presenced.cluster.members import figures_of
 from presenced.cluster.redis.backend import RedisBackend
-from presenced.cluster.redis.connection import Address, Connection, StoreLost, connect, parse_info
+from presenced.cluster.redis.connection import Address, StoreConnection, StoreLost, connect, parse_info
 from presenced.cluster.redis.discovery import StoreUrl, parse_url
 from presenced.cluster.redis.format import LAYOUT, Keys
 from presenced.config.settings import Settings, is_loopback
@@ -158,7 +158,7 @@ async def _server(url: StoreUrl, address: Address, users: int) -> list[Finding]:
     return findings
 
 
-async def _round_trip(connection: Connection) -> float:
+async def _round_trip(connection: StoreConnection) -> float:
     began = time.monotonic()
     await connection.call("TIME")
     return time.monotonic() - began

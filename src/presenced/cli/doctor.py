@@ -1,4 +1,4 @@
-"""Findings about a configuration: everything that is unsafe or broken in it, and how to fix it."""
+"""The command `doctor`: everything that is unsafe or broken in a configuration, and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import datetime
 import ipaddress
+import os
+import resource
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,10 +20,11 @@ from cryptography.x509 import load_pem_x509_certificate
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.factory import make_jwt_authenticator
 from presenced.auth.keys import HMAC_ALGORITHMS, keys_from_file
+from presenced.cli.options import ConfigFile
 from presenced.config.help import is_secret
 from presenced.config.settings import Settings, is_loopback
-from presenced.config.sources import EffectiveSettings
-from presenced.errors import ConfigError, StorageError
+from presenced.config.sources import EffectiveSettings, load
+from presenced.errors import ConfigError, PresencedError, StorageError
 from presenced.net.addresses import TrustedProxies
 from presenced.net.hosts import AllowedHosts
 from presenced.net.http_client import HttpClient
@@ -48,6 +52,31 @@ class Finding(NamedTuple):
     """`unsafe`: strangers can do more than they should. `broken`: a part does not work. `note`: for information."""
     what: str
     fix: str
+
+
+class UnsafeError(PresencedError):
+    """Error that ends `doctor` with exit code 1 when something must be fixed."""
+
+
+def doctor(*, config: ConfigFile = None) -> None:
+    """Print everything in the settings that is unsafe or broken, and how to fix it.
+
+    The exit code is 1 if there is anything. Notes do not count.
+    """
+    effective = load({}, os.environ, config)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    findings = examine(
+        effective,
+        file_limit=sys.maxsize if limit == resource.RLIM_INFINITY else limit,
+        is_root=os.geteuid() == 0,
+        today=datetime.datetime.now(datetime.UTC),
+    )
+    for level, what, fix in findings:
+        sys.stdout.write(f"{level:>6}: {what}\n        {fix}\n")
+    if not findings:
+        sys.stdout.write("nothing is unsafe\n")
+    if any(finding.level != "note" for finding in findings):
+        raise UnsafeError("something is unsafe or broken")
 
 
 def examine(effective: EffectiveSettings, *, file_limit: int, is_root: bool, today: datetime.datetime) -> list[Finding]:

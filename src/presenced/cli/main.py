@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
-from presenced.cli import auth, cluster, database, health, webhooks
+from presenced.cli import auth, cluster, database, doctor, health, webhooks
 from presenced.cli.options import ConfigFile
 from presenced.cli.systemd import ServiceManager
 from presenced.config.help import help_text, is_secret, sections, value_name
@@ -70,7 +70,7 @@ config = App("config", help="Print the settings.")
 app.command(config)
 app.command(webhooks.webhook)
 app.command(cluster.cluster)
-for command in (auth.doctor, health.health, auth.api_key, auth.token, auth.verify_token, database.migrate):
+for command in (doctor.doctor, health.health, auth.api_key, auth.token, auth.verify_token, database.migrate):
     app.command(command)
 
 
@@ -155,7 +155,7 @@ async def _serve(settings: Settings) -> None:
     with contextlib.closing(ServiceManager(os.environ)) as manager:
         if settings.tls_key or manager.is_present:  # otherwise SIGHUP ends the server, as when its terminal is closed
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
-        _announce(server)
+        _print_banner(server)
         manager.ready()
         if manager.watchdog_s:
             server.call_every(manager.watchdog_s, manager.alive)
@@ -164,7 +164,7 @@ async def _serve(settings: Settings) -> None:
         await server.stop()
 
 
-def _announce(server: PresenceServer) -> None:
+def _print_banner(server: PresenceServer) -> None:
     """Print the URLs of the server, with a warning if anyone can use it; or log them as JSON."""
     host, port = server.settings.host, server.port
     scheme = "https" if server.settings.tls_key else "http"

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from presenced.cluster import messages
-from presenced.cluster.backend import MAX_SLOTS, Member, State, StoredUser
+from presenced.cluster.backend import MAX_SLOTS, Member, State, StoreRecord
 from presenced.cluster.messages import Message
 from presenced.cluster.records import SharedMember, SharedSession, decode_rooms, decode_sessions
-from presenced.cluster.redis.connection import Access, Address, Argument, Connection, StoreLost, connect
+from presenced.cluster.redis.connection import Address, Argument, StoreAccess, StoreConnection, StoreLost, connect
 from presenced.cluster.redis.discovery import Finder, parse_url
 from presenced.cluster.redis.format import Keys, decode_members, decode_user, inbox_key
 from presenced.cluster.redis.messages import MAX_INBOX
@@ -43,7 +43,7 @@ class Whereabouts(NamedTuple):
     """Record and contributions of a user in the store."""
 
     shard: int
-    stored: StoredUser | None
+    stored: StoreRecord | None
     """None if there is no record: the user is offline, and nothing else is known."""
     contributions: Sequence[NodeContribution]
 
@@ -54,11 +54,11 @@ class Admin:
     Every method raises `BackendError` if the store does not respond or refuses.
     """
 
-    def __init__(self, finder: Finder, access: Access, cluster_name: str) -> None:
+    def __init__(self, finder: Finder, access: StoreAccess, cluster_name: str) -> None:
         self._finder = finder
         self._access = access
         self._name = cluster_name
-        self._connections: dict[Address, Connection] = {}
+        self._connections: dict[Address, StoreConnection] = {}
         self.shards = 1
         """Number of shards."""
 
@@ -88,7 +88,9 @@ class Admin:
     async def send(self, slot: int, message: Message) -> None:
         """Send a message to a node. It may be lost."""
         key = inbox_key(self._name, slot)
-        data = bytes([slot]) + messages.encode(message)  # an operator has no slot, so the node itself is the sender
+        data = bytes([slot]) + messages.encode_node_message(
+            message
+        )  # an operator has no slot, so the node itself is the sender
         await self._calls(key, [("XADD", key, "MAXLEN", "~", MAX_INBOX, "*", "m", data)])
 
     async def declare_dead(self, slot: int) -> Member | None:
@@ -144,7 +146,7 @@ class Admin:
         except StoreLost as error:
             raise _no_response(error) from error
 
-    async def _connection(self, key: bytes) -> Connection:
+    async def _connection(self, key: bytes) -> StoreConnection:
         try:
             address = await self._finder.find(key)
             if address not in self._connections:

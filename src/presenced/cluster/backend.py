@@ -107,7 +107,7 @@ class Kind(StrEnum):
         return cls.LATER
 
 
-class Batch(NamedTuple):
+class CommitBatch(NamedTuple):
     """Content of one commit. The entries of the log have the same form."""
 
     serial: int
@@ -170,7 +170,7 @@ class EntryKey(NamedTuple):
     serial: int
 
 
-class StoredUser(NamedTuple):
+class StoreRecord(NamedTuple):
     """Record of a user in the store."""
 
     user_id: str
@@ -277,7 +277,7 @@ class Receiver(Protocol):
     def rejected(self, reason: str) -> None:
         """Note that the node cannot register: the store has another layout, or too many nodes."""
 
-    def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
+    def page(self, shard: int, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Take one page of a load.
 
         All pages of records come before those of contributions. A contribution is therefore never older than the record
@@ -361,7 +361,7 @@ class Backend(Protocol):
     def load(self, shard: int) -> None:
         """Read all records and contributions, and then the log from before the first page."""
 
-    def commit(self, shard: int, batch: Batch, floor: int) -> None:
+    def commit(self, shard: int, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch. `committed`, `unknown` or `fenced` follows.
 
         Args:
@@ -420,7 +420,7 @@ class Backend(Protocol):
             answered: Gets the revocations; None if the store gives no answer.
         """
 
-    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read the records of some users. The answer lacks users who have none."""
 
     def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:

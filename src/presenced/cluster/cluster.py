@@ -42,7 +42,7 @@ from presenced.cluster.backend import (
     Member,
     Registration,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.cluster_time import ClusterTime
 from presenced.cluster.commands.erasing_publisher import ClusterPublisher
@@ -335,7 +335,7 @@ class Cluster(ClusterEvents):
         """Log why the node cannot register."""
         self._notices.rejected(reason)
 
-    def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
+    def page(self, shard: int, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Take a page of a load."""
         self._shards[shard].replica.page(users, updates)
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from presenced.cluster.backend import Backend, Member, State, StoredKey
 from presenced.cluster.directory import SharedDirectory, tag_of
-from presenced.cluster.messages import AskSession, GiveSession, SavedSession, decode_session, encode
+from presenced.cluster.messages import AskSession, GiveSession, SavedSession, decode_session, encode_node_message
 from presenced.cluster.names import SharedNames, slot_of
 from presenced.delivery.connection import Connection
 from presenced.errors import Close
@@ -128,7 +128,7 @@ class Handover:
         number = self._number
         self._wait(number, asked)
         if asked.is_node_asked:
-            self._backend.send(slot, encode(AskSession(number, user_id, digest_of(session_id))))
+            self._backend.send(slot, encode_node_message(AskSession(number, user_id, digest_of(session_id))))
         else:
             self._ask_store(number, session_id)
         return True
@@ -219,9 +219,9 @@ class Handover:
         """Give a session to the node that asks for it, and close the session's connection."""
         session = self._find(message.user_id, message.digest)
         if session is None:
-            self._backend.send(slot, encode(GiveSession(message.number, None)))
+            self._backend.send(slot, encode_node_message(GiveSession(message.number, None)))
             return
-        self._backend.send(slot, encode(GiveSession(message.number, self._saved(session))))
+        self._backend.send(slot, encode_node_message(GiveSession(message.number, self._saved(session))))
         if self._has_saved:  # nobody may take it a second time
             self._backend.take(StoredKey(SESSION, message.digest), lambda _: None)
         connection = session.connection
@@ -235,7 +235,7 @@ class Handover:
         if session.session_id in self._directory.users.sessions and session.subscription is not None:
             key = StoredKey(SESSION, digest_of(session.session_id))
             self._has_saved = True
-            self._backend.put(key, encode(self._saved(session)), max(1.0, self._resume_window))
+            self._backend.put(key, encode_node_message(self._saved(session)), max(1.0, self._resume_window))
 
     def _find(self, user_id: str, digest: str) -> Session[Connection] | None:
         user = self._directory.users.user(user_id)

@@ -62,7 +62,7 @@ _decoder = msgpack.Decoder(Message)
 _session_decoder = msgpack.Decoder(SavedSession)
 
 
-def encode(message: Message | SavedSession) -> bytes:
+def encode_node_message(message: Message | SavedSession) -> bytes:
     """Return a message, or a session that is saved, as bytes."""
     return msgpack.encode(message)
 

@@ -24,7 +24,7 @@ UNKNOWN = Shown(0, SEEN_OFFLINE)
 """State of an unknown user."""
 
 
-class Presence(Protocol):
+class LocalPresence(Protocol):
     """The rule of presence, and what watchers see: the directory of this node."""
 
     def own_contribution(self, user_id: str, slot: int) -> Contribution:

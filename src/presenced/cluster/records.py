@@ -3,6 +3,10 @@
 Both are MessagePack arrays. Fields at the end that have their default value are left out, because most users have
 nothing but a status. A later release adds fields to `later`, which earlier ones carry along.
 
+The classes inside a record (`StatusDetails`, `View`, `Choices`, `SharedClaim`) are arrays, too. Nodes of two releases
+exchange them during an upgrade. Append new fields, with defaults, and never reorder or remove one. A node of an older
+release drops a new field when it writes the record again.
+
 *Stamped fields* are decisions that may be made on any node: choices, claims, announcements. Each has a stamp of cluster
 time. If two nodes have decided, the newer stamp counts (`merged`). A field that was cleared keeps its stamp. Otherwise
 a node that was cut off meanwhile would bring back what it had before.
@@ -23,7 +27,7 @@ NO_TIME = 0
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):
-    """What a user chose. The end of the temporary choice is in its `details.until_ms`."""
+    """What a user chose. The end of the temporary choice is in its `details.until_ms`. Append new fields only."""
 
     status: Status | None = None
     details: StatusDetails = NO_DETAILS
@@ -38,7 +42,7 @@ NOTHING_CHOSEN = Choices()
 
 
 class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
-    """A claim of one source, or that it was cleared. Its end is in `details.until_ms`."""
+    """A claim of one source, or that it was cleared. Its end is in `details.until_ms`. Append new fields only."""
 
     source: str
     stamp_ms: int

@@ -79,7 +79,11 @@ class Cause(StrEnum):
 
 
 class StatusDetails(Struct, frozen=True, gc=False, array_like=True):
-    """Details that go with a status. All are optional."""
+    """Details that go with a status. All are optional.
+
+    Nodes of a cluster exchange this class as an array (`cluster.records`). Append new fields, with defaults, and never
+    reorder or remove one. A node of an older release drops a field that it does not know.
+    """
 
     text: str = ""
     emoji: str = ""
@@ -119,7 +123,10 @@ NO_DISPLAY = Display(issued=-inf)
 
 
 class View(Struct, frozen=True, gc=False, array_like=True):
-    """Visible state of a user. Two equal views look the same."""
+    """Visible state of a user. Two equal views look the same.
+
+    Nodes of a cluster exchange it as an array: append new fields, with defaults, as for `StatusDetails`.
+    """
 
     status: Status
     details: StatusDetails = NO_DETAILS

@@ -36,7 +36,7 @@ class Handlers(Generic[C]):
         handlers: Handlers[Context] = Handlers()
 
         @handlers.handles(SetStatus)
-        def set_status(context: Context, request: SetStatus) -> None: ...
+        def choose_status(context: Context, request: SetStatus) -> None: ...
 
     The decoder accepts the registered types only, so a request without a handler cannot be parsed.
     """

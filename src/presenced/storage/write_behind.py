@@ -25,8 +25,8 @@ Life of a record:
 | `MAX_WAITING` changes | only the newest of each user and room stays, and of these only the newest `MAX_WAITING / 2` |
 
 So under overload the history has gaps. The last state of each user and room is still stored and sent to webhooks,
-unless more than half the bound of them wait. `presenced_storage_facts_merged_total` counts changes replaced by a newer
-one, and `presenced_storage_facts_dropped_total` everything else that a bound discards.
+unless more than half the bound of them wait. Metrics call records *facts*: `presenced_storage_facts_merged_total`
+counts changes replaced by a newer one, and `presenced_storage_facts_dropped_total` everything else that is discarded.
 
 *Restoring.* At a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive long
 after the server has begun to serve. Decisions made since then take precedence (`presence.restore`).

@@ -10,7 +10,7 @@ from typing import Protocol
 from presenced.cluster.backend import (
     Applicant,
     Backend,
-    Batch,
+    CommitBatch,
     Committed,
     ContributionUpdate,
     Counts,
@@ -22,7 +22,7 @@ from presenced.cluster.backend import (
     Proposal,
     Registration,
     StoredKey,
-    StoredUser,
+    StoreRecord,
 )
 
 PATIENCE_S = 15.0
@@ -68,7 +68,7 @@ class Recorder:
         self.entries_read: list[Entry] = []
         """Entries since the last load."""
         self.n = 0
-        self.users: dict[str, StoredUser] = {}
+        self.users: dict[str, StoreRecord] = {}
         self.contributions: dict[tuple[str, int], tuple[bytes, bytes]] = {}
         """Sessions and rooms, by user and slot."""
         self.results: dict[int, Committed | str] = {}
@@ -110,7 +110,7 @@ class Recorder:
         self.rejections.append(reason)
         self._event("rejected")
 
-    def page(self, shard: int, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
+    def page(self, shard: int, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Put the page into the replica."""
         for user in users:
             self.users[user.user_id] = user
@@ -198,7 +198,7 @@ class Recorder:
             assert item.n == entry.n - len(entry.items) + 1 + index, "numbers of an entry are successive"
             if item.user_id in self.users and self.users[item.user_id].n >= item.n:
                 continue  # a page had it already
-            self.users[item.user_id] = StoredUser(item.user_id, item.n, item.version, item.record)
+            self.users[item.user_id] = StoreRecord(item.user_id, item.n, item.version, item.record)
             if not item.is_kept:
                 del self.users[item.user_id]
             for update in item.contributions:
@@ -262,7 +262,7 @@ class Peer:
         """Commit a batch, and return its serial number."""
         self._serial += 1
         self.recorder.sent(self._serial)
-        self.backend.commit(0, Batch(self._serial, proposals, kind, body, until_ms), self.floor)
+        self.backend.commit(0, CommitBatch(self._serial, proposals, kind, body, until_ms), self.floor)
         return self._serial
 
     async def result(self, serial: int) -> Committed | str:

@@ -23,7 +23,7 @@ from presenced.cluster.backend import (
     Member,
     Proposal,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.testing.backend_log_suite import (
     a_jump_of_the_numbers_does_not_trim_the_log,
@@ -213,7 +213,7 @@ async def records_can_be_read_one_by_one(stage: Stage) -> None:
     """`read` returns the records of some users."""
     async with PeerGroup(stage, "a") as [a]:
         await a.commit(a.set("ada", b"1"), a.set("bob", b"2", visible=False))
-        answers: list[Mapping[str, StoredUser]] = []
+        answers: list[Mapping[str, StoreRecord]] = []
         a.backend.read(0, ["ada", "bob", "eve"], answers.append)
         await a.recorder.until(lambda: answers, "an answer")
         await a.reads(a.recorder.n)

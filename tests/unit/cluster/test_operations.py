@@ -128,10 +128,10 @@ def test_only_the_incarnation_that_is_asked_stops() -> None:
         node.cluster.on_drain = partial(asked.append, name)
     [b] = [member for member in cluster.nodes["a"].cluster.nodes if member.name == "b"]
     a = cluster.nodes["a"].backend
-    a.send(b.slot, messages.encode(Drain("of a former node")))
+    a.send(b.slot, messages.encode_node_message(Drain("of a former node")))
     a.send(b.slot, b"unknown")
     cluster.run()
     assert asked == []
-    a.send(b.slot, messages.encode(Drain(b.incarnation)))
+    a.send(b.slot, messages.encode_node_message(Drain(b.incarnation)))
     cluster.run()
     assert asked == ["b"]

@@ -11,22 +11,24 @@ from tests.support.known_state import with_expectations
 from tests.support.v1_replica import V1Replica
 from tests.support.vectors import FILES, lines_of, recorded
 
+RECORD = "if this is intended, run `python -m tests.support.vectors`, and review the changes in spec/vectors"
+
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
 def test_the_node_reproduces_a_conversation_of_the_specification(path: Path) -> None:
     lines = [line for line in lines_of(path) if line.get("do") != "expect"]
     heard = recorded(lines)
     for found, expected in zip(heard, lines, strict=False):
-        assert found == expected
-    assert len(heard) == len(lines)
+        assert found == expected, RECORD
+    assert len(heard) == len(lines), RECORD
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
 def test_the_reference_model_knows_what_a_conversation_expects(path: Path) -> None:
     lines = lines_of(path)
     for found, expected in zip(with_expectations(lines), lines, strict=False):
-        assert found == expected, "run python -m tests.support.vectors, and review the changes"
-    assert len(with_expectations(lines)) == len(lines)
+        assert found == expected, RECORD
+    assert len(with_expectations(lines)) == len(lines), RECORD
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))

@@ -87,6 +87,7 @@ export class Participant {
         linger: 0,
         activity: false,
       });
+      this.client.on("rejected", () => {}); // without a listener, the client prints a warning
       // A new session watches everyone unless the URL says otherwise. This client always says otherwise.
       if (query.watch !== "none") this.#want("everyone", () => this.client?.everyone.subscribe(() => {}));
     }

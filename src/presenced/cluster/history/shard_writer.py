@@ -46,7 +46,7 @@ IDLE_ITEMS = 1_000
 """Number of entries after which the checkpoint is stored even if no record waits. So the log reaches back to it."""
 
 
-class Stage(Enum):
+class WriterStage(Enum):
     """Stage of a node as the writer of a shard."""
 
     IDLE = "idle"
@@ -83,7 +83,7 @@ class ShardWriter(Collected[Item | StoredUser]):
     def __init__(self, index: int, shards: int, *, with_changes: bool, users: Users[Any], metrics: Metrics) -> None:
         super().__init__(metrics)
         self.index = index
-        self.stage = Stage.IDLE
+        self.stage = WriterStage.IDLE
         self.epoch = ""
         """Name of the cluster's life; empty before the node has registered."""
         self.turn = 0
@@ -114,7 +114,7 @@ class ShardWriter(Collected[Item | StoredUser]):
     @property
     def collects(self) -> bool:
         """Whether this node collects entries of the shard."""
-        return self.stage in (Stage.CATCHING_UP, Stage.LIVE)
+        return self.stage in (WriterStage.CATCHING_UP, WriterStage.LIVE)
 
     @property
     def waiting(self) -> int:
@@ -126,7 +126,7 @@ class ShardWriter(Collected[Item | StoredUser]):
     def take(self) -> None:
         """Wait for the database. Records that wait are dropped, because they are in the log."""
         self._clear()
-        self.stage = Stage.TAKING
+        self.stage = WriterStage.TAKING
 
     def taken(self, n: int, room_version: int) -> None:
         """Catch up from the checkpoint in the database.
@@ -136,7 +136,7 @@ class ShardWriter(Collected[Item | StoredUser]):
             room_version: Highest version that any room has.
         """
         self._clear()
-        self.stage = Stage.CATCHING_UP
+        self.stage = WriterStage.CATCHING_UP
         self._begin_at(n)
         self.stored_n = n
         self.is_first_catch_up = True
@@ -145,18 +145,18 @@ class ShardWriter(Collected[Item | StoredUser]):
 
     def catch_up(self) -> None:
         """Read the log from the last collected entry on, because entries may have been skipped."""
-        self.stage = Stage.CATCHING_UP
+        self.stage = WriterStage.CATCHING_UP
         self.turn += 1
         self.is_reading = False
 
     def end(self) -> None:
         """Store nothing more for the shard."""
         self._clear()
-        self.stage = Stage.IDLE
+        self.stage = WriterStage.IDLE
 
     def caught_up(self, n: int) -> None:
         """Continue with the entries that the node reads after number `n`."""
-        self.stage, self.is_first_catch_up = Stage.LIVE, False
+        self.stage, self.is_first_catch_up = WriterStage.LIVE, False
         self.passed = max(self.passed, n)
         if self.lacks_states:
             self.lacks_states = False
@@ -227,7 +227,7 @@ class ShardWriter(Collected[Item | StoredUser]):
 
     def is_behind(self) -> bool:
         """Return whether the checkpoint should be stored even though nothing waits."""
-        return self.stage is Stage.LIVE and self.passed - self._checkpoint >= IDLE_ITEMS and not self.waiting
+        return self.stage is WriterStage.LIVE and self.passed - self._checkpoint >= IDLE_ITEMS and not self.waiting
 
     def apply_bounds(self) -> None:
         """Drop records beyond the bounds."""

@@ -20,7 +20,7 @@ from prometheus_client import Counter
 
 from presenced.cluster.backend import MAX_SLOTS, Entry, Excerpt, Kind, Member
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.history.shard_writer import ShardBatch, ShardWriter, Stage
+from presenced.cluster.history.shard_writer import ShardBatch, ShardWriter, WriterStage
 from presenced.cluster.members import Figures
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
@@ -243,7 +243,7 @@ class SharedWriteBehind(WriteBehind):
         if self._is_draining:
             return [], []
         known = self._directory.users
-        own = [one for one in users if self._shards[shard_of(one, len(self._shards))].stage is Stage.LIVE]
+        own = [one for one in users if self._shards[shard_of(one, len(self._shards))].stage is WriterStage.LIVE]
         offline = [user_id for user_id in own if known.status(user_id) is Status.OFFLINE]
         if not self._shards[ROOMS_SHARD].collects:
             return offline, []
@@ -264,15 +264,15 @@ class SharedWriteBehind(WriteBehind):
     def reads(self, shard: int, entry: Entry) -> None:
         """Collect an entry before the node applies it."""
         writer = self._shards[shard]
-        if writer.stage is Stage.LIVE:
+        if writer.stage is WriterStage.LIVE:
             self._collect(writer, entry, is_new=True)
 
     def designated(self, shard: int, is_writer: bool) -> None:
         """Begin or stop storing for a shard."""
         writer = self._shards[shard]
-        if is_writer and writer.stage is Stage.IDLE:
+        if is_writer and writer.stage is WriterStage.IDLE:
             self._take(writer)
-        elif not is_writer and writer.stage is not Stage.IDLE:
+        elif not is_writer and writer.stage is not WriterStage.IDLE:
             while writer.collects and writer.waiting and self._worker.accepts_batch:
                 writer.finish()  # the store may have lost these records, so that no other node can store them
                 self._store(writer, writer.next_batch(self._clock.monotonic()))
@@ -312,7 +312,7 @@ class SharedWriteBehind(WriteBehind):
         self._log.continue_above(position)
         super().finish_restore(position)
         for writer in self._shards:
-            if writer.stage is not Stage.IDLE:
+            if writer.stage is not WriterStage.IDLE:
                 self._take(writer)
 
     def start_above(self, position: int) -> None:
@@ -323,7 +323,7 @@ class SharedWriteBehind(WriteBehind):
     def shard_answered(self, answer: object) -> None:
         """Begin to store for a shard, or stop because another node does."""
         match answer:
-            case ShardTaken(shard, n, room_version) if self._shards[shard].stage is Stage.TAKING:
+            case ShardTaken(shard, n, room_version) if self._shards[shard].stage is WriterStage.TAKING:
                 self._taken(self._shards[shard], n, room_version)
             case ShardLost(shard) if self._shards[shard].collects:
                 logger.info(
@@ -406,7 +406,7 @@ class SharedWriteBehind(WriteBehind):
 
     def _read_on(self, writer: ShardWriter) -> None:
         """Request the next page of the log after the last collected entry."""
-        if writer.stage is not Stage.CATCHING_UP or writer.is_reading:
+        if writer.stage is not WriterStage.CATCHING_UP or writer.is_reading:
             return
         if writer.waiting > MAX_CATCHING_UP:
             self._timer.set(self._read_on_later, self._clock.monotonic() + CATCH_UP_PAUSE_S)

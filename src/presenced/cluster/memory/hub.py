@@ -19,13 +19,13 @@ from presenced.cluster.backend import (
     LOG_ITEMS,
     MESSAGE_S,
     Applicant,
-    Batch,
+    CommitBatch,
     Excerpt,
     Member,
     Receiver,
     State,
     StoredKey,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.memory.link import Link
 from presenced.cluster.memory.store import MemoryShard, Undo
@@ -299,7 +299,7 @@ class MemoryBackend:
         """Read everything, and then the log."""
         self.links[shard].reader.load()
 
-    def commit(self, shard: int, batch: Batch, floor: int) -> None:
+    def commit(self, shard: int, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch."""
         self.links[shard].commit(batch, floor)
 
@@ -341,7 +341,7 @@ class MemoryBackend:
         """Read all revoked users and tokens."""
         self.links[0].request(lambda _: self.hub.read_revoked(), answered, lambda: answered(None))
 
-    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read the records of some users."""
         self.links[shard].read(tuple(user_ids), answered)
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from presenced.cluster.backend import Batch, Committed, Counts, Excerpt, Member, Receiver, Registration, StoredUser
+from presenced.cluster.backend import (
+    CommitBatch,
+    Committed,
+    Counts,
+    Excerpt,
+    Member,
+    Receiver,
+    Registration,
+    StoreRecord,
+)
 from presenced.cluster.log import Known
 from presenced.cluster.memory.reader import READ_ENTRIES, LogReader
 from presenced.cluster.memory.store import Fenced, Full, MemoryShard, Waiting
@@ -263,7 +272,7 @@ class Link:
 
         self.write(script)
 
-    def commit(self, batch: Batch, floor: int) -> None:
+    def commit(self, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch."""
         self.know(floor)
         registered = self._registration
@@ -286,7 +295,7 @@ class Link:
         execute = (lambda _: None) if loses_request else self._committing(registered, batch)
         self.send(execute, answered, lost, loses_reply=loses_reply)
 
-    def _committing(self, registered: Registration, batch: Batch) -> Callable[[Reply], None]:
+    def _committing(self, registered: Registration, batch: CommitBatch) -> Callable[[Reply], None]:
         run, known = self.hub.run, self.known
 
         def execute(reply: Reply) -> None:
@@ -306,10 +315,10 @@ class Link:
 
     # Reading.
 
-    def read(self, user_ids: tuple[str, ...], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+    def read(self, user_ids: tuple[str, ...], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read records. Repeated if the reply is lost."""
 
-        def execute(store: MemoryShard) -> dict[str, StoredUser]:
+        def execute(store: MemoryShard) -> dict[str, StoreRecord]:
             return {user_id: store.users[user_id] for user_id in user_ids if user_id in store.users}
 
         self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read(user_ids, answered)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from presenced.cluster.backend import ContributionUpdate, Entry, StoredUser
+from presenced.cluster.backend import ContributionUpdate, Entry, StoreRecord
 from presenced.cluster.log import Position
 from presenced.cluster.memory.store import MemoryShard
 from presenced.runtime.clock import Action
@@ -87,7 +87,7 @@ class LogReader:
         size = self._link.hub.page_size
         page, rest = user_ids[:size], user_ids[size:]
 
-        def answered(users: list[StoredUser]) -> None:
+        def answered(users: list[StoreRecord]) -> None:
             self._has_pages = True
             self._link.receiver.page(self._link.index, users, ())
             self._load_users(position, rest)

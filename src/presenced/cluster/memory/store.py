@@ -16,7 +16,7 @@ from presenced.cluster.backend import (
     JUMP,
     MAX_SLOTS,
     Applicant,
-    Batch,
+    CommitBatch,
     Committed,
     ContributionUpdate,
     Counts,
@@ -28,7 +28,7 @@ from presenced.cluster.backend import (
     Proposal,
     Registration,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.log import Known, Logged, Position, next_position
 
@@ -51,7 +51,7 @@ class Full(Exception):
     """All slots are taken."""
 
 
-class Head(NamedTuple):
+class ShardHead(NamedTuple):
     """State of a shard apart from its users and nodes."""
 
     n: int
@@ -100,8 +100,8 @@ class MemoryShard:
     """One shard of the store."""
 
     def __init__(self, undo: Undo, log_items: int) -> None:
-        self.head: Head | None = None
-        self.users: dict[str, StoredUser] = {}
+        self.head: ShardHead | None = None
+        self.users: dict[str, StoreRecord] = {}
         self.sessions: dict[tuple[int, str], bytes] = {}
         """Contributions: the sessions of a user on a node, by slot and user."""
         self.rooms: dict[tuple[int, str], bytes] = {}
@@ -148,7 +148,7 @@ class MemoryShard:
             member = member._replace(heartbeat=member.heartbeat + 1, state=state, figures=figures)
             self._put(undo, self.nodes, slot, member)
 
-    def commit(self, slot: int, incarnation: str, run: int, known: Known, batch: Batch, now_ms: int) -> Committed:
+    def commit(self, slot: int, incarnation: str, run: int, known: Known, batch: CommitBatch, now_ms: int) -> Committed:
         """Accept the proposals whose expected number is that of the record."""
         with self._undo.write() as undo:
             self._live(slot, incarnation)
@@ -262,12 +262,12 @@ class MemoryShard:
     def _is_live(self, incarnation: str) -> bool:
         return any(one.incarnation == incarnation and one.state is not State.DEAD for one in self.nodes.values())
 
-    def _current_head(self, undo: list[Callable[[], None]], run: int, known: Known, epoch: str) -> Head:
+    def _current_head(self, undo: list[Callable[[], None]], run: int, known: Known, epoch: str) -> ShardHead:
         """Return the head, with a number above the floor and above everything that may have been lost."""
         head = self.head
         if head is None:
             n = known.floor + JUMP if known.floor else 0
-            head = Head(n, known.generation + 1, run, known.epoch or epoch)
+            head = ShardHead(n, known.generation + 1, run, known.epoch or epoch)
         elif head.run != run:
             n = max(head.n, known.floor) + JUMP
             head = head._replace(n=n, generation=max(head.generation, known.generation) + 1, run=run)
@@ -282,9 +282,9 @@ class MemoryShard:
                 raise Waiting
         raise Full
 
-    def _accept(self, undo: list[Callable[[], None]], n: int, proposal: Proposal, stored: StoredUser | None) -> Item:
+    def _accept(self, undo: list[Callable[[], None]], n: int, proposal: Proposal, stored: StoreRecord | None) -> Item:
         version = n if proposal.is_visible else stored.version if stored else 0
-        user = StoredUser(proposal.user_id, n, version, proposal.record) if proposal.is_kept else None
+        user = StoreRecord(proposal.user_id, n, version, proposal.record) if proposal.is_kept else None
         self._put(undo, self.users, proposal.user_id, user)
         for update in proposal.contributions:
             for hashed, value in ((self.sessions, update.sessions), (self.rooms, update.rooms)):
@@ -292,7 +292,7 @@ class MemoryShard:
                     self._put(undo, hashed, (update.slot, proposal.user_id), value or None)
         return Item(proposal.user_id, n, version, proposal.record, proposal.is_kept, proposal.contributions)
 
-    def _append(self, undo: list[Callable[[], None]], head: Head, entry: Entry) -> Head:
+    def _append(self, undo: list[Callable[[], None]], head: ShardHead, entry: Entry) -> ShardHead:
         self.log.append(Logged(entry, head.last))
         self._logged_items += _size(entry)
         undo.append(self._take_entry_back)
@@ -306,7 +306,7 @@ class MemoryShard:
     def _take_entry_back(self) -> None:
         self._logged_items -= _size(self.log.pop().entry)
 
-    def _set_head(self, undo: list[Callable[[], None]], head: Head) -> Head:
+    def _set_head(self, undo: list[Callable[[], None]], head: ShardHead) -> ShardHead:
         if head != self.head:
             undo.append(lambda before=self.head: setattr(self, "head", before))  # type: ignore[misc]  # the default binds it now
             self.head = head

@@ -18,16 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from presenced.cluster.backend import (
     LOG_ITEMS,
     Applicant,
-    Batch,
+    CommitBatch,
     Excerpt,
     Member,
     Receiver,
     State,
     StoredKey,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.redis import pace
-from presenced.cluster.redis.connection import Access, Address, Connection, StoreLost, connect
+from presenced.cluster.redis.connection import Address, StoreAccess, StoreConnection, StoreLost, connect
 from presenced.cluster.redis.discovery import Finder, parse_url
 from presenced.cluster.redis.format import LAYOUT, MAX_SHARDS, decode_members, other_layout
 from presenced.cluster.redis.messages import RedisMessages
@@ -52,7 +52,7 @@ class RedisBackend:
     def __init__(
         self,
         finder: Finder,
-        access: Access,
+        access: StoreAccess,
         *,
         cluster_name: str,
         shards: int,
@@ -160,7 +160,7 @@ class RedisBackend:
         """Read everything, and then the log."""
         self._shards[shard].reader.load()
 
-    def commit(self, shard: int, batch: Batch, floor: int) -> None:
+    def commit(self, shard: int, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch."""
         self._shards[shard].commit(batch, floor)
 
@@ -201,7 +201,7 @@ class RedisBackend:
         """Read all revoked users and tokens."""
         self._revoked.read(answered)
 
-    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoredUser]], None]) -> None:
+    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read the records of some users."""
         self._shards[shard].read(user_ids, answered)
 
@@ -231,7 +231,7 @@ class RedisBackend:
         """Why a shard cannot be reached; empty if all can, as far as this node knows."""
         return next((shard.trouble for shard in self._shards if shard.trouble), "")
 
-    async def connect(self, key: bytes, timeout_s: float) -> Connection:
+    async def connect(self, key: bytes, timeout_s: float) -> StoreConnection:
         """Connect to the server that has a key."""
         return await connect(await self._finder.find(key), self._access, timeout_s)
 

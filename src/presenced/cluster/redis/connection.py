@@ -52,7 +52,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Access(NamedTuple):
+class StoreAccess(NamedTuple):
     """Credentials and options for each server of a store."""
 
     user: str = ""
@@ -61,7 +61,7 @@ class Access(NamedTuple):
     uses_tls: bool = False
 
 
-class Connection:
+class StoreConnection:
     """One connection. It executes one call at a time; others wait.
 
     Args:
@@ -153,7 +153,7 @@ def pack(commands: Iterable[Sequence[Argument]]) -> bytes:
     return b"".join(packed)
 
 
-async def connect(address: Address, access: Access, timeout_s: float) -> Connection:
+async def connect(address: Address, access: StoreAccess, timeout_s: float) -> StoreConnection:
     """Connect to a master, and check that it can be used.
 
     Args:
@@ -175,7 +175,7 @@ async def connect(address: Address, access: Access, timeout_s: float) -> Connect
     return connection
 
 
-async def open_connection(address: Address, access: Access, timeout_s: float) -> Connection:
+async def open_connection(address: Address, access: StoreAccess, timeout_s: float) -> StoreConnection:
     """Connect to a server without checking it: a replica, a sentinel, or any other one.
 
     Raises:
@@ -203,7 +203,7 @@ async def open_connection(address: Address, access: Access, timeout_s: float) ->
     except BaseException:
         raw._close()  # type: ignore[no-untyped-call]  # redis-py has no type for it
         raise
-    return Connection(raw, address, timeout_s)
+    return StoreConnection(raw, address, timeout_s)
 
 
 def parse_info(text: bytes) -> dict[str, str]:

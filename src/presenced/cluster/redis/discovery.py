@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from redis.crc import key_slot
 
-from presenced.cluster.redis.connection import Access, Address, Connection, StoreLost, open_connection
+from presenced.cluster.redis.connection import Address, StoreAccess, StoreConnection, StoreLost, open_connection
 from presenced.errors import BackendError, ConfigError
 
 ASK_TIMEOUT_S = 1.0
@@ -58,7 +58,7 @@ class StoreUrl(NamedTuple):
     kind: str
     """`single`, `sentinel` or `cluster`."""
     servers: tuple[Address, ...]
-    access: Access
+    access: StoreAccess
     master: str = ""
     """Name of the master that the sentinels watch."""
 
@@ -107,7 +107,7 @@ def parse_url(url: str, password: str) -> StoreUrl:
     database = path.pop(0) if path and kind != "cluster" else "0"
     if path or not database.isascii() or not database.isdigit():
         raise ConfigError(f"backend ends with something other than the number of a database: {url!r}")
-    access = Access(login if at else "", password, int(database), scheme == "rediss")
+    access = StoreAccess(login if at else "", password, int(database), scheme == "rediss")
     return StoreUrl(kind, servers, access, master)
 
 
@@ -143,7 +143,7 @@ class Sentinels:
 
     masters = 1
 
-    def __init__(self, sentinels: Sequence[Address], master: str, access: Access) -> None:
+    def __init__(self, sentinels: Sequence[Address], master: str, access: StoreAccess) -> None:
         self._sentinels = sentinels
         self._master = master
         self._access = access._replace(database=0)
@@ -192,7 +192,7 @@ class _SlotRange(NamedTuple):
 class ClusterServers:
     """`Finder` of the masters of a Redis Cluster."""
 
-    def __init__(self, servers: Sequence[Address], access: Access) -> None:
+    def __init__(self, servers: Sequence[Address], access: StoreAccess) -> None:
         self.masters = 1
         self._seeds = tuple(servers)
         self._servers = tuple(servers)
@@ -250,7 +250,7 @@ def _listed(answers: Sequence[object]) -> str:
     return f" ({'; '.join(failures)})" if failures else ""
 
 
-async def _call(connection: Connection, *command: str) -> Any:
+async def _call(connection: StoreConnection, *command: str) -> Any:
     """Execute a command on a connection that is used for nothing else."""
     try:
         return await connection.call(*command)

@@ -25,7 +25,7 @@ import msgspec
 
 from presenced.cluster.backend import (
     MAX_SLOTS,
-    Batch,
+    CommitBatch,
     ContributionUpdate,
     Entry,
     EntryKey,
@@ -33,7 +33,7 @@ from presenced.cluster.backend import (
     Kind,
     Member,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.log import Logged
 from presenced.storage.records import StoredRevocation
@@ -121,13 +121,13 @@ def number(n: int) -> bytes:
     return n.to_bytes(8, "big") if n else b""
 
 
-def decode_user(user_id: bytes, value: bytes) -> StoredUser:
+def decode_user(user_id: bytes, value: bytes) -> StoreRecord:
     """Return the user in a field and a value of `P users`."""
     n, version = _NUMBERS.unpack_from(value)
-    return StoredUser(user_id.decode(), n, version, value[16:])
+    return StoreRecord(user_id.decode(), n, version, value[16:])
 
 
-def decode_users(flat: Sequence[bytes]) -> list[StoredUser]:
+def decode_users(flat: Sequence[bytes]) -> list[StoreRecord]:
     """Return the users in a reply of alternating ids and values."""
     return [decode_user(user_id, value) for user_id, value in pairs(flat)]
 
@@ -174,7 +174,7 @@ def decode_members(flat: Sequence[bytes]) -> list[Member]:
 # Batches.
 
 
-def encode_batch(keys: Keys, batch: Batch) -> tuple[Arguments, Arguments]:
+def encode_commit(keys: Keys, batch: CommitBatch) -> tuple[Arguments, Arguments]:
     """Return a batch for `commit.lua`.
 
     Returns:

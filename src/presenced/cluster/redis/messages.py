@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from presenced.cluster.backend import MESSAGE_S, StoredKey
-from presenced.cluster.redis.connection import Address, Argument, Connection, StoreLost
+from presenced.cluster.redis.connection import Address, Argument, StoreConnection, StoreLost
 from presenced.cluster.redis.format import inbox_key
 from presenced.errors import BackendError
 from presenced.runtime.logs import logger
@@ -141,7 +141,7 @@ class RedisMessages:
     # Calls.
 
     async def _execute_calls(self) -> None:
-        connections: dict[Address, Connection] = {}
+        connections: dict[Address, StoreConnection] = {}
         try:
             while True:
                 await self._has_calls.wait()
@@ -158,7 +158,7 @@ class RedisMessages:
             for connection in connections.values():
                 connection.close()
 
-    async def _execute(self, calls: list[_Call], connections: dict[Address, Connection]) -> None:
+    async def _execute(self, calls: list[_Call], connections: dict[Address, StoreConnection]) -> None:
         """Execute some calls, one round trip for each server."""
         answers: dict[int, Any] = {}
         try:

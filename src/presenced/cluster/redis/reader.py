@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from presenced.cluster.backend import MAX_SLOTS, ContributionUpdate, EntryKey
 from presenced.cluster.log import Logged, Position, next_position
-from presenced.cluster.redis.connection import Connection
+from presenced.cluster.redis.connection import StoreConnection
 from presenced.cluster.redis.format import decode_entry, decode_entry_key, decode_users, pairs
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RedisReader:
         self._is_loading, self._has_pages = True, False
         self._wake.set()
 
-    async def run(self, reader: Connection, queries: Connection) -> None:
+    async def run(self, reader: StoreConnection, queries: StoreConnection) -> None:
         """Load and read until the connections are lost.
 
         Args:
@@ -75,7 +75,7 @@ class RedisReader:
             else:
                 await self._wake.wait()
 
-    async def _check(self, reader: Connection, position: Position) -> None:
+    async def _check(self, reader: StoreConnection, position: Position) -> None:
         """Check after a reconnect that the last entry is still in the log."""
         number = self._load_number
         generation = self._shard.known.generation
@@ -91,7 +91,7 @@ class RedisReader:
         self.stop()
         self._shard.receiver.interrupted(self._shard.index)
 
-    async def _key_of(self, connection: Connection, n: int) -> EntryKey | None:
+    async def _key_of(self, connection: StoreConnection, n: int) -> EntryKey | None:
         """Return the identity of the entry with a number; None if it is not in the log."""
         if not n:
             return None
@@ -100,7 +100,7 @@ class RedisReader:
 
     # Loading.
 
-    async def _load(self, queries: Connection) -> None:
+    async def _load(self, queries: StoreConnection) -> None:
         keys, shard, number = self._shard.keys, self._shard, self._load_number
         _, last = await queries.call("HMGET", keys.head, "n", "last")
         key = await self._key_of(queries, int(last or 0))
@@ -117,7 +117,7 @@ class RedisReader:
             shard.know(n)
             shard.receiver.loaded(shard.index, key, n)
 
-    async def _load_users(self, queries: Connection, number: int) -> bool:
+    async def _load_users(self, queries: StoreConnection, number: int) -> bool:
         """Report all records. Return whether the load goes on."""
         cursor = b"0"
         while True:
@@ -130,7 +130,7 @@ class RedisReader:
             if cursor == b"0":
                 return True
 
-    async def _load_contributions(self, queries: Connection, number: int, slot: int) -> bool:
+    async def _load_contributions(self, queries: StoreConnection, number: int, slot: int) -> bool:
         """Report the contributions of a node. Return whether the load goes on."""
         keys = self._shard.keys
         scans = [(keys.sessions[slot], b"0"), (keys.rooms[slot], b"0")]
@@ -157,7 +157,7 @@ class RedisReader:
 
     # Reading the log.
 
-    async def _read(self, reader: Connection, position: Position, must_block: bool) -> None:
+    async def _read(self, reader: StoreConnection, position: Position, must_block: bool) -> None:
         """Read and report the next entries. Then pause, so that all nodes together do not overload the store."""
         shard, number = self._shard, self._load_number
         block = ("BLOCK", BLOCK_MS) if must_block else ()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from presenced.cluster.backend import (
     MAX_SLOTS,
-    Batch,
+    CommitBatch,
     Committed,
     Counts,
     Excerpt,
@@ -28,10 +28,10 @@ from presenced.cluster.backend import (
     Receiver,
     Registration,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.log import Known
-from presenced.cluster.redis.connection import Argument, Connection, OutOfMemory, StoreLost
+from presenced.cluster.redis.connection import Argument, OutOfMemory, StoreConnection, StoreLost
 from presenced.cluster.redis.format import (
     LAYOUT,
     Keys,
@@ -39,7 +39,7 @@ from presenced.cluster.redis.format import (
     decode_members,
     decode_user,
     encode_about,
-    encode_batch,
+    encode_commit,
     other_layout,
 )
 from presenced.cluster.redis.reader import READ_ENTRIES, RedisReader
@@ -77,9 +77,9 @@ LOG_MARKS = 20
 FENCED = b"FENCED"
 """Reply of a script if the caller's incarnation may not write."""
 
-Answered = Callable[[Mapping[str, StoredUser]], None]
+Answered = Callable[[Mapping[str, StoreRecord]], None]
 
-Query = Callable[[Connection], Awaitable[Callable[[], None]]]
+Query = Callable[[StoreConnection], Awaitable[Callable[[], None]]]
 """Coroutine that asks the store, and returns a function that reports the answer."""
 
 
@@ -87,7 +87,7 @@ class _Job(NamedTuple):
     """Coroutine for the writer's connection. It is dropped if the registration has ended meanwhile."""
 
     registration: Registration
-    run: Callable[[Connection], Awaitable[None]]
+    run: Callable[[StoreConnection], Awaitable[None]]
 
 
 class RedisShard:
@@ -107,7 +107,7 @@ class RedisShard:
         """Why the store cannot be reached; empty if it can."""
         self._rejection = ""  # the last reason that the receiver knows
         self._nonce = _nonce()
-        self._in_flight: Batch | None = None
+        self._in_flight: CommitBatch | None = None
         # One batch, one heartbeat, and a few calls about each dead node are in the queue at a time.
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._queries: asyncio.Queue[Query] = asyncio.Queue()
@@ -129,7 +129,7 @@ class RedisShard:
 
     # The contract.
 
-    def commit(self, batch: Batch, floor: int) -> None:
+    def commit(self, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch."""
         self.know(floor)
         registered = self._registration
@@ -139,7 +139,7 @@ class RedisShard:
         assert self._in_flight is None, "one batch in flight"
         self._in_flight = batch
 
-        async def run(writer: Connection) -> None:
+        async def run(writer: StoreConnection) -> None:
             await self._commit(writer, registered, batch)
 
         self._jobs.put_nowait(_Job(registered, run))
@@ -167,8 +167,8 @@ class RedisShard:
     def read(self, user_ids: Sequence[str], answered: Answered) -> None:
         """Read the records of some users."""
 
-        async def query(queries: Connection) -> Callable[[], None]:
-            users: dict[str, StoredUser] = {}
+        async def query(queries: StoreConnection) -> Callable[[], None]:
+            users: dict[str, StoreRecord] = {}
             for start in range(0, len(user_ids), MAX_READ_USERS):
                 ids = [user_id.encode() for user_id in user_ids[start : start + MAX_READ_USERS]]
                 values = await queries.call("HMGET", self.keys.users, *ids)
@@ -181,7 +181,7 @@ class RedisShard:
     def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
         """Read entries of the log again."""
 
-        async def query(queries: Connection) -> Callable[[], None]:
+        async def query(queries: StoreConnection) -> Callable[[], None]:
             last, found = await queries.pipeline(
                 [
                     ("HGET", self.keys.head, "last"),
@@ -222,7 +222,7 @@ class RedisShard:
             self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
 
     async def _session(self) -> None:
-        connections: list[Connection] = []
+        connections: list[StoreConnection] = []
         try:
             for timeout in (WRITE_TIMEOUT_S, READ_TIMEOUT_S, READ_TIMEOUT_S):
                 connection = await self._backend.connect(self.keys.head, timeout)
@@ -256,12 +256,12 @@ class RedisShard:
 
     # Registering.
 
-    async def _register(self, writer: Connection) -> None:
+    async def _register(self, writer: StoreConnection) -> None:
         """Register, or confirm that the registration still exists. Repeated until it succeeds."""
         while not await self._try_to_register(writer):  # noqa: ASYNC110 -- the store does not report a free slot
             await asyncio.sleep(RETRY_S)
 
-    async def _try_to_register(self, writer: Connection) -> bool:
+    async def _try_to_register(self, writer: StoreConnection) -> bool:
         if self.index:
             await self._backend.has_slot.wait()
         applicant, former = self._backend.applicant, self._registration
@@ -313,7 +313,7 @@ class RedisShard:
         if self.index == 0:
             self._backend.set_slot(registration.slot)
 
-    async def _end_registration(self, writer: Connection) -> None:
+    async def _end_registration(self, writer: StoreConnection) -> None:
         """Register again, because the store has refused a write of this incarnation."""
         self._set_fenced()
         await self._register(writer)
@@ -329,7 +329,7 @@ class RedisShard:
 
     # Writing.
 
-    async def _do_jobs(self, writer: Connection) -> None:
+    async def _do_jobs(self, writer: StoreConnection) -> None:
         while True:
             job = await self._jobs.get()
             if job.registration is self._registration and self._is_attached:
@@ -341,7 +341,7 @@ class RedisShard:
         if registered is None or not self._is_attached:
             return
 
-        async def run(writer: Connection) -> None:
+        async def run(writer: StoreConnection) -> None:
             caller = (registered.slot, registered.incarnation)
             run_id = (writer.run,) if script is REMOVE else ()
             reply = await writer.script(script, keys, [*caller, *run_id, *arguments()])
@@ -352,9 +352,9 @@ class RedisShard:
 
         self._jobs.put_nowait(_Job(registered, run))
 
-    async def _commit(self, writer: Connection, registered: Registration, batch: Batch) -> None:
+    async def _commit(self, writer: StoreConnection, registered: Registration, batch: CommitBatch) -> None:
         keys = self.keys
-        contributions, proposals = encode_batch(keys, batch)
+        contributions, proposals = encode_commit(keys, batch)
         try:
             reply = await writer.script(
                 COMMIT,
@@ -380,7 +380,7 @@ class RedisShard:
         users = tuple(user_id.decode() for user_id in refused)
         self.receiver.committed(self.index, Committed(batch.serial, int(n), users, time_ms, outcome == b"LATE"))
 
-    def _unknown(self, batch: Batch | None) -> None:
+    def _unknown(self, batch: CommitBatch | None) -> None:
         """Report that the result of a batch is unknown, unless the result was reported."""
         if batch is not None and batch is self._in_flight:
             self._in_flight = None
@@ -391,7 +391,7 @@ class RedisShard:
 
     # Reading.
 
-    async def _poll_members(self, queries: Connection) -> None:
+    async def _poll_members(self, queries: StoreConnection) -> None:
         while True:
             began = time.monotonic()
             slot = self._registration.slot if self._registration is not None else 0
@@ -408,7 +408,7 @@ class RedisShard:
         self._backend.nodes = max(1, len(members))
         self.receiver.members(self.index, members)
 
-    async def _answer_queries(self, queries: Connection) -> None:
+    async def _answer_queries(self, queries: StoreConnection) -> None:
         while True:
             query = await self._queries.get()
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from presenced.cluster.backend import ContributionUpdate, StoredUser
+from presenced.cluster.backend import ContributionUpdate, StoreRecord
 from presenced.cluster.records import UserRecord, decode_record
 from presenced.cluster.replica.contributions import Contributions
 
@@ -30,7 +30,7 @@ class Load:
         self.records: dict[str, VersionedRecord] = {}
         self.contributions = Contributions()
 
-    def add(self, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
+    def add(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Add a page: records, and contributions with their users. If a user is in several pages, the newest counts."""
         for user_id, n, version, data in users:
             if user_id not in self.records or self.records[user_id].n < n:

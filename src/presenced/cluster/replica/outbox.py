@@ -6,7 +6,7 @@ from collections import deque
 from math import inf
 from typing import NamedTuple
 
-from presenced.cluster.backend import Batch, Committed, Kind, Proposal
+from presenced.cluster.backend import CommitBatch, Committed, Kind, Proposal
 
 MAX_CONTROLS = 1_000
 """Maximum number of waiting control entries. At the bound, one more is refused."""
@@ -51,12 +51,12 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self.in_flight: Batch | None = None
-        """Batch that was sent, and has no answer yet; None if there is none."""
+        self.in_flight: CommitBatch | None = None
+        """CommitBatch that was sent, and has no answer yet; None if there is none."""
         self._serial = 0
         self._controls: deque[_Control] = deque()
         self._sent: _Control | None = None  # the control entry in flight
-        self._unread: deque[tuple[int, Batch]] = deque(maxlen=UNREAD_BATCHES)  # with numbers of their entries
+        self._unread: deque[tuple[int, CommitBatch]] = deque(maxlen=UNREAD_BATCHES)  # with numbers of their entries
 
     def control(self, kind: Kind, body: bytes, ends: float = inf) -> bool:
         """Add a control entry. Return False if too many wait already.
@@ -69,7 +69,7 @@ class Outbox:
         self._controls.append(_Control(kind, body, ends))
         return True
 
-    def send_control(self, now: float) -> Batch | None:
+    def send_control(self, now: float) -> CommitBatch | None:
         """Return a batch with the control entry that waits longest; None if none waits (`now`: monotonic seconds)."""
         while self._controls:
             control = self._controls.popleft()
@@ -84,10 +84,10 @@ class Outbox:
         is_control = self.in_flight is not None and self.in_flight.kind is not Kind.ITEMS
         return self._sent.ends if is_control and self._sent is not None else inf
 
-    def send(self, proposals: tuple[Proposal, ...], kind: Kind = Kind.ITEMS, body: bytes = b"") -> Batch:
+    def send(self, proposals: tuple[Proposal, ...], kind: Kind = Kind.ITEMS, body: bytes = b"") -> CommitBatch:
         """Return a batch, which is in flight from now on."""
         self._serial += 1
-        self.in_flight = Batch(self._serial, proposals, kind, body)
+        self.in_flight = CommitBatch(self._serial, proposals, kind, body)
         return self.in_flight
 
     def committed(self, result: Committed, applied_n: int) -> Answer | None:

@@ -1,7 +1,7 @@
 """What one node knows of one shard, and what it proposes: without a clock, a socket or a rule of presence.
 
 A user has a record, on which all nodes agree, and contributions, one of each node where the user has sessions. The rule
-of presence (`Presence`) makes the record out of the contributions. The node where something happens does that, and
+of presence (`LocalPresence`) makes the record out of the contributions. The node where something happens does that, and
 proposes the result:
 
     user_changed --> dirty --next_batch--> in flight --committed--> (read back) --entries--> record, shown
@@ -29,7 +29,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from presenced.cluster.backend import (
-    Batch,
+    CommitBatch,
     Committed,
     ContributionUpdate,
     Counts,
@@ -40,10 +40,10 @@ from presenced.cluster.backend import (
     Member,
     Proposal,
     State,
-    StoredUser,
+    StoreRecord,
 )
 from presenced.cluster.contribution import Contribution
-from presenced.cluster.presence import Presence
+from presenced.cluster.presence import LocalPresence
 from presenced.cluster.records import UserRecord, decode_record, encode_record
 from presenced.cluster.replica.agreed_state import AgreedState
 from presenced.cluster.replica.cleared_records import ClearedRecords
@@ -84,7 +84,9 @@ class ShardReplica:
         has_user: Returns whether a user is in this shard. `presence` has those of all shards.
     """
 
-    def __init__(self, presence: Presence, lease_s: float, has_user: Callable[[str], bool] = lambda _: True) -> None:
+    def __init__(
+        self, presence: LocalPresence, lease_s: float, has_user: Callable[[str], bool] = lambda _: True
+    ) -> None:
         self._presence = presence
         self._has_user = has_user
         self.slot = -1
@@ -221,7 +223,7 @@ class ShardReplica:
 
     # Proposing.
 
-    def next_batch(self, members: Iterable[Member], when: When, is_full: bool = False) -> Batch | None:
+    def next_batch(self, members: Iterable[Member], when: When, is_full: bool = False) -> CommitBatch | None:
         """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`.
 
         Args:
@@ -486,7 +488,7 @@ class ShardReplica:
         """Read everything again: the log does not continue where this node is, or this node has just registered."""
         self._load = Load()
 
-    def page(self, users: Sequence[StoredUser], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
+    def page(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Take a page of a load."""
         if self._load is not None:
             self._load.add(users, updates)

@@ -13,7 +13,7 @@ from presenced.presence.rooms import Membership
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.messages import (
     MAX_DISPLAY_BYTES,
-    Member,
+    MemberRecord,
     Overruled,
     RequestId,
     Self,
@@ -37,7 +37,7 @@ Becoming invisible looks like a close to them, and becoming visible again like a
 """
 
 
-def encode(message: ServerMessageV1 | UserRecord | Member) -> bytes:
+def encode(message: ServerMessageV1 | UserRecord | MemberRecord) -> bytes:
     """Return a message, or a part of one, as JSON."""
     return _encoder.encode(message)
 
@@ -70,7 +70,7 @@ def record(change: Change, with_cause: bool, certainty: str = "") -> Raw:
 def member_record(member: Membership, presence: Raw) -> Raw:
     """Return a member of a room as JSON."""
     data = Raw(member.data) if member.data else None
-    return Raw(encode(Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
+    return Raw(encode(MemberRecord(wire_user_id(member.user_id), member.joined_ms, presence, data)))
 
 
 def unknown_user(user_id: str, version: int, certainty: str = "") -> UserRecord:

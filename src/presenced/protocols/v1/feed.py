@@ -50,6 +50,9 @@ class _MissedOfRoom(NamedTuple):
 class V1Feed:
     """The feed of presenced.v1 (`delivery.events.Feed`).
 
+    Bounds: the connections that are up to date, with the users and rooms that each may subscribe to
+    (`presence.subscriptions`); those of `Digests`.
+
     Args:
         schedule_digest: Function called when the next digest, due within `ROOM_DIGEST_PERIOD_S` seconds, is no longer
             empty.
@@ -338,7 +341,7 @@ class V1Feed:
             yield Portion((connection,), Batch((message,)), len(some[0]) + len(some[1]))
 
     def _user_changes(
-        self, connection: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
+        self, connection: Connection, before: Cursor, after: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
     ) -> Iterator[Portion]:
         """Return the changes in messages. Only the last message has the new position.
 
@@ -351,7 +354,7 @@ class V1Feed:
             message = encoder.changes(before.position, some, before.snapshot)
             yield Portion((connection,), Batch((message,)), len(some))
         rest = [*map(encoder.record, changes[last:]), *unknown]
-        message = encoder.changes(now.position, rest, now.snapshot)
+        message = encoder.changes(after.position, rest, after.snapshot)
         yield Portion((connection,), Batch((message,)), len(changes) - last + len(unknown))
 
 

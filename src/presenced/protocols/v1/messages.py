@@ -99,7 +99,7 @@ TrueStatus = Annotated[str, _one_of(status.value for status in Status)]
 SomeCause = Annotated[str, _one_of(cause.value for cause in Cause)]
 DisplayData = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 EncodedRecord = Annotated[Raw, _encoded("UserRecord")]
-EncodedMember = Annotated[Raw, _encoded("Member")]
+EncodedMember = Annotated[Raw, _encoded("MemberRecord")]
 
 
 class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -172,7 +172,7 @@ class Certainty(Struct, frozen=True, tag_field="type", tag="CERTAINTY", rename="
     """With `stale`: time at which the server lost the store."""
 
 
-class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
+class MemberRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A member of a room."""
 
     user_id: UserId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.cluster.backend import Applicant, Batch, Committed, Kind, Proposal, State
+from presenced.cluster.backend import Applicant, CommitBatch, Committed, Kind, Proposal, State
 from presenced.cluster.memory.hub import MemoryBackend, MemoryHub
 from presenced.testing import FakeClock
 from presenced.testing.backend_peers import Recorder
@@ -33,7 +33,7 @@ class World:
 
     def send(self, name: str, serial: int, *proposals: Proposal) -> None:
         self.recorders[name].sent(serial)
-        self.backends[name].commit(0, Batch(serial, proposals), 0)
+        self.backends[name].commit(0, CommitBatch(serial, proposals), 0)
 
     def commit(self, name: str, serial: int, *proposals: Proposal) -> Committed | str:
         self.send(name, serial, *proposals)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.cluster.redis.connection import Access, Address
+from presenced.cluster.redis.connection import Address, StoreAccess
 from presenced.cluster.redis.discovery import ClusterServers, Sentinels, SingleServer, StoreUrl, parse_url
 from presenced.errors import ConfigError
 
 
 def test_a_single_server() -> None:
     parsed = parse_url("redis://10.0.0.5", "secret")
-    assert parsed == StoreUrl("single", (Address("10.0.0.5", 6379),), Access("", "secret", 0, False), "")
+    assert parsed == StoreUrl("single", (Address("10.0.0.5", 6379),), StoreAccess("", "secret", 0, False), "")
     assert parsed.default_shards == 1
     assert isinstance(parsed.finder(), SingleServer)
 
@@ -19,7 +19,7 @@ def test_a_single_server() -> None:
 def test_a_user_a_port_a_database_and_tls() -> None:
     parsed = parse_url("rediss://app@[::1]:7000/3", "secret")
     assert parsed.servers == (Address("::1", 7000),)
-    assert parsed.access == Access("app", "secret", 3, True)
+    assert parsed.access == StoreAccess("app", "secret", 3, True)
 
 
 def test_sentinels() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from presenced.cluster.backend import Batch, ContributionUpdate, Kind, Member, Proposal, State
+from presenced.cluster.backend import CommitBatch, ContributionUpdate, Kind, Member, Proposal, State
 from presenced.cluster.redis.format import (
     MAX_SHARDS,
     Keys,
@@ -20,7 +20,7 @@ from presenced.cluster.redis.format import (
     decode_member,
     decode_user,
     encode_about,
-    encode_batch,
+    encode_commit,
     inbox_key,
     number,
 )
@@ -83,7 +83,7 @@ proposals = st.builds(
 @given(st.lists(proposals, max_size=5))
 def test_an_item_is_read_as_it_was_proposed(proposed: list[Proposal]) -> None:
     """The script puts a version before each item, and logs the rest as it is."""
-    _, arguments = encode_batch(KEYS, Batch(1, tuple(proposed)))
+    _, arguments = encode_commit(KEYS, CommitBatch(1, tuple(proposed)))
     packed = []
     position = 0
     for proposal in proposed:
@@ -108,14 +108,14 @@ def test_an_item_is_read_as_it_was_proposed(proposed: list[Proposal]) -> None:
 
 
 def test_contributions_are_numbered_after_the_four_fixed_keys() -> None:
-    batch = Batch(
+    batch = CommitBatch(
         1,
         (
             Proposal("a", 0, b"", True, True, (ContributionUpdate(3, b"s"), ContributionUpdate(9, None, b"r"))),
             Proposal("b", 0, b"", True, True, (ContributionUpdate(3, b"", b"x"), ContributionUpdate(4))),
         ),
     )
-    keys, arguments = encode_batch(KEYS, batch)
+    keys, arguments = encode_commit(KEYS, batch)
     assert keys == [KEYS.sessions[3], KEYS.rooms[9], KEYS.rooms[3]]
     assert arguments[5:10] == [b"2", b"5", b"s", b"6", b"r"]
     assert arguments[15:] == [b"2", b"5", b"", b"7", b"x"]
