@@ -85,7 +85,20 @@ class SentinelStore:
     @property
     def has_failed_over(self) -> bool:
         """Whether the replica is the master."""
-        return self.replica.cli("ROLE").startswith("master")
+        return _role(self.replica) == "master"
+
+    @property
+    def is_old_replica(self) -> bool:
+        """Whether the first master replicates another one."""
+        return _role(self.master) == "slave"
+
+
+def _role(server: Redis) -> str:
+    """Return the role of a server; empty if it ends the connection, as it does when sentinels change the role."""
+    try:
+        return server.cli("ROLE").partition("\n")[0]
+    except subprocess.CalledProcessError:
+        return ""
 
 
 class ClusterStore:
