@@ -86,7 +86,9 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure presenced beside other servers.")
     parser.add_argument("question", nargs="*", help=f"which to answer: {', '.join(QUESTIONS)} [default: all]")
     parser.add_argument(
-        "--quick", action="store_true", help="small loads to see that it works, 10 min; no real figures, nothing written"
+        "--quick",
+        action="store_true",
+        help="small loads to see that it works, 10 min; no real figures, nothing written",
     )
     arguments = parser.parse_args()
     names = arguments.question or list(QUESTIONS)
