@@ -118,6 +118,7 @@ class NodeWorld:
             self._repair()
             for _ in range(20):
                 self._advance(0.25)  # clients return, and join their rooms
+            self._come_together()
             self._advance(CALM_S)
             self.check()
 
@@ -148,6 +149,14 @@ class NodeWorld:
             return
         self.log("come", user_id, device, node.name)
         self.clients.append(SimulatedClient(node, user_id, device, self.random.choice([(), USERS])))
+
+    def _come_together(self) -> None:
+        """Users connect to several nodes at the same moment, and nothing happens to them afterwards."""
+        ready = [node for node in self.nodes if node.takes_connections]
+        for user_id in self.random.sample(USERS[:-1], 2):
+            for node, device in zip(ready, ("web", "phone", "watch"), strict=False):
+                self.log("come", user_id, device, node.name)
+                self.clients.append(SimulatedClient(node, user_id, device))
 
     def go(self) -> None:
         """A client leaves, or loses its connection for longer than the grace period."""
