@@ -80,7 +80,7 @@ async def test_sentinel_failover_with_lost_writes_no_wrong_view(watched: Sentine
                 for watcher in (here, there):
                     for user_id in ("ada", "bob", "dora"):
                         await until_status(watcher, user_id, "online")
-                await asyncio.sleep(0.5)  # the replica has it
+                await asyncio.to_thread(watched.replicate)
                 await asyncio.to_thread(watched.isolation.lose_replicas)
             await ada.set_status("busy", text="deploying")
             async with visit(first, "carl"):

@@ -82,6 +82,13 @@ class SentinelStore:
         are_known = all("slaves=1,sentinels=3" in one.cli("INFO", "sentinel") for one in self.sentinels)
         return are_known and "master_link_status:up" in self.replica.cli("INFO", "replication")
 
+    def replicate(self) -> None:
+        """Wait until the replica has everything that is in the master now."""
+        offset = int(direct(self.master).info("replication")["master_repl_offset"])
+        soon(
+            lambda: int(direct(self.replica).info("replication")["slave_repl_offset"]) >= offset, "the replica has all"
+        )
+
     @property
     def has_failed_over(self) -> bool:
         """Whether the replica is the master."""
