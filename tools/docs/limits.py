@@ -414,10 +414,10 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 Limit("announced users", _set("max_announced"), "max_announced", "503; in Python `CapacityError`"),
                 Limit("members of a room", _set("room_members"), "room_members", "`ROOM_FULL`"),
                 Limit(
-                    "members of a room that gets each change",
+                    "members of a room that sends each change",
                     f"below {_set('room_coalesced')}",
                     "room_coalesced",
-                    "changes once a second",
+                    "changes are sent once a second",
                 ),
                 Limit(
                     "members of a room that names them",

@@ -61,7 +61,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "status": f"Status that others see: {STATUSES}.",
         "version": "Number of the last change. It increases with each change of the user.",
         "since_ms": "Time at which the status began.",
-        "seen_ms": "Time at which the user was last known to be there. For a user who is there, it may be old.",
+        "seen_ms": "Time at which the user was last known to be present. It may be outdated while the user is present.",
         "active_ms": "Time at which the user last connected, chose a status or became active.",
         "chosen": "Permanent choice of the user, as [JSON](#json). It may be `invisible`.",
         "timed": "Temporary choice of the user, as [JSON](#json).",

@@ -95,7 +95,7 @@ class Gatekeeper:
     """Admits connections that authenticate, and closes those whose tokens are no longer valid.
 
     Bounds: `max_unauthenticated` and `auth_timeout` for connections waiting to authenticate. `request_rate` and
-    `request_burst` for newer tokens of an admitted connection. If another server verifies these, it is one at a time.
+    `request_burst` for newer tokens of an admitted connection. If another server verifies tokens, it is one at a time.
 
     Args:
         sessions: Sessions by id, including those without a connection.
@@ -365,7 +365,7 @@ class Gatekeeper:
         if self._waiting[connection].token:  # the verification is late, which is not the client's fault
             self._listener.refused(connection, Close.TRY_AGAIN_LATER, str(UNAVAILABLE), now, is_guess=False)
             return
-        # Most of these clients were given no token. Their developers read this in the browser's console.
+        # Most of these clients were never given a token. Their developers see this reason in the browser's console.
         reason = (
             f"this server requires a token, and none came within {self._settings.auth_timeout:g} s: "
             "set the client's token, or send AUTH"

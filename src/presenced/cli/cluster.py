@@ -42,7 +42,7 @@ POLL_S = 0.2
 """Seconds between two looks at the store while a command waits."""
 
 FIRST_STAMP_MS = 1_000_000_000_000
-"""Epoch milliseconds in 2001. Lower stamps are no times (`cluster.directory.RESTORED_MS`)."""
+"""Epoch milliseconds in 2001. Lower stamps are not times (`cluster.directory.RESTORED_MS`)."""
 
 
 class ClusterFailure(PresencedError):

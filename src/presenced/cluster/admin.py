@@ -1,6 +1,6 @@
 """Access of an operator to the store: shows the cluster, and stops or removes a node.
 
-It uses the same keys, scripts and permissions as a node. A running node uses nothing of it.
+It uses the same keys, scripts and permissions as a node. A running node does not use it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ MAX_SLOTS = 64
 """Maximum number of nodes. A node's slot is its number, from 0."""
 
 JUMP = 1 << 20
-"""Numbers that the store skips if it may have lost writes, so that none is given twice. The scripts in
+"""Numbers that the store skips if it may have lost writes, so that it assigns none twice. The scripts in
 `cluster/redis/lua` have it as 1048576."""
 
 MAX_ITEMS = 200
@@ -117,7 +117,7 @@ class CommitBatch(NamedTuple):
     body: bytes = b""
     until_ms: int = 0
     """Time by the store's clock, in epoch milliseconds, after which the store must not accept the batch any more. A
-    store that was frozen may execute it much later. 0: it may accept it whenever."""
+    store that was frozen may execute it much later. 0: there is no such time."""
 
 
 class Item(NamedTuple):
@@ -421,7 +421,7 @@ class Backend(Protocol):
         """
 
     def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
-        """Read the records of some users. The answer lacks users who have none."""
+        """Read the records of some users. The answer omits users who have none."""
 
     def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
         """Read entries of the log after a number again. It is repeated until the store answers."""

@@ -183,7 +183,7 @@ class Cluster(ClusterEvents):
         return any(shard.replica.is_local for shard in self._shards)
 
     def is_out_of_reach(self, user_id: str) -> bool:
-        """Return whether the shard of a user is out of reach, or was and is not yet read again."""
+        """Return whether the shard of a user is out of reach, or has not been read again after that."""
         if not self.stale_since_ms:
             return False
         return self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
@@ -195,7 +195,7 @@ class Cluster(ClusterEvents):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings for operators: the store is out of reach, or other nodes do not fit to this one."""
+        """Warnings for operators: the store is out of reach, or other nodes have other settings or the same name."""
         return self._notices.warnings(self._clock.monotonic())
 
     @property

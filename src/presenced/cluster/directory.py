@@ -70,7 +70,7 @@ class Agreement(Protocol):
     def contribution_changed(self, user_id: str) -> None:
         """Note that this node contributes something else to the user, and others see the user as before.
 
-        A session has joined or left a room, or has gone to another node.
+        A session has joined or left a room, or has moved to another node.
         """
 
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
@@ -82,14 +82,14 @@ class Agreement(Protocol):
 
     @property
     def stale_since_ms(self) -> int:
-        """Epoch milliseconds since when a shard is out of reach, or not yet read again; 0 if no shard is."""
+        """Epoch milliseconds since which a shard has been out of reach, or not yet read again; 0 if no shard is."""
 
     @property
     def turns(self) -> int:
         """Number of times that `stale_since_ms` has become 0, or is no longer 0."""
 
     def is_out_of_reach(self, user_id: str) -> bool:
-        """Return whether the shard of a user is out of reach, or was and is not yet read again."""
+        """Return whether the shard of a user is out of reach, or has not been read again after that."""
 
     def ends_for_absent(self, user_id: str) -> bool:
         """Return whether this node ends the choice and the claims of a user who has no session."""
@@ -505,7 +505,7 @@ class SharedDirectory(Directory[C]):
             self.users.compact(user)
 
     def _lose(self, user: User[C], is_choice: bool) -> None:
-        """Forget the choice or the claims of an absent user, because of a bound. All nodes do so at about the time."""
+        """Forget an absent user's choice or claims, because of a bound. All nodes do so at about the same time."""
         super()._lose(user, is_choice)
         stamps = self._stamps.get(user.user_id)
         if stamps is not None and self.agreement is not None:
@@ -541,8 +541,8 @@ class SharedDirectory(Directory[C]):
         """Announce a user, or withdraw the announcement. A repetition also overrides decisions of other nodes."""
         outcome = super().announce(user_id, online, now)
         stamps = self._stamps.find(user_id)
-        # A withdrawal that changes nothing is no decision: backends withdraw for whoever goes offline. Without the
-        # store, it may change something that this node does not know.
+        # A withdrawal that changes nothing is not a decision, because backends withdraw for every user who goes
+        # offline. Without the store, it may change something that this node does not know.
         if stamps is None and self.agreement is not None and self.agreement.is_out_of_reach(user_id):
             stamps = self._add_stamps(user_id)
         if stamps is not None:

@@ -52,7 +52,7 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
 
     @property
     def sessions(self) -> list[Session[C]]:
-        """The sessions on the other nodes, made anew for each call."""
+        """The sessions on the other nodes, created for each call."""
         found: list[Session[C]] = []
         for one in each(self.contributions):
             found += sessions_of(self.user_id, one)

@@ -63,7 +63,7 @@ class ClusterNode:
         missing = await self._check()
         if missing:
             self._notices.waits(missing)
-            while await self._check():  # noqa: ASYNC110 -- nothing tells when the store is there
+            while await self._check():  # noqa: ASYNC110 -- nothing signals that the store is reachable
                 await asyncio.sleep(RETRY_S)
         self.cluster.start()
         while not self._ready.is_set():

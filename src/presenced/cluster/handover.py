@@ -12,7 +12,7 @@ Node B, to which the client reconnects, looks for the session, and takes it from
 A keeps the session in a grace period for `HOLD_S`, so that others do not notice the move. If A is stopping, it has
 saved the session in the store, where only one node can take it. If A does not answer within `ASK_TIMEOUT_S`, it may
 have stopped meanwhile, so B looks there, too. If the session cannot be had, B opens a new one, and the client
-subscribes again. What A has left of the old one is taken out if A has stopped.
+subscribes again. If A has stopped, the rest of the old one is removed.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Handover:
         if asked is None:
             return
         if saved is None or saved.user_id != asked.user_id:
-            # The client continues here all the same. A node that has stopped does not drop the session any more.
+            # The client continues here anyway. A node that has stopped does not drop the session any more.
             self._directory.session_replaced(asked.user_id, asked.session_id)
             asked.done(None)
             return

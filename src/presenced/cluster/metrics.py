@@ -126,7 +126,7 @@ class ClusterMetrics:
             "Numbers that the store has given and this node has not read. They may jump.",
             lambda: sum(shard.behind for shard in cluster.shards),
         )
-        gauge("presenced_cluster_lag_seconds", "Age of what this node knows of the others.", lambda: cluster.lag_s)
+        gauge("presenced_cluster_lag_seconds", "Age of this node's knowledge of the others.", lambda: cluster.lag_s)
         gauge(
             "presenced_cluster_unsettled",
             "Users who are shown as before, because the store has lost something about them.",

@@ -1,4 +1,4 @@
-"""What operators learn from a node about the others and the store: log lines, and warnings of `/readyz`."""
+"""Log lines and warnings of `/readyz`, from which operators learn about other nodes and the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Notices:
         self._logged: set[tuple[str, str]] = set()  # incarnations of registered nodes, and what was logged about them
 
     def warnings(self, now: float) -> list[str]:
-        """Return what is wrong at present.
+        """Return the current warnings.
 
         Args:
             now: Monotonic seconds.

@@ -219,7 +219,7 @@ class StampTable:
             self._by_user.setdefault(user_id, stamps)
 
     def evict(self, user_id: str) -> None:
-        """Keep the stamps of an evicted user apart, so that they are no decisions when the user is known again."""
+        """Keep an evicted user's stamps apart, so that they do not count as decisions when the user is known again."""
         stamps = self._by_user.pop(user_id, None)
         if stamps is not None:
             self._evicted.set(user_id, stamps)

@@ -114,8 +114,8 @@ class AuthenticationSettings(Section, title="Authentication"):
         60,
         ge=0,
         le=3600,
-        description="Seconds before a token expires at which clients of presenced.v1 are warned. A quarter of the "
-        "token's time passes first, so a token may be shorter than this.",
+        description="Seconds before the expiry of a token at which the server warns clients of presenced.v1. A quarter "
+        "of the token's time passes first, so a token may be shorter than this.",
     )
     max_unauthenticated: int = Field(
         1000, ge=1, le=1_000_000, description="Maximum number of unauthenticated connections."
@@ -252,7 +252,7 @@ class StorageSettings(Section, title="Storage"):
         max_length=64,
         pattern=r"^[!-~]*$",
         description="Name of this server in a cluster, and of its rows in the database. It must be unique, and stay "
-        "the same over restarts. Empty: the host name and the port.",
+        "the same across restarts. Empty: the host name and the port.",
     )
     keep_addresses: bool = Field(
         False,
@@ -306,8 +306,8 @@ class ClusterSettings(Section, title="Several nodes"):
         0,
         ge=0,
         le=16,
-        description="Number of parts into which the users are divided in the backend: 0 for 1, or for 8 in a Redis "
-        "Cluster, where it should be at least the number of masters. The backend remembers it, and a node with another "
+        description="Number of parts into which the users are divided in the backend. 0 means 1, or 8 in a Redis "
+        "Cluster, which should have at least one part per master. The backend remembers it, and a node with another "
         "number does not start.",
     )
 

@@ -75,7 +75,7 @@ class Peers(Protocol):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings for operators: the store is out of reach, or other nodes do not fit to this one."""
+        """Warnings for operators: the store is out of reach, or other nodes have other settings or the same name."""
 
     @property
     def finds_others(self) -> bool:

@@ -84,7 +84,7 @@ class SessionPage(NamedTuple, Generic[C]):
 
 
 class ListedUser(Protocol[C]):
-    """A user as lists of users have them: `User`, or what takes its place in a cluster."""
+    """A user as it appears in lists: `User`, or its replacement in a cluster."""
 
     @property
     def serial(self) -> int:

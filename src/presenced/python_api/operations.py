@@ -259,7 +259,7 @@ class PresenceOperations:
                 choice.
 
         Returns:
-            Presence that others see now; in a cluster, from before the change.
+            Presence that others see now. In a cluster, this is still the one from before the change.
         """
         service, checked = self._operations().service, self._user(user_id)
         request = arguments(NewStatus, status=status, text=text, emoji=emoji, data=json_of(data), expires_in=expires_in)
@@ -270,7 +270,7 @@ class PresenceOperations:
         """Clear the status that a user chose. From now on the status is as detected.
 
         Returns:
-            Presence that others see now; in a cluster, from before the change.
+            Presence that others see now. In a cluster, this is still the one from before the change.
         """
         service, checked = self._operations().service, self._user(user_id, placeholders=True)
         service.set_status(checked, None)
@@ -307,7 +307,7 @@ class PresenceOperations:
             expires_in: Seconds after which the claim ends, at most a year; None until it is cleared.
 
         Returns:
-            Presence that others see now; in a cluster, from before the change.
+            Presence that others see now. In a cluster, this is still the one from before the change.
 
         Raises:
             BadClaim: The source is invalid.

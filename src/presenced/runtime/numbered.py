@@ -50,7 +50,7 @@ class NumberedItems(Generic[T]):
             self.gaps = 0
 
     def replace(self, number: int, item: T) -> None:
-        """Put another item in the place of the one with this number."""
+        """Replace the item with this number."""
         self._items[self._index(number)] = item
 
     def _index(self, number: int) -> int:

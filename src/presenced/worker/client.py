@@ -127,7 +127,7 @@ class WorkerClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._splitter = Splitter()
         self._runs = False
-        """Whether the present process has sent a message, first `ProcessStarted`."""
+        """Whether the current process has sent a message, first `ProcessStarted`."""
         self._ready = False
         """Whether the present process has sent `Ready`."""
         self._restored = False

@@ -65,7 +65,7 @@ class RedisBackend:
         self.log_items = log_items
         self.on_round_trip = on_round_trip
         self.conflict = ""
-        """Why this node can never join, as it is set: the store has another layout. Empty if it can."""
+        """Why this node cannot join with its settings: the store has another layout. Empty if it can."""
         self.nodes = 1
         """Number of registered nodes."""
         self.slot = -1

@@ -25,7 +25,7 @@ PIPELINE_SIZE = 100
 """Maximum number of calls in one round trip."""
 
 MAX_INBOX = 1000
-"""Approximate maximum number of messages that wait for a node. At the bound, the oldest are lost."""
+"""Approximate maximum number of messages waiting for a node. At the bound, the oldest are lost."""
 
 READ_MESSAGES = 100
 """Maximum number of messages in one read."""
@@ -117,7 +117,7 @@ class RedisMessages:
         """Execute a command.
 
         Args:
-            key: Key of the command, which decides about the server.
+            key: Key of the command, which determines the server.
             answered: Gets the reply.
             lost: Called instead if there is no reply.
         """

@@ -1,4 +1,4 @@
-"""Records that only say that something was cleared, in the order in which they began to say so. Pure.
+"""Records that only say that something was cleared, in the order in which this became so. Pure.
 
 If a user is offline, and a choice, claim or announcement was cleared, the record stays and has nothing but the stamps.
 Otherwise a node that was cut off meanwhile would bring back what it had. One node deletes the record later, the one
@@ -16,7 +16,7 @@ CLEARED_S = 3600.0
 bring back what was cleared meanwhile."""
 
 MAX_CLEARED = 100_000
-"""Maximum number of such records in a shard. At the bound, those that say so for longest are deleted."""
+"""Maximum number of such records in a shard. At the bound, the oldest are deleted."""
 
 OTHERS_WAIT = 1.1
 """Times `CLEARED_S` and `MAX_CLEARED` after which any node deletes them."""

@@ -1,10 +1,10 @@
 """Writes that the store has lost: which users are unsettled, and which contributions are retained. Pure.
 
-A store that failed over may have forgotten what nodes have read, and shown. Two things follow:
+A store that failed over may have lost writes that nodes have already read and shown. Two things follow:
 
-- A user is *unsettled* if record, contributions and what is shown do not fit together. Others see them as before, until
-  a newer item arrives, or until all nodes that might know better have had their time: `RECOVERY_S` if they are alive,
-  else the lease and `RECOVERY_S`.
+- A user is *unsettled* if the record, the contributions and the shown state do not match. Others see the user as
+  before until a newer item arrives, or until all nodes that might know better have had enough time. This is
+  `RECOVERY_S` for live nodes, and the lease plus `RECOVERY_S` for others.
 - A contribution of another node is *retained* if the store has lost it. Its node proposes it again within the lease and
   `RECOVERY_S`, or is gone.
 
@@ -32,7 +32,7 @@ class LostWrites:
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._unsettled: dict[str, float] = {}  # with contact times since when they are
+        self._unsettled: dict[str, float] = {}  # with the contact time since which each user is
         self._retained: dict[tuple[str, int], float] = {}  # by user and slot; with contact times, too
 
     # Unsettled users.

@@ -92,7 +92,7 @@ class MovedSessions:
 
 
 def _take_out(tags: Iterable[bytes], sessions: list[SharedSession]) -> list[bytes]:
-    """Take one session of each tag out of the list, and return the tags that it does not have."""
+    """Remove one session for each tag from the list, and return the tags that it does not contain."""
     missing = []
     for tag in tags:
         found = next((session for session in sessions if session.tag == tag), None)

@@ -10,7 +10,7 @@ proposes the result:
 
 Nothing becomes visible before it is read back from the log, so that all nodes show the same changes in the same order.
 Without the store the node is *local*: it shows its own changes at once, with numbers above all that it has seen. It
-proposes what differs when the store is back.
+proposes the differences when the store is back.
 
 The store may lose writes when it fails over. `LostWrites` explains what happens to the users concerned.
 
@@ -106,7 +106,7 @@ class ShardReplica:
         self._digest = StateDigest()  # of the records
         self._cleared = ClearedRecords()
         self._contributions = Contributions()  # of this node, too
-        # What this node wants to change.
+        # Changes that this node wants to make.
         self._dirty: OrderedDict[str, None] = OrderedDict()  # a plain dict is slow to take the first key from
         self.ends_for_absent = False
         """Whether this node ends choices and claims of absent users, and deletes records about cleared ones."""
@@ -114,7 +114,7 @@ class ShardReplica:
         self._moved = MovedSessions()
         self._stopped: frozenset[int] = frozenset()  # slots of nodes that had stopped at the last `next_batch`
         self._removal: Removal | None = None
-        # What does not fit together.
+        # Inconsistencies.
         self._lost = LostWrites(lease_s)
         self._load: Load | None = None
         self._check_at = -1  # number up to which the log must be applied before a load is checked; -1: no check is due
@@ -452,7 +452,7 @@ class ShardReplica:
                 if is_own and (self._removal is None or self._removal.member.slot != update.slot):
                     self._dirty[item.user_id] = None  # the record still counts what a stopped node had left behind
             elif not is_own:
-                self._dirty[item.user_id] = None  # another node took this one for dead, and the store has lost that
+                self._dirty[item.user_id] = None  # another node declared this one dead, and the store has lost that
         record = VersionedRecord(item.n, item.version, decode_record(item.record))
         self._set_record(item.user_id, record, when, item.is_kept)
         self._check(item.user_id, when)
@@ -542,7 +542,7 @@ class ShardReplica:
             self._check(user_id, when, compares=True)
 
     def _check(self, user_id: str, when: When, compares: bool = False) -> None:
-        """Mark a user as unsettled if record, contributions and what is shown do not fit together.
+        """Mark a user as unsettled if its record, its contributions and its shown state do not match.
 
         Args:
             compares: The record must also be what the rule says. Only after a load or a removal, because nodes of

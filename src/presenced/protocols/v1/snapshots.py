@@ -81,7 +81,7 @@ class Snapshot:
 class Snapshots:
     """Makes snapshots.
 
-    Bounds: the last snapshot of everyone is stored, some 80 bytes per user. It grows by 150 bytes per user once a
+    Bounds: the last snapshot of everyone is stored, about 80 bytes per user. It grows by 150 bytes per user once a
     client that blocks one of them has received it.
     """
 
