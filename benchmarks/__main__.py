@@ -18,6 +18,14 @@ from pathlib import Path
 from benchmarks import (
     attacks,
     busy_pages,
+    cluster_changes,
+    cluster_cost,
+    cluster_fan_out,
+    cluster_kill,
+    cluster_latency,
+    cluster_return,
+    cluster_start,
+    cluster_store,
     compression,
     cores,
     endurance,
@@ -29,7 +37,6 @@ from benchmarks import (
     large_tables,
     latency,
     plot,
-    several_nodes,
     slow_watchers,
     start_stop,
     storage,
@@ -58,7 +65,14 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "storage": storage.run,
     "faults": faults.run,
     "large_tables": large_tables.run,
-    "several_nodes": several_nodes.run,
+    "cluster_latency": cluster_latency.run,
+    "cluster_changes": cluster_changes.run,
+    "cluster_fan_out": cluster_fan_out.run,
+    "cluster_store": cluster_store.run,
+    "cluster_start": cluster_start.run,
+    "cluster_kill": cluster_kill.run,
+    "cluster_return": cluster_return.run,
+    "cluster_cost": cluster_cost.run,
     "ghosts": ghosts.run,
     "friends": friends.run,
     "busy_pages": busy_pages.run,
@@ -72,7 +86,9 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure presenced beside other servers.")
     parser.add_argument("question", nargs="*", help=f"which to answer: {', '.join(QUESTIONS)} [default: all]")
     parser.add_argument(
-        "--quick", action="store_true", help="small loads to see that it works, 7 min; no real figures, nothing written"
+        "--quick",
+        action="store_true",
+        help="small loads to see that it works, 10 min; no real figures, nothing written",
     )
     arguments = parser.parse_args()
     names = arguments.question or list(QUESTIONS)

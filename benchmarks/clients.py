@@ -23,7 +23,7 @@ import signal
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 BUFFER = 1 << 20
@@ -64,7 +64,7 @@ _CLOSE, _PING = b"\x88", b"\x89"
 _CLOSE_FRAME = b"\x88\x82\0\0\0\0\x03\xe8"  # code 1000; masked, as a client's frames must be, with zeros
 _PONG_FRAME = b"\x8a\x80\0\0\0\0"
 _ESTABLISHED = b"CONNECTION_ESTABLISHED"
-_IDLE, _ACTIVE = (
+IDLE_FRAME, ACTIVE_FRAME = (
     bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
     for text in (b'{"type":"ACTIVITY","state":"idle"}', b'{"type":"ACTIVITY","state":"active"}')
 )
@@ -131,11 +131,13 @@ class _Client:
     """One connection of a load process."""
 
     __slots__ = (
-        *("carry", "closing", "counts", "idle", "open", "received", "sampled", "socket", "unread", "user", "watches"),
+        *("carry", "closing", "counts", "idle", "open", "port", "received", "sampled", "socket", "unread", "user"),
+        "watches",
     )
 
-    def __init__(self, sock: socket.socket, user: int, watches: bool, counts: bool, sampled: bool) -> None:
+    def __init__(self, sock: socket.socket, port: int, user: int, watches: bool, counts: bool, sampled: bool) -> None:
         self.socket = sock
+        self.port = port
         self.user = user
         self.watches = watches
         self.counts = counts
@@ -153,6 +155,7 @@ class Clients:
 
     Args:
         index: Number of this process.
+        ports: Ports of the server, or of several nodes. Connections are spread over them.
         users: Number of user ids that the watchers share. Only the first connection of each user causes a broadcast.
         counts: Counts of all processes. This one writes to its own.
         delays: Delays in seconds that this process measured.
@@ -161,14 +164,14 @@ class Clients:
     def __init__(
         self,
         index: int,
-        port: int,
+        ports: Sequence[int],
         users: int,
         orders: Orders,
         counts: ctypes.Array[Counts],
         delays: ctypes.Array[ctypes.c_float],
     ) -> None:
         self._index = index
-        self._port = port
+        self._ports = ports
         self._users = users
         self._orders = orders
         self._all = counts
@@ -180,7 +183,7 @@ class Clients:
         self._buffer = bytearray(BUFFER)
         self._into = memoryview(self._buffer)[len(_VERSION) - 1 :]
         self._began: dict[int, float] = {}  # time of the last change, by user id
-        self._begun = self._in_flight = self._served = 0
+        self._begun = self._connected = self._in_flight = self._served = 0
         self._next_change = self._next_sweep = 0.0
         self._unlooked: set[_Client] = set()  # watchers that do not count
 
@@ -221,11 +224,17 @@ class Clients:
                 self._read(client.socket.fileno(), client)
 
     def _weigh(self) -> None:
-        """Report the fewest and the most bytes that a watcher received since the last comparison."""
+        """Report the fewest and the most bytes that a watcher received since the last comparison.
+
+        With several nodes, the watchers of each node are compared with each other.
+        """
         self._sweep()
         watchers = [client for client in self._clients.values() if client.watches]
-        self._mine.least = min((client.received for client in watchers), default=0)
-        self._mine.most = max((client.received for client in watchers), default=0)
+        received = [[client.received for client in watchers if client.port == port] for port in self._ports]
+        if len(self._ports) == 1:
+            self._mine.least, self._mine.most = min(received[0], default=0), max(received[0], default=0)
+        else:  # nodes send the same changes, but divide them into messages in their own way
+            self._mine.least, self._mine.most = 0, max((max(some) - min(some) for some in received if some), default=0)
         for client in watchers:
             client.received = 0
         self._mine.weighed = self._orders.weigh
@@ -243,7 +252,7 @@ class Clients:
             actor.idle = not actor.idle
             self._began[actor.user] = time.monotonic()
             self._mine.changes += 1
-            self._send(actor, _IDLE if actor.idle else _ACTIVE)
+            self._send(actor, IDLE_FRAME if actor.idle else ACTIVE_FRAME)
         else:
             user = FIRST_CHURNER + self._index * CHURN_IDS + self._served % self._orders.ids
             self._began[user] = time.monotonic()
@@ -259,11 +268,13 @@ class Clients:
         # Thirty addresses, or the ports that recent connections leave in TIME_WAIT would run short.
         sock.bind((f"127.0.0.{2 + user % 30}", 0))
         sock.settimeout(PATIENCE)
-        sock.connect(("127.0.0.1", self._port))
+        port = self._ports[self._connected % len(self._ports)]
+        self._connected += 1
+        sock.connect(("127.0.0.1", port))
         sock.setblocking(False)
         fields = (_V1_FIELD if self._orders.v1 else "") + (_DEFLATE_FIELD if self._orders.deflate else "")
         sock.send(REQUEST.format(user=user, more=more, fields=fields).encode())
-        client = self._clients[sock.fileno()] = _Client(sock, user, watches, counts, sampled)
+        client = self._clients[sock.fileno()] = _Client(sock, port, user, watches, counts, sampled)
         self._poll.register(sock.fileno(), select.EPOLLIN)
         self._in_flight += 1
         return client
@@ -378,7 +389,7 @@ def _messages(unread: bytearray) -> Iterator[bytes]:
 def run(
     index: int,
     core: int,
-    port: int,
+    ports: Sequence[int],
     users: int,
     orders: ctypes.Array[Orders],
     counts: ctypes.Array[Counts],
@@ -387,4 +398,4 @@ def run(
     """Run one load process on one core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the measuring process gets the signal, too, and sets `stop`
     os.sched_setaffinity(0, {core})
-    Clients(index, port, users, orders[0], counts, delays).run()
+    Clients(index, ports, users, orders[0], counts, delays).run()

@@ -7,6 +7,7 @@ servers written with other libraries, as their documentation recommends (`peers/
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 import time
@@ -21,17 +22,25 @@ from benchmarks.load import LoadError
 from benchmarks.machine import LOAD_CORES, SERVER_CORES
 from benchmarks.probe import metric
 from benchmarks.report import Report, Table
-from benchmarks.servers import NO_PINGS, PRESENCED, end, free_port, running, spawn, wait_listening
+from benchmarks.servers import BUILD, NO_PINGS, PRESENCED, end, free_port, running, spawn, wait_listening
 from tests.support.services import Redis
 
 PEERS = Path(__file__).parent / "peers/cluster"
 KINDS = {
     "presenced": "presenced",
-    "streams": "Socket.IO, adapter for Redis Streams",
-    "set": "a set in Redis, kept by hand",
+    "streams": "Socket.IO with Redis Streams",
+    "pubsub": "Socket.IO with Redis",
+    "set": "hand-kept set in Redis",
+    "tracker": "Phoenix.Tracker",
 }
+TRACKER = BUILD / "phoenix_pubsub"
+"""Clone of https://github.com/phoenixframework/phoenix_pubsub."""
+
+EPMD_PORT = 14_369
+"""Port of the name server that the nodes of Phoenix.Tracker find each other with."""
+
 USERS, QUICK_USERS = 100, 10
-SECONDS, QUICK_SECONDS = 60.0, 4.0
+SECONDS, QUICK_SECONDS = 60.0, 6.0
 """Seconds for which the other node is asked after the kill."""
 
 LEASE_S, QUICK_LEASE_S = 15.0, 1.0
@@ -59,21 +68,27 @@ def run(quick: bool) -> Report:
     if not (PEERS / "node_modules").is_dir():
         raise LoadError("`npm --prefix benchmarks/peers/cluster ci` installs the other servers, as `make bench` does")
     users = QUICK_USERS if quick else USERS
-    found = {kind: measure(kind, users, quick) for kind in KINDS}
+    kinds, notes = [kind for kind in KINDS if kind != "tracker"], []
+    if shutil.which("elixir") and TRACKER.is_dir():
+        kinds.append("tracker")
+    else:
+        notes.append("Phoenix.Tracker was left out: Elixir or a clone of phoenix_pubsub is missing.")
+    found = {kind: measure(kind, users, quick) for kind in kinds}
+    silent = [KINDS[kind] for kind, one in found.items() if not one.told]
     own = found["presenced"]
     after = "never" if own.gone_after_s is None else f"after {own.gone_after_s:.1f} s"
     seconds = QUICK_SECONDS if quick else SECONDS
     return Report(
         "For how long do the users of a killed node stay online on the others?",
-        f"presenced shows none of them {after}, and tells its watchers of each, with a lease of "
-        f"{QUICK_LEASE_S if quick else LEASE_S:g} s. Servers written with other libraries tell nobody.",
+        f"presenced shows none of them {after}, and notifies its watchers of each, with a lease of "
+        f"{QUICK_LEASE_S if quick else LEASE_S:g} s. These notify nobody: {', '.join(silent)}.",
         [
             Table(
                 [
                     f"{users} users of a killed node",
                     "none shown after",
                     "still shown",
-                    "notices to a watcher",
+                    "notifications",
                     "errors",
                 ],
                 [
@@ -91,6 +106,9 @@ def run(quick: bool) -> Report:
         [
             f"The other node was asked every {EVERY_S:g} s for {seconds:g} s. Errors: its answers that failed, or took "
             f"longer than {TIMEOUT_S:g} s.",
+            "A call of `fetchSockets` (Socket.IO) that is on its way when the node dies fails after 5 s.",
+            "The users of Phoenix.Tracker are processes without sockets, and its notifications go to its own code.",
+            *notes,
         ],
         {kind: one._asdict() for kind, one in found.items()},
     )
@@ -100,10 +118,16 @@ def measure(kind: str, users: int, quick: bool) -> Ghosts:
     """Kill a node with users, and ask the other one."""
     seconds, lease = (QUICK_SECONDS, QUICK_LEASE_S) if quick else (SECONDS, LEASE_S)
     with Redis() as store, ExitStack() as stack:
+        if kind == "tracker":
+            stack.enter_context(_name_server())
         first, process = stack.enter_context(_server(kind, store, lease))
-        second, _ = stack.enter_context(_server(kind, store, lease))
-        crowd = stack.enter_context(_crowd(kind, first, second, users))
-        crowd.wait_ready()
+        second, _ = stack.enter_context(_server(kind, store, lease, first))
+        crowd: _Crowd | _TrackedUsers
+        if kind == "tracker":
+            crowd = _TrackedUsers(first, second, users)
+        else:
+            crowd = stack.enter_context(_crowd(kind, first, second, users))
+            crowd.wait_ready()
         deadline = time.monotonic() + TIMEOUT_S * 5
         while (_online(kind, second) or 0) < users:
             if time.monotonic() > deadline:
@@ -135,19 +159,64 @@ def _online(kind: str, port: int) -> int | None:
 
 
 @contextmanager
-def _server(kind: str, store: Redis, lease_s: float) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def _server(kind: str, store: Redis, lease_s: float, other: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run a server of a kind. `other` is the port of the one that runs already."""
     if kind == "presenced":
         options = [f"--backend={store.url('0')}", f"--cluster-lease={lease_s:g}", *NO_PINGS]
         with running(PRESENCED, options) as started:
             yield started
         return
     port = free_port()
-    process = spawn(["node", str(PEERS / f"{kind}.js"), str(port), store.url("0")], SERVER_CORES)
+    if kind == "tracker":
+        process = spawn(_tracker_command(port, other), SERVER_CORES, {"ERL_EPMD_PORT": str(EPMD_PORT)})
+    else:
+        program = "set.js" if kind == "set" else "socketio.js"
+        process = spawn(["node", str(PEERS / program), str(port), store.url("0"), kind], SERVER_CORES)
     try:
         wait_listening(KINDS[kind], port, process)
         yield port, process
     finally:
         end(process)
+
+
+def _tracker_command(port: int, other: int) -> list[str]:
+    """Return the command of a node of Phoenix.Tracker. The library is compiled before the first one."""
+    compiled = TRACKER / "ebin"
+    if not compiled.is_dir():
+        compiled.mkdir()
+        sources = map(str, TRACKER.glob("lib/**/*.ex"))
+        subprocess.run(["elixirc", "-o", str(compiled), *sources], check=True, capture_output=True)
+    name, peer = (f"n{number}@127.0.0.1" for number in (port, other))
+    options = ["--name", name, "--cookie", "benchmark", "-pa", str(compiled)]
+    return ["elixir", *options, str(PEERS / "tracker.exs"), str(port), peer if other else "none"]
+
+
+@contextmanager
+def _name_server() -> Iterator[None]:
+    process = spawn(["epmd", "-port", str(EPMD_PORT)], set(LOAD_CORES))
+    try:
+        yield
+    finally:
+        end(process)
+
+
+class _TrackedUsers:
+    """Users of Phoenix.Tracker, which are processes of the first node, and what the other node reports of them."""
+
+    def __init__(self, first: int, second: int, users: int) -> None:
+        self._second = second
+        _get(first, f"track/{users}")
+
+    @property
+    def told(self) -> int:
+        """Number of leaves that the other node has reported to the application."""
+        return int(_get(self._second, "left"))
+
+
+def _get(port: int, path: str) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=TIMEOUT_S) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 class _Crowd:

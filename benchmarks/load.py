@@ -68,6 +68,7 @@ class Load:
         one_of: One watcher in this many counts messages. `weigh` checks the others.
         lazy: Let watchers that do not count read rarely, for a load that may use only a tenth of a core.
         ids: Number of users per process who connect and disconnect in turn.
+        other_ports: Ports of further nodes. The watchers and the users who make changes are spread over all nodes.
         cores: Cores of the load, with one process on each.
     """
 
@@ -81,6 +82,7 @@ class Load:
         one_of: int = 1,
         lazy: bool = False,
         ids: int = CHURN_IDS,
+        other_ports: Sequence[int] = (),
         cores: Sequence[int] = tuple(LOAD_CORES),
     ) -> None:
         context = multiprocessing.get_context("fork")
@@ -92,7 +94,9 @@ class Load:
         self._server = server
         shared = self._orders, self._counts
         self._processes = [
-            context.Process(target=run, args=(index, core, port, users, *shared, self._delays[index]), daemon=True)
+            context.Process(
+                target=run, args=(index, core, (port, *other_ports), users, *shared, self._delays[index]), daemon=True
+            )
             for index, core in enumerate(cores)
         ]
 
@@ -113,6 +117,11 @@ class Load:
     def heard(self) -> int:
         """Number of messages that the counting watchers have received, without the first one of each."""
         return sum(counts.heard for counts in self._counts)
+
+    @property
+    def changes(self) -> int:
+        """Number of changes that the clients have made."""
+        return sum(counts.changes for counts in self._counts)
 
     @property
     def dismissed(self) -> int:
@@ -205,7 +214,7 @@ class Load:
         counting = orders.counting
         if orders.one_of > 1:
             self.weigh()
-        orders.heard_before = self.heard - counting * self._changes
+        orders.heard_before = self.heard - counting * self.changes
         orders.pause_us = round(1e6 * pause)
         orders.window = window
         time.sleep(min(SETTLE, seconds))
@@ -214,11 +223,11 @@ class Load:
         outstanding = []
         while time.monotonic() < started + seconds:
             time.sleep(0.01)
-            outstanding.append(self._changes - (self.heard - orders.heard_before) / counting)
+            outstanding.append(self.changes - (self.heard - orders.heard_before) / counting)
         rate = self._rate((self.heard - heard) * watchers // counting, cpu, started)
         orders.window = 0
-        self.wait(lambda: self.heard >= orders.heard_before + counting * self._changes, "the last changes")
-        self.wait_heard(orders.heard_before + counting * self._changes)
+        self.wait(lambda: self.heard >= orders.heard_before + counting * self.changes, "the last changes")
+        self.wait_heard(orders.heard_before + counting * self.changes)
         if orders.one_of > 1 and not self.weigh():
             raise LoadError("watchers that do not count received more, or less, than those that do")
         if not rate.per_second:
@@ -244,7 +253,7 @@ class Load:
             Number of messages received per second.
         """
         orders = self._orders[0]
-        orders.heard_before = self.heard - orders.counting * self._changes
+        orders.heard_before = self.heard - orders.counting * self.changes
         orders.window = window
         heard, started = self.heard, time.monotonic()
         time.sleep(seconds)
@@ -269,10 +278,6 @@ class Load:
     @property
     def _opened(self) -> int:
         return sum(counts.opened for counts in self._counts)
-
-    @property
-    def _changes(self) -> int:
-        return sum(counts.changes for counts in self._counts)
 
     def _cpu(self) -> list[float]:
         pids = [self._server, *(process.pid or 0 for process in self._processes)]

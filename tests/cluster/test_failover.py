@@ -80,7 +80,7 @@ async def test_sentinel_failover_with_lost_writes_no_wrong_view(watched: Sentine
                 for watcher in (here, there):
                     for user_id in ("ada", "bob", "dora"):
                         await until_status(watcher, user_id, "online")
-                await asyncio.sleep(0.5)  # the replica has it
+                await asyncio.to_thread(watched.replicate)
                 await asyncio.to_thread(watched.isolation.lose_replicas)
             await ada.set_status("busy", text="deploying")
             async with visit(first, "carl"):
@@ -149,8 +149,7 @@ async def test_split_brain_heals_and_shows_nobody_offline(watched: SentinelStore
             assert watched.replica.cli("HLEN", "presenced:{0ax}:users") != "0"
             assert here.user("dora").status == there.user("carl").status == "offline"
             await asyncio.to_thread(isolation.end)
-            old = watched.master
-            await asyncio.to_thread(soon, lambda: old.cli("ROLE").startswith("slave"), "the old master gives up")
+            await asyncio.to_thread(soon, lambda: watched.is_old_replica, "the old master gives up")
             async with within(RIGHT_WITHIN_S, "all is right"):
                 await until_status(here, "dora", "online")
                 await until_status(there, "carl", "online")

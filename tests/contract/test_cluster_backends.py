@@ -105,6 +105,7 @@ class Watched:
         return [self._store.replica if self._store.has_failed_over else self._store.master]
 
     def save(self) -> None:
+        self._store.replicate()
         self._store.isolation.lose_replicas()
 
     def fail_over(self) -> None:

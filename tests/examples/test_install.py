@@ -13,7 +13,7 @@ from tests.support.documents import ROOT
 
 pytestmark = pytest.mark.slow
 
-COMMAND = "npm install $(npm pack --silent ../presenced/clients/js)"
+COMMAND = "npm pack --silent ../presenced/clients/js && npm install ./presenced-0.1.0.tgz"
 
 PROGRAM = """
 import { createPresence } from "presenced";

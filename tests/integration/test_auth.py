@@ -58,7 +58,7 @@ async def test_connections_without_a_good_token_are_closed_and_nobody_is_notifie
         async with connect(watched, proxy=None) as watcher:
             await first_message(watcher)
             for query, says in (
-                ("", "no authentication within 0.2 s; send AUTH"),
+                ("", "this server requires a token, and none came within 0.2 s: set the client's token, or send AUTH"),
                 (f"?token={token(seconds=-60)}", "the token has expired"),
                 ("?token=nonsense", "the token is not a JSON Web Token"),
                 (f"?token={jwt.encode({'sub': 1}, SECRET[::-1])}", "the token's signature does not fit any key"),

@@ -82,10 +82,30 @@ class SentinelStore:
         are_known = all("slaves=1,sentinels=3" in one.cli("INFO", "sentinel") for one in self.sentinels)
         return are_known and "master_link_status:up" in self.replica.cli("INFO", "replication")
 
+    def replicate(self) -> None:
+        """Wait until the replica has everything that is in the master now."""
+        offset = int(direct(self.master).info("replication")["master_repl_offset"])
+        soon(
+            lambda: int(direct(self.replica).info("replication")["slave_repl_offset"]) >= offset, "the replica has all"
+        )
+
     @property
     def has_failed_over(self) -> bool:
         """Whether the replica is the master."""
-        return self.replica.cli("ROLE").startswith("master")
+        return _role(self.replica) == "master"
+
+    @property
+    def is_old_replica(self) -> bool:
+        """Whether the first master replicates another one."""
+        return _role(self.master) == "slave"
+
+
+def _role(server: Redis) -> str:
+    """Return the role of a server; empty if it ends the connection, as it does when sentinels change the role."""
+    try:
+        return server.cli("ROLE").partition("\n")[0]
+    except subprocess.CalledProcessError:
+        return ""
 
 
 class ClusterStore:

@@ -14,7 +14,7 @@ function left() {
 
 function connect(to, userId, onLeft = () => {}) {
   return new Promise((resolve) => {
-    if (kind === "streams") {
+    if (kind === "streams" || kind === "pubsub") {
       const socket = io(`http://127.0.0.1:${to}`, { auth: { userId }, transports: ["websocket"], reconnection: false });
       socket.on("connect", resolve);
       socket.on("user disconnected", onLeft);

@@ -1,6 +1,6 @@
 /**
  * Build the package if needed. npm runs this before it packs this folder, so that
- * `npm install $(npm pack --silent FOLDER)` works in a fresh clone.
+ * `npm pack --silent FOLDER` works in a fresh clone.
  */
 
 import { execFileSync } from "node:child_process";

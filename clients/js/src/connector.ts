@@ -103,6 +103,17 @@ export function createConnector(
       next.since = host.now();
       trace.add("state", next.error ? `${next.state}: ${next.error.code}` : next.state);
     }
+    // Without these lines, the mistakes of a first attempt leave an empty console and dots that never change.
+    if (next.error && next.error !== before.error) {
+      const { code, message, hint } = next.error;
+      const print =
+        next.state === "failed"
+          ? console.error
+          : code === "TOKEN_FAILED" && before.error?.code !== code // once, although each attempt fails
+            ? console.warn
+            : undefined;
+      print?.(`presenced: ${code}: ${message}. ${hint}`);
+    }
     if (!same(next, before)) connection.set(next);
   };
 

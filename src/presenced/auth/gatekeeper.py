@@ -365,5 +365,9 @@ class Gatekeeper:
         if self._waiting[connection].token:  # the verification is late, which is not the client's fault
             self._listener.refused(connection, Close.TRY_AGAIN_LATER, str(UNAVAILABLE), now, is_guess=False)
             return
-        reason = f"no authentication within {self._settings.auth_timeout:g} s; send AUTH"
+        # Most of these clients were given no token. Their developers read this in the browser's console.
+        reason = (
+            f"this server requires a token, and none came within {self._settings.auth_timeout:g} s: "
+            "set the client's token, or send AUTH"
+        )
         self._listener.refused(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)

@@ -114,6 +114,14 @@ class SharedUsers(Users[C]):
         """Return the status that others see."""
         return user.shown.status if (user := self.known(user_id)) is not None else Status.OFFLINE
 
+    def on_all_nodes(self, user_id: str) -> int:
+        """Return the number of the user's connections on all nodes.
+
+        On other nodes, lost ones count during their grace period, too.
+        """
+        user = self.user(user_id)
+        return user.connected + sum(session.slot >= 0 for session in user.sessions) if user is not None else 0
+
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which others should see the user, with the data that was set last."""
         if (found := self.elsewhere.get(user_id)) is None:

@@ -8,6 +8,7 @@ A user is in the table as long as one of these reasons holds. Otherwise the user
     a session, connected or resumable             connections by the caller, others by `MAX_DETACHED_SESSIONS` per user
     an announcement                               `max_announced`
     the last change is still in the log           `log_entries`, `log_age`
+    shown as online, and the session is gone      in a cluster, until the nodes have agreed that the user has left
     absent, with a choice                         `max_choices`; at the bound the user away longest loses it
     absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
     a held request                                ends with `status_pause`
@@ -154,12 +155,9 @@ class Users(Generic[C]):
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
     def on_all_nodes(self, user_id: str) -> int:
-        """Return the number of the user's connections on all nodes of a cluster.
-
-        On other nodes, lost ones count during their grace period, too.
-        """
-        user = self.user(user_id)
-        return user.connected + sum(session.slot >= 0 for session in user.sessions) if user else 0
+        """Return the number of the user's connections on all nodes. Without a cluster there is one node."""
+        user = self.by_id.get(user_id)
+        return user.connected if user is not None else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which others should see the user, with the data that was set last."""
@@ -254,7 +252,10 @@ class Users(Generic[C]):
 
     def evict_if_unneeded(self, user: User[C]) -> None:
         """Evict a user if no reason is left to remember them (see the head of this file)."""
-        if user.sessions or user.announced or (user.last_change and user.last_change.position > self.log.floor):
+        if user.sessions or user.announced:
+            return
+        last = user.last_change
+        if last is not None and (last.position > self.log.floor or last.view.status is not _OFFLINE):
             return
         if user.user_id in self.with_choice or user.user_id in self.with_claim:
             return

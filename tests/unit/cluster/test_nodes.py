@@ -60,6 +60,21 @@ def test_users_of_a_killed_node_are_offline_within_the_lease_and_two_seconds_onc
     assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
 
 
+def test_users_of_a_killed_node_leave_although_their_arrival_is_too_old_to_be_remembered() -> None:
+    """The remover knows of no session of theirs any more, and its log of changes has dropped their last one."""
+    cluster = ClusterHarness(log_size=2)
+    users = [f"user{number}" for number in range(6)]
+    for user in users:
+        cluster.nodes["a"].connect(user)
+    watcher = cluster.nodes["b"].watch(*users)
+    cluster.run()
+    assert sorted(statuses(cluster.nodes["b"].new_messages(watcher))) == [(user, "online") for user in users]
+    cluster.nodes["a"].kill()
+    cluster.run(20, step=0.05)
+    assert sorted(statuses(cluster.nodes["b"].new_messages(watcher))) == [(user, "offline") for user in users]
+    assert cluster.nodes["b"].node.directory.users.online_users == 1  # the watcher
+
+
 def test_users_of_a_killed_node_who_came_back_to_another_one_never_flicker() -> None:
     cluster = ClusterHarness()
     watcher = cluster.nodes["b"].watch("ada")

@@ -504,8 +504,8 @@ class ShardReplica:
         self.records = {}
         self._digest.clear()
         self._cleared.clear()
-        for user_id, record in load.records.items():
-            self._set_record(user_id, record, when)
+        while load.records:  # one by one: each makes room for what is kept of the next
+            self._set_record(*load.records.popitem(), when)
         self._applied_up_to(last or EntryKey(0, -1, "", 0))
         self.changed_at = max(n, self._applied_n)
         self.floor = max(self.floor, n)

@@ -1,11 +1,12 @@
-// Socket.IO with its adapter for Redis Streams: who is online, as its guide to private messages does it.
-// Arguments: port, URL of the store. GET / returns the users who are online on all nodes.
+// Socket.IO with one of its adapters for Redis: who is online, as its guide to private messages does it.
+// Arguments: port, URL of the store, "streams" for the adapter for Redis Streams or "pubsub" for the other one. GET / returns the users who are online on all nodes.
 import { createServer } from "node:http";
-import { createAdapter } from "@socket.io/redis-streams-adapter";
+import { createAdapter as createPubSubAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
-const [port, store] = process.argv.slice(2);
+const [port, store, kind] = process.argv.slice(2);
 const redis = createClient({ url: store });
 await redis.connect();
 
@@ -17,7 +18,11 @@ const http = createServer(async (_, response) => {
     response.writeHead(500).end(String(error));
   }
 });
-const io = new Server(http, { adapter: createAdapter(redis) });
+const adapter =
+  kind === "streams"
+    ? createStreamsAdapter(redis)
+    : createPubSubAdapter(redis, await redis.duplicate().connect());
+const io = new Server(http, { adapter });
 
 io.on("connection", (socket) => {
   const { userId } = socket.handshake.auth;
