@@ -10,6 +10,7 @@ from tests.cluster.test_nodes import follow, soon, until_status, visit
 from tests.cluster.timing import LOCAL_WITHIN_S, RIGHT_WITHIN_S, within
 from tests.support.clients import client, until
 from tests.support.services import Redis
+from tests.support.soak import ONLY_IN_SOAK
 
 from presenced.cluster.redis.format import Keys
 
@@ -66,7 +67,9 @@ def keys_of(store: Redis, lost: str) -> list[str]:
     return keys.get(lost) or [name for group in keys.values() for name in group]
 
 
-@pytest.mark.parametrize("lost", ["records", "contributions", "log", "all of these"])
+@pytest.mark.parametrize(
+    "lost", ["all of these", *(pytest.param(key, marks=ONLY_IN_SOAK) for key in ("records", "contributions", "log"))]
+)
 async def test_evicted_hash_is_found_and_repaired(store: Redis, nodes: Nodes, lost: str) -> None:
     """Nobody has to do anything: nodes notice that a key is gone, and write again what was in it."""
     first, second = nodes.start(), nodes.start()

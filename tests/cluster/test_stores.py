@@ -14,6 +14,7 @@ from tests.cluster.test_nodes import until_status, visit
 from tests.cluster.test_writer import Storing, agrees, come_and_go, truth
 from tests.support.clients import client, until
 from tests.support.services import PostgreSQL, Valkey
+from tests.support.soak import ONLY_IN_SOAK
 from tests.support.stores import ClusterStore
 from tests.support.webhooks import SECRET, Receiver
 
@@ -69,7 +70,11 @@ async def until_written(storing: Storing, shards: int) -> None:
 
 @pytest.mark.parametrize(
     ("storing", "shards"),
-    [(("valkey", "sqlite"), 1), (("redis_cluster", "sqlite"), 8), (("redis_cluster", "postgresql"), 8)],
+    [
+        (("valkey", "sqlite"), 1),
+        pytest.param(("redis_cluster", "sqlite"), 8, marks=ONLY_IN_SOAK),
+        (("redis_cluster", "postgresql"), 8),
+    ],
     ids=["valkey-sqlite", "cluster-sqlite", "cluster-postgresql"],
     indirect=["storing"],
 )

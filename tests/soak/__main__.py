@@ -9,6 +9,7 @@
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
 | deploy | some minutes more | ten nodes of a cluster are replaced under 2,000 clients, once |
 | cluster | a sixth more | ten nodes with random faults, with the seed `--seed`; kills of one of ten nodes |
+| variants | minutes more | `tests/cluster` and the broken rules of the simulation, with the variants that `make test` leaves out |
 | runtimes | seconds more | the built npm package in Node.js, Bun and Deno, which are fetched |
 | image | some minutes more | the container image is built and started, once |
 | native | some minutes more | the client for React Native, with React Native itself, once |
@@ -80,6 +81,7 @@ def parts(seed: int, minutes: float) -> list[Part]:
             [*pytest, "-s", "tests/cluster/test_deploy.py"],
             {"PRESENCED_CLUSTER_CROWD": "2000", "PRESENCED_CLUSTER_NODES": SOAK_NODES},
         ),
+        Part("variants", [*pytest, "tests/cluster", "tests/simulation/test_mutations.py"], {"PRESENCED_SOAK": "1"}),
         Part(
             "cluster",
             [*pytest, "-s", "tests/cluster/test_random.py", "tests/cluster/test_many_nodes.py"],
