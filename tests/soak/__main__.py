@@ -9,7 +9,7 @@
 | kills | 10 % | SIGKILL of the server, its storage worker or both, under load |
 | deploy | some minutes more | ten nodes of a cluster are replaced under 2,000 clients, once |
 | cluster | a sixth more | ten nodes with random faults, with the seed `--seed`; kills of one of ten nodes |
-| variants | minutes more | `tests/cluster` and the broken rules of the simulation, with the variants that `make test` leaves out |
+| variants | minutes more | variants of the tests of several nodes that `make test` leaves out |
 | runtimes | seconds more | the built npm package in Node.js, Bun and Deno, which are fetched |
 | image | some minutes more | the container image is built and started, once |
 | native | some minutes more | the client for React Native, with React Native itself, once |
