@@ -70,7 +70,8 @@ async def test_a_store_with_too_little_memory_is_a_note(durable: Redis, tmp_path
 async def test_a_store_of_another_layout_is_broken(durable: Redis, tmp_path: Path) -> None:
     durable.cli("HSET", "presenced:{0ax}:head", "layout", "9", "shards", "1")
     [broken] = await doctor(tmp_path, durable.url("0"))
-    assert broken.startswith("broken: the store has layout 9 and 1 shards for presenced")
+    assert broken.startswith("broken: the store has layout 9 and 1 shards, but this node expects layout 1 and 1")
+    assert "choose another cluster_name" in broken
 
 
 async def test_a_store_that_refuses_or_does_not_respond_is_broken(durable: Redis, tmp_path: Path) -> None:

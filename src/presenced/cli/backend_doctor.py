@@ -16,7 +16,7 @@ from presenced.cluster.members import figures_of
 from presenced.cluster.redis.backend import RedisBackend
 from presenced.cluster.redis.connection import Address, StoreConnection, StoreLost, connect, parse_info
 from presenced.cluster.redis.discovery import StoreUrl, parse_url
-from presenced.cluster.redis.format import LAYOUT, Keys
+from presenced.cluster.redis.format import Keys
 from presenced.config.settings import Settings, is_loopback
 from presenced.errors import BackendError
 
@@ -101,7 +101,7 @@ async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
     finder = url.finder()
     shards = url.shards(settings.cluster_shards)
     backend = RedisBackend(finder, url.access, cluster_name=settings.cluster_name, shards=shards)
-    if missing := await backend.check():  # it also checks version, eviction policy and permissions
+    if missing := await backend.check():  # it also checks layout, version, eviction policy and permissions
         raise StoreLost(missing)
     async with open_admin(settings) as admin:
         members = (await admin.members())[0]
@@ -109,10 +109,7 @@ async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
     users = max(MIN_USERS, settings.max_connections, connected)
     heads = [Keys(settings.cluster_name, shard).head for shard in range(backend.shards)]
     addresses = {await finder.find(head) for head in heads}
-    findings = [
-        *await _layout(settings, url, await finder.find(heads[0]), backend.shards),
-        *settings_findings(settings, members),
-    ]
+    findings = [*settings_findings(settings, members)]
     if backend.shards < finder.masters:
         what = f"the store has {finder.masters} masters, but users are only in {backend.shards} shards"
         findings.append(Finding("note", what, "fewer masters suffice"))
@@ -121,24 +118,6 @@ async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
         for name, value, why in _wanted_settings(url):
             findings += await _setting(url, address, name, value, why)
     return findings
-
-
-async def _layout(settings: Settings, url: StoreUrl, address: Address, shards: int) -> list[Finding]:
-    connection = await connect(address, url.access, TIMEOUT_S)
-    try:
-        layout, found = await connection.call("HMGET", Keys(settings.cluster_name, 0).head, "layout", "shards")
-    finally:
-        connection.close()
-    if layout is None or (int(layout), int(found)) == (LAYOUT, shards):
-        return []
-    what = (
-        f"the store has layout {int(layout)} and {int(found)} shards for {settings.cluster_name}, but this release "
-        f"uses layout {LAYOUT} and {shards} shards"
-    )
-    advice = "choose another cluster_name, or stop all nodes and delete the keys of this one"
-    if int(layout) == LAYOUT:
-        advice = f"set cluster_shards to {int(found)}, as on the other nodes, or {advice}"
-    return [Finding("broken", what, advice)]
 
 
 async def _server(url: StoreUrl, address: Address, users: int) -> list[Finding]:
