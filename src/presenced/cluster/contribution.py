@@ -1,4 +1,4 @@
-"""What the nodes contribute to one user: the sessions that each of them has, and their rooms."""
+"""Contributions of the nodes to one user: the sessions that each of them has, and their rooms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Contribution(Struct, frozen=True, gc=False):
-    """What one node contributes to a user, as bytes."""
+    """Contribution of one node to a user, as bytes."""
 
     slot: int
     """Number of the node."""

@@ -38,7 +38,7 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
     seen_ms: int = 0
     active_ms: int = 0
     contributions: OfUser = None
-    """What the other nodes contribute."""
+    """Contributions of the other nodes."""
 
     @property
     def shown(self) -> View:

@@ -1,4 +1,4 @@
-"""What the replicas of a node need of its directory."""
+"""Interface of the directory that the replicas of a node use."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ NO_TIME = 0
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):
-    """What a user chose. The end of the temporary choice is in its `details.until_ms`. Append new fields only."""
+    """Statuses that a user chose. The end of the temporary choice is in its `details.until_ms`. Append new fields only."""
 
     status: Status | None = None
     details: StatusDetails = NO_DETAILS
@@ -108,7 +108,7 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def decided(self) -> tuple[Any, ...]:
-        """What is chosen, claimed and announced. Stamps, and what was cleared, are not part of it."""
+        """The choices, claims and announcement. Stamps and cleared fields are not part of it."""
         chosen = self.chosen
         claims = tuple(one for one in self.claims if one.status is not None)
         return (chosen.status, chosen.details, chosen.timed, chosen.timed_details), claims, self.announced
