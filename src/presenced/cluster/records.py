@@ -27,7 +27,7 @@ NO_TIME = 0
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):
-    """Statuses that a user chose. The end of the temporary choice is in its `details.until_ms`. Append new fields only."""
+    """Statuses that a user chose. The end of the temporary choice is in its `details.until_ms`. Append fields only."""
 
     status: Status | None = None
     details: StatusDetails = NO_DETAILS
@@ -42,7 +42,7 @@ NOTHING_CHOSEN = Choices()
 
 
 class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
-    """A claim of one source, or that it was cleared. Its end is in `details.until_ms`. Append new fields only."""
+    """A claim of one source, or that it was cleared. Its end is in `details.until_ms`. Append fields only."""
 
     source: str
     stamp_ms: int
