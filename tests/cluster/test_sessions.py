@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.conftest import Nodes
-from tests.cluster.test_nodes import follow
+from tests.cluster.test_nodes import follow, soon
 from tests.support.api_client import V1
 from tests.support.balancer import balancer
 from tests.support.clients import client, until
@@ -111,6 +111,7 @@ async def test_session_resumed_elsewhere_closes_the_old_with_4409(nodes: Nodes) 
                 await asyncio.sleep(1.5)  # longer than the grace period of a lost connection
                 assert watcher.user("ada").online
             await until(watcher, lambda: watcher.user("ada").status == "offline")
+        await soon(lambda: seen[-1:] == [("ada", "offline")])
         following.cancel()
     assert [status for _, status in seen][-2:] == ["online", "offline"]
     assert seen.count(("ada", "offline")) <= 2, "at first, and at the end"
