@@ -1,4 +1,4 @@
-"""What a replica keeps of the users' records. Pure."""
+"""Agreed parts of the users' records, as a replica keeps them. Pure."""
 
 from __future__ import annotations
 

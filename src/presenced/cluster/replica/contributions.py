@@ -1,4 +1,4 @@
-"""What each node contributes to the users of a shard: sessions and rooms, by user and slot."""
+"""Contributions of each node to the users of a shard: sessions and rooms, by user and slot."""
 
 from __future__ import annotations
 

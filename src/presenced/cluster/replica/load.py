@@ -21,7 +21,7 @@ class VersionedRecord(NamedTuple):
 
 
 class Load:
-    """What the pages of a load have so far.
+    """Records and contributions from the pages of a load so far.
 
     Bounds: the users of the shard.
     """
