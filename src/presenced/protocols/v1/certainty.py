@@ -35,7 +35,7 @@ from presenced.presence.users import Users
 from presenced.protocols.names import Names
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1 import messages as wire
-from presenced.protocols.v1.encoder import MAX_CACHED_RECORDS, V1Encoder
+from presenced.protocols.v1.encoder import V1Encoder
 
 STALE = "stale"
 """Value of `certainty` of a record that may be old."""
@@ -66,12 +66,10 @@ class MarkingEncoder(V1Encoder):
         """Return the same as `V1Encoder`, with a mark if the user may have changed."""
         if not self.certainty.is_stale(change.user_id, change.status):
             return super().record(change)
-        record = self._records.get(-change.position)
-        if record is None:
-            record = self._records[-change.position] = codec.record(change, self._shows_causes, STALE)
-            if len(self._records) > MAX_CACHED_RECORDS:
-                self._records.popitem(last=False)
-        return record
+        cached = self._records.get(-change.position)
+        if cached is not None and cached[0] is change:
+            return cached[1]
+        return self._cache(-change.position, change, codec.record(change, self._shows_causes, STALE))
 
     def uncached(self, change: Change) -> Raw:
         """Return the same as `V1Encoder`, with a mark if the user may have changed."""

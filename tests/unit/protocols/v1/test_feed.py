@@ -91,6 +91,17 @@ def test_an_ended_subscription_receives_all_earlier_changes(harness: NodeHarness
     assert statuses(harness.new_messages(ada)) == [("bob", "away")]
 
 
+def test_an_erased_last_seen_is_not_sent_from_the_cache(harness: NodeHarness) -> None:
+    ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob&watch=none")
+    harness.end(bob, Ending.CLOSED)
+    harness.clock.advance(60)
+    assert "lastSeen" in harness.new_messages(ada)[-1]["users"][0]
+    PresenceService(harness.node).erase_past("bob")
+    harness.send(ada, "UNWATCH", everyone=True)
+    [snapshot] = harness.send(ada, "WATCH", users=["bob"])
+    assert (snapshot["users"][0]["userId"], "lastSeen" in snapshot["users"][0]) == ("bob", False)
+
+
 def test_a_user_active_on_any_device_is_online(harness: NodeHarness) -> None:
     watcher = harness.enter("userId=w")
     phone, laptop = harness.enter("userId=ada&device=phone"), harness.enter("userId=ada&device=laptop")
