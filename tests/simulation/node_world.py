@@ -18,12 +18,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from tests.simulation.node_clients import STEADY, NodeClock, SimulatedClient, SimulatedNode
 from tests.support.cluster_harness import LEASE_S
 from tests.support.cluster_storage import FakeClusterWorker, FakeDatabase
 
 from presenced.cluster.memory.hub import MemoryHub
+from presenced.cluster.replica import replica
 from presenced.cluster.replica.digest import compare
 from presenced.presence.model import Choice, Ending, Status, StatusDetails
 from presenced.presence.status import Claim
@@ -70,6 +72,7 @@ class NodeWorld:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
+        self._users_per_turn = 2 if seed % 2 else 1000
         random.seed(seed)  # nodes propose random slots
         pick = self.random.choice
         self.clock = FakeClock()
@@ -109,6 +112,10 @@ class NodeWorld:
         Raises:
             AssertionError: Something does not hold.
         """
+        with patch.object(replica, "USERS_PER_TURN", self._users_per_turn):
+            self._run(rounds)
+
+    def _run(self, rounds: int) -> None:
         for _ in range(rounds):
             for _ in range(ACTIONS):
                 action, weight = self.random.choice(ALL_ACTIONS)

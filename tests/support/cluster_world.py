@@ -410,7 +410,7 @@ class Node:
     def _load(self, store: Store) -> None:
         self.world.trace(self.name, "loads")
         tables = store.tables
-        self.shard.begin_load()
+        self.shard.begin_load(self.when)
         contributions = [
             (user_id, ContributionUpdate(slot, *value))
             for slot, of_slot in tables.contributions.items()
@@ -419,7 +419,8 @@ class Node:
         self.shard.page([*tables.records.values()], contributions)
         assert tables.head
         last = tables.log[-1].key if tables.log else None
-        self.shard.loaded(last, last.n if last else tables.head.n, self.when)
+        while not self.shard.loaded(last, last.n if last else tables.head.n, self.when):
+            pass
 
     def _read(self, store: Store) -> None:
         applied = self.shard.applied

@@ -288,8 +288,11 @@ class Receiver(Protocol):
             updates: Contributions, each with the id of its user.
         """
 
-    def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
+    def loaded(self, shard: int, last: EntryKey | None, n: int) -> bool:
         """End a load, because all pages were sent.
+
+        Return whether the receiver has adopted all users. If not, call this again in the next turn, and before
+        `entries`. The receiver adopts some users in each turn, so that it can do other things in between.
 
         Args:
             last: Entry after which the log continues; None if it was empty.

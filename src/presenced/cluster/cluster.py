@@ -122,8 +122,7 @@ class Cluster(ClusterEvents):
         self._leaves_in = 0.0
         self.history: History = NoHistory()
         self.finds_others = False
-        """Whether the node has joined a cluster with live nodes or records, so that it need not wait for returning
-        users."""
+        """Whether there were nodes or records when this one joined, so that it need not wait for returning users."""
         self._metrics = metrics
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
@@ -255,11 +254,6 @@ class Cluster(ClusterEvents):
             if session.connection is None:
                 self.save_session(session)
 
-    @property
-    def replicas(self) -> Sequence[ShardReplica]:
-        """This node's replica of each shard."""
-        return [shard.replica for shard in self._shards]
-
     # Sessions that move between nodes.
 
     def fetch_session(
@@ -339,12 +333,15 @@ class Cluster(ClusterEvents):
         """Take a page of a load."""
         self._shards[shard].replica.page(users, updates)
 
-    def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
+    def loaded(self, shard: int, last: EntryKey | None, n: int) -> bool:
         """Replace what the replica has by the pages of the load."""
-        self._shards[shard].replica.loaded(last, n, self._shards[shard].when(self._clock.now()))
-        self.history.loaded(shard)
+        this = self._shards[shard]
+        is_done = this.replica.loaded(last, n, this.when(self._clock.now()))
         self._publish()
-        self.on_loaded()
+        if is_done:
+            self.history.loaded(shard)
+            self.on_loaded()
+        return is_done
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
         """Apply the next entries of the log."""
@@ -485,7 +482,7 @@ class Cluster(ClusterEvents):
 
     def _load(self, shard: int, reason: str) -> None:
         self._metrics.reloading(reason)
-        self._shards[shard].replica.begin_load()
+        self._shards[shard].begin_load(self._clock.now())
         self._backend.load(shard)
 
     def _in_reach(self, shard: int, now: Instant) -> None:
@@ -527,6 +524,9 @@ class Cluster(ClusterEvents):
             return
         for index in pending:
             self._commit(index)
+            if self._shards[index].replica.has_unchecked:
+                self._wake(index)
+        self.check_ready()
         self._publish()  # contributions may have expired
 
     def _commit(self, index: int) -> None:
@@ -595,6 +595,6 @@ class Cluster(ClusterEvents):
             self._wake(0)
 
     def _check(self) -> None:
-        for index in range(len(self._shards)):
-            self._wake(index)
+        self._pending.update(range(len(self._shards)))
+        self._wake(0)
         self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)

@@ -159,13 +159,13 @@ class _Log:
 
     def applied(self, shard: int) -> int:
         """Return the number of the entry of the log that was applied last; 0 if there is none."""
-        applied = self._cluster.replicas[shard].applied
+        applied = self._cluster.shards[shard].replica.applied
         return applied.n if applied is not None else 0
 
     def continue_above(self, number: int) -> None:
         """Have the store give only numbers above this one, because the database has numbers up to it."""
-        for replica in self._cluster.replicas:
-            replica.floor = max(replica.floor, number)
+        for shard in self._cluster.shards:
+            shard.replica.floor = max(shard.replica.floor, number)
 
 
 def join_history(cluster: Cluster, backend: Backend, storage: SharedWriteBehind, node: Node) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from presenced.cluster.backend import Counts, Member, Registration
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.members import Figures, Members, ender_of, figures_of, writer_of
+from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
@@ -27,6 +28,8 @@ class NodeShard:
         self.replica = ShardReplica(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
         self.members = Members(lease_s)
         self._index = index
+        self._recovery_s = lease_s + RECOVERY_S
+        self._recovered_at = 0.0  # contact time by which nodes have committed again what the store has lost
         self.generation = -1
         """Number of times that the store may have lost writes, when this node connected last."""
         self.lost_at: float | None = None
@@ -77,6 +80,10 @@ class NodeShard:
         """Return the present moment, with the contact time of this shard."""
         return When(self.members.contact, now)
 
+    def begin_load(self, now: Instant) -> None:
+        """Read everything again (`ShardReplica.begin_load`)."""
+        self.replica.begin_load(self.when(now))
+
     def registered(self, registration: Registration) -> bool:
         """Take the slot and the incarnation. Return whether the node was registered before."""
         was_registered = bool(self.members.incarnation)
@@ -102,8 +109,18 @@ class NodeShard:
 
     def reconnected(self, generation: int) -> None:
         """Take the store's generation on a new connection, before `reached`."""
+        if self.generation != generation:
+            self._recovered_at = self.members.contact + self._recovery_s
         self.must_verify = self.must_verify or generation != self.generation or self.lost_at is not None
         self.generation = generation
+
+    def has_all_since(self, at: float) -> bool:
+        """Return whether this node has what any other node had at a monotonic time.
+
+        Another node may have known what the store has lost since. Then this node learns it when that one commits again.
+        """
+        is_recovered = self.members.contact >= self._recovered_at
+        return self.replica.is_loaded and is_recovered and (self.read_all_at or 0.0) > at
 
     def has_read_all(self, n: int, now: Instant) -> None:
         """Note that the log has been read to its end, and the store has given numbers up to `n`."""

@@ -62,11 +62,9 @@ class OwnMarks:
         if is_sure and not self._is_sure:
             self._sure_from = self._journal.position
         self._is_sure = is_sure
-        if is_sure and self._arrived_at is not None and all(self._has_read_since(one) for one in self._shards):
+        at = self._arrived_at
+        if is_sure and at is not None and all(shard.has_all_since(at) for shard in self._shards):
             self._arrived_at = None
-
-    def _has_read_since(self, shard: NodeShard) -> bool:
-        return shard.replica.is_loaded and (shard.read_all_at or 0.0) > (self._arrived_at or 0.0)
 
     def arrived(self, now: float) -> None:
         """Note that a client has come from another node, which may have read more than this one."""

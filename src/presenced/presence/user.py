@@ -181,7 +181,8 @@ class User(Generic[C]):
         last: dict[str, MemberData] = {}
         for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
             for room, given in rooms.items():
-                if room not in last or given.number > last[room].number:
+                # Sessions on two nodes may have the same number. Then the data decides, on all nodes in the same way.
+                if room not in last or given > last[room]:
                     last[room] = given
         return {room: given.data for room, given in last.items()}
 

@@ -79,6 +79,8 @@ class Recorder:
         self.counts = Counts(0, 0, 0)
         self.messages: list[tuple[int, bytes]] = []
         self.loads: list[EntryKey | None] = []
+        self.more_turns = 0
+        """Number of further turns that this node takes to adopt the users of its next load."""
         self._in_flight = 0
         self._changed = asyncio.Event()
 
@@ -118,11 +120,15 @@ class Recorder:
             self._put_contribution(user_id, update)
         self._changed.set()
 
-    def loaded(self, shard: int, last: EntryKey | None, n: int) -> None:
-        """Keep the end of the load."""
+    def loaded(self, shard: int, last: EntryKey | None, n: int) -> bool:
+        """Keep the end of the load, after `more_turns`."""
+        if self.more_turns:
+            self.more_turns -= 1
+            return False
         self.loads.append(last)
         self.n = n
         self._event("loaded")
+        return True
 
     def entries(self, shard: int, entries: Sequence[Entry], n: int) -> None:
         """Check the numbers, and apply the entries to the replica."""

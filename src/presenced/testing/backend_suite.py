@@ -166,7 +166,7 @@ async def entries_of_other_kinds_have_a_number_of_their_own(stage: Stage) -> Non
 
 
 async def a_load_during_writes_misses_nothing(stage: Stage) -> None:
-    """A node that loads while another one writes ends with the same users and contributions."""
+    """A node that loads while another one writes, some users in each turn, ends with the same state."""
     async with PeerGroup(stage, "a", "b") as [a, b]:
         for start in range(0, 2400, 200):
             await a.commit(*(a.set(f"u{i}", b"0") for i in range(start, start + 200)))
@@ -182,7 +182,8 @@ async def a_load_during_writes_misses_nothing(stage: Stage) -> None:
                 await a.reads((await a.commit(*batch)).n)
 
         writing = asyncio.create_task(write())
-        for _ in range(5):
+        for turns in range(5):
+            b.recorder.more_turns = 10 * turns
             await b.load()
             await asyncio.sleep(0.02)
         done.set()

@@ -31,8 +31,9 @@ def _entry(n: int) -> Entry:
 def _loaded() -> tuple[SharedDirectory[str], ShardReplica]:
     directory: SharedDirectory[str] = SharedDirectory(Grace(0, 0), Limits(100_000, 600, 10), Journal(100_000))
     replica = ShardReplica(directory, 15)
-    replica.begin_load()
-    replica.loaded(None, 0, When(0.0, Instant(0.0, NOW_MS)))
+    when = When(0.0, Instant(0.0, NOW_MS))
+    replica.begin_load(when)
+    replica.loaded(None, 0, when)
     return directory, replica
 
 

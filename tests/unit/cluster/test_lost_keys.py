@@ -16,7 +16,7 @@ def test_a_lost_key_is_written_again_and_nobody_is_shown_offline(lost: str) -> N
     there.connect("bob")
     cluster.run(2, step=0.05)
     assert statuses(there.new_messages(watcher))[-1][1] == "online"
-    slot = here.cluster.replicas[0].slot
+    slot = here.cluster.shards[0].replica.slot
     if lost == "record":
         cluster.hub.evict(0, "ada")
     else:

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from presenced.presence.rooms import MAX_FORMER_MEMBERS, Mode, RoomChange, Rooms, Thresholds
-from presenced.presence.session import Session
+from presenced.presence.session import MemberData, Session
 from presenced.presence.subscriptions import Subscription
 from presenced.presence.user import User
 from presenced.presence.visibility import Visibility
@@ -144,6 +144,17 @@ def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
     assert user.rooms() == {"lobby": b"2", "bar": b""}, "in it with the other session"
     rooms.leave_forbidden(laptop, Visibility(everyone=True, rooms=frozenset({"bar"})))
     assert user.rooms() == {"bar": b""}
+
+
+def test_sessions_on_two_nodes_that_set_data_at_the_same_time_show_the_same_on_both() -> None:
+    def session(data: bytes) -> Session[str]:
+        return Session("ada", data.decode(), "phone", "", Subscription(), rooms={"lobby": MemberData(7, data)})
+
+    for order in ((b"1", b"2"), (b"2", b"1")):
+        user: User[str] = User("ada")
+        for data in order:
+            user.add(session(data))
+        assert user.rooms() == {"lobby": b"2"}
 
 
 def test_rooms_come_in_the_order_of_their_first_members(rooms: Rooms) -> None:

@@ -59,6 +59,7 @@ class Link:
         self._is_connected = False
         self._calls: dict[_Call, None] = {}
         self._registration: Registration | None = None
+        self._nonce = self.hub.nonce()  # of the next registration
         self._is_attached = False  # registered on this connection, and not fenced
         self._is_fenced = False  # the receiver knows that the registration has ended
         self._is_lost = False  # the receiver knows that the connection was lost
@@ -124,7 +125,7 @@ class Link:
             applicant = applicant._replace(slot=former.slot, incarnation=former.incarnation)
         if self.index:
             applicant = applicant._replace(slot=self.backend.slot)
-        run, known, nonce = self.hub.run, self.known, self.hub.nonce()
+        run, known, nonce = self.hub.run, self.known, self._nonce
 
         def register(store: MemoryShard) -> tuple[Registration, bool] | str:
             try:
@@ -155,6 +156,7 @@ class Link:
         registration, is_kept = result
         if not is_kept:
             self._set_fenced()
+            self._nonce = self.hub.nonce()
         # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
         is_new = not is_kept or self._is_fenced
         self._registration = registration

@@ -101,11 +101,19 @@ class LogReader:
         self._ask(lambda store: store.end.n, lambda n: self._loaded(position, n))
 
     def _loaded(self, position: Position, n: int) -> None:
-        self._is_loading = False
-        self._position, self._generation = position, self._link.known.generation
-        self._link.know(n)
-        self._link.receiver.loaded(self._link.index, position.last, n)
-        self._read(must_block=False)
+        link, number = self._link, self._load_number
+
+        def again() -> None:
+            if number == self._load_number:
+                self._loaded(position, n)
+
+        link.know(n)
+        if not link.receiver.loaded(link.index, position.last, n):
+            link.hub.clock.call_soon(lambda: link.backend.run_here(again))
+        elif number == self._load_number:
+            self._is_loading = False
+            self._position, self._generation = position, link.known.generation
+            self._read(must_block=False)
 
     def _ask(self, execute: Callable[[MemoryShard], Any], answered: Callable[[Any], None]) -> None:
         """Execute a function at the store. The answer is dropped if another load has begun."""

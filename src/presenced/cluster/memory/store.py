@@ -129,6 +129,9 @@ class MemoryShard:
         """
         with self._undo.write() as undo:
             head = self._current_head(undo, run, known, nonce)
+            for earlier in self.nodes.values():
+                if earlier.incarnation.endswith(nonce):  # the reply to an earlier attempt was lost
+                    return self._registration(undo, earlier, known), False
             member = self.nodes.get(applicant.slot)
             if applicant.incarnation and member and member.incarnation == applicant.incarnation:
                 if member.state is State.DEAD:

@@ -110,12 +110,14 @@ class RedisReader:
             if not await self._load_contributions(queries, number, slot):
                 return
         n = int(await queries.call("HGET", keys.head, "n") or 0)
-        if number == self._load_number:
-            self._is_loading = False
-            self._position = Position(key, key.n if key else int(last or 0))
-            self._generation = shard.known.generation
-            shard.know(n)
-            shard.receiver.loaded(shard.index, key, n)
+        position, generation = Position(key, key.n if key else int(last or 0)), shard.known.generation
+        shard.know(n)
+        while number == self._load_number:
+            if not shard.receiver.loaded(shard.index, key, n):
+                await asyncio.sleep(0)
+            elif number == self._load_number:
+                self._is_loading, self._position, self._generation = False, position, generation
+                break
 
     async def _load_users(self, queries: StoreConnection, number: int) -> bool:
         """Report all records. Return whether the load goes on."""

@@ -1,4 +1,4 @@
-"""Pages of a load, until all of them have been read. Pure."""
+"""Pages of a load, until all of them have been read and adopted. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class VersionedRecord(NamedTuple):
 
 
 class Load:
-    """Records and contributions from the pages of a load so far.
+    """Records and contributions from the pages of a load so far. Each is taken out when it is adopted.
 
     Bounds: the users of the shard.
     """
@@ -29,6 +29,10 @@ class Load:
     def __init__(self) -> None:
         self.records: dict[str, VersionedRecord] = {}
         self.contributions = Contributions()
+        self.before: Contributions | None = None
+        """Contributions before the load; None until all pages have been read."""
+        self.users: list[str] = []
+        """Users whose contributions are still to be adopted, once all pages have been read."""
 
     def add(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Add a page: records, and contributions with their users. If a user is in several pages, the newest counts."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from presenced.cluster.backend import MAX_BATCH_BYTES, MAX_ITEMS, Proposal
+from presenced.cluster.backend import MAX_BATCH_BYTES, MAX_ITEMS, ContributionUpdate, Proposal
+from presenced.cluster.presence import Shown
+from presenced.cluster.records import UserRecord, encode_record
+from presenced.cluster.replica.agreed_state import AgreedState
+from presenced.presence.model import SEEN_OFFLINE
 
 
 class Proposals:
@@ -20,9 +24,20 @@ class Proposals:
         """Whether no more should be added."""
         return len(self.proposals) >= MAX_ITEMS or self._bytes >= MAX_BATCH_BYTES // 2
 
-    def add(self, proposal: Proposal) -> None:
-        """Add a proposal."""
-        self.proposals.append(proposal)
-        self._bytes += len(proposal.record)
-        for update in proposal.contributions:
+    def add(
+        self, user_id: str, wanted: UserRecord, stored: AgreedState | None, shown: Shown, *updates: ContributionUpdate
+    ) -> None:
+        """Add the proposal that a user gets the record `wanted`.
+
+        Args:
+            stored: What the store has, as far as this node knows.
+            updates: Contributions that change with it.
+        """
+        is_visible = wanted.view != (stored.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
+        # What was shown may be newer than the record, if the store has lost writes: then a new version is needed, too.
+        is_visible = is_visible or shown.version > (stored.version if stored else 0)
+        data, expected = encode_record(wanted), stored.n if stored else 0
+        self.proposals.append(Proposal(user_id, expected, data, wanted.is_kept, is_visible, updates))
+        self._bytes += len(data)
+        for update in updates:
             self._bytes += len(update.sessions or b"") + len(update.rooms or b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from presenced.cluster.backend import Member
+from presenced.cluster.backend import Member, State
 
 
 class Removal:
@@ -28,6 +28,11 @@ class Removal:
     def committed(self, n: int) -> None:
         """Note that users were committed. Their entry in the log has the number `n`."""
         self._committed_n = n
+
+    def goes_on(self, members: Iterable[Member], incarnation: str) -> bool:
+        """Return whether the store has the node as dead, and the node with this incarnation as its remover."""
+        wanted = self.member.incarnation, State.DEAD, incarnation
+        return any((member.incarnation, member.state, member.remover) == wanted for member in members)
 
     def is_complete(self, applied_n: int) -> bool:
         """Return whether no contribution of the node is left, if nothing is in flight.

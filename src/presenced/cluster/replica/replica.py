@@ -39,12 +39,11 @@ from presenced.cluster.backend import (
     Kind,
     Member,
     Proposal,
-    State,
     StoreRecord,
 )
 from presenced.cluster.contribution import Contribution
 from presenced.cluster.presence import LocalPresence
-from presenced.cluster.records import UserRecord, decode_record, encode_record
+from presenced.cluster.records import UserRecord, decode_record
 from presenced.cluster.replica.agreed_state import AgreedState
 from presenced.cluster.replica.cleared_records import ClearedRecords
 from presenced.cluster.replica.contributions import Contributions
@@ -52,11 +51,15 @@ from presenced.cluster.replica.digest import Checkpoint, StateDigest
 from presenced.cluster.replica.load import Load, VersionedRecord
 from presenced.cluster.replica.lost_writes import LostWrites
 from presenced.cluster.replica.moved_sessions import MovedSessions
+from presenced.cluster.replica.node_states import NodeStates, states_of
 from presenced.cluster.replica.outbox import Outbox
 from presenced.cluster.replica.proposals import Proposals
 from presenced.cluster.replica.removal import Removal
 from presenced.presence.model import SEEN_OFFLINE, Cause, Status
 from presenced.runtime.instant import Instant
+
+USERS_PER_TURN = 1_000
+"""Maximum number of users adopted from a load, or checked after it, in one turn of the event loop: 10 to 20 ms."""
 
 
 class When(NamedTuple):
@@ -65,15 +68,6 @@ class When(NamedTuple):
     contact: float
     """Contact time in seconds."""
     now: Instant
-
-
-class _NodeStates(NamedTuple):
-    """Slots of the registered nodes, by what they do."""
-
-    alive: frozenset[int]
-    """All of them: a dead node counts until it has been removed."""
-    stopped: frozenset[int]
-    """Nodes that leave or were declared dead."""
 
 
 class ShardReplica:
@@ -117,11 +111,18 @@ class ShardReplica:
         # Inconsistencies.
         self._lost = LostWrites(lease_s)
         self._load: Load | None = None
+        self._unchecked: list[str] = []  # users who are still to be checked after a load
         self._check_at = -1  # number up to which the log must be applied before a load is checked; -1: no check is due
+        self._reused: set[int] = set()  # slots of nodes that were removed during a load: others may have them since
 
     @property
     def is_loaded(self) -> bool:
-        """Whether everything was loaded, so that the node may take connections."""
+        """Whether everything was loaded and checked, so that the node may take connections."""
+        return self._is_read and not self._unchecked
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether everything was loaded, and what was logged meanwhile was applied."""
         return self._load is None and self.applied is not None and self._check_at < 0
 
     @property
@@ -152,7 +153,9 @@ class ShardReplica:
     # Events of this node.
 
     def registered(self, slot: int) -> None:
-        """Take the slot that this node has from now on."""
+        """Take the slot that this node has from now on. The node that had it before is gone, maybe unnoticed."""
+        for user_id in self._contributions.users_of(slot) if slot != self.slot else ():
+            self._drop_contribution(user_id, slot)
         self.slot = slot
 
     def user_changed(self, user_id: str, now: Instant) -> None:
@@ -230,9 +233,10 @@ class ShardReplica:
             is_full: Whether the store has had no memory for the last batch. This node may be local then, and the batch
                 may be empty: it shows whether there is memory again.
         """
+        self._check_some(when)
         if self._outbox.in_flight is not None or (self.is_local and not is_full) or not self.is_loaded:
             return None
-        nodes = _states(members)
+        nodes = states_of(members)
         self._expire(nodes, when)
         if nodes.stopped - self._stopped:
             self._dirty.update(dict.fromkeys(self._moved.users()))
@@ -267,7 +271,7 @@ class ShardReplica:
             elif self._removal is not None:
                 self._removal.waiting[proposal.user_id] = None
 
-    def _expire(self, nodes: _NodeStates, when: When) -> None:
+    def _expire(self, nodes: NodeStates, when: When) -> None:
         """Propose users who have been unsettled for long enough, and drop what is over."""
         self._moved.expire(when.contact)
         for user_id in self._cleared.expired(when.contact, self.ends_for_absent):
@@ -280,13 +284,13 @@ class ShardReplica:
             self._drop_contribution(user_id, slot)
             self._dirty[user_id] = None
 
-    def _has_waited(self, user_id: str, nodes: _NodeStates, when: When) -> bool:
+    def _has_waited(self, user_id: str, nodes: NodeStates, when: When) -> bool:
         """Return whether all nodes that might know better of an unsettled user have had enough time."""
         contributions = self._contributions.of(user_id)
         are_alive = all(one.slot in nodes.alive for one in contributions if one.slot != self.slot)
         return self._lost.has_waited(user_id, are_alive, when.contact)
 
-    def _proposals(self, nodes: _NodeStates, when: When) -> Proposals:
+    def _proposals(self, nodes: NodeStates, when: When) -> Proposals:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
         found = Proposals()
         waiting: dict[str, None] = {}
@@ -300,34 +304,24 @@ class ShardReplica:
             wanted = self._wanted(user_id, when)
             own = self._presence.own_contribution(user_id, self.slot)
             is_unsettled = user_id in self._lost.unsettled
-            is_offline = wanted.view.status is Status.OFFLINE and not self._is_anywhere(user_id, own)
+            contributions = self._contributions.of(user_id)
+            is_anywhere = not own.is_empty or any(one.slot != self.slot for one in contributions)
+            is_offline = wanted.view.status is Status.OFFLINE and not is_anywhere
             if is_offline and is_unsettled and not self._has_waited(user_id, nodes, when):
                 # A node that started after the loss does not know all contributions. So it must not commit the user as
                 # offline, even if its own contribution has just ended.
                 waiting[user_id] = None
                 continue
-            left = self._moved.left_behind(user_id, self._contributions.of(user_id), nodes.stopped)
+            left = self._moved.left_behind(user_id, contributions, nodes.stopped)
             differs = self._differs(user_id, wanted) or own != self._contributions.get(user_id, self.slot) or left
             shown, stored = self._presence.shown(user_id), self.records.get(user_id)
             # A node that was local may have shown a change and taken it back: the others must get beyond its version.
             is_ahead = stored is not None and shown.version > stored.version
             if differs or wanted.view != shown.view or is_unsettled or is_ahead:
                 update = ContributionUpdate(self.slot, own.sessions, own.rooms)
-                found.add(self._proposal(user_id, wanted, update, *left))
+                found.add(user_id, wanted, stored, shown, update, *left)
         self._dirty.update(waiting)
         return found
-
-    def _is_anywhere(self, user_id: str, own: Contribution) -> bool:
-        """Return whether some node contributes to the user, or this one is about to."""
-        return not own.is_empty or any(one.slot != self.slot for one in self._contributions.of(user_id))
-
-    def _proposal(self, user_id: str, wanted: UserRecord, *updates: ContributionUpdate) -> Proposal:
-        stored, shown = self.records.get(user_id), self._presence.shown(user_id)
-        is_visible = wanted.view != (stored.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
-        # What was shown may be newer than the record, if the store has lost writes: then a new version is needed, too.
-        is_visible = is_visible or shown.version > (stored.version if stored else 0)
-        data = encode_record(wanted)
-        return Proposal(user_id, stored.n if stored else 0, data, wanted.is_kept, is_visible, updates)
 
     def _wanted(self, user_id: str, when: When) -> UserRecord:
         """Return the record that the user should have, as this node sees it."""
@@ -362,11 +356,7 @@ class ShardReplica:
         It may be removed already, or the store may have lost that it was declared dead. Return whether the removal
         ended: otherwise the node would try it again and again.
         """
-        if self._removal is None or any(
-            (member.incarnation, member.state, member.remover)
-            == (self._removal.member.incarnation, State.DEAD, incarnation)
-            for member in members
-        ):
+        if self._removal is None or self._removal.goes_on(members, incarnation):
             return False
         slot, self._removal = self._removal.member.slot, None
         for user_id in self._contributions.users_of(slot):
@@ -388,22 +378,25 @@ class ShardReplica:
             user_id, _ = removal.waiting.popitem(last=False)
             if not self._contributions.get(user_id, removal.member.slot).is_empty:
                 update = ContributionUpdate(removal.member.slot, b"", b"")
-                found.add(self._proposal(user_id, self._wanted(user_id, when), update))
+                stored, shown = self.records.get(user_id), self._presence.shown(user_id)
+                found.add(user_id, self._wanted(user_id, when), stored, shown, update)
         return found
 
     def _apply_removal(self, slot: int, when: When) -> None:
         """Drop what is left of a removed node: contributions that the store had lost."""
+        if self._check_at >= 0:
+            self._reused.add(slot)
         if self._removal is not None and self._removal.member.slot == slot:
             self._removal = None
         for user_id in self._contributions.users_of(slot):
-            self._lost.end_retained(user_id, slot)
             self._drop_contribution(user_id, slot)
-            self._check(user_id, when, compares=True)
+            if slot not in self._reused:  # otherwise all users are checked soon
+                self._check(user_id, when, compares=True)
 
     def _drop_contribution(self, user_id: str, slot: int) -> None:
-        nothing = Contribution(slot)
-        self._contributions.set(user_id, nothing)
-        self._presence.set_contribution(user_id, nothing)
+        self._lost.end_retained(user_id, slot)
+        self._contributions.set(user_id, Contribution(slot))
+        self._presence.set_contribution(user_id, Contribution(slot))
 
     # Reading.
 
@@ -421,7 +414,7 @@ class ShardReplica:
         self.shown_up_to = max(self.shown_up_to, entry.n)
         if 0 <= self._check_at <= entry.n:
             self._check_all(when)
-        if self.is_loaded:  # otherwise the records may be ahead of the log
+        if self._is_read:  # otherwise the records may be ahead of the log
             self._digest.applied(before, entry.n)
 
     def read_up_to(self, n: int, when: When) -> None:
@@ -442,20 +435,27 @@ class ShardReplica:
 
     def _apply(self, item: Item, when: When, is_own: bool) -> None:
         stored = self.records.get(item.user_id)
-        if stored is not None and item.n <= stored.n:
-            return  # a load has read it already
+        if stored is not None and item.n <= stored.n:  # a load has read it already
+            for update in item.contributions:
+                if update.slot in self._reused:
+                    self._update_contribution(item.user_id, update)
+            return
         for update in item.contributions:
-            contribution = self._contributions.update(item.user_id, update)
-            self._lost.end_retained(item.user_id, update.slot)
-            if update.slot != self.slot:
-                self._presence.set_contribution(item.user_id, contribution)
-                if is_own and (self._removal is None or self._removal.member.slot != update.slot):
-                    self._dirty[item.user_id] = None  # the record still counts what a stopped node had left behind
-            elif not is_own:
-                self._dirty[item.user_id] = None  # another node declared this one dead, and the store has lost that
+            self._update_contribution(item.user_id, update)
+            if update.slot == self.slot:
+                if not is_own:  # another node declared this one dead, and the store has lost that
+                    self._dirty[item.user_id] = None
+            elif is_own and (self._removal is None or self._removal.member.slot != update.slot):
+                self._dirty[item.user_id] = None  # the record still counts what a stopped node had left behind
         record = VersionedRecord(item.n, item.version, decode_record(item.record))
         self._set_record(item.user_id, record, when, item.is_kept)
         self._check(item.user_id, when)
+
+    def _update_contribution(self, user_id: str, update: ContributionUpdate) -> None:
+        contribution = self._contributions.update(user_id, update)
+        self._lost.end_retained(user_id, update.slot)
+        if update.slot != self.slot:
+            self._presence.set_contribution(user_id, contribution)
 
     def _set_record(self, user_id: str, new: VersionedRecord, when: When, is_kept: bool = True) -> None:
         if (before := self.records.get(user_id)) is not None:
@@ -484,8 +484,10 @@ class ShardReplica:
 
     # Loading.
 
-    def begin_load(self) -> None:
+    def begin_load(self, when: When) -> None:
         """Read everything again: the log does not continue where this node is, or this node has just registered."""
+        while not self._adopt_some(when):
+            pass  # half of a load was adopted, and the next one compares contributions with those of before
         self._load = Load()
 
     def page(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
@@ -493,25 +495,45 @@ class ShardReplica:
         if self._load is not None:
             self._load.add(users, updates)
 
-    def loaded(self, last: EntryKey | None, n: int, when: When) -> None:
-        """Replace what is known by the pages. The log continues after `last`, and its numbers up to `n` are in them."""
-        if self._load is None:
-            return
-        load, self._load = self._load, None
-        before, self._contributions = self._contributions, load.contributions
-        for user_id in before.users() | load.contributions.users():
-            self._reload_contributions(user_id, before.of(user_id), when)
-        self.records = {}
-        self._digest.clear()
-        self._cleared.clear()
-        while load.records:  # one by one: each makes room for what is kept of the next
-            self._set_record(*load.records.popitem(), when)
+    def loaded(self, last: EntryKey | None, n: int, when: When) -> bool:
+        """Replace what is known by the pages. The log continues after `last`, and its numbers up to `n` are in them.
+
+        Return whether that is done. Otherwise call this again in a later turn: one call adopts `USERS_PER_TURN`.
+        """
+        load = self._load
+        if load is None:
+            return True
+        if load.before is None:
+            load.before, self._contributions = self._contributions, load.contributions
+            load.users = list(load.before.users() | load.contributions.users())
+            self.records = {}
+            self._digest.clear()
+            self._cleared.clear()
+            self._unchecked.clear()
+            self._reused.clear()
+        if not self._adopt_some(when):
+            return False
+        self._load = None
         self._applied_up_to(last or EntryKey(0, -1, "", 0))
         self.changed_at = max(n, self._applied_n)
         self.floor = max(self.floor, n)
         self._check_at = n
         if self._applied_n >= n:
             self._check_all(when)
+        return True
+
+    def _adopt_some(self, when: When) -> bool:
+        """Adopt the next users of a load whose pages have all been read. Return whether none is left."""
+        load = self._load
+        if load is None or load.before is None:
+            return True
+        for _ in range(USERS_PER_TURN):
+            if load.users:
+                user_id = load.users.pop()
+                self._reload_contributions(user_id, load.before.of(user_id), when)
+            elif load.records:
+                self._set_record(*load.records.popitem(), when)
+        return not load.users and not load.records
 
     def _reload_contributions(self, user_id: str, before: Sequence[Contribution], when: When) -> None:
         """Adopt the loaded contributions to a user, and retain those that the store has lost."""
@@ -535,11 +557,21 @@ class ShardReplica:
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
         self._check_at = -1
+        self._reused.clear()
         self._outbox.read_all()
         presence = self._presence
         here = *presence.contributed_users(), *presence.shown_users(), *presence.decided_users()
-        for user_id in {*self.records, *self._contributions.users(), *filter(self._has_user, here)}:
-            self._check(user_id, when, compares=True)
+        self._unchecked = list({*self.records, *self._contributions.users(), *filter(self._has_user, here)})
+        self._check_some(when)
+
+    @property
+    def has_unchecked(self) -> bool:
+        """Whether `next_batch` has users to check, so that it should be called again in a later turn."""
+        return bool(self._unchecked)
+
+    def _check_some(self, when: When) -> None:
+        for _ in range(min(USERS_PER_TURN, len(self._unchecked))):
+            self._check(self._unchecked.pop(), when, compares=True)
 
     def _check(self, user_id: str, when: When, compares: bool = False) -> None:
         """Mark a user as unsettled if its record, its contributions and its shown state do not match.
@@ -566,11 +598,3 @@ class ShardReplica:
         if self._presence.record(user_id, now).view != self._presence.shown(user_id).view:
             self.floor = max(self.floor, self._presence.shown(user_id).version) + 1
             self._presence.show_locally(user_id, self.floor, now)
-
-
-def _states(members: Iterable[Member]) -> _NodeStates:
-    members = tuple(members)
-    return _NodeStates(
-        frozenset(member.slot for member in members),
-        frozenset(member.slot for member in members if member.state in (State.LEAVING, State.DEAD)),
-    )

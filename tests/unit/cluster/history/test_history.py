@@ -45,7 +45,7 @@ def storing(names: str = "ab", **settings: Any) -> ClusterHarness:
 
 
 def applied(node: ClusterNode) -> int:
-    entry = node.cluster.replicas[0].applied
+    entry = node.cluster.shards[0].replica.applied
     return entry.n if entry else 0
 
 

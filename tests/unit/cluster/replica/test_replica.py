@@ -17,7 +17,7 @@ def test_a_number_counts_as_shown_only_when_the_log_has_been_read_up_to_it() -> 
     """A reply to a commit may overtake earlier entries. The record of an unknown user must have a lower version."""
     shard = ShardReplica(SharedDirectory[str](Grace(0, 0), Limits(1000, 60, 10), Journal(100)), 15)
     shard.registered(3)
-    shard.begin_load()
+    shard.begin_load(WHEN)
     shard.loaded(None, 0, WHEN)
     shard.read_up_to(0, WHEN)
     shard.committed(Committed(1, 10, (), 0))
