@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.command import run
+from tests.support.ports import free_port
 from tests.support.raw import PATIENCE
-from tests.support.services import Redis, RedisClusterNode, RedisSentinel, free_port
+from tests.support.services import Redis, RedisClusterNode, RedisSentinel
 
 from presenced.cli.backend_doctor import lease_findings, network_findings
 from presenced.cli.doctor import Finding

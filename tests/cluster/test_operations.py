@@ -16,9 +16,10 @@ from tests.cluster.conftest import Nodes
 from tests.cluster.test_nodes import until_status, visit
 from tests.support.clients import CALM, client, until
 from tests.support.command import run
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 from tests.support.raw import PATIENCE
-from tests.support.services import Redis, RedisClusterNode, TlsRedis, free_port
+from tests.support.services import Redis, RedisClusterNode, TlsRedis
 
 from presenced.cluster.backend import Applicant, State
 from presenced.cluster.members import Figures, figures_of

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 from tests.cluster.conftest import Nodes
 from tests.cluster.test_nodes import KEYS, until_status, visit
 from tests.support.clients import client, until
-from tests.support.services import Redis, free_port
+from tests.support.ports import free_port
+from tests.support.services import Redis
 from tests.support.stores import direct
 
 from presenced.cluster.backend import Applicant, State

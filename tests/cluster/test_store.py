@@ -18,8 +18,9 @@ from tests.cluster.test_nodes import follow, until_status, visit
 from tests.cluster.timing import LOCAL_WITHIN_S, RIGHT_WITHIN_S, within
 from tests.support import command
 from tests.support.clients import client, until
+from tests.support.ports import free_port
 from tests.support.raw import PATIENCE
-from tests.support.services import Redis, free_port
+from tests.support.services import Redis
 
 COMMAND = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull]
 

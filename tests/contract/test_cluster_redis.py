@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.services import Redis, TlsRedis, free_port
+from tests.support.ports import free_port
+from tests.support.services import Redis, TlsRedis
 from tests.support.store_proxy import StoreProxy
 
 from presenced.cluster.backend import Applicant, Committed, Entry, Proposal, State

@@ -23,9 +23,10 @@ import jwt
 import pytest
 import yaml
 from tests.support.certificates import trusting
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 from tests.support.proxies import proxy
-from tests.support.services import PostgreSQL, Redis, find, free_port
+from tests.support.services import PostgreSQL, Redis, find
 from websockets.sync.client import connect
 from websockets.typing import Origin
 

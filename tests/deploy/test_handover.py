@@ -25,8 +25,8 @@ import pytest
 from tests.support.certificates import trusting
 from tests.support.command import Command, serve, start
 from tests.support.crowd import ClassicClient, Client, Crowd, V1Client
+from tests.support.ports import free_port
 from tests.support.proxies import proxy
-from tests.support.services import free_port
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 

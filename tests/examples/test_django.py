@@ -13,9 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 from tests.support.program import Program, until
-from tests.support.proxies import free_port
 
 from presenced.auth.api_keys import new_key
 

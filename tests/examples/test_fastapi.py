@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, expect
 from standardwebhooks.webhooks import Webhook
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 from tests.support.program import Program, until
-from tests.support.proxies import free_port
 from tests.support.tokens import SECRET
 from websockets.sync.client import connect
 

@@ -21,9 +21,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from standardwebhooks.webhooks import Webhook
 from tests.support.documents import ROOT
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 from tests.support.program import Program, until
-from tests.support.proxies import free_port
 
 from presenced.webhooks.signing import new_secret
 

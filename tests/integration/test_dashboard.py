@@ -12,8 +12,9 @@ import jwt
 import msgspec
 import pytest
 from tests.support.dashboard import ALERTS, QUERIES, RULES
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
-from tests.support.services import Redis, find, free_port
+from tests.support.services import Redis, find
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol

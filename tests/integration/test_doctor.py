@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, select
 from tests.support.command import run
-from tests.support.services import MariaDB, PostgreSQL, Service, free_port
+from tests.support.ports import free_port
+from tests.support.services import MariaDB, PostgreSQL, Service
 
 from presenced.storage import migrate, probe
 from presenced.storage.schema import nodes

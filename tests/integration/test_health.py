@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.support.certificates import write_certificate
 from tests.support.command import Command, run, serve, start
+from tests.support.ports import free_port
 from tests.support.raw import raw, raw_websocket
-from tests.support.services import free_port
 
 from presenced import __version__
 

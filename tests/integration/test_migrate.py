@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.command import run
-from tests.support.services import MariaDB, PostgreSQL, Service, free_port
+from tests.support.ports import free_port
+from tests.support.services import MariaDB, PostgreSQL, Service
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.support.certificates import trusting
-from tests.support.proxies import free_port, has_ipv6, proxy
+from tests.support.ports import free_port
+from tests.support.proxies import has_ipv6, proxy
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server, until, until_all_have_answered
 from tests.support.tokens import KEY, SECRET, call_api, token

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.support.proxies import free_port
+from tests.support.ports import free_port
 from tests.support.raw import PATIENCE
 
 ROOT = Path(__file__).parents[2]

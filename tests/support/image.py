@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-from tests.support.services import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

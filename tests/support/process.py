@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Self
 
 import httpx
+from tests.support.ports import free_port
 
 START_TIMEOUT = 60
 """Seconds for the banner to appear."""
@@ -48,7 +49,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server, and wait for its banner."""
-        port = self.url.rstrip("/").rpartition(":")[2] or "0"
+        port = self.url.rstrip("/").rpartition(":")[2] or str(free_port())
         command = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull, "--port", port]
         for name, value in self._settings.items():
             flag = f"--{name.replace('_', '-')}"

@@ -12,17 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.support.certificates import write_certificate
+from tests.support.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 PATIENCE = 10.0
 """Maximum number of seconds for a proxy to listen, and to stop."""
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def has_ipv6() -> bool:

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,16 +15,10 @@ from typing import Self
 
 import pytest
 from tests.support.certificates import write_certificate
+from tests.support.ports import free_port
 
 START_TIMEOUT = 30
 """Seconds until a started server must respond."""
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def find(name: str, *folders: str) -> str:
