@@ -50,7 +50,7 @@ export interface Call {
  */
 export async function request<T>(server: ServerOptions, call: Call, options: RequestOptions = {}): Promise<T> {
   const { timeout = 10, retries = 2, signal } = { ...server, ...options };
-  const url = `${server.url}`.replace(/^ws/, "http").replace(/(\/api\/v1)?\/*$/, `/api/v1${call.path}`);
+  const url = endpoint(server.url, call.path);
   for (let attempt = 0; ; attempt++) {
     let error: PresenceError;
     let waitS = 0;
@@ -82,6 +82,16 @@ export async function request<T>(server: ServerOptions, call: Call, options: Req
     // Jitter, so that many clients do not return at once after a restart.
     await sleep(waitS || Math.min(MAX_WAIT_S, FIRST_WAIT_S * 2 ** attempt) * (0.5 + Math.random() / 2), signal);
   }
+}
+
+/** Return the URL of an endpoint. Without this check, `fetch` would fail as if the server were down, and be repeated. */
+function endpoint(url: string | undefined, path: string): string {
+  if (!/^(http|ws)s?:\/\/[^/?#\s]/i.test(url ?? "")) {
+    throw new PresenceError("BAD_URL", `url is ${url ? `"${url}"` : "missing"}`, {
+      hint: 'Set url to the address of the server, such as "https://presence.example.com".',
+    });
+  }
+  return `${url}`.replace(/^ws/i, "http").replace(/(\/api\/v1)?\/*$/, `/api/v1${path}`);
 }
 
 /** Read what presenced sends: JSON, which its problems are as well, or an event stream, which the caller reads. */

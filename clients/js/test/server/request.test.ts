@@ -191,3 +191,26 @@ test("the API key is a Bearer token, and appears in no error", async () => {
   await server(anonymous, { apiKey: undefined }).getCounts();
   expect(anonymous.sent[0]?.headers.has("authorization")).toBe(false);
 });
+
+test.each(["presence.example.com", "localhost:3001", "//presence", "http:///api", ""])(
+  "the url %o is refused, and nothing is sent",
+  async (url) => {
+    const fake = fakeFetch(ok({}));
+    const error = await failure(server(fake, { url }).listOnline());
+    expect(error).toMatchObject({
+      code: "BAD_URL",
+      message: `url is ${url ? `"${url}"` : "missing"}`,
+      retryable: false,
+    });
+    expect(fake.sent).toHaveLength(0);
+  },
+);
+
+test.each(["http://presence:3001", "HTTPS://presence/", "wss://presence/api/v1", "ws://presence:3001/chat/"])(
+  "the url %o is accepted",
+  async (url) => {
+    const fake = fakeFetch(ok({}));
+    await server(fake, { url }).listOnline();
+    expect(fake.sent[0]?.url).toMatch(/^https?:\/\/presence(:3001)?(\/chat)?\/api\/v1\/online$/i);
+  },
+);
