@@ -86,10 +86,8 @@ export async function request<T>(server: ServerOptions, call: Call, options: Req
 
 /** Return the URL of an endpoint. Without this check, `fetch` would fail as if the server were down, and be repeated. */
 function endpoint(url: string | undefined, path: string): string {
-  if (!/^(http|ws)s?:\/\/[^/?#\s]/i.test(url ?? "")) {
-    throw new PresenceError("BAD_URL", `url is ${url ? `"${url}"` : "missing"}`, {
-      hint: 'Set url to the address of the server, such as "https://presence.example.com".',
-    });
+  if (!/^(http|ws)s?:\/\/[^/?#\s]/i.test(`${url}`)) {
+    throw new PresenceError("BAD_URL", `url is "${url}"`, { hint: "It starts with https:// or http://" });
   }
   return `${url}`.replace(/^ws/i, "http").replace(/(\/api\/v1)?\/*$/, `/api/v1${path}`);
 }

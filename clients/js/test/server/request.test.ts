@@ -192,25 +192,28 @@ test("the API key is a Bearer token, and appears in no error", async () => {
   expect(anonymous.sent[0]?.headers.has("authorization")).toBe(false);
 });
 
-test.each(["presence.example.com", "localhost:3001", "//presence", "http:///api", ""])(
+test.each(["presence.example.com", "localhost:3001", "//presence", "http:///api", "", undefined])(
   "the url %o is refused, and nothing is sent",
   async (url) => {
     const fake = fakeFetch(ok({}));
-    const error = await failure(server(fake, { url }).listOnline());
+    const error = await failure(server(fake, { url: url as string }).listOnline());
     expect(error).toMatchObject({
       code: "BAD_URL",
-      message: `url is ${url ? `"${url}"` : "missing"}`,
+      message: `url is "${url}"`,
       retryable: false,
     });
     expect(fake.sent).toHaveLength(0);
   },
 );
 
-test.each(["http://presence:3001", "HTTPS://presence/", "wss://presence/api/v1", "ws://presence:3001/chat/"])(
-  "the url %o is accepted",
-  async (url) => {
-    const fake = fakeFetch(ok({}));
-    await server(fake, { url }).listOnline();
-    expect(fake.sent[0]?.url).toMatch(/^https?:\/\/presence(:3001)?(\/chat)?\/api\/v1\/online$/i);
-  },
-);
+test.each([
+  "http://presence:3001",
+  "http://[::1]:3001",
+  "HTTPS://presence/",
+  "wss://presence/api/v1",
+  "ws://presence:3001/chat/",
+])("the url %o is accepted", async (url) => {
+  const fake = fakeFetch(ok({}));
+  await server(fake, { url }).listOnline();
+  expect(fake.sent[0]?.url).toMatch(/^https?:\/\/(presence|\[::1\])(:3001)?(\/chat)?\/api\/v1\/online$/i);
+});
