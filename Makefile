@@ -10,7 +10,7 @@ unit: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/unit tests/feature
 property: setup ; PRESENCED_EXAMPLES=0.1 $(PY) -m pytest -q tests/property
 check: ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 setup property unit types js lint || { echo "make check: search for FAIL and *** above"; false; }
 contract: setup ; npm --prefix clients/js --silent run contract && npm --prefix clients/js --silent run package
-test: lint types js contract ; $(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: setup ; @$(MAKE) --no-print-directory --output-sync --keep-going --jobs 2 lint types js && $(MAKE) --no-print-directory contract && $(PY) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 soak: setup ; $(PY) -m tests.soak --seed $(or $(SEED),0) --minutes $(or $(MINUTES),30)
 simulate: setup ; $(PY) -m tests.simulation --seed $(or $(SEED),0) --minutes $(or $(MINUTES),10)
 docs: setup ; $(PY) -m tools.docs

@@ -10,7 +10,7 @@ from tests.simulation.world import World
 
 from presenced_client.presence import UserPresence
 
-SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "60"))
+SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "30"))
 
 
 @pytest.mark.slow
