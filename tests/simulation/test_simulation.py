@@ -1,4 +1,4 @@
-"""Clients on a bad network for a minute, with fixed seeds. `make simulate` tries others."""
+"""Clients on a bad network for half a minute, with fixed seeds. `make simulate` tries others."""
 
 from __future__ import annotations
 
