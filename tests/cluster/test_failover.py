@@ -107,12 +107,13 @@ async def test_sentinel_failover_with_lost_writes_no_wrong_view(watched: Sentine
                 await until_status(watcher, "carl", "offline")
         for watcher in (here, there):
             await until_status(watcher, "bob", "offline")
-    for views in (seen_here, seen_there):
-        views.check_versions()
-        assert views.statuses["ada"][-2:] == ["online", "busy"]
-        assert views.statuses["bob"][-2:] == ["online", "offline"]
-        assert views.statuses["carl"] == ["online", "offline"]
-        assert views.statuses["dora"][-2:] == ["online", "offline"]
+        await asyncio.sleep(0.1)  # until both feeds have it, too
+        for views in (seen_here, seen_there):
+            views.check_versions()
+            assert views.statuses["bob"][-2:] == ["online", "offline"]
+            assert views.statuses["ada"][-2:] == ["online", "busy"]
+            assert views.statuses["carl"] == ["online", "offline"]
+            assert views.statuses["dora"][-2:] == ["online", "offline"]
 
 
 async def test_split_brain_heals_and_shows_nobody_offline(watched: SentinelStore, nodes: Nodes) -> None:
@@ -157,7 +158,7 @@ async def test_split_brain_heals_and_shows_nobody_offline(watched: SentinelStore
             for watcher in (here, there):
                 assert {user: watcher.user(user).status for user in USERS} == dict.fromkeys(USERS, "online")
                 await until_live(watcher)
-    for views in (seen_here, seen_there):
-        views.check_versions()
-        assert "offline" not in views.statuses["ada"][1:]
-        assert "offline" not in views.statuses["bob"][1:]
+            for views in (seen_here, seen_there):
+                views.check_versions()
+                assert "offline" not in views.statuses["ada"][1:]
+                assert "offline" not in views.statuses["bob"][1:]

@@ -81,7 +81,7 @@ def parts(seed: int, minutes: float) -> list[Part]:
             [*pytest, "-s", "tests/cluster/test_deploy.py"],
             {"PRESENCED_CLUSTER_CROWD": "2000", "PRESENCED_CLUSTER_NODES": SOAK_NODES},
         ),
-        Part("variants", [*pytest, "tests/cluster", "tests/simulation/test_mutations.py"], {"PRESENCED_SOAK": "1"}),
+        Part("variants", [*pytest, "tests/cluster", "tests/simulation/test_mutations.py"], {"SOAK_VARIANTS": "1"}),
         Part(
             "cluster",
             [*pytest, "-s", "tests/cluster/test_random.py", "tests/cluster/test_many_nodes.py"],
