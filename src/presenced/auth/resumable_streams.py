@@ -96,7 +96,7 @@ class ResumableStreams:
         """Bring a ticket that another node may have issued to this node, for `begin` (`Tickets.fetch`).
 
         Returns:
-            False if there is nothing to wait for. `on_fetched` is not called then.
+            Whether the caller must wait for `on_fetched`. Otherwise it is not called.
         """
         return ticket_digest(ticket) not in self._streams and self._tickets.fetch(ticket, now, on_fetched)
 
@@ -120,7 +120,7 @@ class ResumableStreams:
         if not secret or stream.until <= now.monotonic:
             return None
         if not hmac.compare_digest(stream.secret_digest, ticket_digest(secret)):
-            raise refused_ticket(is_genuine=False)  # the ticket is genuine, but the client guesses the secret
+            raise refused_ticket(is_genuine=False)  # the secret is a guess, which counts as a guessed ticket
         return Opening(key, secret, self._tickets.reissue(stream.principal, now.monotonic))
 
     def take_over(self, key: bytes) -> None:

@@ -304,7 +304,7 @@ class Cluster(ClusterEvents):
 
     @property
     def has_newcomers(self) -> bool:
-        """Whether clients have come from other nodes that may have read more than this one had then, and now has."""
+        """Whether clients may have come from other nodes with changes that this node has not read yet."""
         return self._own_marks.has_newcomers
 
     def ends_for_absent(self, user_id: str) -> bool:

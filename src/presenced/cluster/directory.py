@@ -78,7 +78,7 @@ class Agreement(Protocol):
 
     @property
     def has_newcomers(self) -> bool:
-        """Whether clients have come from other nodes that may have read more than this one had then, and now has."""
+        """Whether clients may have come from other nodes with changes that this node has not read yet."""
 
     @property
     def stale_since_ms(self) -> int:
@@ -206,7 +206,8 @@ class SharedDirectory(Directory[C]):
         if not session.session_id and self.agreement is not None:
             self.agreement.session_moved_here(user.user_id, b"")
         outcome = super()._attach(user, session, now)
-        # The slot makes ids differ if several nodes open connections of one user in the same millisecond.
+        # The slot makes ids differ if several nodes open connections of one user in the same millisecond: each node
+        # only uses milliseconds that have its slot as remainder. So this one moves up to the next of these.
         user.last_id_ms += (self.slot - user.last_id_ms) % MAX_SLOTS
         return replace(outcome, connection_id=f"{user.user_id}-{user.last_id_ms}")
 
@@ -250,7 +251,7 @@ class SharedDirectory(Directory[C]):
     def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
         """Erase the display data that the user's tokens have set, on all nodes.
 
-        The erasure has a time, unlike on a single node. Otherwise the data would return from a node that has missed it.
+        Unlike a single node, this one remembers when. Otherwise the data would return from a node that missed it.
         """
         self.users.displays.pop(user_id)
         user = self._by_id.get(user_id)
@@ -326,7 +327,7 @@ class SharedDirectory(Directory[C]):
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
         if user is not None:
-            self._remember_or_evict(user)  # no item about the user may follow
+            self._remember_or_evict(user)  # perhaps no item about the user follows
         elif (found := self.users.elsewhere.get(user_id)) is not None:
             self.users.evict_elsewhere_if_unneeded(found)
 
@@ -497,7 +498,7 @@ class SharedDirectory(Directory[C]):
     def _remember(self, user: User[C]) -> None:
         super()._remember(user)
         if user.timed is None and (stamps := self._stamps.get(user.user_id)) is not None:
-            stamps.end_timed()  # one that sets nothing ends with the user's presence
+            stamps.end_timed()  # a temporary choice that sets nothing ends with the user's presence
 
     def _remember_or_evict(self, user: User[C]) -> None:
         super()._remember_or_evict(user)

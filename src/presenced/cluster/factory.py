@@ -142,7 +142,8 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
         notices=notices,
     )
     node.peers = cluster
-    cluster.on_drain = _terminate
+    cluster.on_drain = _terminate  # an operator's `presenced cluster drain` acts like SIGTERM
+    # Subscribes to the cluster's events, which keep it alive.
     ClusterCommands(cluster, backend, publisher, node, service)
     cluster.on_certainty = node.certainty_changed
     if storage is not None:
@@ -151,7 +152,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
 
 
 class _Log:
-    """The log of the cluster (`SharedLog`)."""
+    """The log of the cluster (`cluster.history.write_behind.SharedLog`)."""
 
     def __init__(self, cluster: Cluster, backend: Backend) -> None:
         self._cluster = cluster
@@ -163,7 +164,7 @@ class _Log:
         return applied.n if applied is not None else 0
 
     def continue_above(self, number: int) -> None:
-        """Have the store give only numbers above this one, because the database has numbers up to it."""
+        """Make the store number the next items above this number, up to which the database has some."""
         for shard in self._cluster.shards:
             shard.replica.floor = max(shard.replica.floor, number)
 

@@ -30,14 +30,14 @@ class Position(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Values of a shard that a node has seen. With them, a store that has lost its own continues above."""
+    """Values of a shard that a node has seen. If the store has lost its own, it goes on with higher ones."""
 
     floor: int = 0
     """Highest number that the node has seen or shown."""
     generation: int = 0
-    """As in `Registration`."""
+    """As in `cluster.backend.Registration`."""
     epoch: str = ""
-    """As in `Registration`."""
+    """As in `cluster.backend.Registration`."""
 
     def above(self, n: int) -> Known:
         """Return this with a floor of at least `n`."""

@@ -67,7 +67,7 @@ class OwnMarks:
             self._arrived_at = None
 
     def arrived(self, now: float) -> None:
-        """Note that a client has come from another node, which may have read more than this one."""
+        """Note that a client has come from another node, perhaps with changes that this node has not read yet."""
         self._arrived_at = now
 
     @property

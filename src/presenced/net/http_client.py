@@ -15,7 +15,7 @@ anyone who controls the other server, or its DNS, from using that (server-side r
 | At most `MAX_RESPONSE_BYTES`, uncompressed, within `timeout` | endless responses, compression bombs |
 | No proxies from the environment | a proxy that resolves the name itself |
 
-A name may have several addresses, and perhaps only one of them responds, such as ::1 and 127.0.0.1 of `localhost`. They
+A name may have several addresses, such as ::1 and 127.0.0.1 of `localhost`, and perhaps only one of them responds. They
 are tried in the resolver's order, each with its share of the remaining time. An address that refused is tried last for
 `UNREACHABLE_S` seconds. A request that was sent is never repeated at another address, because the first one may have
 processed it.
@@ -201,7 +201,8 @@ class HttpClient:
         addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES_OF_NAME]
         now, unreachable = asyncio.get_running_loop().time(), self._unreachable
         self._unreachable = {a: unreachable[a] for a in addresses if unreachable.get(a, 0.0) > now}
-        return sorted(addresses, key=self._unreachable.__contains__)  # stable: keeps the resolver's order otherwise
+        # False sorts before True, so unreachable addresses come last. Otherwise the resolver's order stays.
+        return sorted(addresses, key=lambda address: address in self._unreachable)
 
 
 def is_public(text: str) -> bool:

@@ -14,7 +14,8 @@ from presenced.presence.users import Users
 from presenced.runtime.clock import Clock, Timer
 
 MAX_ERASURES = 1_000
-"""Maximum number of waiting erasures. At the bound, the last changes of further users stay in the database."""
+"""Maximum number of waiting erasures. At the bound, `erase` does nothing: what the nodes changed about the user in the
+last seconds stays in the database."""
 
 ERASE_WITHIN_S = 5.0
 """Seconds after which a user is erased even if not yet offline on all nodes."""
@@ -37,7 +38,7 @@ class PendingErasures:
         self._until: dict[str, float] = {}  # monotonic time by which each user is erased
 
     def erase(self, user_id: str) -> None:
-        """Have all nodes and the database forget a user."""
+        """Have all nodes and the database forget a user. No-op at the bound."""
         if len(self._until) < MAX_ERASURES:
             self._until[user_id] = self._clock.monotonic() + ERASE_WITHIN_S
             self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)

@@ -6,7 +6,7 @@
 
 The store has digests of tickets, each with the principal that the ticket stands for.
 
-If a ticket is missing, it was used, has expired, or its node could not put it into the store. In the last case the
+If a ticket is missing, it was used, has expired, or the node that made it could not store it. In the last case the
 client should try again (1013). A node cannot distinguish these cases until `RECOVERY_S` after the store has returned.
 """
 
@@ -35,8 +35,8 @@ MAX_ASKING_AGAIN = 1_000
 """Maximum number of tickets that wait to be asked for again. At the bound, one more is refused immediately."""
 
 MAX_CLOCK_DIFFERENCE_S = 30.0
-"""Seconds by which the clocks of two nodes may differ. A store that was frozen may keep a ticket for too long. So a
-ticket that is older than its lifetime and this difference has expired."""
+"""Seconds by which the clocks of two nodes may differ. A ticket that is older than its lifetime plus this has expired,
+even if the store still has it: a store that was frozen keeps it for too long."""
 
 KIND = "ticket"
 """Kind of the values in the store."""
@@ -75,7 +75,11 @@ class RemoteTickets:
         return True
 
     def take(self, key: bytes, is_genuine: bool, on_taken: OnTaken) -> None:
-        """Take a ticket. The result is UNAVAILABLE if this node cannot know whether the ticket exists."""
+        """Take a ticket. The result is UNAVAILABLE if this node cannot know whether the ticket exists.
+
+        Args:
+            is_genuine: Whether a node of this cluster made the ticket, as its form shows. It may not exist any more.
+        """
         if self._reach.is_in_reach:
             self._ask(key, on_taken, asks_again=is_genuine)
         else:

@@ -43,7 +43,8 @@ from presenced.storage.records import Record, RoomOccupancy, StoredClaim, Stored
 from presenced.storage.write_behind import stored_user
 
 IDLE_ITEMS = 1_000
-"""Number of entries after which the checkpoint is stored even if no record waits. So the log reaches back to it."""
+"""Number of entries after which the checkpoint is stored even if no record waits. The log is trimmed, so a checkpoint
+that is too old would be before its first entry."""
 
 
 class WriterStage(Enum):
@@ -254,7 +255,8 @@ class ShardWriter(Collected[Item | StoredUser]):
                 set_ms=claim.stamp_ms,
                 until_ms=claim.details.until_ms or None,
             )
-        if item.version == item.n and self._with_changes and not self._is_repeated(item, record, shown_locally):
+        is_visible = item.version == item.n  # a visible change gets the item's number as the user's version
+        if is_visible and self._with_changes and not self._is_repeated(item, record, shown_locally):
             self._changes.append(_change_of(item, record, now))
         self._begin_waiting(now)
 
@@ -284,7 +286,10 @@ class ShardWriter(Collected[Item | StoredUser]):
         self._due_n = self.passed
 
     def _sent_up_to(self) -> int:
-        """Return the number up to which everything was sent; 0 if that is unknown at the moment."""
+        """Return the number up to which everything was sent; 0 while the current states, or other records, wait.
+
+        It also notes that the current states, and the users collected so far, were sent.
+        """
         if self._has_states and (self._next_user is not None or self._count()):
             return 0
         self._has_states = False
