@@ -77,7 +77,7 @@ def built_image(folder: Path) -> Iterator[Image]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     extras = project["project"]["optional-dependencies"]
     needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    needed += [*extras["postgresql"], *extras["mysql"]]
+    needed += [*extras["postgresql"], *extras["mysql"], *extras["redis"]]
     _run(
         *(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(base / "wheels")),
         *("--only-binary=:all:", "--python-version", SUITE_PYTHON, *(one.partition(";")[0] for one in needed)),
