@@ -77,7 +77,8 @@ def built_image(folder: Path) -> Iterator[Image]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     extras = project["project"]["optional-dependencies"]
     needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    needed += [*extras["postgresql"], *extras["mysql"], *extras["redis"]]
+    # redis-py needs async-timeout on Python before 3.11.3, such as Debian's. pip looks at the version that runs it.
+    needed += [*extras["postgresql"], *extras["mysql"], *extras["redis"], "async-timeout>=4.0.3"]
     _run(
         *(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(base / "wheels")),
         *("--only-binary=:all:", "--python-version", SUITE_PYTHON, *(one.partition(";")[0] for one in needed)),
