@@ -15,14 +15,11 @@ import time
 import pytest
 from tests.cluster.conftest import Nodes
 from tests.support.balancer import balancer
-from tests.support.crowd import ClassicClient, Client, Crowd, V1Client
+from tests.support.crowd import ClassicClient, Client, V1Client, mixed_crowd
 from tests.support.process import ServerProcess
 
 SIZE = int(os.environ.get("PRESENCED_CLUSTER_CROWD", "0"))
 NODES = int(os.environ.get("PRESENCED_CLUSTER_NODES", "3"))
-WATCHED = 20
-"""Number of users that most clients of presenced.v1 watch. A few watch everyone."""
-
 LEAVERS = 4
 """Number of users of each protocol who leave with the last node."""
 
@@ -40,7 +37,7 @@ pytestmark = [
 async def test_rolling_deploy_under_load_flickers_nobody(nodes: Nodes) -> None:
     servers = await nodes.start_several(NODES, grace_lost=GRACE_S)
     async with balancer(lambda: [server.port for server in servers]) as proxy:
-        crowd = crowd_of(proxy.port)
+        crowd = mixed_crowd(proxy.port, None, SIZE)
         try:
             await crowd.connect(200)
             await asyncio.sleep(1)  # the last notifications arrive
@@ -79,17 +76,3 @@ async def replace(nodes: Nodes, servers: list[ServerProcess], index: int) -> Non
     servers[index] = await asyncio.to_thread(nodes.start, grace_lost=GRACE_S)
     old.signal(signal.SIGTERM)
     await asyncio.to_thread(old.wait)
-
-
-def crowd_of(port: int) -> Crowd:
-    """Return clients of both protocols that have not connected yet."""
-    crowd = Crowd(port, None, seed=7)
-    users = [f"u{number}" for number in range(SIZE)]
-    for number, user in enumerate(users):
-        if number % 2:
-            crowd.add(ClassicClient(crowd, user))
-        else:
-            watched = None if number % 100 == 0 else crowd.random.sample(users, min(WATCHED, SIZE))
-            crowd.add(V1Client(crowd, user, watched))
-    crowd.random.shuffle(crowd.members)
-    return crowd

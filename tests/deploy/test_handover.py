@@ -24,7 +24,7 @@ import httpx
 import pytest
 from tests.support.certificates import trusting
 from tests.support.command import Command, serve, start
-from tests.support.crowd import ClassicClient, Client, Crowd, V1Client
+from tests.support.crowd import ClassicClient, Client, V1Client, mixed_crowd
 from tests.support.ports import free_port
 from tests.support.proxies import proxy
 from websockets.asyncio.client import ClientConnection, connect
@@ -33,10 +33,6 @@ from websockets.typing import Subprotocol
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SIZE = int(os.environ.get("PRESENCED_CROWD", "2000"))
-CLASSIC_SHARE = 0.5
-
-WATCHED = 20
-"""Number of users that most clients of presenced.v1 watch. A few watch everyone."""
 
 LEAVERS = 10
 """Number of users of each protocol who leave during the gap."""
@@ -79,20 +75,6 @@ async def started(folder: Path, port: int, **environ: str) -> Command:
     return command
 
 
-def crowd_of(port: int, folder: Path) -> Crowd:
-    """Return clients of both protocols that have not connected yet."""
-    crowd = Crowd(port, trusting(folder / "certificate.pem"), seed=7)
-    users = [f"u{number}" for number in range(SIZE)]
-    for number, user in enumerate(users):
-        if number < SIZE * CLASSIC_SHARE:
-            crowd.add(ClassicClient(crowd, user))
-        else:
-            watched = None if number % 100 == 0 else crowd.random.sample(users, min(WATCHED, SIZE))
-            crowd.add(V1Client(crowd, user, watched))
-    crowd.random.shuffle(crowd.members)
-    return crowd
-
-
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize("kind", ["nginx", "caddy"])
 async def test_nobody_who_comes_back_is_shown_offline(kind: str, tmp_path: Path) -> None:
@@ -100,7 +82,7 @@ async def test_nobody_who_comes_back_is_shown_offline(kind: str, tmp_path: Path)
     old = await started(tmp_path, port)
     new: Command | None = None
     with proxy(kind, tmp_path, port, "192.0.2.1") as public:
-        crowd = crowd_of(public, tmp_path)
+        crowd = mixed_crowd(public, trusting(tmp_path / "certificate.pem"), SIZE)
         began = time.monotonic()
         try:
             await crowd.connect(CONNECTS_PER_SECOND)

@@ -26,6 +26,9 @@ CONNECT_TIMEOUT_S = 20.0
 
 HOST = "127.0.0.1"
 
+WATCHED = 20
+"""Number of users that most clients of presenced.v1 watch in `mixed_crowd`. One in a hundred watches everyone."""
+
 TEXT, CLOSE = 0x1, 0x8
 
 _CLASSIC_END = b"\x03\xe9the server is stopping"
@@ -291,6 +294,20 @@ class V1Client(Client):
         if status == "offline" and self.statuses.get(user_id, "offline") != "offline":
             self.heard_offline[user_id] = reason
         self.statuses[user_id] = status
+
+
+def mixed_crowd(port: int, tls: ssl.SSLContext | None, size: int) -> Crowd:
+    """Return `size` clients, half of them of each protocol, that have not connected yet."""
+    crowd = Crowd(port, tls, seed=7)
+    users = [f"u{number}" for number in range(size)]
+    for number, user in enumerate(users):
+        if number % 2:
+            crowd.add(ClassicClient(crowd, user))
+        else:
+            watched = None if number % 100 == 0 else crowd.random.sample(users, min(WATCHED, size))
+            crowd.add(V1Client(crowd, user, watched))
+    crowd.random.shuffle(crowd.members)
+    return crowd
 
 
 def _frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -31,7 +31,12 @@ def has_ipv6() -> bool:
 
 @contextmanager
 def proxy(
-    kind: str, folder: Path, behind: int, backends: str, variables: Mapping[str, str] = MappingProxyType({})
+    kind: str,
+    folder: Path,
+    behind: int,
+    backends: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    edit: Callable[[str], str] = str,
 ) -> Iterator[int]:
     """Run a proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
 
@@ -40,9 +45,12 @@ def proxy(
         folder: Directory for its files, with its certificate.
         backends: Addresses that may use the API through it.
         variables: Environment, with which the configuration may replace what is above.
+        edit: Changes the configuration further.
     """
     port = free_port()
     command = proxy_command(kind, folder, port, behind, backends)
+    configuration = folder / {"nginx": "nginx.conf", "caddy": "Caddyfile"}[kind]
+    configuration.write_text(edit(configuration.read_text()))
     log = (folder / "proxy.log").open("w+")
     environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", **variables}
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
