@@ -17,7 +17,7 @@ export function createTokens(host: Host, option: PresenceOptions["token"]) {
       token = (await option()) || null; // a response without a body gives an empty text
       if (/^[{[]/.test(token ?? "")) {
         token = null; // JSON, or an object, which is "[object Object]"
-        throw new Error("the token function returned JSON: return its field `ticket`");
+        throw new Error("the token function returned JSON: return the token alone");
       }
       reusableUntil = expiryOf(token ?? "") - RENEW_BEFORE_MS; // a ticket has no expiry, and is used once
       return token;

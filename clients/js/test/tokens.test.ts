@@ -85,7 +85,7 @@ describe("the token function", () => {
     expect([state, error?.code, error?.message]).toEqual([
       "waiting",
       "TOKEN_FAILED",
-      "the token function returned JSON: return its field `ticket`",
+      "the token function returned JSON: return the token alone",
     ]);
     next = "ticket-2";
     await nextAttempt(page);

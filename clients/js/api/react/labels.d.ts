@@ -22,8 +22,8 @@ export interface Labels {
     signedOut: string;
 }
 export declare const ENGLISH: Labels;
-/** Return a time in the past as words, such as "5 minutes ago", to the minute. */
-export declare function ago(time: number, now: number, language: string): string;
+/** Return a number of full minutes as words, such as "5 minutes ago". */
+export declare function ago(minutes: number, language: string): string;
 export declare function counted(label: string, count: number): string;
 /** Return the name in a user's display data, or else the id. */
 export declare function nameOf({ display, userId }: Presence): string;

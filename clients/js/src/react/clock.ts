@@ -9,11 +9,18 @@ const TICK_MS = 10_000; // how late a new minute may show; a tick within a minut
 const listeners = new Set<() => void>();
 let timer: ReturnType<typeof setInterval>;
 
-/** Return the last full minute of the server's time, in epoch milliseconds. All components share one timer. */
-export function useClock(): number {
+/**
+ * Return the full minutes from `time`, in epoch milliseconds, until now by the server's clock. Undefined if the time is
+ * 0, or before the first render in a browser without `initial`. All components share one timer.
+ */
+export function useMinutesSince(time: number): number | undefined {
   const { client, renderedAt } = useShared();
-  const minute = () => Math.floor(client.now() / MINUTE_MS) * MINUTE_MS;
-  return useSyncExternalStore(subscribe, minute, () => renderedAt);
+  const since = (now: number) => (time && now ? Math.floor((now - time) / MINUTE_MS) : undefined);
+  return useSyncExternalStore(
+    subscribe,
+    () => since(client.now()),
+    () => since(renderedAt),
+  );
 }
 
 function subscribe(listener: () => void): () => void {

@@ -39,21 +39,20 @@ export const ENGLISH: Labels = {
 };
 
 const UNITS = [
-  ["year", 31_536_000],
-  ["month", 2_592_000],
-  ["day", 86_400],
-  ["hour", 3_600],
-  ["minute", 60],
+  ["year", 525_600],
+  ["month", 43_200],
+  ["day", 1_440],
+  ["hour", 60],
+  ["minute", 1],
 ] as const;
 
 const formats: Record<string, Intl.RelativeTimeFormat> = {}; // creating one takes longer than using it
 
-/** Return a time in the past as words, such as "5 minutes ago", to the minute. */
-export function ago(time: number, now: number, language: string): string {
+/** Return a number of full minutes as words, such as "5 minutes ago". */
+export function ago(minutes: number, language: string): string {
   formats[language] ??= new Intl.RelativeTimeFormat(language, { numeric: "auto" });
-  const seconds = (now - time) / 1000;
   for (const [unit, length] of UNITS) {
-    if (seconds >= length) return formats[language].format(-Math.floor(seconds / length), unit);
+    if (minutes >= length) return formats[language].format(-Math.floor(minutes / length), unit);
   }
   return formats[language].format(0, "second");
 }

@@ -2,7 +2,7 @@
 
 import type { HTMLAttributes, ReactNode } from "react";
 import type { UserId } from "../presence.js";
-import { useClock } from "./clock.js";
+import { useMinutesSince } from "./clock.js";
 import { ago, type Labels } from "./labels.js";
 import { usePresence } from "./presence.js";
 import { useLabels } from "./provider.js";
@@ -17,14 +17,14 @@ export interface LastSeenProps extends HTMLAttributes<HTMLSpanElement> {
 /** When a user was last there, such as "5 minutes ago", or else the status. Empty until one of the two is known. */
 export function LastSeen({ userId, fallback = 0, labels, className = "", ...rest }: LastSeenProps): ReactNode {
   const { status, lastSeen } = usePresence(userId);
-  const now = useClock();
   const texts = useLabels(labels);
   const isThere = status === "online" || status === "busy";
   const time = lastSeen || (isThere ? 0 : fallback);
+  const minutes = useMinutesSince(time);
   const known = status === "unknown" ? "" : texts[status];
   return (
     <span {...rest} className={`presenced-last-seen ${className}`} data-status={status}>
-      {time && now ? ago(time, now, texts.language) : known}
+      {minutes === undefined ? known : ago(minutes, texts.language)}
     </span>
   );
 }

@@ -46,7 +46,7 @@ export async function signToken(claims: TokenClaims, secret: string): Promise<st
   const { userId, expiresIn = 3600, presence, issuer, audience, tokenId } = claims;
   const key = encoder.encode(`${secret ?? ""}`.trim());
   // `!` and not the opposite comparison, because NaN is invalid, too.
-  if (!(expiresIn > 0 && expiresIn <= MAX_SECONDS)) throw new RangeError("expiresIn: expected at most a day");
+  if (!(expiresIn > 0 && expiresIn <= MAX_SECONDS)) throw new RangeError("expiresIn: expected 1 to 86400 seconds");
   if (!`${userId ?? ""}`) throw new TypeError("userId: expected an id");
   if (key.length < MIN_SECRET_BYTES) throw new TypeError("secret: expected at least 32 bytes");
   const iat = Math.floor(Date.now() / 1000);

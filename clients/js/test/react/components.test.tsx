@@ -56,6 +56,16 @@ test.each([
   expect(lastSeen(client).textContent).toBe(text);
 });
 
+test.each([
+  [59, "now"],
+  [61, "1 minute ago"],
+  [3_599, "59 minutes ago"],
+])("it does not matter when the minute of the clock begins: %i seconds are %s", (seconds, text) => {
+  const now = NOON + 25_000;
+  const client = fakePresence({ 7: { status: "offline", lastSeen: now - seconds * 1000 } }, { now });
+  expect(lastSeen(client).textContent).toBe(text);
+});
+
 test("LastSeen has the status if there is no time, and nothing while the user is unknown", () => {
   const client = fakePresence();
   const container = lastSeen(client);
