@@ -30,6 +30,8 @@ class Notices:
         self._own = own
         self._local_since: float | None = None
         self._is_full = False  # whether it is local because the store has no memory
+        self._is_rejected = False  # whether the store responds and refuses this node
+        self._has_joined = False
         self._fenced: set[int] = set()
         self._logged: set[tuple[str, str]] = set()  # incarnations of registered nodes, and what was logged about them
 
@@ -44,6 +46,8 @@ class Notices:
         away = f"{now - self._local_since:.0f} s"
         problem = "out of memory" if self._is_full else "out of reach"
         local = f"the store has been {problem} for {away}, so this node shows only what happens on it"
+        if self._is_rejected:
+            local += "; it responds, but refuses this node: the log says why"
         return [local, *self._about_others]
 
     # This node.
@@ -55,10 +59,13 @@ class Notices:
 
     def rejected(self, reason: str) -> None:
         """The node cannot register."""
-        logger.error("cannot join the cluster: %s", reason, extra={"event": "cluster_rejected"})
+        self._is_rejected = True
+        verb = "return to" if self._has_joined else "join"
+        logger.error("cannot %s the cluster: %s", verb, reason, extra={"event": "cluster_rejected"})
 
     def joined(self, slot: int, nodes: int, users: int) -> None:
         """The node has read everything, and takes connections from now on."""
+        self._has_joined = True
         logger.log(
             logging.WARNING if self.has_waited else logging.INFO,  # the end of a warning is one, too
             "joined the cluster %s as node %s (slot %d): %s, %s online",
@@ -82,6 +89,7 @@ class Notices:
 
     def back(self, now: float) -> None:
         """Every shard has been read again."""
+        self._is_rejected = False
         if self._local_since is not None:
             seconds, self._local_since = round(now - self._local_since), None
             logger.warning(
@@ -102,6 +110,7 @@ class Notices:
     def registered(self, shard: int) -> None:
         """The store accepts this node in a shard."""
         self._fenced.discard(shard)
+        self._is_rejected = False
 
     def keys_lost(self) -> None:
         """The store has fewer keys than it should have."""

@@ -88,6 +88,22 @@ def test_the_end_of_an_outage_is_logged_once_for_all_shards(log: Log) -> None:
     assert cluster.nodes["b"].service.warnings() == []
 
 
+def test_a_store_that_responds_and_refuses_a_node_is_not_only_out_of_reach(log: Log) -> None:
+    cluster = ClusterHarness("ab")
+    cluster.run(1, step=0.05)
+    log.news()
+    cluster.hub.cut("b")
+    cluster.run(3, step=0.05)
+    node = cluster.nodes["b"]
+    node.cluster.rejected("the user has no rights")
+    assert log.news()[-1] == ("ERROR", "cluster_rejected", "cannot return to the cluster: the user has no rights")
+    [warning] = node.service.warnings()
+    assert warning.endswith("it responds, but refuses this node: the log says why")
+    cluster.hub.heal("b")
+    cluster.run(2, step=0.05)
+    assert node.service.warnings() == []
+
+
 def test_a_store_that_was_emptied_is_one_line_for_each_node(log: Log) -> None:
     cluster = ClusterHarness("ab", shards=3)
     cluster.run(1, step=0.05)
