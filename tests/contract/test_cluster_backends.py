@@ -54,7 +54,7 @@ class MemoryStage:
         self._saved = self.hub.writes
 
     async def fail_over(self) -> None:
-        self.hub.fail_over(lost_commits=self.hub.writes - self._saved)
+        self.hub.fail_over(lost_writes=self.hub.writes - self._saved)
 
     async def flush(self) -> None:
         self.hub.flush()

@@ -67,7 +67,7 @@ def token(
 ) -> None:
     """Print a token that the server would accept, for a first test.
 
-    The setting jwt_key or jwt_key_file signs it if that is a shared secret.
+    It is signed with jwt_key or jwt_key_file, if that is a shared secret, and otherwise with --signing-key.
     """
     settings = load({}, os.environ, config).settings
     try:

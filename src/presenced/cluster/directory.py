@@ -86,7 +86,7 @@ class Agreement(Protocol):
 
     @property
     def turns(self) -> int:
-        """Number of times that `stale_since_ms` has become 0, or is no longer 0."""
+        """Number of times that `stale_since_ms` has become 0, or has stopped being 0."""
 
     def is_out_of_reach(self, user_id: str) -> bool:
         """Return whether the shard of a user is out of reach, or has not been read again after that."""
@@ -116,7 +116,7 @@ class SharedDirectory(Directory[C]):
         """Version clock of this node."""
         self.users: SharedUsers[C] = SharedUsers(limits, journal, self.versions)
         super().__init__(grace, limits, journal, users=self.users)
-        self.certainty = self
+        self.certainty = self  # it has the methods of `NodeCertainty`
         self.agreement: Agreement | None = None
         """Set before the first event."""
         self.slot = 0
@@ -198,7 +198,7 @@ class SharedDirectory(Directory[C]):
             self._is_restoring = False
 
     def rooms_changed(self, user_id: str) -> None:
-        """Have other nodes learn that a session of the user has joined or left a room."""
+        """Let other nodes know that a session of the user has joined or left a room."""
         if self.agreement is not None:
             self.agreement.contribution_changed(user_id)
 
@@ -262,7 +262,7 @@ class SharedDirectory(Directory[C]):
 
     def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
         """Restore display data from before the start, as on a single node."""
-        self.users.get(user_id)
+        self.users.get(user_id)  # moves a user of other nodes to `_by_id`, where `super()` looks
         return super().restore_display(user_id, data, now)
 
     def display_erased(self, user_id: str, epoch_ms: int) -> None:
@@ -322,8 +322,8 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None and new.sessions and user_id in self.users.displays:
             user = self.users.get_or_add(user_id)
-        has_other_rooms = self._contribute(user, new) if user else self.users.contribute_elsewhere(user_id, new)
-        if has_other_rooms:
+        rooms_differ = self._contribute(user, new) if user else self.users.contribute_elsewhere(user_id, new)
+        if rooms_differ:
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
         if user is not None:
@@ -332,7 +332,7 @@ class SharedDirectory(Directory[C]):
             self.users.evict_elsewhere_if_unneeded(found)
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
-        """Set the cause of the user's next change, if that comes from the end of another node."""
+        """Set the cause of the user's next change, unless it has one: the end of another node may change the user."""
         if self.users.known(user_id) is not None:
             self._causes.setdefault(user_id, _Cause(cause, now.epoch_ms))
 
@@ -424,8 +424,8 @@ class SharedDirectory(Directory[C]):
         self.shown_locally.discard(user.user_id)
         last = user.last_change
         is_raised = last is not None and version > last.version
-        is_offline = record.view.status is Status.OFFLINE  # digests have no users who are offline
-        # A client that has come from another node may know an older change than this one, which this node never knew.
+        is_offline = record.view.status is Status.OFFLINE  # digests leave them out, so nobody needs the new version
+        # A client from another node may have a change that this node never read, and then needs the newer version.
         must_tell = self.agreement is not None and self.agreement.has_newcomers
         if record.view != user.shown or (is_raised and not is_offline and must_tell):
             return self._make(user, record, version, now), None
@@ -439,7 +439,7 @@ class SharedDirectory(Directory[C]):
         return None, replace(last, was=last.status, was_version=last.version, **details)
 
     def _contribute(self, user: User[C], new: Contribution) -> bool:
-        """Replace the sessions of another node. Return whether others are in rooms."""
+        """Replace the sessions of another node. Return whether their rooms changed."""
         self.users.set_contribution(user.user_id, new)
         before = [session for session in user.sessions if session.slot == new.slot]
         for session in before:
@@ -552,7 +552,7 @@ class SharedDirectory(Directory[C]):
 
     def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         outcome = super()._choose(user, choices, now)
-        # A choice that changes nothing here is newer than what another node has decided, too.
+        # Even a choice that changes nothing here is newer than what other nodes have decided.
         stamps = self._stamps.find(user.user_id) or self._add_stamps(user.user_id)
         stamps.renew_choice(now.epoch_ms, any(one.is_permanent for one in choices))
         return outcome

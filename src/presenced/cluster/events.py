@@ -25,12 +25,12 @@ class ClusterEvents:
         self.on_ready: Callable[[], None] = _ignore
         """Called when the node can accept connections."""
         self.on_progress: Callable[[], None] = _ignore
-        """Called at least once a second, after something was read or turned out to need no commit. It is also called
-        when the node becomes local."""
+        """Called after each read of the log and each attempt to commit, so at least once a second while the store
+        responds. It is also called when the node becomes local."""
         self.on_in_reach: Callable[[], None] = _ignore
         """Called when the store is in reach again."""
         self.on_certainty: Callable[[], None] = _ignore
-        """Called when `Cluster.stale_since_ms` has become 0, or is no longer 0."""
+        """Called when `Cluster.stale_since_ms` has become 0, or has stopped being 0."""
         self.on_rejoined: Callable[[], None] = _ignore
         """Called when the node has registered again, because the others had declared it dead."""
         self.on_drain: Callable[[], object] = _ignore

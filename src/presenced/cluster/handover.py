@@ -11,8 +11,8 @@ Node B, to which the client reconnects, looks for the session, and takes it from
 
 A keeps the session in a grace period for `HOLD_S`, so that others do not notice the move. If A is stopping, it has
 saved the session in the store, where only one node can take it. If A does not answer within `ASK_TIMEOUT_S`, it may
-have stopped meanwhile, so B looks there, too. If the session cannot be had, B opens a new one, and the client
-subscribes again. If A has stopped, the rest of the old one is removed.
+have stopped meanwhile, so B asks the store, too. If neither has the session, B opens a new one, and the client
+subscribes again. If A has stopped, B removes A's contribution of the old one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
 
 ASK_TIMEOUT_S = 0.3
-"""Timeout in seconds for another node's answer. Meanwhile the client waits for its first message."""
+"""Timeout in seconds for the answer of another node, and then again for the store's. Meanwhile the client waits for its
+first message."""
 
 HOLD_S = 5.0
 """Seconds for which a node still contributes a session that it gave away. It stops earlier once the session is
@@ -71,7 +72,7 @@ class Handover:
         members: Returns the registered nodes.
         is_silent: Returns whether the node in a slot may be dead, because its heartbeats are late.
         resume_window: Seconds for which a session can be resumed.
-        sure_from: Returns the cursor from which on clients of this node know only what the nodes have agreed on.
+        sure_from: Returns the first cursor whose clients on this node know only what the nodes have agreed on.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Handover:
                 session was not found.
 
         Returns:
-            False if there is nothing to wait for.
+            False if there is nothing to wait for, or too much waits already. `done` is not called then.
         """
         if session_id in self._directory.users.sessions or len(self._asked) >= MAX_ASKED:
             return False
@@ -205,7 +206,7 @@ class Handover:
         while self._asked and (first := next(iter(self._asked.items())))[1].ends <= now:
             number, asked = first
             if asked.is_node_asked:  # it may have begun to stop, and have saved the session
-                del self._asked[number]  # and to the end, because it ends last
+                del self._asked[number]  # to be added again at the end, because it ends last
                 self._wait(number, asked._replace(is_node_asked=False))
                 self._ask_store(number, asked.session_id)
             else:

@@ -16,7 +16,7 @@ class Logged(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Position of a reader in the log."""
+    """Position of a reader in the log of a shard. Not a position in the journal of a node."""
 
     last: EntryKey | None
     """Last entry that was read; None if the log was empty."""

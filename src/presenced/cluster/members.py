@@ -116,7 +116,7 @@ class Members:
         self._looked_at = now
 
     def lost(self) -> None:
-        """Note that reads fail. The silence of other nodes does not count until the next look."""
+        """Note that reads fail. What was seen of other nodes is forgotten: their silence begins with the next look."""
         self._looked_at = None
         self._signs.clear()
 
@@ -131,6 +131,7 @@ class Members:
                 continue
             if member.state is State.DEAD and member.remover == self.incarnation:
                 duties.append(Duty(Do.REMOVE, member))
+            # A dead node whose remover is gone, too, needs another remover.
             elif self._is_dead(member) and (member.state is not State.DEAD or member.remover not in alive):
                 duties.append(Duty(Do.DECLARE_DEAD, member))
         return duties
@@ -146,6 +147,7 @@ class Members:
         return sign is not None and sign.incarnation == member.incarnation and sign.is_alive
 
     def _is_dead(self, member: Member) -> bool:
+        """Note the node's heartbeat, if it is new. Return whether the node has been silent for the lease."""
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
             is_alive = sign is not None and sign.incarnation == member.incarnation

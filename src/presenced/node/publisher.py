@@ -9,8 +9,11 @@ outcomes, in this order:
     rooms                            the user is a member of exactly the rooms of their sessions
     the timer                        for the next change by time alone: a grace period, a choice, a claim
 
-While the server stops, connections end because of the server and not because their users leave. Nobody is notified of
-changes then, and none is stored, because the users will reconnect to the next server.
+In a cluster, a user may get a new version without looking different (`Outcome.renumbered`): only the journal and its
+followers get that.
+
+While the server stops, connections end because of the server and not because their users leave. No other user is
+notified of changes then, and none is stored, because the users will reconnect to the next server.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def test_users_about_whom_the_store_has_lost_something_are_counted_until_it_is_s
     a.connect("ada")
     cluster.run()
     a.kill()  # otherwise it would write again at once what the store has lost
-    cluster.hub.fail_over(lost_commits=cluster.hub.writes - before)
+    cluster.hub.fail_over(lost_writes=cluster.hub.writes - before)
     cluster.run(1)
     assert (sample(b, "unsettled"), sample(b, "retained_contributions")) == (1, 1)
     assert cluster.statuses("ada")["b"] == "online"

@@ -162,9 +162,9 @@ class MemoryHub:
         for action in self._suspension.end():
             self.clock.call_soon(action)
 
-    def fail_over(self, lost_commits: int = 0) -> None:
-        """Continue as another process, without the last writes. All links fail."""
-        self._undo.take_back(lost_commits)
+    def fail_over(self, lost_writes: int = 0) -> None:
+        """Continue as another process, without the last writes (at most `LOSABLE_WRITES`). All links fail."""
+        self._undo.take_back(lost_writes)
         self.run += 1
         self._suspension.forget()
         for backend in self._backends.values():
@@ -385,7 +385,7 @@ class MemoryBackend:
             self._suspension.run(action)
 
     def call_at(self, at: float, action: Action) -> None:
-        """Execute `action` at a time."""
+        """Execute `action` at a monotonic time."""
         self.hub.clock.call_at(at, lambda: self.run_here(action))
 
     def freeze(self) -> None:

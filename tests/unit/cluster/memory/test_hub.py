@@ -158,7 +158,7 @@ def test_a_failover_loses_the_last_writes_only() -> None:
         world.send("a", serial, change(f"u{serial}"))
         world.clock.run_soon()
     lost = world.recorders["a"].entries_read[-1].n
-    world.hub.fail_over(lost_commits=2)
+    world.hub.fail_over(lost_writes=2)
     world.clock.advance(3)
     for name in ("a", "b"):
         assert world.recorders[name].events[-1] == "interrupted"
@@ -200,7 +200,7 @@ def test_two_runs_are_equal() -> None:
                 world.send(name, serial, change(f"u{serial}"))
             world.clock.advance(3)
             if serial == 15:
-                world.hub.fail_over(lost_commits=3)
+                world.hub.fail_over(lost_writes=3)
                 world.clock.advance(3)
                 for name in "abc":
                     world.load(name)
