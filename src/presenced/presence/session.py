@@ -76,8 +76,8 @@ class MemberData(NamedTuple):
     """Data that a session set for a room it is in."""
 
     number: int
-    """Order in which sessions set data: of a user's sessions in one room, the highest number is shown. First in the
-    tuple, whose order decides."""
+    """Order in which sessions set data: of a user's sessions in one room, the one with the highest number is shown. It
+    is the first field, because these tuples are compared."""
     data: bytes
     """JSON; empty if there is none."""
     joined_ms: int = 0

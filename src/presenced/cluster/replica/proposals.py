@@ -34,7 +34,7 @@ class Proposals:
             updates: Contributions that change with it.
         """
         is_visible = wanted.view != (stored.view if stored else SEEN_OFFLINE) or wanted.view != shown.view
-        # What was shown may be newer than the record, if the store has lost writes: then a new version is needed, too.
+        # If the store has lost writes, clients may have seen a newer version than the record has.
         is_visible = is_visible or shown.version > (stored.version if stored else 0)
         data, expected = encode_record(wanted), stored.n if stored else 0
         self.proposals.append(Proposal(user_id, expected, data, wanted.is_kept, is_visible, updates))
