@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -32,6 +33,13 @@ async def received(socket: ClientConnection, until_user: str) -> list[dict[str, 
     return messages
 
 
+async def until_chosen(server: ServerProcess, user_id: str, status: str) -> None:
+    """Wait until a node knows the choice of a user."""
+    async with asyncio.timeout(PATIENCE):
+        while ((await get(server, f"/users/{user_id}/explain"))["chosen"] or {}).get("status") != status:
+            await asyncio.sleep(0.01)
+
+
 async def test_invisible_leaks_on_no_node(nodes: Nodes) -> None:
     """An invisible user looks offline in every answer of every node, and their own devices know better."""
     first, second = nodes.start(), nodes.start()
@@ -43,11 +51,16 @@ async def test_invisible_leaks_on_no_node(nodes: Nodes) -> None:
         bob.watch(["ada"]),
         bob.watch(),
         client(first, "ada", status="invisible") as ada,
-        client(second, "ada", device="phone") as phone,
     ):
         await until(ada, lambda: ada.self is not None and ada.self.status == "invisible")
-        await until(phone, lambda: phone.self is not None and phone.self.status == "invisible")
-        async with ada.room("lobby"), bob.room("lobby") as there, visit(first, "marker"):
+        await until_chosen(second, "ada", "invisible")  # before that, another device makes the user online there
+        async with (
+            client(second, "ada", device="phone") as phone,
+            ada.room("lobby"),
+            bob.room("lobby") as there,
+            visit(first, "marker"),
+        ):
+            await until(phone, lambda: phone.self is not None and phone.self.status == "invisible")
             await until_status(bob, "marker", "online")  # everything before has reached the second node
             messages = await received(classic, "marker")
             assert not [message for message in messages if "ada" in json.dumps(message)]

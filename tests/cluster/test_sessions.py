@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 from tests.cluster.conftest import Nodes
-from tests.cluster.test_nodes import follow, soon
+from tests.cluster.test_nodes import KEYS, follow, soon, until_status
 from tests.support.api_client import V1
 from tests.support.balancer import balancer
 from tests.support.clients import client, until
 from tests.support.process import ServerProcess
 from tests.support.raw import PATIENCE
+from tests.support.services import Redis
+from tests.support.stores import direct
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from presenced.cluster.marks import decode_mark
 from presenced_client import Presence
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -71,23 +74,31 @@ async def enter(server: ServerProcess, user_id: str, more: str = "") -> AsyncIte
         yield Client(socket, json.loads(await socket.recv()))
 
 
-async def test_session_resumes_on_another_node_with_only_what_was_missed(nodes: Nodes) -> None:
+def have_marks(store: Redis, nodes: int) -> bool:
+    """Return whether this many nodes have logged a mark since the last change."""
+    log = direct(store).xrange(KEYS.log)
+    changed = max(int(stream_id.partition(b"-")[0]) for stream_id, fields in log if fields[b"k"] == b"items")
+    marks = (decode_mark(fields[b"d"]) for _, fields in log if fields[b"k"] == b"mark")
+    return len({mark.home for mark in marks if mark.applied[0] >= changed}) == nodes
+
+
+async def test_session_resumes_on_another_node_with_only_what_was_missed(store: Redis, nodes: Nodes) -> None:
     first, second = nodes.start(), nodes.start()
     async with enter(first, "watcher") as before, enter(first, "ada"):
         await before.socket.send(json.dumps({"type": "WATCH", "id": 1, "users": ["ada", "bob"]}))
         await before.until_user("ada", "online")
-        await asyncio.sleep(1)  # marks are logged twice a second
-        async with (
-            enter(second, "bob"),
-            enter(second, "watcher", before.resume_query) as after,
-        ):
-            assert (after.established["resumed"], after.established["sessionId"]) == (
-                True,
-                before.established["sessionId"],
-            )
-            await after.until_user("bob", "online")
-            users = [user["userId"] for message in after.messages for user in message.get("users", ())]
-            assert users == ["bob"], "ada is known already"
+        await soon(lambda: have_marks(store, 2))
+        async with enter(second, "bob"):
+            async with client(second, "reader") as reader, reader.watch(["bob"]):
+                await until_status(reader, "bob", "online")  # so the second node has read the marks
+            async with enter(second, "watcher", before.resume_query) as after:
+                assert (after.established["resumed"], after.established["sessionId"]) == (
+                    True,
+                    before.established["sessionId"],
+                )
+                await after.until_user("bob", "online")
+                users = [user["userId"] for message in after.messages for user in message.get("users", ())]
+                assert users == ["bob"], "ada is known already"
 
 
 async def test_session_resumed_elsewhere_closes_the_old_with_4409(nodes: Nodes) -> None:

@@ -111,8 +111,18 @@ def lines(document: str) -> list[Line]:
     return found
 
 
-@pytest.mark.parametrize("document", ["docs/reference/http-api.md", "README.md"])
-def test_the_curl_commands_of_the_documents_give_the_documented_responses(document: str, server: ServerProcess) -> None:
+def test_the_curl_commands_of_the_reference_give_the_documented_responses(server: ServerProcess) -> None:
+    check_commands("docs/reference/http-api.md", server)
+
+
+def test_the_curl_commands_of_the_readme_give_the_documented_responses() -> None:
+    """The README starts a server without storage."""
+    with ServerProcess({"PRESENCED_API_KEYS": KEY.entry}) as server:
+        check_commands("README.md", server)
+
+
+def check_commands(document: str, server: ServerProcess) -> None:
+    """Run the commands of a document in their order, and compare the responses with the documented ones."""
     commands = lines(document)
     assert commands
     for command, answer in commands:
