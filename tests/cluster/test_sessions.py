@@ -84,21 +84,23 @@ def have_marks(store: Redis, nodes: int) -> bool:
 
 async def test_session_resumes_on_another_node_with_only_what_was_missed(store: Redis, nodes: Nodes) -> None:
     first, second = nodes.start(), nodes.start()
-    async with enter(first, "watcher") as before, enter(first, "ada"):
+    async with enter(first, "watcher") as before:
         await before.socket.send(json.dumps({"type": "WATCH", "id": 1, "users": ["ada", "bob"]}))
-        await before.until_user("ada", "online")
-        await soon(lambda: have_marks(store, 2))
-        async with enter(second, "bob"):
-            async with client(second, "reader") as reader, reader.watch(["bob"]):
-                await until_status(reader, "bob", "online")  # so the second node has read the marks
-            async with enter(second, "watcher", before.resume_query) as after:
-                assert (after.established["resumed"], after.established["sessionId"]) == (
-                    True,
-                    before.established["sessionId"],
-                )
-                await after.until_user("bob", "online")
-                users = [user["userId"] for message in after.messages for user in message.get("users", ())]
-                assert users == ["bob"], "ada is known already"
+        await before.receive_until("PRESENCE_SNAPSHOT")
+        async with enter(first, "ada"):
+            await before.until_user("ada", "online")
+            await soon(lambda: have_marks(store, 2))
+            async with enter(second, "bob"):
+                async with client(second, "reader") as reader, reader.watch(["bob"]):
+                    await until_status(reader, "bob", "online")  # so the second node has read the marks
+                async with enter(second, "watcher", before.resume_query) as after:
+                    assert (after.established["resumed"], after.established["sessionId"]) == (
+                        True,
+                        before.established["sessionId"],
+                    )
+                    await after.until_user("bob", "online")
+                    users = [user["userId"] for message in after.messages for user in message.get("users", ())]
+                    assert users == ["bob"], "ada is known already"
 
 
 async def test_session_resumed_elsewhere_closes_the_old_with_4409(nodes: Nodes) -> None:
