@@ -29,7 +29,7 @@ from presenced.auth.revocations import Revocations
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import BadToken, BadUserId, Close
-from presenced.net.query import parameter
+from presenced.net.query import parameter_values
 from presenced.presence.identity import PLACEHOLDERS
 from presenced.presence.session import Session
 from presenced.protocols.base import ConnectRequest
@@ -276,7 +276,7 @@ class Gatekeeper:
                 self._listener.refused(connection, Close.UNAUTHORIZED, str(result), now, is_guess=not result.is_genuine)
             return
         try:
-            names_user = parameter(request.query, b"userId")
+            names_user = parameter_values(request.query, b"userId")
             claimed = connection.protocol.user_id(request, True) if names_user else result.user_id
         except BadUserId as error:
             self._listener.refused(connection, Close.BAD_USER_ID, str(error), now, is_guess=False)
@@ -331,7 +331,7 @@ class Gatekeeper:
         admitted = self._admitted.get(connection)
         if admitted is None or admitted.ends is None:
             self._deadlines.cancel(connection)
-        elif connection.protocol.warns and not admitted.warned:
+        elif connection.protocol.warns_of_expiry and not admitted.warned:
             earliest = admitted.begins + (admitted.ends - admitted.begins) * EARLIEST_WARNING
             self._set_deadline(connection, max(admitted.ends - self._settings.auth_warning, earliest))
         else:
@@ -351,7 +351,7 @@ class Gatekeeper:
             admitted = self._admitted.get(connection)
             if admitted is None:
                 self._time_out(connection, now)
-            elif connection.protocol.warns and not admitted.warned:
+            elif connection.protocol.warns_of_expiry and not admitted.warned:
                 admitted.warned = True
                 if not connection.paused:  # a client that does not read would not get it in time
                     connection.protocol.token_expires(connection, admitted.principal.expires_at or 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 
-def parameter(query: bytes, name: bytes) -> list[bytes]:
+def parameter_values(query: bytes, name: bytes) -> list[bytes]:
     """Return all values of a parameter, in order, decoded like HTML forms."""
     return [
         _decoded(value)

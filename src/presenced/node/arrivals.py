@@ -13,7 +13,7 @@ class Arrival:
 
     def __init__(self, protocol: ClientProtocol) -> None:
         self.protocol = protocol
-        self.warns = protocol.warns
+        self.warns_of_expiry = protocol.warns_of_expiry
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
         """Close the connection, as for a client that sends while its token is being verified."""

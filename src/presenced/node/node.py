@@ -300,7 +300,7 @@ class Node:
             if connection in self._arriving:  # otherwise it has closed meanwhile
                 self._arriving.discard(connection)
                 connection.protocol = protocol
-                continued = parameters if cursor is None else protocol.continued_from(parameters, cursor)
+                continued = parameters if cursor is None else protocol.with_cursor(parameters, cursor)
                 self._admit(connection, user, continued, self.clock.now())
 
         if not self.peers.fetch_session(*wanted, user.user_id, done):

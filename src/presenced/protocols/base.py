@@ -14,7 +14,7 @@ and an argument of `node.build.build_node`. The life of one connection:
     message    ------------------------------------------------->   received(...)
     drained    ------------------------------------------------->   drained(...)
                              the user's own state changed  ------>  self_changed(...)
-                             a newer token allows other things  ->  visibility_changed(...)
+                             a newer token changes visibility --->  visibility_changed(...)
                              the token is about to expire  ------>  token_expires(...)
                              the store is lost, or is back  ----->  certainty_changed()
     end        ----------->  forget the connection  ------------->  closed(...)
@@ -118,7 +118,7 @@ class ClientProtocol(ABC):
     """Values of `Sec-WebSocket-Protocol` that select it; an empty one stands for clients that offer none."""
     is_compressed = False
     """Whether its messages are worth compressing for clients that offer it."""
-    warns = False
+    warns_of_expiry = False
     """Whether clients are warned before their tokens expire (`token_expires`)."""
     feed: Feed
     """Source of the messages that its connections receive about others."""
@@ -157,8 +157,8 @@ class ClientProtocol(ABC):
         """Return which session the client wants to continue, if any. In a cluster, another node may have it."""
         return None
 
-    def continued_from(self, parameters: Any, cursor: Cursor) -> Any:
-        """Return the parameters with the cursor of this node from which the client's session continues."""
+    def with_cursor(self, parameters: Any, cursor: Cursor) -> Any:
+        """Return the parameters with the cursor of this node at which a session from another node continues."""
         return parameters
 
     def token_in(self, message: str | bytes) -> str:
@@ -184,10 +184,10 @@ class ClientProtocol(ABC):
         connection.session.visibility = visibility
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
-        """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
+        """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns_of_expiry`."""
 
     def certainty_changed(self) -> None:
-        """Notify all clients that other users may now have changed unnoticed, or no longer (`presence.certainty`).
+        """Notify all clients that the node has become stale, or current again (`presence.certainty`).
 
         No-op for a protocol without such a message.
         """

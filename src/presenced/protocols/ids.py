@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from presenced.errors import BadUserId
-from presenced.net.query import parameter
+from presenced.net.query import parameter_values
 from presenced.presence.identity import is_json_number, parse_user_id
 
 UserId = int | str
@@ -29,7 +29,7 @@ def user_id_from_query(query: bytes, placeholders: bool = True) -> str:
     Raises:
         BadUserId: The id is missing, given more than once, not UTF-8, or refused by `parse_user_id`.
     """
-    found = parameter(query, b"userId")
+    found = parameter_values(query, b"userId")
     if not found:
         raise BadUserId(f"userId is missing: {_ADVICE}")
     if len(found) > 1:

@@ -24,7 +24,7 @@ class Names:
         """Return the name of a position.
 
         Args:
-            snapshot: Number of the session's snapshot that ends there; 0 at the end of changes.
+            snapshot: Number of the session's snapshot that ends at the position; 0 if changes end there.
         """
         return f"{self.epoch}-{position}-{snapshot}" if snapshot else f"{self.epoch}-{position}"
 
@@ -38,7 +38,7 @@ class Names:
         return secrets.token_urlsafe(16)
 
     def _cursor(self, numbers: list[str]) -> Cursor | None:
-        """Return the cursor with this position and perhaps snapshot, both as text; None if it can't be one."""
+        """Return the cursor for a position and perhaps a snapshot, both as text; None if no such cursor can exist."""
         if not all(n.isascii() and n.isdigit() and len(n) < 20 for n in numbers):
             return None
         if not 1 <= len(numbers) <= 2 or int(numbers[0]) > self._journal.position:

@@ -31,7 +31,7 @@ from starlette.types import ASGIApp
 
 from presenced.errors import Problem
 from presenced.net.proxy_protocol import parse_proxy_header
-from presenced.net.query import parameter
+from presenced.net.query import parameter_values
 from presenced.net.refusals import Refusal
 from presenced.protocols.base import ConnectRequest
 from presenced.transports.base import ConnectionHandler
@@ -192,5 +192,5 @@ def _token(query: bytes) -> str:
 
     It is for clients that can send a token in no other way, because URLs reach the logs of proxies.
     """
-    found = parameter(query, b"token") if b"token=" in query else []
+    found = parameter_values(query, b"token") if b"token=" in query else []
     return found[0].decode("utf-8", "replace") if len(found) == 1 else ""

@@ -2,7 +2,7 @@
 
 Most connections see everyone, so a flush is one portion for all of them. The exceptions have portions of their own:
 
-    included during the batch      the part of the batch since
+    included during the batch      the messages of later events
     its own user changed           all but the changes of its own user
     blocks a user who changed      all but the changes of that user
     may see some users only        the changes of these users (indexed by user, so that others cost nothing)
@@ -74,22 +74,22 @@ class ClassicFeed:
         """Return one portion for connections that were included before the batch, and one for each exception."""
         if not len(self):
             return
-        turns = _TurnMessages(events)
+        messages = _BatchMessages(events)
         if self._limits:
-            yield from self._portions_of_limited(turns, first_unsent)
+            yield from self._portions_of_limited(messages, first_unsent)
         if not self._unlimited:
             return
-        separate = self._separate(turns, first_unsent)
-        for connection, excluded in separate.items():
-            if batch := turns.since(first_unsent.get(connection, 0), excluded):
+        exclusions = self._exclusions(messages, first_unsent)
+        for connection, excluded in exclusions.items():
+            if batch := messages.since(first_unsent.get(connection, 0), excluded):
                 yield Portion((connection,), batch, len(batch))
         for connection, index in first_unsent.items():
-            if connection in self._unlimited and connection not in separate and (batch := turns.since(index)):
+            if connection in self._unlimited and connection not in exclusions and (batch := messages.since(index)):
                 yield Portion((connection,), batch, len(batch))
-        if turns.messages:
-            others = first_unsent.keys() | separate.keys()
+        if messages.encoded:
+            others = first_unsent.keys() | exclusions.keys()
             common = tuple(c for c in self._unlimited if c not in others) if others else tuple(self._unlimited)
-            yield Portion(common, turns.batch, len(turns.batch))
+            yield Portion(common, messages.batch, len(messages.batch))
 
     def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
@@ -114,48 +114,52 @@ class ClassicFeed:
         ]
         return Portion((connection,), Batch(messages), len(messages))
 
-    def _portions_of_limited(self, turns: _TurnMessages, first_unsent: Mapping[Connection, int]) -> Iterable[Portion]:
+    def _portions_of_limited(
+        self, messages: _BatchMessages, first_unsent: Mapping[Connection, int]
+    ) -> Iterable[Portion]:
         seen: dict[Connection, list[int]] = {}
-        for number, (index, user_id) in enumerate(turns.users):
+        for number, (index, user_id) in enumerate(messages.users):
             own = self._users.connections(user_id)
             for connection in self._limited.subscribers_of(user_id):
                 if index >= first_unsent.get(connection, 0) and connection not in own:
                     seen.setdefault(connection, []).append(number)
         for connection, numbers in seen.items():
-            yield Portion((connection,), turns.batch.part(numbers), len(numbers))
+            yield Portion((connection,), messages.batch.part(numbers), len(numbers))
 
-    def _separate(self, turns: _TurnMessages, first_unsent: Mapping[Connection, int]) -> dict[Connection, set[int]]:
-        """Return connections that must not receive some messages: those about their own or a blocked user."""
+    def _exclusions(
+        self, messages: _BatchMessages, first_unsent: Mapping[Connection, int]
+    ) -> dict[Connection, set[int]]:
+        """Return the numbers of the messages that a connection must not receive: about its own or a blocked user."""
         found: dict[Connection, set[int]] = {}
-        for number, (index, user_id) in enumerate(turns.users):
+        for number, (index, user_id) in enumerate(messages.users):
             for connection in chain(self._users.connections(user_id), self._blocking.subscribers_of(user_id)):
                 if index >= first_unsent.get(connection, 0) and connection in self._unlimited:
                     found.setdefault(connection, set()).add(number)
         return found
 
 
-class _TurnMessages:
-    """The messages of a batch. Only a turn between online and offline has one.
+class _BatchMessages:
+    """The messages of a batch. Only a change to online or offline has one.
 
     In this file, `index` is the place of an event in the batch, and `number` that of a message among the messages.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
-        self.messages: list[bytes] = []
+        self.encoded: list[bytes] = []
         self.users: list[tuple[int, str]] = []
         """For each message the index of its event, and the user."""
         self._starts: list[int] = []  # for each event, the number of messages before it
         for index, event in enumerate(events):
-            self._starts.append(len(self.messages))
+            self._starts.append(len(self.encoded))
             if isinstance(event, Change) and event.is_turn:  # the only event that this protocol knows
                 self.users.append((index, event.user_id))
-                self.messages.append(change_message(event))
-        self._starts.append(len(self.messages))
-        self.batch = Batch(self.messages)
+                self.encoded.append(change_message(event))
+        self._starts.append(len(self.encoded))
+        self.batch = Batch(self.encoded)
 
     def since(self, index: int, excluded: Collection[int] = ()) -> Batch:
-        """Return the messages of the events from `index` on, without those of some numbers."""
+        """Return the messages of the events from `index` on, without the messages with the numbers `excluded`."""
         start = self._starts[index]
         if not excluded:
             return self.batch.part(slice(start, None))
-        return self.batch.part([number for number in range(start, len(self.messages)) if number not in excluded])
+        return self.batch.part([number for number in range(start, len(self.encoded)) if number not in excluded])

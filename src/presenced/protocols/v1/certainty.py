@@ -1,20 +1,21 @@
 """Certainty of presenced.v1 in a cluster: the marks in records, and the message CERTAINTY.
 
-A client learns the certainty of its server in two ways, and each of its connections begins anew:
+Each connection learns the certainty of its server on its own, whatever an earlier connection of the client was sent:
 
     the connection opens            CONNECTION_ESTABLISHED says since when the server is stale, or nothing
     the certainty changes           CERTAINTY, to all connections at once
-    while the client is behind      nothing; the newest CERTAINTY comes with what it missed
+    while the client is behind      nothing; the newest CERTAINTY comes with what the client missed
 
-A record is marked if its user may have changed unnoticed at the moment of its encoding. CERTAINTY with `live` ends all
-marks that a client has received, so no record is sent again because of its mark. Nothing marked may follow it:
+A record is marked if its user may have changed unnoticed when the record is encoded. CERTAINTY with `live` ends all
+marks that a client has received, so no record is sent again because of its mark. No marked record may follow that
+message:
 
     connection   why
     keeps up     everything published is encoded before CERTAINTY, and the stored snapshot of everyone is dropped
-    behind       CERTAINTY follows the portions that the connection had still to receive, whenever they were encoded
+    behind       CERTAINTY follows all portions that the connection still has to receive, whenever they were encoded
 
-A slow client may receive marks before the news that the server is stale, or without it. So it is sent the newest
-certainty after each turn, even if it knew the same before.
+A slow client may receive marked records before the message that the server is stale, or without that message. It is
+therefore sent CERTAINTY after each change, even if the certainty is again the one that it knows.
 
 A node without a cluster uses nothing of this module.
 """
@@ -90,7 +91,7 @@ class MarkingEncoder(V1Encoder):
 
 
 class CertaintyNotices:
-    """Knowledge of each connection of presenced.v1 about the certainty of its server.
+    """Messages about certainty, for the connections of presenced.v1 that do not know the current one.
 
     Bounds: the open connections.
     """
@@ -98,7 +99,7 @@ class CertaintyNotices:
     def __init__(self, certainty: NodeCertainty) -> None:
         self._certainty = certainty
         self._known_turns: dict[Connection, int] = {}
-        """Last turn of the certainty that each connection knows."""
+        """`NodeCertainty.turns` when each connection was last sent the certainty."""
 
     def opened(self, connection: Connection) -> int:
         """Return `staleSince` of the first message of a connection, which knows the certainty from now on."""
@@ -110,7 +111,7 @@ class CertaintyNotices:
         self._known_turns.pop(connection, None)
 
     def newest(self, connections: Collection[Connection]) -> Iterator[Portion]:
-        """Return CERTAINTY for the connections that do not know the last turn when the message is sent."""
+        """Return CERTAINTY for those connections that do not know the certainty at the time of sending."""
         turns, since_ms = self._certainty.turns, self._certainty.stale_since_ms
         found = [connection for connection in connections if self._known_turns[connection] != turns]
         if found:

@@ -63,7 +63,7 @@ def check_count(count: int, maximum: int, what: str, fault: Fault) -> None:
 
 
 def data_of(given: msgspec.Raw) -> bytes:
-    """Return JSON without white space between its tokens; nothing for null.
+    """Return JSON without white space between its tokens; empty for null.
 
     Raises:
         RequestRefused: The JSON is too large, or some JSON parsers cannot read it.

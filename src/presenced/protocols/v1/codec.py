@@ -31,7 +31,7 @@ _SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
     Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT),
     Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT),
 }
-"""Causes that others see instead when a choice makes the user go offline, and when it makes the user come online.
+"""Causes that others see instead if a choice or its expiry makes the user go offline, or makes the user come online.
 
 Becoming invisible looks like a close to them, and becoming visible again like a connect.
 """
@@ -74,7 +74,7 @@ def member_record(member: Membership, presence: Raw) -> Raw:
 
 
 def unknown_user(user_id: str, version: int, certainty: str = "") -> UserRecord:
-    """Return the record of a user without known presence, or who must not be seen: offline.
+    """Return a record with status offline, for a user without known presence or one that the client may not see.
 
     Args:
         version: The newest number of the version clock. It is at least any version that a client knows of the user, and
@@ -117,7 +117,7 @@ def compact(data: bytes) -> bytes:
 
 
 def can_be_read(data: bytes) -> bool:
-    """Return whether every client can read this JSON of another client. Otherwise it would lose the whole message."""
+    """Return whether all clients can read this JSON of another client. One that cannot would lose the whole message."""
     try:
         return not data or _depth(msgspec.json.decode(data)) <= MAX_NESTING_LEVELS
     except (msgspec.MsgspecError, RecursionError):
@@ -137,16 +137,16 @@ def _depth(value: object) -> int:
 def request_id(text: str) -> int | str | None:
     """Return the id of a message that could not be parsed; None if it has none that can be sent back.
 
-    If msgspec cannot read the message because of half a surrogate pair, the json module can.
+    The json module also reads half a surrogate pair, which makes msgspec refuse the whole message.
     """
     try:
         return msgspec.json.decode(text, type=_OnlyId).id
     except (msgspec.MsgspecError, RecursionError):
-        pass
+        pass  # the json module may still read it
     try:
         found = json.loads(text)
         usable = msgspec.convert({"id": found.get("id")} if isinstance(found, dict) else {}, _OnlyId)
-        _encoder.encode(usable)
+        _encoder.encode(usable)  # fails if the id itself has half a surrogate pair
     except (ValueError, RecursionError):  # errors of msgspec and UnicodeEncodeError are ValueErrors
         return None
     return usable.id

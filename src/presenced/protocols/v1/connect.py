@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from presenced.errors import BadParameter
-from presenced.net.query import parameter
+from presenced.net.query import parameter_values
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Choice, Status
 from presenced.presence.status import AUTO, choice_of, is_nothing
@@ -92,7 +92,7 @@ def _choice(query: bytes) -> Choice | None:
 
 def _single(query: bytes, name: str, max_characters: int) -> str:
     """Return the value of a parameter that may be given once; empty if it is missing."""
-    values = parameter(query, name.encode())
+    values = parameter_values(query, name.encode())
     if len(values) > 1:
         raise BadParameter(f"{name} is given {len(values)} times; give it once")
     try:

@@ -40,33 +40,33 @@ ROOM_DIGEST_PERIOD_S = 1.0
 class _Digest(Struct, eq=False):
     """Changes in one room since its last digest."""
 
-    at: int
+    last_position: int
     """Position of the last digest."""
-    before: int
-    """Position of the digest before that."""
-    users: set[str] = set()
+    previous_position: int
+    """Position of the digest before the last one."""
+    changed_users: set[str] = set()
     """Members whose presence has changed since the last digest."""
 
 
 class Digests:
     """Collects changes, and returns the portions of each digest.
 
-    Bounds: the rooms in another mode than full and their members; the subscriptions by count.
+    Bounds: the rooms in a mode other than `full`, and their members; the subscriptions by count.
     """
 
     def __init__(self, encoder: V1Encoder, subscribers_of_room: Callable[[str], Collection[Connection]]) -> None:
         self._encoder = encoder
         self._subscribers_of_room = subscribers_of_room
         self._rooms: dict[str, _Digest] = {}
-        """Rooms in another mode than full, now or at the last digest."""
-        self._changed: set[str] = set()
+        """Rooms in a mode other than `full`, now or at the last digest."""
+        self._changed_rooms: set[str] = set()
         """Rooms with something to send."""
         self._counting: SubscriptionIndex[Connection] = SubscriptionIndex()
-        self._turns: set[str] = set()
+        self._recount_everyone: set[str] = set()
         """Users who went online or offline while a client subscribes to the count of everyone."""
         self._recount_rooms: dict[str, set[str]] = {}
         """Rooms whose count has subscribers, with the users who joined or left."""
-        self._recount: set[Connection] = set()
+        self._recount_connections: set[Connection] = set()
         """Connections that subscribe to a count of users that includes one who went online or offline."""
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Digests:
         self._counting.remove(
             connection, connection.session.visibility.visible_part(subscription_of(connection).counted)
         )
-        self._recount.discard(connection)
+        self._recount_connections.discard(connection)
 
     def is_digested(self, room: str) -> bool:
         """Return whether changes of a room are sent in digests instead of immediately."""
@@ -95,42 +95,42 @@ class Digests:
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
                 self._rooms[event.room] = _Digest(event.position - 1, event.position - 1)
             if event.room in self._rooms:
-                self._changed.add(event.room)
+                self._changed_rooms.add(event.room)
             if self._counting.subscribers_of_room(event.room):
                 self._recount_rooms.setdefault(event.room, set()).add(event.user_id)
         elif isinstance(event, Change):
             self._collect_change(event)
-        return bool(self._changed or self._turns or self._recount_rooms or self._recount)
+        return bool(self._changed_rooms or self._recount_everyone or self._recount_rooms or self._recount_connections)
 
     def _collect_change(self, change: Change) -> None:
         if change.is_turn:
             if self._counting.everyone:
-                self._turns.add(change.user_id)
-            self._recount.update(self._counting.subscribers_of(change.user_id))
+                self._recount_everyone.add(change.user_id)
+            self._recount_connections.update(self._counting.subscribers_of(change.user_id))
         if self._rooms:
             for name in self._encoder.rooms.of(change.user_id):
                 if (digest := self._rooms.get(name)) is not None:
-                    digest.users.add(change.user_id)
-                    self._changed.add(name)
+                    digest.changed_users.add(change.user_id)
+                    self._changed_rooms.add(name)
 
     def due(self, position: int) -> Iterator[Portion]:
         """Return everything collected as the digest at `position`, for the connections that keep up."""
-        for name in self._changed:
-            yield from self._of_room(name, position)
-        self._changed.clear()
+        for name in self._changed_rooms:
+            yield from self._room_portions(name, position)
+        self._changed_rooms.clear()
         encoder = self._encoder
-        if self._turns:
-            yield from _count_portions(self._counting.everyone, self._turns, encoder.count_everyone)
+        if self._recount_everyone:
+            yield from _count_portions(self._counting.everyone, self._recount_everyone, encoder.count_everyone)
         for name, users in self._recount_rooms.items():
             yield from _count_portions(
                 self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name)
             )
-        for connection in tuple(self._recount):
+        for connection in tuple(self._recount_connections):
             counts = self._counts_of_users(connection, subscription_of(connection).counted)
             yield Portion((connection,), Batch(list(counts)), 1)
-        self._turns.clear()
+        self._recount_everyone.clear()
         self._recount_rooms.clear()
-        self._recount.clear()
+        self._recount_connections.clear()
 
     def counts(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
         """Return the counts of `counted` for `connection`, as they are now."""
@@ -156,37 +156,37 @@ class Digests:
         digest, known = self._rooms.get(room), self._encoder.rooms.get(room)
         if digest is None:
             return position if known is None or position > known.digested_until else None
-        if position > digest.at:
-            return digest.at
-        return digest.before if position > digest.before else None
+        if position > digest.last_position:
+            return digest.last_position
+        return digest.previous_position if position > digest.previous_position else None
 
-    def _of_room(self, name: str, position: int) -> Iterator[Portion]:
+    def _room_portions(self, name: str, position: int) -> Iterator[Portion]:
+        """Return the digest of a room, as one portion for each group of connections that may see the same of it."""
         encoder, digest = self._encoder, self._rooms[name]
         room = encoder.rooms.get(name)
-        found = room.since(digest.at) if room else None
-        users, digest.users = digest.users, set()
-        digest.before, digest.at = digest.at, position
+        found = room.since(digest.last_position) if room else None
+        users, digest.changed_users = digest.changed_users, set()
+        digest.previous_position, digest.last_position = digest.last_position, position
         if room is None or room.mode is Mode.FULL:
             del self._rooms[name]
         if room is not None:
             room.digested_until = position
-        alike: dict[tuple[V1Encoder, frozenset[str]], list[Connection]] = {}
+        groups: dict[tuple[V1Encoder, frozenset[str]], list[Connection]] = {}
         for connection in self._subscribers_of_room(name):
             visibility = connection.session.visibility
-            alike.setdefault((encoder.for_visibility(visibility), visibility.blocked), []).append(connection)
-        for (one, blocked), connections in alike.items():
-            seen, changed = found, users
-            if blocked:
-                seen = found and MembershipChanges(
+            groups.setdefault((encoder.for_visibility(visibility), visibility.blocked), []).append(connection)
+        for (group_encoder, blocked), connections in groups.items():
+            visible, changed = found, users - blocked
+            if blocked and found is not None:
+                visible = MembershipChanges(
                     [member for member in found.joined if member.user_id not in blocked],
                     [user_id for user_id in found.left if user_id not in blocked],
                 )
-                changed = users - blocked
-                if seen is not None and not (seen.joined or seen.left or changed):
+                if not (visible.joined or visible.left or changed):
                     continue  # a client does not notice a digest that is only about users it blocks
-            yield from self._digest_of_room(one, name, connections, seen, changed, position, blocked)
+            yield from self._group_portions(group_encoder, name, connections, visible, changed, position, blocked)
 
-    def _digest_of_room(
+    def _group_portions(
         self,
         encoder: V1Encoder,
         name: str,

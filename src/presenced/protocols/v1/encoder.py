@@ -53,7 +53,8 @@ class V1Encoder:
         self.with_causes = self if shows_causes else V1Encoder(users, rooms, names, True, page_size)
         """The encoder for clients that may know why users changed."""
         # Ordered dictionaries, because a plain one looks for its first entry past all deleted ones: 1.2 us per change.
-        # Beside its change, because a position can get a corrected change: a later version, or one without last seen.
+        # An entry has its change too, because the change at a position can be corrected, by one with a later version or
+        # without the time last seen.
         self._records: OrderedDict[int, tuple[Change, Raw]] = OrderedDict()
         """Changes and their records, by position."""
         self._members: OrderedDict[tuple[int, int], tuple[Change, Raw]] = OrderedDict()
@@ -64,7 +65,7 @@ class V1Encoder:
         return self.with_causes if visibility.causes else self
 
     def record(self, change: Change) -> Raw:
-        """Return the visible state of a user after `change`, encoded once for all who receive it at about this time."""
+        """Return the visible state of a user after `change`, from the cache if it is there."""
         cached = self._records.get(change.position)
         if cached is not None and cached[0] is change:
             return cached[1]

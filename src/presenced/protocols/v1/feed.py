@@ -1,8 +1,8 @@
 """The feed of presenced.v1: the users and rooms of a subscription, each user once per message, in the latest state.
 
 A flush is cut into portions by content. Connections that receive the same users, rooms and events of modules share one
-portion, which is encoded once. Most often that is one portion for all subscribers to everyone. An index leads from the
-users and rooms of the batch to the other subscribers. The cost of a change therefore depends on the number of its
+portion, which is encoded once. Most often that is one portion for all subscribers to everyone. An index maps the users
+and rooms of the batch to the other subscribers. The cost of a change therefore depends on the number of its
 subscribers, and not on the number of connections.
 
 A connection that receives less than others, because it blocks a user or was included during the batch, has a portion of
@@ -71,7 +71,7 @@ class V1Feed:
         self._extensions = {extension.topic: extension for extension in extensions}
         self.encoder = encoder
         self.notices = CertaintyNotices(certainty) if certainty is not None else None
-        """Knowledge of the connections about the certainty of the server; None for a single node."""
+        """Messages about the certainty of the node; None for a single node."""
         self._users = encoder.users
         self._rooms = encoder.rooms
         self._snapshots = {one: Snapshots(one) for one in (encoder, encoder.with_causes)}
@@ -203,6 +203,7 @@ class V1Feed:
         full, session, snapshots = subscription_of(connection).full, connection.session, self._snapshots_for(connection)
         portions = [*self._notices_for(connection), iter([self._own_state(connection)])]
         position = self._users.journal.position
+        # An older one would take back the position of a session that had a snapshot before. Rooms are always current.
         may_be_older = session.snapshots == 0 and not full.rooms
         for snapshot in snapshots.make(full.everyone, full.users, session.visibility, may_be_older):
             portions.append(snapshot.portions(connection))
@@ -229,7 +230,7 @@ class V1Feed:
     def certainty_changed(self) -> list[Portion]:
         """Return the portions of CERTAINTY for the connections that keep up. Everything published has been sent."""
         for snapshots in self._snapshots.values():
-            snapshots.forget()  # their records have the marks of before
+            snapshots.forget()  # the stored records have outdated marks
         return list(self.notices.newest(self._up_to_date)) if self.notices is not None else []
 
     def _notices_for(self, connection: Connection) -> list[Iterator[Portion]]:
@@ -245,7 +246,7 @@ class V1Feed:
         return Missed(chain(*portions, [last]), position)
 
     def _count_snapshot(self, connection: Connection, position: int) -> int:
-        """Return the number of the session's snapshot that ends at `position`."""
+        """Count a snapshot of the session that ends at `position`. Return its number."""
         session = connection.session
         session.snapshots += 1
         session.whole_from = Cursor(position, session.snapshots)
@@ -256,7 +257,7 @@ class V1Feed:
             yield Portion((connection,), batch, len(batch))
 
     def _own_state(self, connection: Connection) -> Portion:
-        """Return the state of the user for their own device, and the current counts that it subscribes to."""
+        """Return the user's true state, and the current counts to which the connection subscribes."""
         counts = self.digests.counts(connection, subscription_of(connection).counted)
         messages = [self.encoder.own(connection.session.user_id), *counts]
         return Portion((connection,), Batch([message for message in messages if message]), 0)

@@ -70,10 +70,10 @@ class _Requests:
     """Counters of the requests of one connection."""
 
     bucket: Bucket
-    over: int = 0
+    refused: int = 0
     """Requests refused in a row because the client sent them too fast."""
     unread: int = 0
-    """Requests received since the client had last read everything."""
+    """Requests received since the client stopped reading, whose answers wait."""
 
 
 class V1Protocol(ClientProtocol):
@@ -91,7 +91,7 @@ class V1Protocol(ClientProtocol):
     path = WEBSOCKET_PATH.encode()
     subprotocols = ("presenced.v1",)
     is_compressed = True
-    warns = True
+    warns_of_expiry = True
     feed: V1Feed
 
     def __init__(self, parts: ProtocolParts, encoder: V1Encoder, feed_extensions: Sequence[FeedExtension] = ()) -> None:
@@ -116,7 +116,7 @@ class V1Protocol(ClientProtocol):
         """Return the session that the URL names."""
         return Resumption(parameters.session_id, parameters.position) if parameters.session_id else None
 
-    def continued_from(self, parameters: ConnectParameters, cursor: Cursor) -> ConnectParameters:
+    def with_cursor(self, parameters: ConnectParameters, cursor: Cursor) -> ConnectParameters:
         """Return the parameters with this cursor instead of the position in the URL."""
         return parameters._replace(cursor=cursor)
 
@@ -130,7 +130,8 @@ class V1Protocol(ClientProtocol):
         outcome, position = self._enter(connection, user, parameters, now)
         assert outcome.session is not None, "it opened"
         connection.session = outcome.session
-        # Before the visibility of the session changes, because the feed removes a connection by what its session sees.
+        # Close the old connection before the visibility of the session changes. The feed needs the old visibility to
+        # remove it.
         if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         forbidden: list[str] = []
@@ -244,7 +245,7 @@ class V1Protocol(ClientProtocol):
         reason = reason if len(reason) <= MAX_REASON_CHARACTERS else f"{reason[: MAX_REASON_CHARACTERS - 1]}…"
         connection.send(codec.encode(Error(error.fault.code, error.fault.name, reason, request_id)))
 
-    def knows(self, connection: Connection) -> bool:
+    def is_open(self, connection: Connection) -> bool:
         """Return whether the connection is open."""
         return connection in self._requests
 
@@ -257,10 +258,10 @@ class V1Protocol(ClientProtocol):
                 connection.close(Close.FELL_BEHIND, "reading too slowly")
                 return False
         if requests.bucket.take(settings.request_rate, settings.request_burst, now.monotonic):
-            requests.over = 0
+            requests.refused = 0
             return True
-        requests.over += 1
-        if requests.over > settings.request_burst:
+        requests.refused += 1
+        if requests.refused > settings.request_burst:
             connection.close(Close.TOO_MANY_REQUESTS, "too many requests; reconnect and send them more slowly")
         else:
             rate = f"{settings.request_rate:g} requests a second, {settings.request_burst} at once"
@@ -296,7 +297,7 @@ class V1Protocol(ClientProtocol):
         self._parts.broadcaster.send(self.feed.certainty_changed(), position)
 
     def drained(self, connection: Connection) -> None:
-        """Count unread requests from 0 again."""
+        """Reset the counter of requests with unread answers."""
         if (requests := self._requests.get(connection)) is not None:
             requests.unread = 0
 
@@ -312,10 +313,10 @@ class V1Protocol(ClientProtocol):
             connection.send(codec.encode(GoingAway(retry_in)))
 
     def _apply_visibility(self, connection: Connection, visibility: Visibility) -> list[str]:
-        """Apply a visibility to a connection that no feed includes: it leaves rooms that it may not enter.
+        """Apply a visibility to a connection that no feed includes. The session leaves rooms that it may not enter.
 
         Returns:
-            The rooms that it was in or subscribed to, in full or by count, and may not enter.
+            The rooms that it was in or subscribed to, in full or by count, and may no longer enter.
         """
         session = connection.session
         session.visibility = visibility

@@ -20,10 +20,10 @@ from presenced.protocols.v1.messages import PresenceSnapshot
 REUSE_FACTOR = 20
 """Factor that decides how long a snapshot of everyone is reused.
 
-In a storm of connections, one snapshot serves many clients, each with the changes since. It is reused while those
-changes are at most the square root of this factor times its users: of 20,000 users, 630. Encoding a user costs some ten
-times as much as sending an encoded one. At this age, sending the changes has cost about as much as a new snapshot
-would."""
+When many clients connect at once, one snapshot serves them all. Each client also receives the changes since then. The
+snapshot is reused while those changes number at most the square root of (this factor times its users): 632 for 20,000
+users. Encoding a user costs some ten times as much as sending an encoded one. At that point, sending the changes has
+cost about as much as a new snapshot would."""
 
 SMALL_USERS = 500
 """Number of users up to which a snapshot is made each time, because most are encoded already (`V1Encoder.record`)."""
@@ -42,14 +42,14 @@ class Snapshot:
         self._encoder = encoder
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
-        self._records: list[Raw] | None = None  # stored once a snapshot `without` some users was needed
+        self._records: list[Raw] | None = None  # None until `without` needs them
         self._pages: list[Batch] = []
 
     def __len__(self) -> int:
         return len(self._changes)
 
     def without(self, blocked: Set[str]) -> Snapshot:
-        """Return the same moment without some users. The records are encoded once for all of them."""
+        """Return this snapshot without some users. All snapshots made from this one share the encoded records."""
         visible = [i for i, c in enumerate(self._changes) if isinstance(c, str) or c.user_id not in blocked]
         if len(visible) == len(self._changes):
             return self
@@ -94,8 +94,8 @@ class Snapshots:
     ) -> list[Snapshot]:
         """Return snapshots of everyone, or else of these users, for a client with this visibility; none for nobody.
 
-        A snapshot of everyone has no users who are offline. If the client names some of them, another one says when
-        they were last seen. In one of users by id alone, those that the client may not see look like unknown ones.
+        A snapshot of everyone has no users who are offline. If `user_ids` has some of these, a second snapshot says
+        when they were last seen. Without `everyone`, users whom the client may not see look like unknown users.
         """
         changes = self._encoder.users.snapshot_of(visibility.among(user_ids))
         if everyone:

@@ -20,7 +20,7 @@ def authenticate(context: Context, request: Auth) -> None:
 
 
 def _renewed(context: Context, error: BadToken | None) -> None:
-    if not context.connection.protocol.knows(context.connection):
+    if not context.connection.protocol.is_open(context.connection):
         return  # it closed while the token was being verified
     if error is None:
         context.ack()

@@ -39,7 +39,7 @@ def subscribe(context: Context, request: Watch) -> None:
 
 @handlers.handles(Unwatch)
 def unsubscribe(context: Context, request: Unwatch) -> None:
-    """End subscriptions, by name and by count. A room that the session has joined stays subscribed to."""
+    """End subscriptions, by name and by count. The session stays subscribed to rooms that it has joined."""
     users, rooms = user_ids(request.users), room_names(request.rooms)
     subscription, joined = context.subscription, context.session.rooms or {}
     counts_fewer = not subscription.counted.users.isdisjoint(users)
