@@ -72,6 +72,7 @@ class FrontDoor:
         self.timer = handler.timer
         self.app = app
         self.tasks: set[asyncio.Task[None]] = set()
+        """Tasks of the requests that are being answered."""
         self.faults = FaultLog(handler.clock)
         self._handler = handler
         self._handshakes = handshakes
@@ -146,7 +147,7 @@ class FrontDoor:
         websocket.throttle_key, connection.throttle_key = connection.throttle_key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)
-        websocket.paused = connection.is_behind  # it may not have read the answers before the handshake
+        websocket.paused = connection.is_writing_paused  # the client may not have read earlier responses
         return websocket
 
     def _general_refusal(self, head: Head) -> Refusal | None:

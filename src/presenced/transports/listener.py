@@ -10,7 +10,7 @@
 
     1. shutdown   a WebSocket gets a close frame; a request being answered gets its response; others are closed
     2. abort      after `close_timeout` plus `EXTRA_STOP_S`: requests are cancelled and connections aborted
-    3. close      the listening sockets are gone
+    3. close      up to `EXTRA_STOP_S` for the loop to close the listening sockets, which no longer accept
 """
 
 from __future__ import annotations
@@ -139,13 +139,14 @@ class Listener:
             peer.abort()
         await self._wait_for_end(EXTRA_STOP_S)
         for server in self._servers:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError):  # a connection that outlives its abort must not block the stop
                 await asyncio.wait_for(server.wait_closed(), EXTRA_STOP_S)
 
     async def _wait_for_end(self, seconds: float) -> None:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
         ends = self._handler.clock.monotonic() + seconds
-        while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
+        # Polling, because an event would have to be kept in step with two sets that others change.
+        while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110
             await asyncio.sleep(STOP_CHECK_S)
 
 

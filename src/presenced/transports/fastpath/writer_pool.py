@@ -20,7 +20,7 @@ by this process, which keeps the order.
 
 | failure of a helper               | effect                                                                          |
 |-----------------------------------|---------------------------------------------------------------------------------|
-| died, noticed while sending WRITE | this process writes to its share                                                |
+| died, noticed while sending WRITE | this process writes to the helper's share                                       |
 | died or hung after WRITE          | the connections of its share are aborted, because what they received is         |
 |                                   | unknown; their clients reconnect within the grace period                        |
 | either                            | another helper replaces it after `RETRY_S`; until then this process writes      |
@@ -289,7 +289,7 @@ def _divide_cores(parts: int) -> tuple[Cores, list[Cores]]:
 
 
 def _pin(cores: Cores, process: int = 0) -> None:
-    """Restrict a process, or this thread, to `cores`. Failure only costs speed."""
+    """Restrict a process, or this thread, to `cores`, if possible."""
     if sys.platform == "linux" and cores:
-        with suppress(OSError):
+        with suppress(OSError):  # failure only costs speed
             os.sched_setaffinity(process, cores)

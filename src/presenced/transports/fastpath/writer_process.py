@@ -114,5 +114,5 @@ def _write(sends: dict[int, Callable[[bytes], int]], numbers: array[int], data: 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, ConnectionError):
+    with contextlib.suppress(EOFError, ConnectionError):  # the server has closed the stream, or has ended
         run_helper(socket.socket(fileno=int(sys.argv[1])))

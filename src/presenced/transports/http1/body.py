@@ -61,7 +61,7 @@ class Chunked:
         """Start of an incomplete line."""
         self._left = 0
         """Number of bytes left in the current chunk."""
-        self._trailers = 0
+        self._trailer_bytes = 0
         """Number of bytes in the trailer fields so far."""
 
     @property
@@ -113,9 +113,9 @@ class Chunked:
                 raise InvalidRequest("a chunk is longer than its size")
             self._expects = _Expects.SIZE
         elif line:
-            self._trailers += len(line) + 2
+            self._trailer_bytes += len(line) + 2
             name, colon, _ = line.partition(b":")
-            if self._trailers > MAX_TRAILER_BYTES or not colon or not _TRAILER.fullmatch(line):
+            if self._trailer_bytes > MAX_TRAILER_BYTES or not colon or not _TRAILER.fullmatch(line):
                 raise InvalidRequest("the trailer fields are invalid or too long")
             field_name(name)
         else:
@@ -129,7 +129,7 @@ class Chunked:
         elif self._expects is _Expects.END_OF_CHUNK:
             if line not in (b"", b"\r"):
                 raise InvalidRequest("a chunk is longer than its size")
-        elif self._trailers + len(line) > MAX_TRAILER_BYTES or not _PART_OF_TRAILER.fullmatch(line):
+        elif self._trailer_bytes + len(line) > MAX_TRAILER_BYTES or not _PART_OF_TRAILER.fullmatch(line):
             raise InvalidRequest("the trailer fields are invalid or too long")
 
 

@@ -10,8 +10,8 @@ or its body (`body.py`), as the state allows. A pipelined request waits unparsed
     answering              _exchange, perhaps _body     none                the application decides
     answering, half-closed _exchange, _is_half_closed   PROBE_S             probe whether the client is still there
     body left to discard   _body without _exchange      keep_alive          close
-    ending                 _is_at_end                   close_timeout       abort
-    not reading, in any    _has_room                    behind_timeout      abort
+    ending                 _is_ending                   close_timeout       abort
+    any, output unread     _room_event                  behind_timeout      abort
 
     new or idle → head incomplete → answering → (body left to discard) → idle
                          │              └→ ending, if the response announced it or the body broke a rule
@@ -86,8 +86,8 @@ class HttpConnection(asyncio.Protocol):
         self._door = door
         self._is_identified = is_identified
         """Whether the PROXY header was read, or none is expected."""
-        self._is_at_end = False
-        """Whether further input is discarded."""
+        self._is_ending = False
+        """Whether the connection is ending or was handed over, so further input is discarded."""
         self._unread = b""
         self._scanned = 0
         """Number of bytes in `_unread` that were checked as the start of a head."""
@@ -102,7 +102,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_idle = False
         """Whether the connection waits for the first byte of another request."""
         self._is_half_closed = self._is_stopping = self._is_reading_paused = False
-        self._has_room: asyncio.Event | None = None
+        self._room_event: asyncio.Event | None = None
         """Set once there is room in the transport's buffer; None while the client reads the output."""
         self._unsent = 0
         """Number of bytes in the transport's buffer when `_check_reading` looked last."""
@@ -112,19 +112,19 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
         """Register the new connection."""
         self.transport = transport
-        self._end_in(self._door.settings.head_timeout)
+        self._set_timeout(self._door.settings.head_timeout)
         self._door.connected(self)
 
     def data_received(self, data: bytes) -> None:
         """Read `data`."""
-        if self._is_at_end:
+        if self._is_ending:
             return
         if self._unread:
             data = self._unread + data
         self._unread = data
         if not self._is_identified:
             rest = self._door.identify(self, data)
-            if rest is None or self._is_at_end:
+            if rest is None or self._is_ending:
                 return
             self._is_identified, self._unread = True, rest
         self._proceed()
@@ -132,29 +132,29 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Handle the end of the client's input. Return True if the client still waits for a response."""
         self._is_half_closed = True
-        if self._is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS cannot half-close
+        if self._is_ending or self._exchange is None or self._door.settings.tls_key:  # TLS cannot half-close
             self._close()
             return False
         self._exchange.half_closed()
-        self._end_soon()
+        self._close_or_probe()
         return True
 
     def pause_writing(self) -> None:
         """Pause writing, because the client reads too slowly."""
-        self._has_room, self._unsent = asyncio.Event(), self.transport.get_write_buffer_size()
+        self._room_event, self._unsent = asyncio.Event(), self.transport.get_write_buffer_size()
         self._check_reading_later()
 
     def resume_writing(self) -> None:
         """Resume writing, because the client has caught up."""
-        if self._has_room is not None:
+        if self._room_event is not None:
             self._door.timer.cancel(self._check_reading)
-            self._has_room.set()
-            self._has_room = None
+            self._room_event.set()
+            self._room_event = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was lost before an upgrade."""
-        self._is_at_end, self._unread = True, b""
-        self._door.timer.cancel(self._time_out)
+        self._is_ending, self._unread = True, b""
+        self._door.timer.cancel(self._on_timeout)
         self._door.disconnected(self)
         if self._exchange is not None:
             self._exchange.disconnected()
@@ -173,7 +173,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _proceed(self) -> None:
         """Read as much as the bytes and the unanswered requests allow."""
-        while self._unread and not self._is_at_end:
+        while self._unread and not self._is_ending:
             before = len(self._unread)
             if self._body is not None:
                 can_proceed = self._read_body(self._body)
@@ -192,7 +192,7 @@ class HttpConnection(asyncio.Protocol):
         if self._is_idle:
             self._is_idle = False
             self.headers = []
-            self._end_in(self._door.settings.head_timeout)
+            self._set_timeout(self._door.settings.head_timeout)
         data = self._unread
         if data[:2] == b"\r\n":
             data = self._unread = skip_empty_lines(data)
@@ -218,7 +218,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _start_request(self, head: Head) -> None:
         """Upgrade the connection, or let the application answer the request."""
-        self._door.timer.cancel(self._time_out)
+        self._door.timer.cancel(self._on_timeout)
         self.headers = head.headers
         if self._pipelined_bytes > 0:
             self._pipelined_requests += 1
@@ -277,8 +277,8 @@ class HttpConnection(asyncio.Protocol):
 
     async def writable(self) -> None:
         """Wait until the client has read enough of the output, or is gone."""
-        if self._has_room is not None:
-            await self._has_room.wait()
+        if self._room_event is not None:
+            await self._room_event.wait()
 
     def resume_reading(self) -> None:
         """Resume reading if it was paused."""
@@ -299,7 +299,7 @@ class HttpConnection(asyncio.Protocol):
             keeps_alive: Whether the response did not announce the end of the connection.
         """
         self._exchange = None
-        if self._is_at_end or not keeps_alive:
+        if self._is_ending or not keeps_alive:
             self._linger()
             return
         if self._pipelined_bytes <= 0:
@@ -310,12 +310,12 @@ class HttpConnection(asyncio.Protocol):
             self.resume_reading()
         else:
             self._proceed()
-        if (self._is_half_closed or self._is_stopping) and not self._is_at_end:
-            self._end_soon()
+        if (self._is_half_closed or self._is_stopping) and not self._is_ending:
+            self._close_or_probe()
 
     def abort(self) -> None:
         """End the connection immediately."""
-        self._is_at_end = True
+        self._is_ending = True
         if self._exchange is not None:
             self._exchange.disconnected()
         self.transport.abort()
@@ -323,14 +323,14 @@ class HttpConnection(asyncio.Protocol):
     # The end.
 
     @property
-    def is_behind(self) -> bool:
-        """Whether the client reads too slowly. A transport does not report it again to the protocol that takes over."""
-        return self._has_room is not None
+    def is_writing_paused(self) -> bool:
+        """Whether the client reads too slowly. The transport does not report it again to a protocol that takes over."""
+        return self._room_event is not None
 
     def hand_over(self) -> bytes:
         """Detach from the transport, so that another protocol can take it over. Return the unread bytes."""
         early, self._unread = self._unread, b""
-        self._is_at_end = True
+        self._is_ending = True
         self.resume_writing()
         return early
 
@@ -340,12 +340,12 @@ class HttpConnection(asyncio.Protocol):
         Every refusal of the front door goes through this method, at most one for each connection. If the application
         has begun to respond, its response is cut off.
         """
-        if self._is_at_end:
+        if self._is_ending:
             return
         self._door.refused(self, refusal)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            has_begun = exchange.is_begun
+            has_begun = exchange.has_begun
             exchange.disconnected()
         else:
             has_begun = self._body is not None  # the rest of a body whose request was answered
@@ -355,7 +355,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """End the connection, giving the client time to read the output."""
-        self._is_at_end, self._unread = True, b""
+        self._is_ending, self._unread = True, b""
         if self.transport.is_closing():
             return
         # A stopping server does not wait for the client, unless the rest of a body may be in flight.
@@ -367,27 +367,27 @@ class HttpConnection(asyncio.Protocol):
                 self._is_reading_paused = False
                 self.transport.resume_reading()
             self.transport.write_eof()
-        self._end_in(self._door.settings.close_timeout)
+        self._set_timeout(self._door.settings.close_timeout)
 
     def _close(self) -> None:
         """End the connection as soon as the client has what was written, or `close_timeout` is over."""
-        self._is_at_end = True
+        self._is_ending = True
         self.transport.close()
-        self._end_in(self._door.settings.close_timeout)
+        self._set_timeout(self._door.settings.close_timeout)
 
-    def _end_soon(self) -> None:
-        """Close, unless a request is being answered. A client that half-closed sends no more of its body."""
+    def _close_or_probe(self) -> None:
+        """Close, unless a request is being answered. If the client half-closed, refuse an incomplete body, or probe."""
         if self._exchange is None:
             self._close()
         elif self._is_half_closed and self._body is not None and not self._is_reading_paused:
             self.refuse(Refusal(Problem.BAD_REQUEST, "the body ended before it was complete"))
         elif self._is_half_closed:
-            self._end_in(PROBE_S)
+            self._set_timeout(PROBE_S)
 
     def _await_next(self) -> None:
         """Start the keep-alive timeout. Unread bytes of a discarded body may still arrive."""
         self._is_idle = True
-        self._end_in(self._door.settings.keep_alive)
+        self._set_timeout(self._door.settings.keep_alive)
 
     def _check_reading_later(self) -> None:
         self._door.timer.set(self._check_reading, self._door.clock.monotonic() + self._door.settings.behind_timeout)
@@ -400,17 +400,17 @@ class HttpConnection(asyncio.Protocol):
         else:
             self.abort()
 
-    def _end_in(self, seconds: float) -> None:
+    def _set_timeout(self, seconds: float) -> None:
         """Set the timeout of the current state. A new one replaces it."""
-        self._door.timer.set(self._time_out, self._door.clock.monotonic() + seconds)
+        self._door.timer.set(self._on_timeout, self._door.clock.monotonic() + seconds)
 
-    def _time_out(self) -> None:
+    def _on_timeout(self) -> None:
         """End the connection after a timeout."""
-        if self._is_at_end:
+        if self._is_ending:
             self.transport.abort()
         elif self._exchange is not None:
             if self._exchange.probe():
-                self._end_in(PROBE_S)
+                self._set_timeout(PROBE_S)
         elif not self._is_idle:
             detail = f"the head did not arrive within {self._door.settings.head_timeout:g} s"
             self.refuse(Refusal(Problem.REQUEST_TIMEOUT, detail))

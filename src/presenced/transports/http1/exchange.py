@@ -90,7 +90,7 @@ class Exchange:
     # Called by the connection.
 
     @property
-    def is_begun(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether a part of the response was written."""
         return self._head == b""
 
@@ -118,7 +118,7 @@ class Exchange:
         Returns:
             Whether another probe makes sense.
         """
-        if self.is_begun or self._scope["http_version"] != "1.1":
+        if self.has_begun or self._scope["http_version"] != "1.1":
             return False
         self._connection.transport.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
         return True
@@ -144,7 +144,7 @@ class Exchange:
 
     def _fail(self) -> None:
         """Respond with 500. If a response has begun, cut it off, because otherwise it could look complete."""
-        if self.is_begun:
+        if self.has_begun:
             self._connection.abort()
             return
         self._keeps_alive = False
@@ -192,7 +192,7 @@ class Exchange:
     @property
     def _is_abandoned(self) -> bool:
         """Whether the client half-closed during an endless response."""
-        return self._is_half_closed and self.is_begun and self._length_left is None and not self._is_complete
+        return self._is_half_closed and self.has_begun and self._length_left is None and not self._is_complete
 
     async def _wait(self) -> None:
         self._event.clear()

@@ -30,17 +30,17 @@ class FaultLog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._bucket = Bucket(MAX_TRACEBACKS, clock.monotonic())
-        self._left_out = 0
+        self._unlogged = 0
 
     def report(self, error: Exception) -> None:
         """Log `error` with its traceback, or count it."""
         if not self._bucket.take(MAX_TRACEBACKS / TRACEBACK_PERIOD_S, MAX_TRACEBACKS, self._clock.monotonic()):
-            self._left_out += 1
+            self._unlogged += 1
             return
-        before, self._left_out = self._left_out, 0
-        more = f" ({before:,} further faults before it were not logged)" if before else ""
-        words = ascii(str(error))[:MAX_MESSAGE_CHARACTERS]  # may contain text from a client
-        place = "".join(traceback.format_tb(error.__traceback__))
+        unlogged, self._unlogged = self._unlogged, 0
+        more = f" ({unlogged:,} further faults before it were not logged)" if unlogged else ""
+        message = ascii(str(error))[:MAX_MESSAGE_CHARACTERS]  # may contain text from a client
+        trace = "".join(traceback.format_tb(error.__traceback__))
         _logger.error(
-            "a request failed because of a server fault%s: %s: %s\n%s", more, type(error).__name__, words, place
+            "a request failed because of a server fault%s: %s: %s\n%s", more, type(error).__name__, message, trace
         )

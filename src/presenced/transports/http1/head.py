@@ -41,7 +41,7 @@ _HOST = re.compile(
 _HOST_NAME, _LENGTH, _CODING = b"host", b"content-length", b"transfer-encoding"
 
 _DECIDING = frozenset((_HOST_NAME, _LENGTH, _CODING, b"connection", b"upgrade", b"expect"))
-"""Fields that determine the fate of the connection and the length of the body."""
+"""Fields that determine how the connection continues and how long the body is."""
 
 # Clients spell a name in a few ways. This lookup takes a third of the time of checking the name and lowering its case.
 _KNOWN_NAMES = {
@@ -81,7 +81,7 @@ class Head(NamedTuple):
     length: int | None
     """Number of bytes in the body, 0 for none; None if it is chunked."""
     keeps_alive: bool
-    """Whether the client would send another request on this connection."""
+    """Whether the client allows the connection to stay open after the response."""
     asks_for_websocket: bool
     """Whether the request offers to switch to the WebSocket protocol alone (RFC 9110 section 7.8).
 
@@ -165,6 +165,7 @@ def parse(data: bytes) -> Head:
 
 def _check_bytes(data: bytes) -> None:
     """Refuse control characters, and a CR or LF outside a CRLF."""
+    # Without its text, a valid head consists of CRLFs only.
     if len(data.translate(None, _TEXT_CHARS)) != 2 * data.count(CRLF):
         raise InvalidRequest("the head has a control character, or a line that does not end with CRLF")
 

@@ -146,7 +146,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Report the end of the connection, unless it was reported before."""
         self.closing = True
         self._peers.discard(self)
-        self._handler.timer.cancel(self._unfinished)
+        self._handler.timer.cancel(self._close_unfinished)
         self._handler.timer.cancel(self.abort)
         self._handler.throttle.release_connection(self.throttle_key)
         self._handler.closed(self, Ending.LOST, Ending.LOST)
@@ -277,17 +277,17 @@ class WebSocketConnection(asyncio.Protocol):
     def _watch_unfinished(self, is_new: bool) -> None:
         """Limit the time of a message, from its first byte to its last."""
         if self._reader is None or self.closing:
-            self._handler.timer.cancel(self._unfinished)
+            self._handler.timer.cancel(self._close_unfinished)
         elif is_new:
-            self._handler.timer.set(self._unfinished, self.heard_at + self._handler.settings.message_timeout)
+            self._handler.timer.set(self._close_unfinished, self.heard_at + self._handler.settings.message_timeout)
 
-    def _unfinished(self) -> None:
+    def _close_unfinished(self) -> None:
         self.close(Close.TIMED_OUT, "a message was left unfinished")
 
     def _handle(self, event: FrameEvent) -> None:
         match event:
             case Pinged(payload) if not self.closing:
-                self._answer(payload)
+                self._send_pong(payload)
             case Closed(code, payload):
                 if not self.closing:
                     ending = endings.client_ending(code)
@@ -298,7 +298,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self.close(close, reason)
                 self._end_stream()
 
-    def _answer(self, ping: bytes) -> None:
+    def _send_pong(self, ping: bytes) -> None:
         pong = control_frame(Opcode.PONG, ping)
         if self.paused:
             self._pong = pong  # the last one is enough, once the client reads again (section 5.5.3)
@@ -322,7 +322,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.closing = True
         self._handler.closed(self, ending, reason)
         timer, settings = self._handler.timer, self._handler.settings
-        timer.cancel(self._unfinished)
+        timer.cancel(self._close_unfinished)
         timer.set(self.abort, self._handler.clock.monotonic() + settings.close_timeout)
 
     def _end_stream(self) -> None:

@@ -165,6 +165,7 @@ class FrameReader:
             data = self._buffer
         at, size = 0, len(data)
         while size - at >= 2 and not self._is_done:
+            # MASK is the highest bit of the second byte, so a masked frame has at least `_MASK` there.
             first, second = data[at], data[at + 1]
             if first not in self._allowed or second < _MASK or (second > _LONGEST_CONTROL and first & _CONTROL):
                 raise _Fault(_fault_of(first, second))

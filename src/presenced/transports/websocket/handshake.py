@@ -39,12 +39,13 @@ from presenced.net.origins import Origins
 from presenced.net.refusals import Header, Refusal, foreign_host, foreign_page
 from presenced.runtime.limits import BoundedMap
 
-TOKEN = b"presenced.token."
+TOKEN_PREFIX = b"presenced.token."
 """Prefix of a token that is offered like a subprotocol, because pages cannot set headers. It is never selected."""
 
 _PROTOCOL = b"sec-websocket-protocol"
 
 _LISTS = frozenset((b"connection", b"upgrade", b"sec-websocket-extensions", _PROTOCOL))
+"""Headers with a list as their value."""
 
 _RELEVANT = _LISTS | {b"origin", b"sec-websocket-version"}
 """Headers that the rules read, besides the key."""
@@ -72,7 +73,7 @@ class Accepted(NamedTuple):
     response: bytes
     """The head of the 101 response."""
     subprotocol: str
-    """Selected subprotocol; empty for the classic protocol."""
+    """Selected subprotocol; empty if none was selected, which means the classic protocol."""
     deflates: bool
     """Whether both sides may compress messages, without context takeover (RFC 7692 section 7.1.1)."""
     token: str
@@ -131,7 +132,7 @@ class Handshake:
             http_version: `1.0` or `1.1`.
             headers: Names in lower case.
         """
-        keys, others, own = _sorted(headers)
+        keys, others, own = _partition(headers)
         hosts = [value for name, value in own if name == b"host"]
         if not self._hosts.allow_all(hosts):
             return foreign_host(hosts)
@@ -165,10 +166,10 @@ class Handshake:
         return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
 
     def _agree(self, extensions: str | None, subprotocol: str | None, origins: tuple[bytes, ...]) -> _Agreed:
-        """Return what the rules agreed to. Compression is agreed to for presenced.v1 alone.
+        """Return what the rules agreed to. Compression is agreed to only for subprotocols in `compressed`.
 
         Classic messages are too small to gain from it, because each is compressed on its own. A message is compressed
-        once for all receivers, so an offer with a window smaller than the usual is declined.
+        once for all receivers, so an offer with a window smaller than the maximum is declined.
         """
         fields = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         windows = [cast(PerMessageDeflate, extension).local_max_window_bits for extension in self._rules.extensions]
@@ -196,7 +197,7 @@ def _request(http_version: str, headers: Iterable[Header]) -> Request:
     return Request("/", found, protocol=f"HTTP/{http_version}")
 
 
-def _sorted(headers: Iterable[Header]) -> tuple[list[bytes], tuple[Header, ...], list[Header]]:
+def _partition(headers: Iterable[Header]) -> tuple[list[bytes], tuple[Header, ...], list[Header]]:
     """Return the keys, the other headers that the rules read, and those that only this module reads."""
     keys, others, own = [], [], []
     for header in headers:
@@ -229,11 +230,11 @@ def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str
     token = ""
     remaining = []
     for name, value in headers:
-        if name == _PROTOCOL and TOKEN in value:
+        if name == _PROTOCOL and TOKEN_PREFIX in value:
             entries = [entry.strip() for entry in value.split(b",")]
-            tokens = [entry for entry in entries if entry.startswith(TOKEN)]
-            token = token or (tokens[0].removeprefix(TOKEN).decode("latin-1") if tokens else "")
-            value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN))
+            tokens = [entry for entry in entries if entry.startswith(TOKEN_PREFIX)]
+            token = token or (tokens[0].removeprefix(TOKEN_PREFIX).decode("latin-1") if tokens else "")
+            value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN_PREFIX))
         if name not in _LISTS or value.strip(b", \t"):
             remaining.append((name, value))
     return tuple(remaining), token
