@@ -27,7 +27,7 @@ class Batch:
 
     def part(self, indexes: Sequence[int] | slice) -> Batch:
         """Return a batch of the messages with these indexes. It takes their encoding from this batch."""
-        part = Batch(_some(self.messages, indexes))
+        part = Batch(_select(self.messages, indexes))
         part._whole, part._indexes = self, indexes
         return part
 
@@ -44,13 +44,13 @@ class Batch:
 
     def _each(self, encoding: str, encode: Callable[[bytes], bytes]) -> Sequence[bytes]:
         if self._whole is not None:
-            return _some(self._whole._each(encoding, encode), self._indexes)
+            return _select(self._whole._each(encoding, encode), self._indexes)
         if (encoded := self._encoded.get(encoding)) is None:
             encoded = self._encoded[encoding] = [encode(message) for message in self.messages]
         return encoded
 
 
-def _some(messages: Sequence[bytes], indexes: Sequence[int] | slice) -> Sequence[bytes]:
+def _select(messages: Sequence[bytes], indexes: Sequence[int] | slice) -> Sequence[bytes]:
     return messages[indexes] if isinstance(indexes, slice) else [messages[index] for index in indexes]
 
 

@@ -24,7 +24,7 @@ The first design was a fixed pause of 0.3 t. Measured on one core with 1,000 con
 
 **Fast and slow connections.** A connection is in one of two states:
 
-    keeps up    its feed includes it in the portions of each flush; if included during the batch, in the part since
+    keeps up    its feed includes it in the portions of each flush; one added during a batch receives the later events
     behind      its transport is full, or it still has to receive a snapshot
 
                                         opened
@@ -90,9 +90,9 @@ class BatchWriter:
 class Broadcaster:
     """Delivers events to the connections that the feeds name.
 
-    Bounds: `MAX_BATCH_EVENTS` wait for a flush. For a slow connection there are at most its transport's limit,
-    one batch, one round of catching up and `MAX_UNREAD_MESSAGES` delivered messages. It is closed after
-    `behind_timeout` seconds.
+    Bounds: at most `MAX_BATCH_EVENTS` wait for a flush. A slow connection holds at most its transport's limit, one
+    batch, one round of catching up and `MAX_UNREAD_MESSAGES` delivered messages. It is closed after `behind_timeout`
+    seconds.
 
     Args:
         behind_timeout: Seconds for which a connection may be behind.
@@ -111,7 +111,7 @@ class Broadcaster:
         self._first_unsent: dict[Connection, int] = {}  # index in the batch; connections included during it only
         self._behind: dict[Connection, Missed] = {}  # what each connection has yet to receive
         self._delivered: dict[Connection, int] = {}  # number of messages delivered while it is behind
-        self._late: Deadlines[Connection] = Deadlines()  # when a connection that is behind is closed
+        self._deadlines: Deadlines[Connection] = Deadlines()  # when connections that are behind are closed
         self._batch: list[Event] = []
         self._position = 0  # of the newest event published
         self._sent_position = 0  # of all connections that keep up, except those in `_first_unsent`
@@ -282,22 +282,22 @@ class Broadcaster:
         self._count(portion.changes * len(portion.connections), written)
 
     def _set_deadline(self, connection: Connection) -> None:
-        self._late.set(connection, self._clock.monotonic() + self._behind_timeout)
-        self._arm()
+        self._deadlines.set(connection, self._clock.monotonic() + self._behind_timeout)
+        self._set_timer()
 
     def _end_behind(self, connection: Connection) -> None:
         if self._behind.pop(connection, None) is not None:
             self._delivered.pop(connection, None)
-            self._late.cancel(connection)
+            self._deadlines.cancel(connection)
 
-    def _arm(self) -> None:
-        if (deadline := self._late.next()) is not None:
+    def _set_timer(self) -> None:
+        if (deadline := self._deadlines.next()) is not None:
             self._timer.set(self._close_late, deadline)
 
     def _close_late(self) -> None:
-        while (connection := self._late.pop_due(self._clock.monotonic())) is not None:
+        while (connection := self._deadlines.pop_due(self._clock.monotonic())) is not None:
             connection.close(Close.FELL_BEHIND, "reading too slowly")
-        self._arm()
+        self._set_timer()
 
     def _flush_due(self) -> None:
         """Flush, unless a later turn is better (see the head of this file)."""

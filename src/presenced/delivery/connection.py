@@ -43,8 +43,10 @@ class Connection(Protocol):
     opened_ms: int
     """Opening time in epoch milliseconds."""
     opened_at: float
-    """Monotonic opening time, which equals `heard_at` until the client sends something; minus infinity if it sent
-    something before that."""
+    """Monotonic opening time in seconds. It equals `heard_at` until the client sends something.
+
+    Minus infinity if the client is known to be there: it has sent AUTH, or it names a session that it was given.
+    """
     slice: int
     """Slice of the heartbeat; -1 if none."""
 

@@ -53,7 +53,7 @@ class Origin(NamedTuple):
     """Host, in lower case. In a pattern, a leading `*.` includes every name below; an empty host, for apps' own
     schemes, includes every host."""
     port: int | None
-    """None for a scheme without a usual one, when none is given."""
+    """None if the origin names no port and its scheme has no default one."""
 
     @property
     def is_loopback(self) -> bool:
