@@ -20,7 +20,7 @@ from presenced.delivery.connection import Connection
 
 
 class Event(Protocol):
-    """One thing that happened. Events are immutable; feeds find their encoding by type."""
+    """One thing that happened. Events are immutable. A feed encodes an event according to its type."""
 
     @property
     def position(self) -> int:

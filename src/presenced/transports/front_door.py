@@ -101,7 +101,11 @@ class FrontDoor:
         self._handler.throttle.release_connection(connection.throttle_key)
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
-        """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
+        """Take the client's address from the PROXY header in front of its bytes.
+
+        Returns:
+            The bytes after the header; None if the header is incomplete or was refused.
+        """
         try:
             found = socket_address(connection.transport)
             if found is None or not self._handler.throttle.proxies.trusts(found[0]):

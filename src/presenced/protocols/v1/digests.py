@@ -144,7 +144,7 @@ class Digests:
     def _counts_of_users(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
         visibility = connection.session.visibility
         if counted.everyone and not visibility.everyone:
-            yield self._encoder.count_seen(visibility.users)
+            yield self._encoder.count_everyone_among(visibility.users)
         if counted.users:
             yield self._encoder.count_users(visibility.among(counted.users))
 

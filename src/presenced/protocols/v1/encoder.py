@@ -163,7 +163,7 @@ class V1Encoder:
         """Return PRESENCE_COUNT of everyone."""
         return codec.encode(PresenceCount("everyone", self.users.online_users - self._online(blocked)))
 
-    def count_seen(self, user_ids: Iterable[str]) -> bytes:
+    def count_everyone_among(self, user_ids: Iterable[str]) -> bytes:
         """Return PRESENCE_COUNT of everyone, for a client that may see only these users."""
         return codec.encode(PresenceCount("everyone", self._online(user_ids)))
 

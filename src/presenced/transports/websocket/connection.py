@@ -149,7 +149,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._handler.timer.cancel(self._close_unfinished)
         self._handler.timer.cancel(self.abort)
         self._handler.throttle.release_connection(self.throttle_key)
-        self._handler.closed(self, Ending.LOST, Ending.LOST)
+        self._handler.closed(self, Ending.LOST, Ending.LOST)  # the ending is also the reason
         self._reader, self._unparsed = None, b""
 
     def data_received(self, data: bytes) -> None:
@@ -291,7 +291,7 @@ class WebSocketConnection(asyncio.Protocol):
             case Closed(code, payload):
                 if not self.closing:
                     ending = endings.client_ending(code)
-                    self._end(ending, ending)
+                    self._end(ending, ending)  # the ending is also the reason
                     self.write(control_frame(Opcode.CLOSE, payload))
                 self._end_stream()
             case Failed(close, reason):
