@@ -73,6 +73,15 @@ def test_a_slow_client_catches_up_with_causes(harness: GrantsHarness) -> None:
     assert causes(harness.new_messages(desk)) == ["idle"]
 
 
+def test_a_client_that_fills_up_while_it_is_written_to_receives_each_change_once(harness: GrantsHarness) -> None:
+    desk, bo = harness.come("desk", **DESK), harness.come("bo")
+    harness.new_messages(desk)
+    desk.full_after, desk.on_full = 1, lambda: harness.node.paused(desk)
+    harness.come("ada")  # a second write to `desk` would fail
+    assert causes(harness.new_messages(desk)) == ["connect"]
+    assert causes(harness.new_messages(bo)) == [None]
+
+
 def test_coalesced_rooms_have_causes() -> None:
     harness = GrantsHarness("everyone", room_coalesced=2)
     desk, bo, blocker = (

@@ -52,7 +52,22 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 # `identity`: a compressed response could expand beyond the bound.
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "presenced"}
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_PRIVATE_IPV6 = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "::/96",  # IPv4-compatible (RFC 4291 section 2.5.5.1)
+            "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765 section 2.1)
+            "64:ff9b::/96",  # NAT64 (RFC 6052 section 2.1)
+            "64:ff9b:1::/48",  # NAT64 of a network (RFC 8215)
+            "2001::/32",  # Teredo (RFC 4380 section 2.6)
+            "2002::/16",  # 6to4 (RFC 3056 section 2)
+            "fec0::/10",  # site-local (RFC 3879)
+        ),
+    )
+)
+"""Networks that Python counts as global, and whose addresses may lead into a private network: most contain an IPv4
+address to which a gateway may forward."""
 
 
 class HttpClientError(Exception):
@@ -210,9 +225,6 @@ def is_public(text: str) -> bool:
     address = parse_address(text)
     if address is None:
         return False
-    if isinstance(address, ipaddress.IPv6Address):
-        # These carry an IPv4 address to which a gateway may forward.
-        inner = address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is not None or address in _NAT64:
-            return False
+    if isinstance(address, ipaddress.IPv6Address) and any(address in network for network in _PRIVATE_IPV6):
+        return False
     return address.is_global and not address.is_multicast

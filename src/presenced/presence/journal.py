@@ -147,6 +147,8 @@ class Journal:
         self.floor = 0
         """Position up to which changes have been dropped."""
         # The digest so far: its position is that of `_value` once no user is left in `_unhashed`.
+        self.erasures = 0
+        """Number of calls of `blank`. What was copied out of changes before the last one may have erased details."""
         self._hashed_to: int | None = None
         self._unhashed: list[Change] = []
         self._value = 0
@@ -200,6 +202,7 @@ class Journal:
 
     def blank(self, user_id: str) -> None:
         """Erase details from the user's changes. Statuses and versions stay, because followers need them. O(size)."""
+        self.erasures += 1
         for index, change in enumerate(self._entries):
             if change.user_id == user_id:
                 self._entries[index] = replace(change, view=View(change.status), seen_ms=0)

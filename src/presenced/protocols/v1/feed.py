@@ -125,11 +125,12 @@ class V1Feed:
         separate = {**dict.fromkeys(self._blockers_of(batch), 0), **first_unsent} if self._blockers else first_unsent
         by_content = self._by_content(batch, separate)
         if self._shown_causes:
+            # Both before the first write, because a connection that fills up with it leaves `_shown_causes`.
             entitled = {content: [c for c in some if c in self._shown_causes] for content, some in by_content.items()}
-            yield from EventBatch(events, self.encoder.with_causes, self._extensions).portions(entitled)
             by_content = {
                 content: [c for c in some if c not in self._shown_causes] for content, some in by_content.items()
             }
+            yield from EventBatch(events, self.encoder.with_causes, self._extensions).portions(entitled)
         yield from batch.portions(by_content)
         for connection, start in separate.items():
             if connection in self._up_to_date and start < len(events):

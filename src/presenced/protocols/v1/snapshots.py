@@ -88,6 +88,7 @@ class Snapshots:
     def __init__(self, encoder: V1Encoder) -> None:
         self._encoder = encoder
         self._last: Snapshot | None = None
+        self._erasures = 0  # `Journal.erasures` at that snapshot
 
     def make(
         self, everyone: bool, user_ids: Collection[str], visibility: Visibility, may_be_older: bool = False
@@ -119,7 +120,7 @@ class Snapshots:
         """Return a snapshot of everyone, perhaps the last one."""
         users = self._encoder.users
         last = self._last
-        if last is not None and may_be_older:
+        if last is not None and may_be_older and self._erasures == users.journal.erasures:
             age = users.journal.position - last.position
             if (
                 len(last) > SMALL_USERS
@@ -127,7 +128,7 @@ class Snapshots:
                 and users.log.since(last.position, 1) is not None
             ):
                 return last
-        self._last = Snapshot(self._encoder, "everyone", users.snapshot())
+        self._last, self._erasures = Snapshot(self._encoder, "everyone", users.snapshot()), users.journal.erasures
         return self._last
 
     def forget(self) -> None:

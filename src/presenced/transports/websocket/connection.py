@@ -107,7 +107,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._unparsed = b""
         """Input that waits for the next turn of the loop."""
         self._spent = 0.0
-        """Bytes of input that count against `input_burst`. They shrink by `input_rate` per second."""
+        """Bytes of input that count against `input_burst`, as of `heard_at`. They shrink by `input_rate` per second."""
         self._fd = self.direct_fd = -1
         self.throttle_key = ""
         self.helper: Any = None
@@ -154,10 +154,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read input, at most `SLICE_BYTES` of it now."""
-        now = self._handler.clock.monotonic()
-        self._spent = max(0.0, self._spent - (now - self.heard_at) * self._handler.settings.input_rate)
+        self._hear()
         self._charge(max(len(data), FRAME_COST_BYTES))
-        self.heard_at = now
         if self._is_flooded:
             self._transport.pause_reading()
         elif self._unparsed:
@@ -180,6 +178,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._pong is not None and not self.closing:
             self.write(self._pong)
         self._pong = None
+        self._hear()
         self._handler.resumed(self)
 
     def shutdown(self) -> None:
@@ -244,6 +243,12 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport.abort()
 
     # Input.
+
+    def _hear(self) -> None:
+        """Note that the client is there now, and let what it has spent shrink by the time since it was there last."""
+        now = self._handler.clock.monotonic()
+        self._spent = max(0.0, self._spent - (now - self.heard_at) * self._handler.settings.input_rate)
+        self.heard_at = now
 
     def _parse_slice(self) -> None:
         if self._transport.is_closing():

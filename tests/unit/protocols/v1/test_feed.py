@@ -250,6 +250,18 @@ def test_clients_that_connect_together_share_a_snapshot(monkeypatch: pytest.Monk
         assert len(seen) == 1050
 
 
+def test_a_shared_snapshot_has_nothing_of_a_user_who_was_erased_since() -> None:
+    harness = NodeHarness()
+    for number in range(1000):
+        harness.open(f"userId={number}", subprotocol="")
+    harness.send(harness.enter("userId=ada"), "SET_STATUS", status="busy", text="at the doctor's")
+    before = harness.open("userId=before")
+    assert "at the doctor's" in str(harness.new_messages(before)), "the snapshot is kept"
+    harness.service.forget("ada")
+    after = harness.open("userId=after")
+    assert "at the doctor's" not in str(harness.new_messages(after))
+
+
 def test_a_status_that_expires_to_invisible_looks_like_a_disconnect(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.send(bob, "SET_STATUS", status="invisible")

@@ -391,6 +391,21 @@ def test_a_stopping_server_closes_with_1001(handler: Handler, peer: Peer) -> Non
     assert handler.endings == [(Ending.LOST, "stopping")]
 
 
+def test_a_client_below_the_rate_is_served_however_often_its_output_drains() -> None:
+    """A drain shows that the client is there, like input, and takes no credit from it."""
+    handler = Handler(input_rate=1024, input_burst=65_536)
+    peer = handler.peer()
+    message = masked(Opcode.TEXT, b"x" * 900)
+    for _ in range(500):
+        handler.clock.advance(0.5)
+        peer.connection.pause_writing()
+        peer.connection.resume_writing()
+        handler.clock.advance(0.5)
+        peer.send(message)
+    assert len(handler.messages) == 500
+    assert not peer.connection.closing
+
+
 def test_a_flood_that_continues_after_the_close_is_not_read() -> None:
     handler = Handler(input_burst=65_536)
     peer = handler.peer()
