@@ -472,7 +472,7 @@ class WorkerClient(asyncio.Protocol):
         self._metrics.batch_records.observe(stored.records)
         self._metrics.batch_seconds.observe(stored.seconds)
         self._metrics.records_unusable.inc(stored.unusable)
-        if self._attached.blocked:
+        if self._attached.is_blocked:
             self._attached.flush()
 
     def _set_state(self, state: StorageState) -> None:

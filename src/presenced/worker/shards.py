@@ -63,7 +63,7 @@ class WorkerShards:
             started_ms=setup.started_ms,
             history_ms=setup.history_ms,
         )
-        n = await log.claim(connection, now_ms)
+        n = await log.take(connection, now_ms)
         room_version = 0
         if self._producer is not None:
             self._producer.follow_others()
