@@ -132,7 +132,7 @@ class ShardLog:
         return await self._rows.shown_after(connection, after, limit)
 
     async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
-        """Set those of these users offline who are shown as present."""
+        """Set users offline if they are shown as present."""
         await self._rows.set_absent(connection, user_ids, at_ms)
 
     @property

@@ -181,7 +181,7 @@ class Store:
         await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete everything about a user except revocations. Return the number of rows, `webhook_states` not included."""
+        """Delete everything about a user except revocations. Return the number of rows, except `webhook_states`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
@@ -270,7 +270,7 @@ class Store:
         )
 
     async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
-        """Set those of these users of this node offline who are shown as present."""
+        """Set users of this node offline if they are shown as present."""
         shown = and_(self._shown(self._node, own=True), users.c.user_id.in_(user_ids))
         # The log assigns no negative positions. These are unique: no two users of a shard have the same version.
         await self._set_offline(connection, shown, -users.c.version, at_ms, 0)
@@ -323,7 +323,7 @@ class Store:
         return and_(users.c.node == node, self._written_by(users, own), users.c.status != "offline")
 
     def _written_by(self, table: Table, own: bool) -> ColumnElement[bool]:
-        """Return the condition for rows that this epoch wrote; for those of all other epochs if not `own`."""
+        """Return the condition for rows that this epoch wrote, or, if not `own`, for those of all other epochs."""
         epoch: ColumnElement[str] = table.c.epoch
         return epoch == self._epoch if own else epoch != self._epoch
 

@@ -240,7 +240,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
         return max(self._directory.users.journal.position, self._directory.users.versions.newest)
 
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return those of these users who are shown offline now, and those of these rooms that are empty.
+        """Return which of these users are shown offline now, and which of these rooms are empty.
 
         Return empty lists while the server stops: nobody is notified that users leave because of that.
         """
