@@ -31,7 +31,7 @@ from typing import Any
 import jwt
 from jwt import exceptions as faults
 
-from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult, refusal_if_too_long, token_digest
 from presenced.auth.grants import with_grants
 from presenced.auth.keys import ALGORITHMS, Key
 from presenced.auth.principal import Principal
@@ -76,7 +76,7 @@ class JwtAuthenticator(Authenticator):
         return self._principal(self._decode(token), token_digest(token), now)
 
     def _decode(self, token: str) -> dict[str, Any]:
-        if (refusal := too_long(token)) is not None:
+        if (refusal := refusal_if_too_long(token)) is not None:
             raise refusal
         if not token.isascii():
             raise BadToken("malformed", "the token is not a JSON Web Token")
