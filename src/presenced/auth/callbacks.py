@@ -64,9 +64,8 @@ ReadResponse = Callable[[HttpResponse, float], AuthResult]
 """Function that turns a response with status 200 into a result, given the time of the request in epoch seconds."""
 
 
-class CallbackResponse(
-    Struct, rename="camel", forbid_unknown_fields=True
-):  # or a misspelt `presense` would restrict nobody
+# Unknown fields are refused: otherwise a misspelt `presense` would restrict nobody.
+class CallbackResponse(Struct, rename="camel", forbid_unknown_fields=True):
     """Response of `callback_url` with status 200."""
 
     user_id: int | str

@@ -289,7 +289,7 @@ class Gatekeeper:
         self._admitted[connection] = _Admitted(result, now)
         self._listener.admitted(connection, request, result, now)
         if connection in self._admitted:  # the node may have refused it
-            self._await_end(connection)
+            self._schedule_end(connection)
 
     def _verified_newer(self, connection: Connection, on_renewed: OnRenewed, result: AuthResult, now: Instant) -> None:
         admitted = self._admitted.get(connection)
@@ -305,7 +305,7 @@ class Gatekeeper:
             connection.session.token_id = result.token_id
             on_renewed(None)
             self._listener.renewed(connection, result, now)
-            self._await_end(connection)
+            self._schedule_end(connection)
 
     def _close_revoked(self, now: Instant) -> int:
         epoch_s = now.epoch_ms / 1000
@@ -326,7 +326,7 @@ class Gatekeeper:
         self._waiting[connection] = request
         self._set_deadline(connection, now.monotonic + self._settings.auth_timeout)
 
-    def _await_end(self, connection: Connection) -> None:
+    def _schedule_end(self, connection: Connection) -> None:
         """Set the deadline of an admitted connection: the warning first, then the end of its token."""
         admitted = self._admitted.get(connection)
         if admitted is None or admitted.ends is None:
@@ -355,7 +355,7 @@ class Gatekeeper:
                 admitted.warned = True
                 if not connection.paused:  # a client that does not read would not get it in time
                     connection.protocol.token_expires(connection, admitted.principal.expires_at or 0.0)
-                self._await_end(connection)
+                self._schedule_end(connection)
             else:
                 connection.close(Close.UNAUTHORIZED, "the token has expired")
         self._arm()

@@ -172,6 +172,7 @@ def _from_pem(text: str, label: str) -> Key:
 
 
 def _from_jwk(entry: dict[str, Any]) -> Key | None:
+    """Return the key in an entry of a JWK Set; None if tokens cannot be verified with it."""
     if entry.get("use", "sig") != "sig" or "d" in entry:  # for encryption, or a private key
         return None
     key_id = entry.get("kid", "")
@@ -184,10 +185,10 @@ def _from_jwk(entry: dict[str, Any]) -> Key | None:
             key = _public(PyJWK.from_dict(entry).key, key_id)
     except (PyJWTError, ConfigError, ValueError, TypeError, KeyError):
         return None
-    only = entry.get("alg")
-    if only is None:
+    algorithm = entry.get("alg")
+    if algorithm is None:
         return key
-    return key._replace(algorithms=(only,)) if only in key.algorithms else None
+    return key._replace(algorithms=(algorithm,)) if algorithm in key.algorithms else None
 
 
 def _public(material: object, key_id: str) -> Key:

@@ -98,6 +98,12 @@ def settings_findings(settings: Settings, members: Iterable[Member]) -> Iterator
 
 
 async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
+    """Return findings about the store itself, its nodes, and each of its servers.
+
+    Raises:
+        StoreLost: The store does not respond.
+        BackendError: The store cannot be used as it is.
+    """
     finder = url.finder()
     shards = url.shards(settings.cluster_shards)
     backend = RedisBackend(finder, url.access, cluster_name=settings.cluster_name, shards=shards)

@@ -84,7 +84,7 @@ def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
     A service manager may start it again.
     """
 
-    async def ask(admin: Admin) -> str:
+    async def request_stop(admin: Admin) -> str:
         from presenced.cluster.backend import State
         from presenced.cluster.messages import Drain
 
@@ -99,7 +99,7 @@ def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
             raise ClusterFailure(f"node {target.name} has not begun to stop within {DRAIN_S:g} s: is it still alive?")
         return f"node {target.name} stops"
 
-    sys.stdout.write(_with_admin(config, ask) + "\n")
+    sys.stdout.write(_with_admin(config, request_stop) + "\n")
 
 
 @cluster.command
@@ -115,14 +115,14 @@ def remove(
     Use it for a machine that is certainly gone. A node that still runs notices it, and joins again.
     """
 
-    async def look(admin: Admin) -> Member:
+    async def find_target(admin: Admin) -> Member:
         return _find(node, (await admin.members())[0])
 
-    target = _with_admin(config, look)
+    target = _with_admin(config, find_target)
     if not yes:
         _confirm(f"Declare node {target.name} (slot {target.slot}) dead, and take its users out?")
 
-    async def declare(admin: Admin) -> str:
+    async def declare_dead(admin: Admin) -> str:
         if _current(target, (await admin.members())[0]) is None:
             return f"node {target.name} is gone already"
         remover = await admin.declare_dead(target.slot)
@@ -131,7 +131,7 @@ def remove(
         done = await _wait_until(admin, lambda members: _current(target, members[0]) is None, REMOVE_S)
         return f"node {target.name} " + ("is removed" if done else f"is dead, and node {remover.name} removes it")
 
-    sys.stdout.write(_with_admin(config, declare) + "\n")
+    sys.stdout.write(_with_admin(config, declare_dead) + "\n")
 
 
 @cluster.command

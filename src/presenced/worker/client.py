@@ -242,6 +242,7 @@ class WorkerClient(asyncio.Protocol):
         self.attach(write_behind)
         write_behind.start_above(self._setup.position)
         await self._launch()
+        # When both times have passed, the server starts without stored data.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAUNCH_TIMEOUT_S):
                 await self._wait_until(lambda: self._runs or self._transport is None)
@@ -263,7 +264,7 @@ class WorkerClient(asyncio.Protocol):
         """Wait until everything is stored, at most `STOP_TIMEOUT_S`. Then the process continues alone for some time."""
         write_behind = self._attached
         self._stopping = True
-        with suppress(TimeoutError):
+        with suppress(TimeoutError):  # the rest is logged below
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 write_behind.finish()
                 if self._unconfirmed or write_behind.waiting:
@@ -289,7 +290,7 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def _may_store(self) -> bool:
-        """Whether waiting makes sense: the worker stores data, or a new one has yet to report whether it can."""
+        """Whether `stop` should wait: the worker stores data, or a new one has yet to report whether it can."""
         return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
@@ -310,6 +311,7 @@ class WorkerClient(asyncio.Protocol):
     # The process.
 
     async def _launch(self) -> None:
+        """Start a process and connect to it. If that fails, try again later."""
         self._launching = None
         self._abandon_process()  # the previous process has exited by now
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

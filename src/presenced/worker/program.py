@@ -133,7 +133,7 @@ async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[ToWorker]:
         BrokenStream: A message is too long.
     """
     splitter = Splitter()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError):  # the server has died, which ends the stream as well
         while data := await reader.read(MAX_READ_BYTES):
             for message in splitter.split(data):
                 yield to_worker.decode(message)
@@ -268,6 +268,7 @@ class WorkerProgram:
     # The writer.
 
     async def _write(self) -> None:
+        """Start, store items until the stream has ended, and stop."""
         if not await self._retry_until_done(self._start):
             return
         while True:
@@ -324,6 +325,7 @@ class WorkerProgram:
         self._pause_s = FIRST_PAUSE_S
 
     async def _start(self) -> None:
+        """Prepare the tables, close what dead servers left open, and send the data to restore."""
         async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
             await connection.run_sync(migrate.prepare_tables)
         async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
@@ -432,6 +434,7 @@ class WorkerProgram:
             self._next_prune = now if more else now + PRUNE_S
 
     async def _store_together(self, items: Sequence[WorkItem]) -> list[ToServer]:
+        """Store these items in one transaction. Return the messages for the server."""
         results: list[ToServer] = []
         position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
         async with writing(self._database) as connection:
