@@ -5,7 +5,7 @@
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      listening on the address fails for another reason
     ├── BadUserId        a user id is missing, too long, or contains a refused character
-    ├── BadParameter     another parameter of a client's URL, or of an application, is invalid
+    ├── BadParameter     another parameter of a client's URL, or another argument of a call, is invalid
     ├── BadToken         a token or ticket is not accepted
     ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a documented bound is reached
@@ -107,7 +107,7 @@ class BackendError(PresencedError):
 
 
 class StorageError(PresencedError):
-    """The database cannot be used as it is, for example because of another schema or a broken file.
+    """The database cannot be used as it is, for example because of another schema version or a broken file.
 
     `str()` says what to do, and contains no password.
     """

@@ -132,7 +132,7 @@ class PresenceServer(PresenceOperations):
             settings=self.settings,
             clock=clock,
             metrics=metrics,
-            max_connections=self.settings.max_connections or _files_left(),
+            max_connections=self.settings.max_connections or _connection_limit(),
             writer=writers or DirectWriter(),
             authenticator=authenticator,
             storage_worker=storage,
@@ -172,7 +172,7 @@ class PresenceServer(PresenceOperations):
         """
         if not seconds > 0:
             raise ValueError(f"seconds is {seconds}, expected more than 0")
-        node = self._running().node
+        node = self._checked_parts().node
 
         def repeat() -> None:
             node.timer.set(repeat, node.clock.monotonic() + seconds)
@@ -225,7 +225,7 @@ class PresenceServer(PresenceOperations):
     @property
     def port(self) -> int:
         """TCP port on which the server listens, even if the setting is 0."""
-        return self._running().listener.port
+        return self._checked_parts().listener.port
 
     @property
     def url(self) -> str:
@@ -247,7 +247,7 @@ class PresenceServer(PresenceOperations):
             raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE_SESSIONS}")
         if after < 0:
             raise ValueError(f"after is {after}, expected 0 or the `next` of the page before")
-        return self._running().node.stats(limit, after)
+        return self._checked_parts().node.stats(limit, after)
 
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
         """Do the same as `announce` with the argument `online`. The classic server has this name for it.
@@ -270,14 +270,14 @@ class PresenceServer(PresenceOperations):
             RuntimeError: The server is not running.
             ValueError: This is not the main thread, and only that can handle signals.
         """
-        self._running()
+        self._checked_parts()
         return await stop_signal()
 
-    def _operations(self) -> RunningParts:
-        parts = self._running()
+    def _running_parts(self) -> RunningParts:
+        parts = self._checked_parts()
         return RunningParts(parts.service, parts.followers, parts.node.clock)
 
-    def _running(self) -> _ServerParts:
+    def _checked_parts(self) -> _ServerParts:
         if self._parts is None:
             raise RuntimeError("the server is not running: await start() first, or use `async with`")
         # The private function returns None outside a loop, where `get_running_loop` raises another error.
@@ -313,7 +313,7 @@ async def _abandon(parts: _ServerParts | None, storage: WorkerClient | None, wri
 
 
 def cluster_parts() -> dict[str, Any]:
-    """Return the parts of `build_node` that differ in a cluster. Only this imports the package, for a cluster alone."""
+    """Return the arguments of `build_node` that differ in a cluster. A server that is alone does not import it."""
     from presenced.cluster.directory import SharedDirectory
     from presenced.cluster.history.write_behind import SharedWriteBehind
     from presenced.cluster.names import SharedNames
@@ -337,7 +337,7 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
-def _files_left() -> int:
+def _connection_limit() -> int:
     """Return the number of connections that the system's limit for open files allows."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(soft - SPARE_FILES, MAX_CONNECTIONS))

@@ -45,9 +45,9 @@ def shard_log(database: AsyncEngine, writer: str, epoch: str = "life1", shard: i
     )
 
 
-async def claim(database: AsyncEngine, one: ShardLog) -> int:
+async def take(database: AsyncEngine, one: ShardLog) -> int:
     async with database.begin() as connection:
-        return await one.claim(connection, NOW)
+        return await one.take(connection, NOW)
 
 
 async def store(database: AsyncEngine, one: ShardLog, n: int, *records: Record) -> bool:
@@ -73,18 +73,18 @@ def change(user_id: str, version: int, status: str = "online") -> Change:
 
 async def test_a_writer_continues_at_the_checkpoint_of_the_one_before(database: AsyncEngine) -> None:
     first, second = shard_log(database, "a"), shard_log(database, "b")
-    assert await claim(database, first) == 0
+    assert await take(database, first) == 0
     assert await store(database, first, FIRST + 10)
     assert await store(database, first, 0), "a transaction without anything new of the log"
     assert await store(database, first, FIRST + 5), "the same batch again"
-    assert await claim(database, second) == FIRST + 10
+    assert await take(database, second) == FIRST + 10
     assert [row["n"] for row in await rows(database, log)] == [FIRST + 10]
 
 
 async def test_a_deposed_writer_stores_nothing(database: AsyncEngine) -> None:
     old, new = shard_log(database, "a"), shard_log(database, "b")
-    await claim(database, old)
-    await claim(database, new)
+    await take(database, old)
+    await take(database, new)
     assert not await store(database, old, FIRST + 20, change("ada", FIRST + 20))
     assert not await store(database, old, 0, change("ada", FIRST + 20))
     assert await rows(database, changes) == []
@@ -94,10 +94,10 @@ async def test_a_deposed_writer_stores_nothing(database: AsyncEngine) -> None:
 
 async def test_who_takes_a_shard_waits_for_the_transaction_of_the_writer_before(database: AsyncEngine) -> None:
     old, new = shard_log(database, "a"), shard_log(database, "b")
-    await claim(database, old)
+    await take(database, old)
     async with database.begin() as connection:
         assert await old.advance(connection, FIRST + 7, NOW)
-        taking = asyncio.create_task(claim(database, new))
+        taking = asyncio.create_task(take(database, new))
         await asyncio.sleep(0.05)
         assert not taking.done()
         await old.write(connection, [change("ada", FIRST + 7)])
@@ -106,10 +106,10 @@ async def test_who_takes_a_shard_waits_for_the_transaction_of_the_writer_before(
 
 async def test_two_writers_never_store_a_change_twice(database: AsyncEngine) -> None:
     old, new = shard_log(database, "a"), shard_log(database, "b")
-    await claim(database, old)
+    await take(database, old)
     some = [change("ada", FIRST + 1), change("bob", FIRST + 2), change("ada", FIRST + 3, "offline")]
     assert await store(database, old, FIRST + 1, *some)  # users are sent later, so the checkpoint is behind
-    await claim(database, new)
+    await take(database, new)
     assert await store(database, new, FIRST + 4, *some, change("eve", FIRST + 4))
     found = await rows(database, changes)
     assert [(row["epoch"], row["position"] - FIRST) for row in found] == [("life1.0", n) for n in (1, 2, 3, 4)]
@@ -117,7 +117,7 @@ async def test_two_writers_never_store_a_change_twice(database: AsyncEngine) -> 
 
 async def test_changes_that_a_store_had_lost_are_not_stored_again_with_new_numbers(database: AsyncEngine) -> None:
     one = shard_log(database, "a")
-    await claim(database, one)
+    await take(database, one)
     assert await store(database, one, FIRST + 2, change("ada", FIRST + 1), change("bob", FIRST + 2))
     jumped = FIRST + (1 << 20)
     lost = [
@@ -138,8 +138,8 @@ async def test_changes_that_a_store_had_lost_are_not_stored_again_with_new_numbe
 
 async def test_shards_have_checkpoints_and_writers_of_their_own(database: AsyncEngine) -> None:
     first, second = shard_log(database, "a", shard=0), shard_log(database, "b", shard=1)
-    await claim(database, first)
-    await claim(database, second)
+    await take(database, first)
+    await take(database, second)
     assert await store(database, first, FIRST + 1, change("ada", FIRST + 1), user("ada", "online", FIRST + 1))
     assert await store(database, second, FIRST + 1, change("bob", FIRST + 1), user("bob", "online", FIRST + 1))
     assert {(row["user_id"], row["node"]) for row in await rows(database, users)} == {
@@ -153,21 +153,21 @@ async def test_shards_have_checkpoints_and_writers_of_their_own(database: AsyncE
 
 async def test_a_new_life_of_the_cluster_closes_what_the_last_one_left_open(database: AsyncEngine) -> None:
     before = shard_log(database, "a")
-    await claim(database, before)
+    await take(database, before)
     await store(database, before, 500, user("ada", "online", 400), user("bob", "offline", 500))
     after = shard_log(database, "b", epoch="life2")
-    assert await claim(database, after) == 0
+    assert await take(database, after) == 0
     [ada, bob] = sorted(await rows(database, users), key=lambda row: str(row["user_id"]))
     assert (ada["status"], ada["version"], bob["version"]) == ("offline", FIRST, 500)
     [closed] = await rows(database, changes)
     assert (closed["user_id"], closed["status"], closed["cause"]) == ("ada", "offline", "timeout")
     assert await store(database, after, FIRST + 1, change("ada", FIRST + 1), user("ada", "online", FIRST + 1))
-    assert await claim(database, after) == FIRST + 1
+    assert await take(database, after) == FIRST + 1
 
 
 async def test_absent_users_are_set_offline_once(database: AsyncEngine) -> None:
     one = shard_log(database, "a")
-    await claim(database, one)
+    await take(database, one)
     await store(database, one, FIRST + 9, *(user(f"u{i}", "online", FIRST + i) for i in range(5)))
     async with database.begin() as connection:
         assert await one.shown_after(connection, "u1", 2) == ["u2", "u3"]
@@ -203,7 +203,7 @@ async def test_the_sessions_of_a_dead_node_end_at_its_last_sign_of_life(database
 
 async def test_the_sessions_of_long_silent_nodes_end(database: AsyncEngine) -> None:
     one = shard_log(database, "a")
-    await claim(database, one)
+    await take(database, one)
     later = NOW + SILENT_MS + 1
     async with database.begin() as connection:
         await open_session(connection, server(database, "n1", "e1"), "s1", NOW)
@@ -220,7 +220,7 @@ async def test_only_a_server_that_is_alone_closes_the_users_of_a_silent_cluster(
     database: AsyncEngine, in_cluster: bool
 ) -> None:
     one = shard_log(database, "a")
-    await claim(database, one)
+    await take(database, one)
     await store(database, one, FIRST + 1, user("ada", "online", FIRST + 1))
     late = server(database, "n1", "e1", NOW + SILENT_MS + 1, spares=in_cluster)
     async with database.begin() as connection:

@@ -65,7 +65,7 @@ def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
 async def check_absences(database: AsyncEngine, hooks: WebhookDispatcher, present: Sequence[str]) -> list[FindAbsent]:
     """Compare the last states sent with a server on which these are present. Return the questions to the server."""
     absence_check, asked = AbsenceCheck(database, hooks.producer, 0), []
-    while (question := await absence_check.question()) is not None:
+    while (question := await absence_check.next_question()) is not None:
         asked.append(question)
         users, rooms = ([name for name in names if name not in present] for names in (question.users, question.rooms))
         async with database.begin() as connection:
@@ -189,7 +189,7 @@ async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_onli
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 1))
     absence_check = AbsenceCheck(database, hooks.producer, 0)
-    assert await absence_check.question() == FindAbsent(["ada"], [])
+    assert await absence_check.next_question() == FindAbsent(["ada"], [])
     async with database.begin() as connection:  # the server's answer, then its next fact
         await hooks.producer.enqueue_absent(connection, ["ada"], [])
         await hooks.producer.enqueue(connection, [change("ada", 101)])
@@ -214,12 +214,12 @@ async def test_an_absent_user_with_an_online_row_is_offline_since_the_answer(dat
 async def test_only_one_question_is_outstanding_and_none_before_its_time(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 1))
-    assert await AbsenceCheck(database, hooks.producer, 3600).question() is None
+    assert await AbsenceCheck(database, hooks.producer, 3600).next_question() is None
     absence_check = AbsenceCheck(database, hooks.producer, 0)
-    assert await absence_check.question() == FindAbsent(["ada"], [])
-    assert await absence_check.question() is None, "it waits for the answer"
+    assert await absence_check.next_question() == FindAbsent(["ada"], [])
+    assert await absence_check.next_question() is None, "it waits for the answer"
     absence_check.answered()
-    assert await absence_check.question() is None, "all was asked"
+    assert await absence_check.next_question() is None, "all was asked"
 
 
 async def test_rooms_that_are_not_occupied_again_after_a_crash_are_reported_vacated(database: AsyncEngine) -> None:

@@ -53,7 +53,7 @@ async def test_a_query_returns_what_the_http_api_returns(tmp_path: Path) -> None
     keys = new_key("admin")
     settings = {"auth": "ticket", "api_keys": [keys.entry], "database": "sqlite", "data_dir": str(tmp_path)}
     async with server(**settings) as running, api_client(running, keys.key) as api:
-        await until(lambda: not running._operations().service.warnings())
+        await until(lambda: not running._running_parts().service.warnings())
         display = {"display": {"name": "Ada"}, "watch": ["bo"], "roles": ["causes"]}
         async with (
             await entered(running, "ada", **display) as ada,
@@ -292,7 +292,7 @@ async def test_the_other_examples_of_the_page_run(tmp_path: Path) -> None:
     said: list[str] = []
     names = {name: getattr(presenced, name) for name in presenced.__all__}
     async with server(database="sqlite", data_dir=str(tmp_path)) as running:
-        await until(lambda: not running._operations().service.warnings())
+        await until(lambda: not running._running_parts().service.warnings())
         scope = {
             **names,
             "asyncio": asyncio,

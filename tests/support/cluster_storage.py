@@ -108,7 +108,7 @@ class FakeClusterWorker:
                 self._database.put(shard, record, may_repeat)
             if shard >= 0:
                 self.write_behind.shard_stored(shard, n)
-            if self.write_behind.blocked:
+            if self.write_behind.is_blocked:
                 self.write_behind.flush()
 
         self._later(store)

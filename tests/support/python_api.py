@@ -29,7 +29,7 @@ class Embedded(PresenceOperations):
         self.service = PresenceService(self.node, Tickets(), storage)
         self.followers = ChangeFollowers(self.service, self.clock)
 
-    def _operations(self) -> RunningParts:
+    def _running_parts(self) -> RunningParts:
         return RunningParts(self.service, self.followers, self.clock)
 
 

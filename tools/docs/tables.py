@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, Table, Text
 from tools.docs.markdown import bullets, table, wrapped
 
-from presenced.storage.migrate import VERSION_TABLE, newest
+from presenced.storage.migrate import VERSION_TABLE, newest_version
 from presenced.storage.schema import metadata
 from presenced.storage.types import ExactText
 
@@ -206,7 +206,7 @@ You may read them with SQL or an ORM. [Prisma](../../deploy/prisma/README.md) ha
 Programs that only need to know who is online now should ask the [HTTP API](http-api.md) instead.
 
 {{index}}
-- `{VERSION_TABLE}`: the version of the tables, now `{newest()}`
+- `{VERSION_TABLE}`: the version of the tables, now `{newest_version()}`
 
 ## Rules for readers
 

@@ -57,7 +57,7 @@ class Authenticator(Protocol):
         return
 
 
-def too_long(token: str) -> BadToken | None:
+def refusal_if_too_long(token: str) -> BadToken | None:
     """Return the refusal of a token longer than `MAX_TOKEN_CHARACTERS`; None for other tokens."""
     if len(token) <= MAX_TOKEN_CHARACTERS:
         return None

@@ -7,7 +7,14 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 
-from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.authenticator import (
+    UNAVAILABLE,
+    Authenticator,
+    AuthResult,
+    OnAuthResult,
+    refusal_if_too_long,
+    token_digest,
+)
 from presenced.auth.pending import PendingCalls
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken
@@ -42,7 +49,7 @@ class CallableAuthenticator(Authenticator):
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
         """Call the function; return its result unless it has to be awaited."""
-        if (refusal := too_long(token)) is not None:
+        if (refusal := refusal_if_too_long(token)) is not None:
             return refusal
         if self._pending.is_full:
             return UNAVAILABLE
@@ -87,7 +94,7 @@ def _result_of(returned: FunctionResult, token: str, now: Instant) -> AuthResult
     if display is not None and display.data:
         if not is_display(display.data):
             raise ValueError("display is not a valid JSON object")
-        display = Display(compact(display.data), display.issued)  # messages and SSE need it in one line
+        display = Display(compact(display.data), display.issued)  # messages and SSE need it on one line
     return returned._replace(
         user_id=parse_user_id(returned.user_id), token_id=returned.token_id or token_digest(token), display=display
     )

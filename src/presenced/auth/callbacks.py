@@ -8,7 +8,7 @@ Two settings name a URL, and each URL has a `Callback` of its own:
 | `visibility_url`, for `visibility = "callback"` | `{"userId": 7}` | user id | `grants.Grants` |
 
 A response becomes a result as follows. A failure of the backend is never a refusal: a client that is refused discards
-its token, so an outage would log everyone out. `UNAVAILABLE` makes it retry (close code 1013).
+its token, so an outage would log everyone out. After `UNAVAILABLE` a client retries (close code 1013).
 
 | response | result | cached | logged |
 |---|---|---|---|
@@ -36,7 +36,14 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder
 
-from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.authenticator import (
+    UNAVAILABLE,
+    Authenticator,
+    AuthResult,
+    OnAuthResult,
+    refusal_if_too_long,
+    token_digest,
+)
 from presenced.auth.grants import with_grants
 from presenced.auth.pending import PendingCalls
 from presenced.auth.principal import Principal
@@ -57,7 +64,8 @@ ReadResponse = Callable[[HttpResponse, float], AuthResult]
 """Function that turns a response with status 200 into a result, given the time of the request in epoch seconds."""
 
 
-class CallbackResponse(Struct, rename="camel", forbid_unknown_fields=True):  # a misspelt `presense` restricts nobody
+# Unknown fields are refused: otherwise a misspelt `presense` would restrict nobody.
+class CallbackResponse(Struct, rename="camel", forbid_unknown_fields=True):
     """Response of `callback_url` with status 200."""
 
     user_id: int | str
@@ -101,12 +109,15 @@ class Callback:
     def call(
         self, key: str, body: object, read_response: ReadResponse, now: Instant, on_result: OnAuthResult
     ) -> AuthResult | None:
-        """Return the cached result, or send a request and return None.
+        """Return the cached result, or `UNAVAILABLE` if too many calls are pending. Otherwise send a request.
 
         Args:
             key: Cache key.
             body: Request body, encoded as JSON.
             read_response: May raise `HttpClientError`, `ValueError` and what msgspec raises for invalid responses.
+
+        Returns:
+            The result. None if a request was sent; then `on_result` is called with the result later.
         """
         if (cached := self._cache.get(key, now.monotonic)) is not None:
             return cached
@@ -150,7 +161,7 @@ class CallbackAuthenticator(Authenticator):
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
         """Return the cached result, or call the backend."""
-        if (refusal := too_long(token)) is not None:
+        if (refusal := refusal_if_too_long(token)) is not None:
             return refusal
         key = token_digest(token)  # the cache holds no token that a memory dump could reveal
         body = {"token": token.encode("utf-8", "replace").decode()}

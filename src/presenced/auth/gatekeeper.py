@@ -40,11 +40,11 @@ from presenced.runtime.limits import Bucket
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredRevocation
 
-Renewed = Callable[[BadToken | None], None]
-"""Receives the result of renewing a token: the reason for a refusal, or None if the token was accepted."""
+OnRenewed = Callable[[BadToken | None], None]
+"""Function called with the result of renewing a token: the reason for a refusal, or None if the token was accepted."""
 
 EARLIEST_WARNING = 0.25
-"""Part of a token's time that passes before its client is warned.
+"""Fraction of a token's time that passes before its client is warned.
 
 Without this bound, a client whose tokens last no longer than `auth_warning` would be warned immediately after each
 newer token. It would request tokens without pause, and exceed its rate of requests.
@@ -95,7 +95,7 @@ class Gatekeeper:
     """Admits connections that authenticate, and closes those whose tokens are no longer valid.
 
     Bounds: `max_unauthenticated` and `auth_timeout` for connections waiting to authenticate. `request_rate` and
-    `request_burst` for newer tokens of an admitted connection. If another server verifies tokens, it is one at a time.
+    `request_burst` for newer tokens of an admitted connection, which are verified one at a time.
 
     Args:
         sessions: Sessions by id, including those without a connection.
@@ -161,22 +161,22 @@ class Gatekeeper:
             self._verified(connection, result, now)
         return True
 
-    def renew(self, connection: Connection, token: str, renewed: Renewed) -> None:
+    def renew(self, connection: Connection, token: str, on_renewed: OnRenewed) -> None:
         """Authenticate a newer token of an admitted connection.
 
         Args:
-            renewed: Function called with the reason for a refusal, or with None if the token was accepted.
+            on_renewed: Function called with the reason for a refusal, or with None if the token was accepted.
         """
         admitted, settings, now = self._admitted[connection], self._settings, self._clock.now()
         admitted.bucket = admitted.bucket or Bucket(settings.request_burst, now.monotonic)
         if not admitted.bucket.take(settings.request_rate, settings.request_burst, now.monotonic):
-            renewed(BadToken("pace", "too many tokens in too short a time"))
+            on_renewed(BadToken("pace", "too many tokens in too short a time"))
             return
         if admitted.is_verifying:
-            renewed(BadToken("pace", "the previous token is still being verified"))
+            on_renewed(BadToken("pace", "the previous token is still being verified"))
             return
         admitted.is_verifying = True
-        verified = partial(self._verified_newer, connection, renewed)
+        verified = partial(self._verified_newer, connection, on_renewed)
         if (result := self.authenticate(token, verified, now)) is not None:
             verified(result, now)
 
@@ -233,14 +233,14 @@ class Gatekeeper:
         return None if result is None else self._checked(result, now)
 
     def count(self, result: AuthResult) -> None:
-        """Count a result of authentication. `authenticate` has counted its own."""
+        """Count a result that did not come from `authenticate`, which counts its own."""
         self._metrics.authentications.labels(result.kind if isinstance(result, BadToken) else "accepted").inc()
 
     def still_holds(self, principal: Principal, now: Instant) -> bool:
         """Return whether a token has neither expired nor been revoked."""
-        epoch = now.epoch_ms / 1000
+        epoch_s = now.epoch_ms / 1000
         ends = principal.expires_at
-        return (ends is None or epoch < ends) and not self.revocations.is_revoked(principal, epoch)
+        return (ends is None or epoch_s < ends) and not self.revocations.is_revoked(principal, epoch_s)
 
     def roles(self, connections: Iterable[Connection]) -> tuple[str, ...]:
         """Return the roles in the tokens of admitted connections, each once, sorted."""
@@ -251,14 +251,14 @@ class Gatekeeper:
     def _checked(self, result: AuthResult, now: Instant) -> AuthResult:
         """Apply the rules that hold for every kind of authentication, and count the result."""
         if isinstance(result, Principal):
-            epoch = now.epoch_ms / 1000
-            if result.expires_at is not None and result.expires_at <= epoch:  # as a callback or a function may say
+            epoch_s = now.epoch_ms / 1000
+            if result.expires_at is not None and result.expires_at <= epoch_s:  # a callback or function may do this
                 result = BadToken("expired", "the token has expired", is_genuine=True)
-            elif self.revocations.is_revoked(result, epoch):
+            elif self.revocations.is_revoked(result, epoch_s):
                 result = BadToken("revoked", "the token was revoked", is_genuine=True)
             elif result.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
-                said = f"the token is for the user {result.user_id}: is a variable not set where it is made?"
-                result = BadToken("claims", f"{said} (placeholder_ids)", is_genuine=True)
+                question = f"the token is for the user {result.user_id}: is a variable not set where it is made?"
+                result = BadToken("claims", f"{question} (placeholder_ids)", is_genuine=True)
         self.count(result)
         return result
 
@@ -289,27 +289,27 @@ class Gatekeeper:
         self._admitted[connection] = _Admitted(result, now)
         self._listener.admitted(connection, request, result, now)
         if connection in self._admitted:  # the node may have refused it
-            self._await_end(connection)
+            self._schedule_end(connection)
 
-    def _verified_newer(self, connection: Connection, renewed: Renewed, result: AuthResult, now: Instant) -> None:
+    def _verified_newer(self, connection: Connection, on_renewed: OnRenewed, result: AuthResult, now: Instant) -> None:
         admitted = self._admitted.get(connection)
         if admitted is None:  # it has closed meanwhile
             return
         admitted.is_verifying = False
         if isinstance(result, BadToken):
-            renewed(result)
+            on_renewed(result)
         elif result.user_id != admitted.principal.user_id:
-            renewed(BadToken("claims", "the token is for another user; open another connection for them"))
+            on_renewed(BadToken("claims", "the token is for another user; open another connection for them"))
         else:
             admitted.renew(result, now)
             connection.session.token_id = result.token_id
-            renewed(None)
+            on_renewed(None)
             self._listener.renewed(connection, result, now)
-            self._await_end(connection)
+            self._schedule_end(connection)
 
     def _close_revoked(self, now: Instant) -> int:
-        epoch = now.epoch_ms / 1000
-        revoked = [c for c, one in self._admitted.items() if self.revocations.is_revoked(one.principal, epoch)]
+        epoch_s = now.epoch_ms / 1000
+        revoked = [c for c, one in self._admitted.items() if self.revocations.is_revoked(one.principal, epoch_s)]
         for connection in revoked:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(revoked)
@@ -326,7 +326,7 @@ class Gatekeeper:
         self._waiting[connection] = request
         self._set_deadline(connection, now.monotonic + self._settings.auth_timeout)
 
-    def _await_end(self, connection: Connection) -> None:
+    def _schedule_end(self, connection: Connection) -> None:
         """Set the deadline of an admitted connection: the warning first, then the end of its token."""
         admitted = self._admitted.get(connection)
         if admitted is None or admitted.ends is None:
@@ -355,7 +355,7 @@ class Gatekeeper:
                 admitted.warned = True
                 if not connection.paused:  # a client that does not read would not get it in time
                     connection.protocol.token_expires(connection, admitted.principal.expires_at or 0.0)
-                self._await_end(connection)
+                self._schedule_end(connection)
             else:
                 connection.close(Close.UNAUTHORIZED, "the token has expired")
         self._arm()

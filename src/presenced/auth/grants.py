@@ -27,7 +27,8 @@ MAX_ROLE_CHARACTERS = 64
 """Maximum number of characters of a role. Grants with a longer one are refused."""
 
 
-class Grants(Struct, frozen=True, forbid_unknown_fields=True):  # a misspelt `blok` would block nobody
+# Unknown fields are refused: otherwise a misspelt `blok` would block nobody.
+class Grants(Struct, frozen=True, forbid_unknown_fields=True):
     """Claim `presence` of a token, field of the same name in a ticket request, or response of a callback.
 
     `{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`

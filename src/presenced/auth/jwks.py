@@ -26,7 +26,7 @@ A background task requests the set. Between requests it is idle:
 Bounds: anyone can invent tokens, so tokens trigger one request per `MIN_REFETCH_S` and at most `MAX_WAITING_TOKENS`
 wait. A response has at most 256 KiB (`net.http_client`) and at most `keys.MAX_KEYS` usable keys. `MAX_RETIRED_KEYS`
 keys are remembered after they left the set. There is one issuer and one URL, so no key of one issuer can verify a token
-of another. In CVE-2026-49998, the key of a cache was the `kid` alone.
+of another. In CVE-2026-49998, a cache of keys looked them up by `kid` alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class JwksAuthenticator(Authenticator):
     """Authenticator for `auth = "jwt"` with `jwt_jwks_url`.
 
     Args:
-        jwt: Verifier, whose keys are replaced. Its present keys come from the settings and always stay.
+        jwt: Verifier whose keys are replaced. Its initial keys come from the settings and always stay.
     """
 
     def __init__(self, jwt: JwtAuthenticator, client: HttpClient, settings: Settings, clock: Clock) -> None:

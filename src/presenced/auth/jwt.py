@@ -31,7 +31,7 @@ from typing import Any
 import jwt
 from jwt import exceptions as faults
 
-from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult, refusal_if_too_long, token_digest
 from presenced.auth.grants import with_grants
 from presenced.auth.keys import ALGORITHMS, Key
 from presenced.auth.principal import Principal
@@ -76,7 +76,8 @@ class JwtAuthenticator(Authenticator):
         return self._principal(self._decode(token), token_digest(token), now)
 
     def _decode(self, token: str) -> dict[str, Any]:
-        if (refusal := too_long(token)) is not None:
+        """Return the claims of a token after checks 1 to 7."""
+        if (refusal := refusal_if_too_long(token)) is not None:
             raise refusal
         if not token.isascii():
             raise BadToken("malformed", "the token is not a JSON Web Token")
@@ -92,7 +93,7 @@ class JwtAuthenticator(Authenticator):
         candidates = _candidates(self.keys, algorithm, key_id)
         for key in candidates:
             try:
-                return self._with_key(token, key, str(algorithm))
+                return self._decode_with_key(token, key, str(algorithm))
             except faults.InvalidSignatureError:
                 continue
         retired = _candidates(self.retired_keys, algorithm, key_id)
@@ -103,7 +104,13 @@ class JwtAuthenticator(Authenticator):
             )
         raise BadToken("signature", "the token's signature does not fit any key", is_genuine)
 
-    def _with_key(self, token: str, key: Key, algorithm: str) -> dict[str, Any]:
+    def _decode_with_key(self, token: str, key: Key, algorithm: str) -> dict[str, Any]:
+        """Return the claims of a token after checks 5 to 7.
+
+        Raises:
+            InvalidSignatureError: Another key may fit.
+            BadToken: Another check fails.
+        """
         settings = self._settings
         try:
             return jwt.decode(
@@ -125,6 +132,7 @@ class JwtAuthenticator(Authenticator):
             raise BadToken("malformed", "the token holds values that can't be used") from None
 
     def _principal(self, claims: Mapping[str, Any], digest: str, now: float) -> Principal:
+        """Return the user that these claims name, after checks 8 and 9."""
         settings, subject, expires = self._settings, claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
             raise _bad_claim("the token's sub must be a string or a number")

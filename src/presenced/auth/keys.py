@@ -7,7 +7,7 @@
 | P-256, P-384, P-521 | ES256, ES384, ES512, one per curve | RFC 7518 section 3.4 |
 | Ed25519, Ed448 | EdDSA | RFC 8037 section 3.1 |
 
-The key decides, not the token (`jwt`).
+The key decides which algorithms are accepted, not the token (`jwt`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ ALGORITHMS = (*HMAC_ALGORITHMS, *RSA_ALGORITHMS, *_CURVES.values(), "EdDSA")
 """Algorithms of the setting `jwt_algorithms`."""
 
 MIN_SECRET_BYTES = 32
-"""Minimum number of bytes of a shared secret: the size of an HS256 signature. Shorter secrets are refused, because such
-secrets have been guessed."""
+"""Minimum number of bytes of a shared secret: the size of an HS256 signature. Shorter secrets are refused, because
+attackers have guessed such secrets."""
 
 MIN_RSA_BITS = 2048
 """Minimum number of bits of an RSA key. Shorter keys are refused."""
@@ -172,6 +172,7 @@ def _from_pem(text: str, label: str) -> Key:
 
 
 def _from_jwk(entry: dict[str, Any]) -> Key | None:
+    """Return the key in an entry of a JWK Set; None if tokens cannot be verified with it."""
     if entry.get("use", "sig") != "sig" or "d" in entry:  # for encryption, or a private key
         return None
     key_id = entry.get("kid", "")
@@ -184,10 +185,10 @@ def _from_jwk(entry: dict[str, Any]) -> Key | None:
             key = _public(PyJWK.from_dict(entry).key, key_id)
     except (PyJWTError, ConfigError, ValueError, TypeError, KeyError):
         return None
-    only = entry.get("alg")
-    if only is None:
+    algorithm = entry.get("alg")
+    if algorithm is None:
         return key
-    return key._replace(algorithms=(only,)) if only in key.algorithms else None
+    return key._replace(algorithms=(algorithm,)) if algorithm in key.algorithms else None
 
 
 def _public(material: object, key_id: str) -> Key:

@@ -93,7 +93,7 @@ class ResumableStreams:
         return len(self._streams)
 
     def fetch(self, ticket: str, now: Instant, on_fetched: Callable[[BadToken | None], None]) -> bool:
-        """Bring a ticket that another node may have issued to this node, for `begin` (`Tickets.fetch`).
+        """Fetch a ticket that another node may have issued, so that `begin` finds it on this node (`Tickets.fetch`).
 
         Returns:
             Whether the caller must wait for `on_fetched`. Otherwise it is not called.

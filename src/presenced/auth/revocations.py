@@ -66,8 +66,9 @@ class Revocations:
 
         A newer one of the same subject stays.
         """
-        known = self._revoked_at[revocation.kind].get(revocation.subject)
-        if known < revocation.at if known is not None else len(self) < MAX_REVOCATIONS:
+        known_at = self._revoked_at[revocation.kind].get(revocation.subject)
+        is_wanted = len(self) < MAX_REVOCATIONS if known_at is None else known_at < revocation.at
+        if is_wanted:
             self._set(revocation)
 
     def get(self, kind: str, subject: str) -> StoredRevocation | None:

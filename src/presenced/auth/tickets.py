@@ -93,14 +93,14 @@ class Tickets(Authenticator):
     """
 
     def __init__(self, api_keys: Iterable[str] = ()) -> None:
-        # One more than may be unused, for a reissued ticket: evicting an unused one would break its promise.
+        # One more than may be unused, for a reissued ticket, which must not evict an unused one.
         self._tickets: BoundedMap[bytes, IssuedTicket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
         self.shared: SharedTickets | None = None
         """Tickets of all nodes; None if this node is alone. Set before the first ticket is issued."""
         self._shared_until: deque[float] = deque()
         """Monotonic ends of the tickets that this node has put into the store."""
         entries = "\n".join(sorted(api_keys)).encode()
-        self._has_own_key = not entries  # other nodes cannot recognise the mark
+        self._has_random_key = not entries  # then other nodes cannot recognise the mark
         self._mark_key = hashlib.sha256(b"presenced ticket mark\n" + (entries or secrets.token_bytes(32))).digest()
 
     def __len__(self) -> int:
@@ -152,7 +152,7 @@ class Tickets(Authenticator):
         return None if found is None else _redeemed(found, key, now)
 
     def fetch(self, ticket: str, now: Instant, on_fetched: Callable[[BadToken | None], None]) -> bool:
-        """Bring a ticket that another node may have issued into the memory of this node, where `take` finds it.
+        """Move a ticket that another node may have issued into the memory of this node, where `take` finds it.
 
         Args:
             on_fetched: Function called later: with None if the ticket is here, otherwise with the reason for a refusal.
@@ -200,7 +200,7 @@ class Tickets(Authenticator):
         if self.shared is None or not ticket.startswith(TICKET_PREFIX):
             return False
         is_genuine = self._is_marked(ticket)
-        if not is_genuine and not self._has_own_key:
+        if not is_genuine and not self._has_random_key:
             return False  # a guess costs the store nothing
         self.shared.take(key, is_genuine, lambda found: on_taken(found or refused_ticket(is_genuine)))
         return True
@@ -227,7 +227,7 @@ def _redeemed(ticket: IssuedTicket, key: bytes, now: Instant) -> Principal:
 
 
 def ticket_digest(ticket: str) -> bytes:
-    """Return the key under which a ticket is stored."""
+    """Return the digest of a ticket, which is its key in memory and in the store."""
     return hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()
 
 

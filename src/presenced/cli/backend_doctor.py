@@ -21,19 +21,19 @@ from presenced.config.settings import Settings, is_loopback
 from presenced.errors import BackendError
 
 BYTES_PER_USER = 250
-"""Memory that the store needs for a user with one session: 222 bytes were measured (Redis 7.0.15)."""
+"""Memory in bytes that the store needs for a user with one session: 222 bytes were measured (Redis 7.0.15)."""
 
 OTHER_BYTES = 64 << 20
-"""Memory that the store needs besides: the log, 20 to 30 MB, and buffers."""
+"""Memory in bytes that the store needs in addition: the log, 20 to 30 MB, and buffers."""
 
 MIN_USERS = 10_000
-"""Number of users for which there has to be room, even if fewer are connected now."""
+"""Minimum number of users for which the store must have memory, even if fewer are connected now."""
 
 SLOW_S = 0.005
 """Round trip in seconds above which there is a note. A change takes two of them."""
 
 ROUND_TRIPS = 9
-"""Number of round trips measured. The median counts."""
+"""Number of round trips measured. Their median is compared with `SLOW_S`."""
 
 TIMEOUT_S = 3.0
 """Timeout in seconds of a connection to the store. After that it counts as out of reach."""
@@ -58,7 +58,7 @@ def examine_backend(settings: Settings) -> list[Finding]:
 
 
 def network_findings(url: StoreUrl) -> Iterator[Finding]:
-    """Yield findings about the way to the store."""
+    """Yield findings about the network between this machine and the store."""
     remote = [server.host for server in url.servers if not is_loopback(server.host)]
     if url.access.uses_tls or not remote:
         return
@@ -98,6 +98,12 @@ def settings_findings(settings: Settings, members: Iterable[Member]) -> Iterator
 
 
 async def _store(settings: Settings, url: StoreUrl) -> list[Finding]:
+    """Return findings about the store itself, its nodes, and each of its servers.
+
+    Raises:
+        StoreLost: The store does not respond.
+        BackendError: The store cannot be used as it is.
+    """
     finder = url.finder()
     shards = url.shards(settings.cluster_shards)
     backend = RedisBackend(finder, url.access, cluster_name=settings.cluster_name, shards=shards)
@@ -128,8 +134,8 @@ async def _server(url: StoreUrl, address: Address, users: int) -> list[Finding]:
         times = [await _round_trip(connection) for _ in range(ROUND_TRIPS)]
     finally:
         connection.close()
-    facts = parse_info(b"\n".join(sections))
-    findings = [*_memory(address, facts, users), *_durability(address, facts)]
+    info = parse_info(b"\n".join(sections))
+    findings = [*_memory(address, info, users), *_durability(address, info)]
     if (median := statistics.median(times)) > SLOW_S:
         what = f"a round trip to {address} takes {median * 1000:.1f} ms"
         fix = "run the store in the region of the nodes, and look for what keeps it or this machine busy"
@@ -143,22 +149,22 @@ async def _round_trip(connection: StoreConnection) -> float:
     return time.monotonic() - began
 
 
-def _memory(address: Address, facts: Mapping[str, str], users: int) -> Iterator[Finding]:
-    limit = int(facts.get("maxmemory", 0)) or int(facts.get("total_system_memory", 0))
+def _memory(address: Address, info: Mapping[str, str], users: int) -> Iterator[Finding]:
+    limit = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
     needed = OTHER_BYTES + users * BYTES_PER_USER
     if 0 < limit < needed:
         what = f"{address} may use {limit >> 20:,} MiB, but {users:,} users need {needed >> 20:,} MiB"
         yield Finding("note", what, "raise maxmemory: a full store refuses changes")
 
 
-def _durability(address: Address, facts: Mapping[str, str]) -> Iterator[Finding]:
-    if facts.get("aof_enabled") != "1" and facts.get("connected_slaves", "0") == "0":
+def _durability(address: Address, info: Mapping[str, str]) -> Iterator[Finding]:
+    if info.get("aof_enabled") != "1" and info.get("connected_slaves", "0") == "0":
         what = f"{address} has no append-only file and no replica: its failure loses choices and claims of absent users"
         yield Finding("note", what, "set appendonly yes, or add a replica")
 
 
 def _wanted_settings(url: StoreUrl) -> Iterator[tuple[str, str, str]]:
-    """Yield the settings of the servers that matter: name, value, and what happens otherwise."""
+    """Yield settings that the servers of the store should have: name, value, and what happens otherwise."""
     if url.kind == "sentinel":
         yield "min-replicas-to-write", "1", "a master that is cut off accepts changes, which are lost when it returns"
     if url.kind == "cluster":

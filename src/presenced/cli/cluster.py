@@ -33,13 +33,13 @@ REPORT_S = 5.0
 heartbeat, and a node that was killed is no longer registered by then."""
 
 DRAIN_S = 10.0
-"""Seconds in which a node must have begun to stop."""
+"""Seconds within which a node must begin to stop. Then `drain` fails."""
 
 REMOVE_S = 10.0
-"""Seconds for which `remove` waits for the end of the removal. It goes on without the command."""
+"""Seconds for which `remove` waits for the end of the removal. The removal continues without the command."""
 
 POLL_S = 0.2
-"""Seconds between two looks at the store while a command waits."""
+"""Seconds between two reads of the store while a command waits."""
 
 FIRST_STAMP_MS = 1_000_000_000_000
 """Epoch milliseconds in 2001. Lower stamps are not times (`cluster.directory.RESTORED_MS`)."""
@@ -84,7 +84,7 @@ def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
     A service manager may start it again.
     """
 
-    async def ask(admin: Admin) -> str:
+    async def request_stop(admin: Admin) -> str:
         from presenced.cluster.backend import State
         from presenced.cluster.messages import Drain
 
@@ -95,11 +95,11 @@ def drain(node: NodeName, /, *, config: ConfigFile = None) -> None:
             now = _current(target, members[0])
             return now is None or now.state in (State.LEAVING, State.DEAD)
 
-        if not await _until(admin, stops, DRAIN_S):
+        if not await _wait_until(admin, stops, DRAIN_S):
             raise ClusterFailure(f"node {target.name} has not begun to stop within {DRAIN_S:g} s: is it still alive?")
         return f"node {target.name} stops"
 
-    sys.stdout.write(_with_admin(config, ask) + "\n")
+    sys.stdout.write(_with_admin(config, request_stop) + "\n")
 
 
 @cluster.command
@@ -115,23 +115,23 @@ def remove(
     Use it for a machine that is certainly gone. A node that still runs notices it, and joins again.
     """
 
-    async def look(admin: Admin) -> Member:
+    async def find_target(admin: Admin) -> Member:
         return _find(node, (await admin.members())[0])
 
-    target = _with_admin(config, look)
+    target = _with_admin(config, find_target)
     if not yes:
         _confirm(f"Declare node {target.name} (slot {target.slot}) dead, and take its users out?")
 
-    async def declare(admin: Admin) -> str:
+    async def declare_dead(admin: Admin) -> str:
         if _current(target, (await admin.members())[0]) is None:
             return f"node {target.name} is gone already"
         remover = await admin.declare_dead(target.slot)
         if remover is None:
             raise ClusterFailure("no other node is ready to take its users out: start one, which does so by itself")
-        done = await _until(admin, lambda members: _current(target, members[0]) is None, REMOVE_S)
+        done = await _wait_until(admin, lambda members: _current(target, members[0]) is None, REMOVE_S)
         return f"node {target.name} " + ("is removed" if done else f"is dead, and node {remover.name} removes it")
 
-    sys.stdout.write(_with_admin(config, declare) + "\n")
+    sys.stdout.write(_with_admin(config, declare_dead) + "\n")
 
 
 @cluster.command
@@ -185,7 +185,7 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Admin]:
     return open_admin(settings)
 
 
-async def _until(admin: Admin, condition: Callable[[list[list[Member]]], bool], seconds: float) -> bool:
+async def _wait_until(admin: Admin, condition: Callable[[list[list[Member]]], bool], seconds: float) -> bool:
     """Wait for a condition of the members of each shard. Return whether it holds."""
     deadline = time.monotonic() + seconds
     while not (holds := condition(await admin.members())) and time.monotonic() < deadline:  # noqa: ASYNC110 -- another process decides
@@ -228,7 +228,7 @@ def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
         figures = figures_of(one)
         since = timestamp(figures.since_ms)[:19] + "Z" if figures.since_ms else "-"
         writes = ",".join(str(shard) for shard, writer in enumerate(writers) if writer and writer.slot == one.slot)
-        if one.state in (State.LEAVING, State.DEAD):  # its figures are those from before
+        if one.state in (State.LEAVING, State.DEAD):  # its figures are from before it stopped
             figures = replace(figures, connections=0, users=0)
         counts = (f"{figures.connections:,}", f"{figures.users:,}", f"{figures.lag_s:g} s")
         rows.append((str(one.slot), one.name, one.state.value, since, figures.version or "-", *counts, writes or "-"))
@@ -309,18 +309,18 @@ def _record(record: UserRecord) -> Iterator[str]:
     if record.view.devices:
         yield f"devices {', '.join(map(json.dumps, record.view.devices))}"
     if record.chosen.status is not None:
-        yield f"chosen {record.chosen.status.value}{_at(record.chosen.stamp_ms)}"
+        yield f"chosen {record.chosen.status.value}{_decided_at(record.chosen.stamp_ms)}"
     if record.chosen.timed is not None:
-        yield f"chosen {record.chosen.timed.value} for a time{_at(record.chosen.timed_stamp_ms)}"
+        yield f"chosen {record.chosen.timed.value} for a time{_decided_at(record.chosen.timed_stamp_ms)}"
     for claim in record.claims:
         said = f"claims {claim.status.value}" if claim.status is not None else "has cleared its claim"
-        yield f"{json.dumps(claim.source)} {said}{_at(claim.stamp_ms)}"
+        yield f"{json.dumps(claim.source)} {said}{_decided_at(claim.stamp_ms)}"
     if record.announced:
-        yield f"announced{_at(record.announced_stamp_ms)}"
+        yield f"announced{_decided_at(record.announced_stamp_ms)}"
     if record.rests_on_retained:
         yield "rests on a contribution that the store has lost"
 
 
-def _at(stamp_ms: int) -> str:
-    """Return when something was decided. What comes from the database has a stamp that is older than all others."""
+def _decided_at(stamp_ms: int) -> str:
+    """Return the time of a decision. Decisions restored from the database have stamps older than all others."""
     return f" at {timestamp(stamp_ms)}" if stamp_ms >= FIRST_STAMP_MS else ", restored from the database"

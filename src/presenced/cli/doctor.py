@@ -85,7 +85,7 @@ def examine(effective: EffectiveSettings, *, file_limit: int, is_root: bool, tod
     Args:
         file_limit: Maximum number of open files of the server.
         is_root: Whether the server runs as root.
-        today: Present time, with a time zone.
+        today: Current time, with a time zone.
     """
     settings = effective.settings
     return [

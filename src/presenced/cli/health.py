@@ -155,7 +155,7 @@ def _ask(target: _Target, path: str) -> tuple[int, _Body]:
     except TimeoutError:
         raise UnhealthyError(f"{target.name} does not respond within {TIMEOUT_S:g} s") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or repr(error)  # also of TLS and of names
+        reason = getattr(error, "strerror", None) or repr(error)  # errors of TLS and of name resolution have it, too
         raise UnhealthyError(f"no server responds at {target.name}: {reason}") from None
     finally:
         connection.close()

@@ -51,5 +51,5 @@ class ServiceManager:
 
     def _report(self, state: str) -> None:
         if self._socket is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the manager is gone or busy
                 self._socket.sendto(state.encode(), socket.MSG_DONTWAIT, self._address)

@@ -16,7 +16,7 @@ from presenced.runtime.strict_json import explain_invalid
 S = TypeVar("S", bound=Struct)
 
 
-def arguments(kind: type[S], **given: object) -> S:
+def checked_arguments(kind: type[S], **given: object) -> S:
     """Return the arguments of a call as the equivalent request of the HTTP API.
 
     Args:
@@ -30,6 +30,7 @@ def arguments(kind: type[S], **given: object) -> S:
         return msgspec.convert({names[name]: value for name, value in given.items() if value is not None}, kind)
     except msgspec.ValidationError as error:
         text = explain_invalid(error, kind)
+        # The text names the field as the HTTP API does, but the caller knows the Python name.
         for name, encoded in names.items():
             text = text.replace(f"`{encoded}`", name)
         raise BadParameter(text) from None

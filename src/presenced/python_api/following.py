@@ -9,7 +9,7 @@ Both follow the journal as the change feed of the HTTP API does. A follower is a
 
 Changes are therefore lost only if the journal has evicted them (setting `journal_size`). That happens to a callback if
 one turn of the loop makes more changes than the journal contains. It happens to an iterator if its loop is slower than
-the changes for a long time. Both are notified.
+the changes for a long time. In both cases the follower is notified.
 
 Without followers nothing here runs when something changes.
 """
@@ -40,7 +40,7 @@ OnChange = Callable[[PresenceChange], None]
 
 
 class ChangeFollowers:
-    """The followers of one running server.
+    """Followers of one running server.
 
     Bounds: those of `JournalFollowers`, for callbacks and for iterators that wait.
     """
@@ -102,7 +102,7 @@ class ChangeFollowers:
             end()
 
     def stop(self) -> None:
-        """End all followers, because the server stops. They are called with the changes until now."""
+        """End all followers, because the server stops. Callbacks are called with the changes until now first."""
         for callback in tuple(self._callbacks):
             callback.wake()
             callback.stop()

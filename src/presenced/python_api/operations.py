@@ -41,7 +41,7 @@ from presenced.presence.model import Status
 from presenced.protocols.ids import UserId, wire_user_id
 from presenced.protocols.v1.messages import Chosen
 from presenced.python_api import from_records
-from presenced.python_api.arguments import arguments, checked_user, json_of
+from presenced.python_api.arguments import checked_arguments, checked_user, json_of
 from presenced.python_api.following import ChangeFollowers, OnChange
 from presenced.python_api.results import (
     HistoryChange,
@@ -82,7 +82,7 @@ class PresenceOperations:
 
     settings: Settings
 
-    def _operations(self) -> RunningParts:
+    def _running_parts(self) -> RunningParts:
         """Return the parts of the running server.
 
         Raises:
@@ -98,7 +98,7 @@ class PresenceOperations:
         Args:
             viewer: User whose view restricts the result. A hidden user looks like one without known presence.
         """
-        service = self._operations().service
+        service = self._running_parts().service
         return from_records.presence(record_of_user(service, self._user(user_id), self._viewer(viewer)))
 
     def presences(self, user_ids: Iterable[UserId], *, viewer: UserId | None = None) -> list[Presence]:
@@ -110,7 +110,7 @@ class PresenceOperations:
         Raises:
             TypeError: `user_ids` is a string.
         """
-        service = self._operations().service
+        service = self._running_parts().service
         scope = service.scope_of(self._viewer(viewer))
         return [from_records.presence(record) for record in user_records(scope, self._users(user_ids))]
 
@@ -127,13 +127,13 @@ class PresenceOperations:
             limit: Maximum number of users, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        service, page = self._operations().service, arguments(OnlineParams, limit=limit, after=after)
+        service, page = self._running_parts().service, checked_arguments(OnlineParams, limit=limit, after=after)
         found = online_page(service, self._viewer(viewer), page)
         return Page(items=[from_records.presence(record) for record in found.users], next=found.next)
 
     def counts(self) -> Counts:
         """Return the numbers of users, connections and rooms. Takes constant time."""
-        return self._operations().service.counts()
+        return self._running_parts().service.counts()
 
     async def count_online(self, *, viewer: UserId | None = None) -> int:
         """Return the number of online users.
@@ -142,7 +142,7 @@ class PresenceOperations:
             viewer: Count only users that this user may see. For a viewer who sees everyone, this takes constant time.
                 Otherwise it is O(users that the viewer's rule names + members of the viewer's rooms).
         """
-        return await self._operations().service.scope_of(self._viewer(viewer)).count_online()
+        return await self._running_parts().service.scope_of(self._viewer(viewer)).count_online()
 
     def room(
         self, name: str, *, viewer: UserId | None = None, limit: int = MAX_PAGE_ENTRIES, after: Next = None
@@ -157,7 +157,7 @@ class PresenceOperations:
             limit: Maximum number of members, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        service, page = self._operations().service, arguments(RoomParams, limit=limit, after=after)
+        service, page = self._running_parts().service, checked_arguments(RoomParams, limit=limit, after=after)
         scope = service.scope_of(self._viewer(viewer))
         return from_records.room(room_page(scope, checked_name(name, "room"), page))
 
@@ -171,16 +171,16 @@ class PresenceOperations:
             limit: Maximum number of rooms, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        found = room_list(self._operations().service, arguments(RoomListParams, limit=limit, after=after))
+        found = room_list(self._running_parts().service, checked_arguments(RoomListParams, limit=limit, after=after))
         return Page(items=[from_records.room_size(record) for record in found.rooms], next=found.next)
 
     def sessions(self, user_id: UserId) -> list[UserSession]:
         """Return the sessions of a user that have a connection or are in their grace period."""
-        operations, checked = self._operations(), self._user(user_id)
-        now = operations.clock.now()
+        parts, checked = self._running_parts(), self._user(user_id)
+        now = parts.clock.now()
         return [
-            from_records.session(wire_user_id(checked), live_session(session, now, operations.service.node_of(session)))
-            for session in operations.service.sessions_of(checked)
+            from_records.session(wire_user_id(checked), live_session(session, now, parts.service.node_of(session)))
+            for session in parts.service.sessions_of(checked)
         ]
 
     def all_sessions(self, *, limit: int = MAX_PAGE_ENTRIES, after: Next = None) -> Page[UserSession]:
@@ -193,8 +193,8 @@ class PresenceOperations:
             limit: Maximum number of sessions, 1 to 1000. A page exceeds it only if its first user has more sessions.
             after: `next` of the previous page; None for the first page.
         """
-        operations, page = self._operations(), arguments(SessionListParams, limit=limit, after=after)
-        found = session_list(operations.service, page, operations.clock.now())
+        parts, page = self._running_parts(), checked_arguments(SessionListParams, limit=limit, after=after)
+        found = session_list(parts.service, page, parts.clock.now())
         return Page(items=[from_records.session(one.user_id, one) for one in found.sessions], next=found.next)
 
     def explain(self, user_id: UserId, *, viewer: UserId | None = None) -> StatusExplanation:
@@ -203,7 +203,7 @@ class PresenceOperations:
         Args:
             viewer: User whose view of the user it explains, too.
         """
-        service = self._operations().service
+        service = self._running_parts().service
         found = service.explain(self._user(user_id), self._viewer(viewer))
         positions = [service.position_text(change.position) for change in found.changes]
         return from_records.explanation(explanation_record(found, service.scope_of(None)), positions)
@@ -226,7 +226,7 @@ class PresenceOperations:
         Raises:
             CapacityError: `max_announced` users are already announced online.
         """
-        return self._operations().service.announce(self._user(user_id), online)
+        return self._running_parts().service.announce(self._user(user_id), online)
 
     def disconnect(self, user_id: UserId) -> int:
         """Close all connections of a user (close code 4410), who goes offline immediately, without a grace period.
@@ -236,7 +236,7 @@ class PresenceOperations:
         Returns:
             Number of connections that are being closed.
         """
-        return self._operations().service.disconnect(self._user(user_id, placeholders=True))
+        return self._running_parts().service.disconnect(self._user(user_id, placeholders=True))
 
     def set_status(
         self,
@@ -261,8 +261,10 @@ class PresenceOperations:
         Returns:
             Presence that others see now. In a cluster, this is still the one from before the change.
         """
-        service, checked = self._operations().service, self._user(user_id)
-        request = arguments(NewStatus, status=status, text=text, emoji=emoji, data=json_of(data), expires_in=expires_in)
+        service, checked = self._running_parts().service, self._user(user_id)
+        request = checked_arguments(
+            NewStatus, status=status, text=text, emoji=emoji, data=json_of(data), expires_in=expires_in
+        )
         service.set_status(checked, choice_in(request), request.expires_in)
         return from_records.presence(record_of_user(service, checked))
 
@@ -272,13 +274,13 @@ class PresenceOperations:
         Returns:
             Presence that others see now. In a cluster, this is still the one from before the change.
         """
-        service, checked = self._operations().service, self._user(user_id, placeholders=True)
+        service, checked = self._running_parts().service, self._user(user_id, placeholders=True)
         service.set_status(checked, None)
         return from_records.presence(record_of_user(service, checked))
 
     def claims(self, user_id: UserId) -> list[UserClaim]:
         """Return the claims about a user, in the order in which they were set."""
-        found = self._operations().service.claims_of(self._user(user_id))
+        found = self._running_parts().service.claims_of(self._user(user_id))
         return [from_records.claim(claim_record(claim)) for claim in found]
 
     def set_claim(
@@ -313,8 +315,8 @@ class PresenceOperations:
             BadClaim: The source is invalid.
             CapacityError: The user already has claims from the maximum number of sources.
         """
-        service, checked = self._operations().service, self._user(user_id)
-        request = arguments(
+        service, checked = self._running_parts().service, self._user(user_id)
+        request = checked_arguments(
             NewClaim,
             status=status,
             text=text,
@@ -332,7 +334,7 @@ class PresenceOperations:
         Args:
             source: Name of the source of the claim.
         """
-        return self._operations().service.clear_claim(self._user(user_id, placeholders=True), source)
+        return self._running_parts().service.clear_claim(self._user(user_id, placeholders=True), source)
 
     async def erase(self, user_id: UserId) -> Erasure:
         """Erase a user: tokens, connections, announcement, status, claims, display data and everything in the database.
@@ -341,7 +343,7 @@ class PresenceOperations:
             CapacityError: Too many revocations are remembered already.
             StorageUnavailable: The database does not respond. The rest is done.
         """
-        return await self._operations().service.erase(self._user(user_id, placeholders=True))
+        return await self._running_parts().service.erase(self._user(user_id, placeholders=True))
 
     # Tokens.
 
@@ -356,8 +358,8 @@ class PresenceOperations:
             CapacityError: Too many tickets are unused.
             ConfigError: The setting `auth` is not `ticket`.
         """
-        service, checked = self._operations().service, self._user(user_id)
-        request = arguments(NewTicket, user_id=checked, lasts=lasts)
+        service, checked = self._running_parts().service, self._user(user_id)
+        request = checked_arguments(NewTicket, user_id=checked, lasts=lasts)
         return service.issue_ticket(checked, request.lasts, presence)
 
     def revoke(self, user_id: UserId, *, session_id: str | None = None, token_id: str | None = None) -> int:
@@ -374,8 +376,8 @@ class PresenceOperations:
             CapacityError: Too many revocations are remembered already.
             ConfigError: Authentication is off.
         """
-        service, checked = self._operations().service, self._user(user_id)
-        request = arguments(Revocation, session_id=session_id, token_id=token_id)
+        service, checked = self._running_parts().service, self._user(user_id)
+        request = checked_arguments(Revocation, session_id=session_id, token_id=token_id)
         return service.revoke(checked, request.session_id or "", request.token_id or "")
 
     # Stored data. Each raises `ConfigError` without a database, and `StorageUnavailable` if it does not respond.
@@ -391,8 +393,8 @@ class PresenceOperations:
         Raises:
             TypeError: `user_ids` is a string.
         """
-        service, wanted = self._operations().service, self._users(user_ids)
-        arguments(UsersQuery, users=wanted)
+        service, wanted = self._running_parts().service, self._users(user_ids)
+        checked_arguments(UsersQuery, users=wanted)
         return [from_records.last_seen(record) for record in await service.last_seen(wanted)]
 
     async def history(self, user_id: UserId, *, limit: int = 100, after: Next = None) -> Page[HistoryChange]:
@@ -402,8 +404,8 @@ class PresenceOperations:
             limit: Maximum number of changes, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        service, checked = self._operations().service, self._user(user_id)
-        page = arguments(HistoryParams, limit=limit, after=after)
+        service, checked = self._running_parts().service, self._user(user_id)
+        page = checked_arguments(HistoryParams, limit=limit, after=after)
         answer = await service.database.history(checked, page.after, page.limit)
         found = msgspec.json.decode(answer, type=UserHistory)
         return Page(items=[from_records.past_change(record) for record in found.changes], next=found.next)
@@ -415,8 +417,8 @@ class PresenceOperations:
             limit: Maximum number of sessions, 1 to 1000.
             after: `next` of the previous page; None for the first page.
         """
-        service, checked = self._operations().service, self._user(user_id)
-        page = arguments(HistoryParams, limit=limit, after=after)
+        service, checked = self._running_parts().service, self._user(user_id)
+        page = checked_arguments(HistoryParams, limit=limit, after=after)
         answer = await service.database.sessions(checked, page.after, page.limit)
         found = msgspec.json.decode(answer, type=PastSessions)
         return Page(items=[from_records.past_session(record) for record in found.sessions], next=found.next)
@@ -431,7 +433,7 @@ class PresenceOperations:
         Raises:
             ConfigError: No webhooks are sent.
         """
-        service, page = self._operations().service, arguments(DeadLetterParams, limit=limit, after=after)
+        service, page = self._running_parts().service, checked_arguments(DeadLetterParams, limit=limit, after=after)
         found = msgspec.json.decode(await service.webhooks.dead_letters(page.after, page.limit), type=DeadLetters)
         return Page(items=[from_records.dead_letter(record) for record in found.dead_letters], next=found.next)
 
@@ -444,10 +446,8 @@ class PresenceOperations:
         Raises:
             ConfigError: No webhooks are sent.
         """
-        service, request = (
-            self._operations().service,
-            arguments(DeadLetterRetry, ids=None if ids is None else list(ids)),
-        )
+        service = self._running_parts().service
+        request = checked_arguments(DeadLetterRetry, ids=None if ids is None else list(ids))
         return await service.retry_dead_letters(None if request.ids is UNSET else request.ids)
 
     # Changes.
@@ -455,7 +455,7 @@ class PresenceOperations:
     @property
     def position(self) -> str:
         """Cursor of the newest event, for `changes(after=...)`."""
-        service = self._operations().service
+        service = self._running_parts().service
         return service.position_text(service.position)
 
     def on_change(self, callback: OnChange, *, on_lost: Callable[[], None] | None = None) -> Callable[[], None]:
@@ -476,7 +476,7 @@ class PresenceOperations:
             CapacityError: There are 1,000 followers already.
             TypeError: `callback` is a coroutine function.
         """
-        return self._operations().followers.on_change(callback, on_lost)
+        return self._running_parts().followers.on_change(callback, on_lost)
 
     def changes(self, *, after: str = "") -> AsyncIterator[PresenceChange]:
         """Return an asynchronous iterator over every visible change of every user, in order.
@@ -495,7 +495,7 @@ class PresenceOperations:
             CapacityError: While it waits: there are 1,000 followers already.
             ChangesLost: The journal no longer contains all changes after `after`, or it is from before a restart.
         """
-        return self._operations().followers.changes(after)
+        return self._running_parts().followers.changes(after)
 
     # Arguments.
 

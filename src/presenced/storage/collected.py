@@ -39,8 +39,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Collected(Generic[U]):
-    """Waiting records: of users, sessions and changes, and all others by key.
+class CollectedRecords(Generic[U]):
+    """Waiting records: users, sessions, changes, and all others by key.
 
     `U` is the type of a waiting user, from which `_record_of` makes the record when it is sent.
 
@@ -61,6 +61,7 @@ class Collected(Generic[U]):
         self._due_since: float | None = None
         self._next_due = 0.0
         self._ending = False
+        """Whether everything is due immediately, because the server stops."""
 
     @abstractmethod
     def _record_of(self, user: U) -> StoredUser:
@@ -116,7 +117,7 @@ class Collected(Generic[U]):
         if self._due_users or self._due_sessions:
             self._due_since = self._collected_since
             self._next_due = now if self._ending else now + STATE_PERIOD_S
-        if not self._others:  # only changes can be left, and each has the time of its event
+        if not self._others:  # only changes can be left, and each knows the time of its event
             oldest = next((one.at.monotonic for one in self._changes if isinstance(one, Change)), now)
             self._collected_since = oldest if self._changes else None
 
@@ -136,6 +137,7 @@ class Collected(Generic[U]):
 
 def _latest(changes: Iterable[Change | RoomOccupancy]) -> list[Change | RoomOccupancy]:
     """Return the newest change of each user and room, in order."""
+    # The key of a room is a tuple, so that it differs from that of a user with the same name.
     latest = {one.user_id if isinstance(one, Change) else (one.room,): one for one in changes}
     return sorted(latest.values(), key=lambda one: one.position)
 
@@ -145,9 +147,9 @@ def _take(waiting: dict[K, V]) -> list[V]:
     return [waiting.pop(key) for key in list(islice(waiting, MAX_BATCH_RECORDS))]
 
 
-def _trim(waiting: dict[K, V], most: int) -> int:
-    """Drop the oldest entries above `most`. Return their number."""
-    excess = list(islice(waiting, max(0, len(waiting) - most)))
+def _trim(waiting: dict[K, V], limit: int) -> int:
+    """Drop the oldest entries beyond `limit`. Return their number."""
+    excess = list(islice(waiting, max(0, len(waiting) - limit)))
     for key in excess:
         del waiting[key]
     return len(excess)

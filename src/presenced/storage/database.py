@@ -43,7 +43,7 @@ _SERVER_POOL: dict[str, Any] = {
     "pool_size": 3,
     "max_overflow": 2,
     "pool_timeout": CONNECT_TIMEOUT_S,
-    "hide_parameters": True,
+    "hide_parameters": True,  # errors, which are logged, must not contain data of users
 }
 
 _PRISMA_ONLY = {
@@ -117,7 +117,7 @@ def _open_file(path: Path) -> AsyncEngine:
 
 
 def _open_postgresql(url: URL) -> AsyncEngine:
-    query = _query(url, {"schema", "sslmode", "pgbouncer", "options"})
+    query = _parameters_of(url, {"schema", "sslmode", "pgbouncer", "options"})
     arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S}
     if "sslmode" in query:
         arguments["ssl"] = query["sslmode"]
@@ -134,7 +134,7 @@ def _open_postgresql(url: URL) -> AsyncEngine:
 
 
 def _open_mysql(url: URL) -> AsyncEngine:
-    query = _query(url, {"charset"})
+    query = _parameters_of(url, {"charset"})
     return create_async_engine(
         url.set(drivername=f"{url.drivername}+aiomysql", query={"charset": query.get("charset", "utf8mb4")}),
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
@@ -144,7 +144,12 @@ def _open_mysql(url: URL) -> AsyncEngine:
     )
 
 
-def _query(url: URL, known: set[str]) -> dict[str, str]:
+def _parameters_of(url: URL, known: set[str]) -> dict[str, str]:
+    """Return the parameters of the URL.
+
+    Raises:
+        ConfigError: A parameter is neither known nor one of Prisma.
+    """
     query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
     for name in query:
         if name not in known and name not in _PRISMA_ONLY:
@@ -153,7 +158,7 @@ def _query(url: URL, known: set[str]) -> dict[str, str]:
 
 
 class _CompiledStatement(NamedTuple):
-    """Statement as the driver takes it."""
+    """Statement in the form that the driver takes."""
 
     sql: str
     values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
@@ -241,12 +246,13 @@ def upsert(
 
 
 def refuses_values(error: Exception) -> bool:
-    """Return whether the database refuses the values, and always will. The database itself works then."""
+    """Return whether the database refuses the values, and would refuse them again. The database itself works then."""
     if isinstance(error, (DataError, IntegrityError, UnicodeError)):
         return True
     cause = error.orig if isinstance(error, StatementError) else None
     state = getattr(cause, "sqlstate", None) or ""  # asyncpg; classes 22 and 23: PostgreSQL, appendix A
     of_driver = cause and (cause.__cause__ or cause)
+    # By name, because each driver has a class of its own, and not every driver is installed.
     return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(of_driver).__mro__}
 
 

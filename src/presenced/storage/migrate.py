@@ -14,19 +14,20 @@ from sqlalchemy import Connection, inspect
 from presenced.errors import StorageError
 
 VERSION_TABLE = "presenced_version"
-"""Table with the version of the tables."""
+"""Name of the table that holds the version of the other tables."""
 
 _FOLDER = Path(__file__).parent / "migrations"
 
 
 class Versions(NamedTuple):
-    """Version that the database has and that this program needs; empty if there are no tables."""
+    """Version that the database has, and version that this program needs."""
 
     has: str
+    """Empty if there are no tables."""
     needs: str
 
 
-def newest() -> str:
+def newest_version() -> str:
     """Return the version that this program needs."""
     return ScriptDirectory(str(_FOLDER)).get_current_head() or ""
 
@@ -49,7 +50,7 @@ def versions(connection: Connection) -> Versions:
             f"there are tables of presenced without {VERSION_TABLE}, which holds their version: "
             "restore it from a backup, or rename the tables"
         )
-    return Versions(has, newest())
+    return Versions(has, newest_version())
 
 
 def prepare_tables(connection: Connection) -> None:

@@ -56,7 +56,7 @@ async def table_versions(url: str) -> Versions:
         ConfigError, StorageError: As `connected` and `migrate.versions`.
     """
     if (file := file_of(url)) is not None and _is_new(file):
-        return Versions("", migrate.newest())
+        return Versions("", migrate.newest_version())
     async with connected(url) as connection:
         return await connection.run_sync(migrate.versions)
 

@@ -54,8 +54,8 @@ async def past_sessions(connection: AsyncConnection, user_id: str, before: tuple
         wanted = wanted.where(or_(opened < before[0], and_(opened == before[0], key < before[1])))
     rows = (await connection.execute(wanted.order_by(opened.desc(), key.desc()).limit(limit + 1))).mappings().all()
     found = [_past_session(row) for row in rows[:limit]]
-    more = f"{rows[limit - 1]['opened_ms']}-{rows[limit - 1]['session_key']}" if len(rows) > limit else None
-    return msgspec.json.encode(PastSessions(found, more))
+    next_page = f"{rows[limit - 1]['opened_ms']}-{rows[limit - 1]['session_key']}" if len(rows) > limit else None
+    return msgspec.json.encode(PastSessions(found, next_page))
 
 
 def _past_change(row: Any) -> PastChange:

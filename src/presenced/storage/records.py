@@ -12,8 +12,8 @@
 All but `Change` and `RoomOccupancy` describe a state, so of two records with the same key only the newer one matters.
 
 A field has the name and the unit of its column, so a record becomes a row without a table of names (`storage.store`).
-Times are epoch milliseconds by the server's clock. JSON is bytes: the storage worker decodes it, where invalid UTF-8
-costs one record instead of an exception in the live process.
+Times are epoch milliseconds by the server's clock. JSON is bytes until the storage worker decodes it. Invalid UTF-8
+costs one record there, and would raise an exception in the live process.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class StoredRevocation(Struct, frozen=True, array_like=True, tag="revocation"):
 
 
 class RestoredChoices(Struct, frozen=True, array_like=True, tag="chosen"):
-    """Choices of a user from before the start; the fields of `StoredUser`."""
+    """Choices of a user from before the start. The fields are those of `StoredUser`."""
 
     user_id: str
     chosen: bytes = b""
@@ -115,7 +115,7 @@ class RestoredChoices(Struct, frozen=True, array_like=True, tag="chosen"):
 
 
 class RestoredDisplay(Struct, frozen=True, array_like=True, tag="display"):
-    """Display data of a user from before the start; the field of `StoredUser`."""
+    """Display data of a user from before the start. The fields are those of `StoredUser`."""
 
     user_id: str
     display: bytes
@@ -135,14 +135,14 @@ class StoredDetails(Struct, frozen=True, rename="camel", omit_defaults=True):
     emoji: str = ""
     data: Raw | UnsetType = UNSET
     until: int = 0
-    """End in epoch milliseconds; 0 if it lasts."""
+    """End in epoch milliseconds; 0 if it does not end by itself."""
 
 
 class StoredChoice(StoredDetails, frozen=True, kw_only=True):
     """Status that a user chose, as JSON in `chosen` and `timed`."""
 
     status: str
-    """Empty: as detected."""
+    """Empty if the user chose the detected status."""
 
 
 class ChangeDetails(StoredDetails, frozen=True, kw_only=True):
@@ -176,7 +176,10 @@ def _fields_of(details: StatusDetails) -> tuple[str, str, Raw | UnsetType, int]:
 
 
 def is_about(record: Record, user_id: str) -> bool:
-    """Return whether the record must be deleted with the user. Revocations stay, or a token would be valid again."""
+    """Return whether the record must be deleted with the user.
+
+    Revocations stay, because otherwise a revoked token would be valid again.
+    """
     return isinstance(record, (StoredUser, StoredSession, Change, StoredClaim)) and record.user_id == user_id
 
 

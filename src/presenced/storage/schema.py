@@ -104,7 +104,7 @@ nodes = Table(
     Column("position", BigInteger, nullable=False),
 )
 
-# Up to where the designated writers of a cluster have stored the log of each shard (`storage.shard_log`).
+# The number up to which the log of each shard of a cluster is stored (`storage.shard_log`).
 log = Table(
     "presenced_log",
     metadata,

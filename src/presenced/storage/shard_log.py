@@ -4,12 +4,13 @@ In a cluster, rows of users and changes belong to a shard, not to the server tha
 of the shard, and their `epoch` is that of the cluster. So the death of a node does not affect them. Sessions belong to
 the node that has them.
 
-`presenced_log` has a row for each shard. Everything up to number `n` of the shard's log is stored. The row changes in
-each transaction that stores rows of the shard. It also names the writer, and transactions of others change nothing:
+`presenced_log` has a row for each shard. Everything up to number `n` of the shard's log is stored. The row also names
+the writer. Each transaction that stores rows of the shard updates it first, and stores nothing if another server is the
+writer:
 
     old writer, which was cut off          presenced_log                new writer
                                            n 100, writer a
-                                           n 100, writer b    <-----    claim
+                                           n 100, writer b    <-----    take
     advance(110): not the writer  ----->   n 100, writer b
                                            n 120, writer b    <-----    advance(120), with the rows up to 120
 
@@ -30,7 +31,7 @@ from presenced.storage.records import Record, details_json
 from presenced.storage.schema import changes, log, nodes, sessions
 from presenced.storage.store import SHARD_PREFIX, SILENT_MS, Store, end_sessions
 
-CHUNK = 500
+CHUNK_USERS = 500
 """Maximum number of users in one query."""
 
 
@@ -61,8 +62,8 @@ class ShardLog:
             history_ms=history_ms,
         )
 
-    async def claim(self, connection: AsyncConnection, now_ms: int) -> int:
-        """Become the writer, and return the number up to which everything is stored; 0 if nothing of this epoch is.
+    async def take(self, connection: AsyncConnection, now_ms: int) -> int:
+        """Become the writer. Return the number up to which everything of this epoch is stored; 0 if nothing is.
 
         Rows that an earlier life of the cluster left open are closed, because its store is gone with the state of these
         users.
@@ -97,39 +98,41 @@ class ShardLog:
         """Insert or update the rows of these records, after `advance` has returned True.
 
         Args:
-            may_repeat: Leave out changes that look like the last ones of their users. A store that has lost writes has
-                logged them twice, with different numbers.
+            may_repeat: Leave out changes that look like the last stored ones of their users. A store that has lost
+                writes may have logged them twice, with different numbers.
         """
-        await self._rows.write(connection, await self._new(connection, records) if may_repeat else records)
+        if may_repeat:
+            records = await self._without_repeated(connection, records)
+        await self._rows.write(connection, records)
 
-    async def _new(self, connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
-        """Return the records without changes that look like the user's change before."""
+    async def _without_repeated(self, connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
+        """Return the records without changes that look like the previous change of their user."""
         user_ids = sorted({record.user_id for record in records if isinstance(record, Change)})
         last: dict[str, tuple[str, int, str | None]] = {}  # status, since_ms and details of each user's last change
-        for start in range(0, len(user_ids), CHUNK):
-            some = changes.c.user_id.in_(user_ids[start : start + CHUNK])
-            newest = select(changes.c.user_id, func.max(changes.c.version).label("version")).where(some)
-            one = newest.group_by(changes.c.user_id).subquery()
-            is_newest = and_(changes.c.user_id == one.c.user_id, changes.c.version == one.c.version)
-            found = select(changes.c.user_id, changes.c.status, changes.c.since_ms, changes.c.details)
-            for user_id, status, since_ms, details in await connection.execute(found.join(one, is_newest)):
+        for start in range(0, len(user_ids), CHUNK_USERS):
+            is_in_chunk = changes.c.user_id.in_(user_ids[start : start + CHUNK_USERS])
+            versions = select(changes.c.user_id, func.max(changes.c.version).label("version")).where(is_in_chunk)
+            newest = versions.group_by(changes.c.user_id).subquery()
+            is_newest = and_(changes.c.user_id == newest.c.user_id, changes.c.version == newest.c.version)
+            query = select(changes.c.user_id, changes.c.status, changes.c.since_ms, changes.c.details)
+            for user_id, status, since_ms, details in await connection.execute(query.join(newest, is_newest)):
                 last[user_id] = status, since_ms, details
         new: list[Record] = []
         for record in records:
             if isinstance(record, Change):
-                looks = record.status.value, record.since_ms, details_json(record).decode() or None
-                if last.get(record.user_id) == looks:
+                state = record.status.value, record.since_ms, details_json(record).decode() or None
+                if last.get(record.user_id) == state:
                     continue
-                last[record.user_id] = looks
+                last[record.user_id] = state
             new.append(record)
         return new
 
     async def shown_after(self, connection: AsyncConnection, after: str, limit: int) -> list[str]:
-        """Return a page of the users that are shown present, ordered by id."""
+        """Return a page of the users who are shown as present, ordered by id."""
         return await self._rows.shown_after(connection, after, limit)
 
     async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
-        """Set users offline who are shown present, although they are not."""
+        """Set users offline if they are shown as present."""
         await self._rows.set_absent(connection, user_ids, at_ms)
 
     @property
@@ -154,5 +157,5 @@ async def end_silent_sessions(connection: AsyncConnection, now_ms: int) -> None:
     for node, epoch, sign_ms in found:
         await end_sessions(connection, and_(sessions.c.node == node, sessions.c.epoch == epoch), sign_ms)
         is_dead = and_(nodes.c.node == node, nodes.c.epoch == epoch)
-        # If the node is alive after all, it renews its row, and the end is gone.
+        # If the node is alive after all, it renews its row, which clears `stopped_ms`.
         await connection.execute(update(nodes).where(is_dead).values(stopped_ms=sign_ms))

@@ -135,7 +135,7 @@ class Store:
     # Writing.
 
     async def write(self, connection: AsyncConnection, records: Iterable[Record]) -> None:
-        """Insert or update the rows of these records. Of two records with the same key the newer one counts.
+        """Insert or update the rows of these records. Of two records with the same key, the later one counts.
 
         A `RoomOccupancy` has no table, because only webhooks use it.
         """
@@ -160,7 +160,7 @@ class Store:
         await execute_many(connection, _CLEAR, cleared)
 
     async def renew(self, connection: AsyncConnection, now_ms: int, position: int, stopped_ms: int = 0) -> None:
-        """Renew the row that shows that the server runs. Each transaction that stores items begins with this.
+        """Renew the row that shows that the server runs. Each transaction that stores batches begins with this.
 
         SQLite takes the write lock at the first statement that writes. A transaction that reads first and writes later
         fails at once if another process has written in between (SQLITE_BUSY_SNAPSHOT); no timeout helps. `start`
@@ -181,7 +181,7 @@ class Store:
         await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete everything about a user but revocations. Return the number of rows outside of `webhook_states`."""
+        """Delete everything about a user except revocations. Return the number of rows, except `webhook_states`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
@@ -251,7 +251,7 @@ class Store:
         Returns:
             Number of users.
         """
-        await end_sessions(connection, and_(sessions.c.node == node, self._by(sessions, own)), at_ms, reason)
+        await end_sessions(connection, and_(sessions.c.node == node, self._written_by(sessions, own)), at_ms, reason)
         number = func.row_number().over(order_by=users.c.user_id) + literal(position - 1, BigInteger)
         return await self._set_offline(connection, self._shown(node, own), number, at_ms, version)
 
@@ -270,13 +270,13 @@ class Store:
         )
 
     async def set_absent(self, connection: AsyncConnection, user_ids: Sequence[str], at_ms: int) -> None:
-        """Set users of this node offline who are shown present, although they are not."""
+        """Set users of this node offline if they are shown as present."""
         shown = and_(self._shown(self._node, own=True), users.c.user_id.in_(user_ids))
-        # A negative position is none that the log gives. Versions of users of one shard are different.
+        # The log assigns no negative positions. These are unique: no two users of a shard have the same version.
         await self._set_offline(connection, shown, -users.c.version, at_ms, 0)
 
     async def shown_after(self, connection: AsyncConnection, after: str, limit: int) -> list[str]:
-        """Return a page of the users of this node that are shown present, ordered by id."""
+        """Return a page of the users of this node who are shown as present, ordered by id."""
         shown = and_(self._shown(self._node, own=True), users.c.user_id > after)
         query = select(users.c.user_id).where(shown).order_by(users.c.user_id).limit(limit)
         return list((await connection.execute(query)).scalars())
@@ -319,11 +319,11 @@ class Store:
         return count
 
     def _shown(self, node: str, own: bool) -> ColumnElement[bool]:
-        """Return the condition for users of the node that are shown present."""
-        return and_(users.c.node == node, self._by(users, own), users.c.status != "offline")
+        """Return the condition for users of the node who are shown as present."""
+        return and_(users.c.node == node, self._written_by(users, own), users.c.status != "offline")
 
-    def _by(self, table: Table, own: bool) -> ColumnElement[bool]:
-        """Return the condition for rows that this epoch wrote, or any other."""
+    def _written_by(self, table: Table, own: bool) -> ColumnElement[bool]:
+        """Return the condition for rows that this epoch wrote, or, if not `own`, for those of all other epochs."""
         epoch: ColumnElement[str] = table.c.epoch
         return epoch == self._epoch if own else epoch != self._epoch
 
@@ -366,13 +366,13 @@ class Store:
     async def prune(self, connection: AsyncConnection, now_ms: int) -> bool:
         """Delete rows that are too old, at most some thousands. Return whether there may be more."""
         oldest = now_ms - (self._history_ms or SHORT_HISTORY_MS)
-        full = [await _prune(connection, changes, changes.c.at_ms, oldest)]
-        full.append(await _prune(connection, sessions, sessions.c.closed_ms, oldest))
+        more = [await _prune(connection, changes, changes.c.at_ms, oldest)]
+        more.append(await _prune(connection, sessions, sessions.c.closed_ms, oldest))
         await connection.execute(delete(claims).where(claims.c.until_ms <= now_ms))
         await connection.execute(delete(revocations).where(revocations.c.until <= now_ms / 1000))
         is_old = nodes.c.sign_ms < oldest, nodes.c.stopped_ms.is_not(None), nodes.c.node != self._node
         await connection.execute(delete(nodes).where(*is_old))
-        return any(full)
+        return any(more)
 
 
 async def end_sessions(

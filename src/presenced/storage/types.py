@@ -23,7 +23,7 @@ class ExactText(TypeDecorator[str]):
         super().__init__(length)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the collation of the connected database, because a mysql:// URL may lead to MariaDB."""
+        """Return a type with the collation of the connected database, because a mysql:// URL may lead to MariaDB."""
         if dialect.name not in ("mysql", "mariadb"):
             return dialect.type_descriptor(String(self.length))
         collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"

@@ -1,4 +1,4 @@
-"""URL of the database that the settings name. This module does not import SQLAlchemy, because the server never does."""
+"""URL of the database that the settings name. The server process never loads SQLAlchemy, so this module does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXTRAS = {"asyncpg": "postgresql", "aiomysql": "mysql"}
 
 
 def database_url(settings: Settings) -> str:
-    """Return the URL, with the password if it has one; empty if nothing is stored.
+    """Return the URL of the database, including its password if there is one; empty if nothing is stored.
 
     Raises:
         ConfigError: The driver is not installed.

@@ -56,7 +56,7 @@ from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import refused_character
-from presenced.storage.collected import Collected
+from presenced.storage.collected import CollectedRecords
 from presenced.storage.records import (
     Record,
     Restored,
@@ -100,7 +100,7 @@ class StorageWorker(Protocol):
         """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
-class WriteBehind(Collected[User[Any]]):
+class WriteBehind(CollectedRecords[User[Any]]):
     """Collects records of events, sends them to the storage worker, and restores what was stored before the start.
 
     Bounds: `MAX_WAITING` records of each kind.
@@ -135,7 +135,7 @@ class WriteBehind(Collected[User[Any]]):
         self._with_addresses = settings.keep_addresses
         self._is_draining = False
         """Whether the server is stopping, so that nobody is notified of changes."""
-        self.blocked = False
+        self.is_blocked = False
         """Whether something waits that the worker does not accept."""
         directory.begin_restore()
         metrics.gauge("presenced_storage_waiting_facts", "Records that wait to be sent.", lambda: self.waiting)
@@ -240,9 +240,9 @@ class WriteBehind(Collected[User[Any]]):
         return max(self._directory.users.journal.position, self._directory.users.versions.newest)
 
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return the users that are shown offline now and the rooms that are empty, out of these users and rooms.
+        """Return which of these users are shown offline now, and which of these rooms are empty.
 
-        Return none while the server stops. Connections end then, and nobody is notified that their users have left.
+        Return empty lists while the server stops: nobody is notified that users leave because of that.
         """
         if self._is_draining:
             return [], []
@@ -264,11 +264,11 @@ class WriteBehind(Collected[User[Any]]):
         now = self._clock.monotonic()
         self._send_due(now)
         self._apply_bounds()
-        self.blocked = bool(self.waiting) and not self._worker.accepts_batch
+        self.is_blocked = bool(self.waiting) and not self._worker.accepts_batch
         if not self.waiting:
             self._timer.cancel(self.flush)
         else:
-            self._timer.set(self.flush, now + (BLOCKED_PERIOD_S if self.blocked else FLUSH_DELAY_S))
+            self._timer.set(self.flush, now + (BLOCKED_PERIOD_S if self.is_blocked else FLUSH_DELAY_S))
 
     def finish(self) -> None:
         """Send everything without delay from now on, because the server stops."""
@@ -318,8 +318,8 @@ class WriteBehind(Collected[User[Any]]):
     def _restore_choices(self, record: RestoredChoices, now: Instant) -> None:
         stored = [TimedChoice(choice) for choice in _choices(record.chosen)]
         for choice in _choices(record.timed):
-            lasts = (choice.details.until_ms - now.epoch_ms) / 1000
-            stored += [TimedChoice(choice, now.monotonic + lasts)] if lasts > 0 else []
+            left_s = (choice.details.until_ms - now.epoch_ms) / 1000
+            stored += [TimedChoice(choice, now.monotonic + left_s)] if left_s > 0 else []
         self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
 
     def _restore_claim(self, record: StoredClaim, now: Instant) -> None:
@@ -327,11 +327,11 @@ class WriteBehind(Collected[User[Any]]):
         is_decided = since is not None and since.has_claim(record.user_id, record.source)
         if is_decided or (user is not None and any(claim.source == record.source for claim in user.claims)):
             return
-        lasts = inf if record.until_ms is None else (record.until_ms - now.epoch_ms) / 1000
-        if record.status not in CLAIMABLE or lasts <= 0:
+        left_s = inf if record.until_ms is None else (record.until_ms - now.epoch_ms) / 1000
+        if record.status not in CLAIMABLE or left_s <= 0:
             return
         details = StatusDetails(record.text, record.emoji, _readable(record.data), record.until_ms or 0)
-        ends = now.monotonic + lasts
+        ends = now.monotonic + left_s
         claim = Claim(record.source, Status(record.status), details, record.priority, record.set_ms, ends)
         with suppress(CapacityError):  # other sources have used up the user's claims since
             self._apply(self._directory.set_claim(record.user_id, claim, now), now)

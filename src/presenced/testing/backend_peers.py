@@ -97,7 +97,7 @@ class Recorder:
                 continue
 
     def sent(self, serial: int) -> None:
-        """Expect a result for this batch."""
+        """Expect a result for the batch with this serial number."""
         self._in_flight = serial
 
     # Receiver.
@@ -238,6 +238,7 @@ class Peer:
         self.recorder = Recorder()
         self.backend = stage.backend(name)
         self.floor = 0
+        """Lower bound for the numbers of the next commits."""
         self._serial = 0
         self._wanted_slot = slot
 
@@ -265,7 +266,7 @@ class Peer:
         return self.recorder.registrations[-1].incarnation
 
     def send(self, *proposals: Proposal, kind: Kind = Kind.ITEMS, body: bytes = b"", until_ms: int = 0) -> int:
-        """Commit a batch, and return its serial number."""
+        """Send a batch to be committed, and return its serial number."""
         self._serial += 1
         self.recorder.sent(self._serial)
         self.backend.commit(0, CommitBatch(self._serial, proposals, kind, body, until_ms), self.floor)
@@ -279,7 +280,7 @@ class Peer:
     async def commit(
         self, *proposals: Proposal, kind: Kind = Kind.ITEMS, body: bytes = b"", until_ms: int = 0
     ) -> Committed:
-        """Commit a batch that the store must process."""
+        """Commit a batch, wait, and return its result. The check fails if the result is not known."""
         result = await self.result(self.send(*proposals, kind=kind, body=body, until_ms=until_ms))
         assert isinstance(result, Committed), result
         return result
@@ -300,7 +301,7 @@ class Peer:
         await self.recorder.until(has_read, f"{self.name} reads {n}")
 
     async def reads_log(self, after: int) -> Excerpt:
-        """Read the log again."""
+        """Read the log after this number again."""
         answers: list[Excerpt] = []
         self.backend.read_log(0, after, answers.append)
         await self.recorder.until(lambda: answers, "an excerpt of the log")
@@ -318,7 +319,7 @@ class Peer:
             await self.recorder.until(lambda: len(answers) > before, "an answer")  # noqa: B023, awaited here
 
     async def happens(self, event: str, count: int = 1) -> None:
-        """Wait until something was reported so many times."""
+        """Wait until an event was reported this many times."""
         await self.recorder.until(lambda: self.recorder.events.count(event) >= count, f"{self.name}: {event}")
 
     async def sees(self, condition: Callable[[Mapping[int, Member]], object], what: str) -> None:

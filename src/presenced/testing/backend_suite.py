@@ -65,7 +65,7 @@ async def an_item_changes_record_contributions_and_log(stage: Stage) -> None:
         record, sessions, rooms = bytes(range(256)), b"\x00\xff", b"\xc1 room"
         contributions = (ContributionUpdate(a.slot, sessions, rooms), ContributionUpdate(9, b"elsewhere"))
         await a.commit(Proposal("ünï", 0, record, True, True, contributions), a.set("bob", b"1"))
-        await b.reads(a.recorder.results[1].n)  # type: ignore[union-attr]  # no result fails the check
+        await b.reads(a.recorder.results[1].n)  # type: ignore[union-attr]  # any other result fails the check
         [entry] = b.recorder.entries_read
         assert entry.items[0].contributions == contributions
         assert entry.items[0].record == record
@@ -372,7 +372,7 @@ async def heartbeats_are_seen_by_all(stage: Stage) -> None:
 
 
 async def users_are_counted(stage: Stage) -> None:
-    """Each node hears how many records there are, and to how many users it contributes."""
+    """Each node is notified of the number of records, and of the number of users to which it contributes."""
     async with PeerGroup(stage, "a", "b") as [a, b]:
         rooms = ContributionUpdate(a.slot, sessions=b"s", rooms=b"r")
         await a.commit(a.set("ada", b"1"), Proposal("bob", 0, b"1", True, True, (rooms,)))
@@ -436,7 +436,7 @@ async def nothing_is_accepted_from_a_node_that_was_declared_dead(stage: Stage) -
 
 
 async def a_node_with_a_newer_heartbeat_is_not_declared_dead(stage: Stage) -> None:
-    """Declaring dead compares incarnation and heartbeat."""
+    """`declare_dead` compares incarnation and heartbeat."""
     async with PeerGroup(stage, "a", "b") as [a, b]:
         await b.sees(lambda nodes: a.slot in nodes, "a")
         seen = b.recorder.nodes[a.slot]
@@ -508,7 +508,7 @@ async def a_remover_takes_contributions_out_by_commits(stage: Stage) -> None:
 
 
 async def _end(by: Peer, peer: Peer) -> None:
-    """Stop a node, and remove it."""
+    """Stop `peer`, and remove it through the node `by`."""
     await peer.backend.stop()
     by.backend.declare_dead(0, by.recorder.nodes[peer.slot])
     await by.sees(lambda nodes: nodes[peer.slot].state is State.DEAD, "the dead node")

@@ -82,7 +82,7 @@ async def a_taker_learns_that_there_is_no_answer(stage: Stage) -> None:
 
 
 async def revocations_are_remembered_for_all_nodes(stage: Stage) -> None:
-    """The newest of each subject counts."""
+    """Of several revocations of one subject, the newest counts."""
     async with PeerGroup(stage, "a", "b") as [a, b]:
         assert await _revoked(b) == []
         first = StoredRevocation("user", "ünï 1", 1000.125, 5000.0)
@@ -95,7 +95,7 @@ async def revocations_are_remembered_for_all_nodes(stage: Stage) -> None:
 
 
 async def all_of_many_revocations_are_read(stage: Stage) -> None:
-    """They are more than one page, and some are in several writes."""
+    """Revocations that fill several pages are all read. One that was written twice is read once."""
     async with PeerGroup(stage, "a", "b") as [a, b]:
         many = [StoredRevocation("user", f"u{number}", 1000.0 + number, 9000.0) for number in range(2500)]
         assert await _revoke(a, *many[:2000])
@@ -104,7 +104,7 @@ async def all_of_many_revocations_are_read(stage: Stage) -> None:
 
 
 async def revocations_whose_time_is_over_are_deleted(stage: Stage) -> None:
-    """Some are deleted at each write, so a few writes delete them all."""
+    """Each write deletes some of them, so a few writes delete them all."""
     async with PeerGroup(stage, "a") as [a]:
         lasting = StoredRevocation("user", "lasts", 1000.0, 9000.0)
         over = [StoredRevocation("user", f"u{number}", 1000.0, 2000.0) for number in range(300)]
@@ -166,4 +166,4 @@ VALUE_CHECKS = (
     revocations_whose_time_is_over_are_deleted,
     revocations_without_the_store_are_not_confirmed,
 )
-"""Checks in this file."""
+"""Checks of this file, a part of `backend_suite.CHECKS`."""

@@ -72,14 +72,14 @@ class EndpointDelivery:
         self._stats = stats
         self._now_ms = now_ms
         self._outage = outage
-        self._has_fault = False  # the last step failed because of a server fault, which is logged
+        self._has_fault = False  # the last step failed because of a fault of this server, which is logged
         self._batch_size = config.batch_size
         self._failures = 0  # requests that failed in a row
         self._retry_ids: list[str] = []  # rows of the next request, if it repeats one that failed
         self._delivered: list[QueuedEvent] = []  # accepted, but not deleted yet
-        self._delivered_held = False
-        self._has_waited = False
-        self._has_new = False
+        self._delivered_held = False  # whether `_delivered` is a held event
+        self._has_waited = False  # the next request has waited for its batch to fill
+        self._has_new = False  # `wake` was called since the last step began
         self._wake_up = asyncio.Event()
 
     def wake(self, at_once: bool = False) -> None:
@@ -94,9 +94,9 @@ class EndpointDelivery:
             while True:
                 try:
                     pause_s = await self._step()
-                    self._outage.works(self.queue.key)  # each step reads the queue
+                    self._outage.succeeded(self.queue.key)  # each step reads the queue
                     self._has_fault = False
-                except Exception as error:  # other endpoints and the storage in this process must go on
+                except Exception as error:  # other endpoints and the storage in this process must continue
                     self._report(error)
                     pause_s = self._config.first_retry_s
                 with contextlib.suppress(TimeoutError):
@@ -158,7 +158,7 @@ class EndpointDelivery:
         return 0
 
     async def _delete_delivered(self) -> None:
-        """Delete accepted events. Until it succeeds nothing else is sent, or the next request would contain them."""
+        """Delete accepted events. Until this succeeds nothing is sent: the next request would contain them again."""
         await self.queue.delete_delivered(self._delivered, self._delivered_held)
         self._stats.delivered += len(self._delivered)
         self._delivered = []
@@ -194,7 +194,7 @@ class EndpointDelivery:
         return delay_s
 
     def _delay_s(self, failures: int) -> float:
-        jitter = random.random()  # noqa: S311  # it need not be secret
+        jitter = random.random()  # noqa: S311  # the delay need not be secret
         return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, jitter)
 
 

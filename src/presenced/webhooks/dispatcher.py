@@ -7,7 +7,7 @@ when its change is stored, and survives any crash. A delivery for each endpoint 
                   │   └──▶ queue of endpoint 2 ──▶ delivery 2 ──▶ receiver
               last state sent                     (one request at a time)
 
-- Delivery is at least once. A repeated event has the same id, a repeated request too.
+- Delivery is at least once. A repeated event has the same id, and so has a repeated request.
 - Events of one user or room arrive in order. A slow endpoint does not delay another.
 - A failed request is retried with exponential back-off for a day. Then its events become dead letters, which the HTTP
   API lists and sends again on request.
@@ -46,7 +46,7 @@ MAX_DEAD_AGE_S = 30 * 86_400.0
 
 
 class WebhookDispatcher:
-    """Queues and delivers events to all endpoints. Only one may deliver for a database.
+    """Queues events for all endpoints and delivers them. Only one process may deliver from a database.
 
     Args:
         now_ms: Function that returns the time in epoch milliseconds.
@@ -73,7 +73,7 @@ class WebhookDispatcher:
             )
             for url in config.urls
         ]
-        self._removed: dict[str, EndpointQueue] = {}  # by key: endpoints that left the settings, and still have rows
+        self._removed: dict[str, EndpointQueue] = {}  # by key: endpoints that are not in the settings, but have rows
         self.producer = WebhookProducer(
             dialect=database.dialect.name,
             queues=[delivery.queue for delivery in self._deliveries],
@@ -103,7 +103,7 @@ class WebhookDispatcher:
                         raise
                     self._outage.failed("sweep", error)
                 else:
-                    self._outage.works("sweep")
+                    self._outage.succeeded("sweep")
                     # Not before the first count: rows held earlier must be known.
                     if delivers and not self._is_delivering:
                         self._is_delivering = True
@@ -175,11 +175,11 @@ class WebhookDispatcher:
         for name in {name for name, _ in counts} - ours.keys() - self._removed.keys():
             self._removed[name] = EndpointQueue(self._database, name)
         for name, queue in (ours | self._removed).items():
-            # Rows that came and went since then are on top of the count.
+            # The count does not include rows added and removed since then.
             waiting, dead = before.get(name, (0, 0))
             queue.waiting = max(0, counts.get((name, WAITING), 0) + queue.waiting - waiting)
             queue.dead = max(0, counts.get((name, DEAD), 0) + queue.dead - dead)
-            if not self._is_delivering:  # later only the delivery holds and frees rows, and its order depends on it
+            if not self._is_delivering:  # later only the delivery changes the number, and its order depends on it
                 queue.held = counts.get((name, HELD), 0)
             await self._enforce_bounds(queue)
 

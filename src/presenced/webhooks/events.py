@@ -32,7 +32,7 @@ from presenced.storage.records import RoomOccupancy
 _encoder = Encoder()
 
 OFFLINE, VACATED, OCCUPIED = "offline", "vacated", "occupied"
-"""Values of `SentState.status`, besides the other statuses of users."""
+"""Values of `SentState.status`. For a user it may also be any other status."""
 
 RESTART = "restart"
 """Cause of an event about a user or room that was present when the server stopped, and did not return."""
@@ -149,8 +149,8 @@ def batch_id(event_ids: list[str]) -> str:
 
 
 def _user_data(change: Change, was: str) -> UserData:
-    seen = asdict(user_record(change, with_cause=False))
-    return UserData(**{**seen, "cause": cause_as_shown(change.cause, change.status, was), "was": was})
+    fields = asdict(user_record(change, with_cause=False))
+    return UserData(**{**fields, "cause": cause_as_shown(change.cause, change.status, was), "was": was})
 
 
 def _digest(change: Change) -> str:

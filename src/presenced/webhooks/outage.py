@@ -26,13 +26,13 @@ class DatabaseOutage:
         """Names of the tasks whose last use of the database failed."""
 
     def failed(self, task: str, error: Exception) -> None:
-        """Record that the database failed for a task."""
+        """Record that the database failed when a task used it."""
         if not self._failing:
             _logger.error("webhooks wait, because the database can't be used: %s", explain_error(error, self._url))
         self._failing.add(task)
 
-    def works(self, task: str) -> None:
-        """Record that the database works for a task."""
+    def succeeded(self, task: str) -> None:
+        """Record that a task has used the database successfully."""
         if task in self._failing:
             self._failing.discard(task)
             if not self._failing:
@@ -40,5 +40,5 @@ class DatabaseOutage:
 
 
 def is_database_failure(error: Exception) -> bool:
-    """Return whether the database failed. Failures of a receiver are no exceptions (`EndpointSender.send`)."""
+    """Return whether the database failed. Failures of a receiver are not exceptions (`EndpointSender.send`)."""
     return isinstance(error, OSError) or is_driver_error(error)

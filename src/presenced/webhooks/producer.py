@@ -93,8 +93,8 @@ class WebhookProducer:
             changed[subject] = new
         await self._store(connection, events, changed)
 
-    def follow_others(self) -> None:
-        """Continue after the events that other processes have queued since this one did."""
+    def reset_serial(self) -> None:
+        """Read the highest serial from the database again, because other processes may have queued events since."""
         self._last_serial = 0
 
     async def newest_room_version(self, connection: AsyncConnection) -> int:
@@ -141,7 +141,7 @@ class WebhookProducer:
             if subject.kind == "user":
                 row = stored.get(subject.name) or StoredUser(subject.name, OFFLINE, -1, 0, 0, 0)
                 version = max(row.version, version)
-                # The row may be older than the server's answer. Then it says since when the user was online.
+                # The row may be older than the server's answer. Then its time is that of going online.
                 since_ms = row.since_ms if row.status == OFFLINE else now_ms
                 event = offline_event(subject.name, version, before.status, now_ms, since_ms, row.seen_ms)
             else:
@@ -151,10 +151,10 @@ class WebhookProducer:
         await self._store(connection, events, changed)
 
     async def prepare_erasure(self, connection: AsyncConnection, user_id: str) -> SentState | None:
-        """Return the last state sent about a user who is about to be erased, to pass it to `enqueue_erased`.
+        """Return the argument `last_sent` of `enqueue_erased` for a user who is about to be erased.
 
-        None if no event is needed: nothing was sent about the user, or receivers know that the user is offline. The
-        event of an earlier erasure is deleted, because the new one replaces it.
+        None if no event is needed, because nothing was sent about the user, or because receivers have accepted the
+        event that the user is offline. The event of an earlier erasure is deleted, because the new one replaces it.
         """
         subject = Subject("user", user_id)
         last_sent = (await _load_sent_states(connection, {subject})).get(subject)
@@ -173,13 +173,14 @@ class WebhookProducer:
 
     async def enqueue_erased(self, connection: AsyncConnection, user_id: str, last_sent: SentState) -> None:
         """Queue an event that an erased user is offline. Store no state of the user."""
-        # Above the version that receivers know, and below the version of a new session of the user.
+        # Above the version that receivers know, and below the version of a new session of the user. If the user is
+        # offline already, the event replaces one that was not delivered, and has the version of that one.
         version = last_sent.version + (last_sent.status != OFFLINE)
         event = offline_event(user_id, version, last_sent.status, self._now_ms(), cause=Cause.KICK)
         await self._store(connection, [(Subject("user", user_id), event)], {})
 
     async def forget_rooms(self, connection: AsyncConnection) -> None:
-        """Delete the state of rooms vacated long ago. Otherwise the table would grow with every new name of a room."""
+        """Delete the state of rooms vacated long ago. Otherwise the table would grow with every new room name."""
         oldest = self._newest_position - ROOM_MEMORY_POSITIONS
         states = webhook_states.c
         condition = (states.kind == "room") & (states.status == VACATED) & (states.version < oldest)
@@ -213,6 +214,7 @@ class WebhookProducer:
         if not self._last_serial:
             newest = (await connection.execute(select(func.max(webhooks.c.id)))).scalar()
             self._last_serial = int(newest.partition(".")[0], 16) if newest else 0
+        # 79 of 80 bits are random: with the first one 0, adding 1 again and again does not reach the milliseconds.
         self._last_serial = max(self._last_serial + 1, self._now_ms() << 80 | secrets.randbits(79))
         return self._last_serial
 

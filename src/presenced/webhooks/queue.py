@@ -108,7 +108,7 @@ class EndpointQueue:
     async def due_held(self, now_ms: int, max_delay_ms: int) -> list[QueuedEvent]:
         """Return a held event that is due for its retry, if there is one.
 
-        One that is due later than `max_delay_ms` from now is due as well: the clock was set back meanwhile.
+        An event whose retry is more than `max_delay_ms` ahead is due as well, because the clock was set back.
         """
         is_due = or_(_c.next_ms <= now_ms, _c.next_ms > now_ms + max_delay_ms)
         return await self._select(self._in(HELD) & is_due, 1)
@@ -136,8 +136,8 @@ class EndpointQueue:
         self.waiting = max(0, self.waiting - 1)
 
     async def expire(self, error: str, before_ms: int) -> None:
-        """Make dead letters of all events queued before this time."""
-        # Ids begin with the time, so the scan ends there. An event that is sent again has a newer time than its id.
+        """Turn all events queued before this time into dead letters."""
+        # Ids begin with the time, so the scan ends there. A dead letter that was requeued has a newer `created_ms`.
         is_old = (_c.created_ms < before_ms) & (_c.id < serial_text(max(0, before_ms) << 80))
         values = {"state": DEAD, "last_error": error[:MAX_LAST_ERROR_CHARACTERS]}
         while changed := await self._update(self._in(WAITING) & is_old, values):
@@ -147,7 +147,7 @@ class EndpointQueue:
             self.dead += changed
 
     async def expel_excess(self, connection: AsyncConnection, max_waiting: int) -> int:
-        """Make dead letters of the oldest events if more than `max_waiting` wait. Return their number.
+        """Turn the oldest events into dead letters if more than `max_waiting` wait. Return their number.
 
         Another 1 % goes with them, so that this does not happen again for each new event.
         """

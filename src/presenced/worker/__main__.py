@@ -1,4 +1,4 @@
-"""Run `python -m presenced.worker FD [LOG_FORMAT LOG_TIME NODE]`, where FD is a stream to the server.
+"""Run `python -m presenced.worker FD [LOG_FORMAT LOG_TIME NODE]`, where FD is the socket to the server.
 
 The process ends at the end of the stream. It ignores signals, because a terminal and systemd send them to all processes
 of a group, while the server decides when the process ends.
@@ -30,7 +30,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.configure_helper(*sys.argv[2:])
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.nice(NICENESS)
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)

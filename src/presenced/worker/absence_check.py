@@ -30,7 +30,7 @@ from presenced.webhooks.producer import WebhookProducer
 from presenced.worker.rpc import FindAbsent
 
 ShownAfter = Callable[[AsyncConnection, str], Awaitable[list[str]]]
-"""Returns a page of the users whose rows show them present, after a user, ordered by id."""
+"""Returns a page of the users whose rows show them as present, after a user, ordered by id."""
 
 
 async def _nobody(_: AsyncConnection, __: str) -> list[str]:
@@ -38,14 +38,14 @@ async def _nobody(_: AsyncConnection, __: str) -> list[str]:
 
 
 class AbsenceCheck:
-    """Asks the server page by page which of the users and rooms that receivers believe to be present are absent.
+    """Asks the server, page by page, which users and rooms are absent although receivers believe them to be present.
 
     Bounds: one outstanding page.
 
     Args:
         producer: Producer of webhooks; None if there are none.
         delay_s: Delay before the check, in which users and rooms may return unnoticed; infinity to wait for `restart`.
-        shown_after: In a cluster, a function that returns users whose rows may be wrong, too.
+        shown_after: In a cluster, a function that returns further users to ask for, because their rows may be wrong.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AbsenceCheck:
         self._due = time.monotonic() + delay_s
         self._last_user = self._last_room = self._last_shown = ""
 
-    async def question(self) -> FindAbsent | None:
+    async def next_question(self) -> FindAbsent | None:
         """Return the next question for the server; None if none is due, or an answer is outstanding."""
         if self._is_waiting or time.monotonic() < self._due:
             return None

@@ -78,10 +78,10 @@ class StorageCalls:
         return await self._call(Method.SESSIONS, user_id, (_number_in(opened), key) if after else None, limit)
 
     async def erase(self, user_id: str) -> bytes:
-        """Delete everything that is stored or waits about a user: `{"stored": rows}`."""
+        """Delete everything about a user, stored or waiting. Return `{"stored": rows}`."""
         number = self._start(Method.ERASE, user_id)
-        # Not before: if the worker cannot be called, nothing is erased. The waiting records are then still needed to
-        # store, and to send to receivers of webhooks, that the user has left.
+        # Only after `_start` has succeeded: if the worker cannot be called, nothing is erased. The waiting records are
+        # then still needed to store that the user has left, and to notify receivers of webhooks.
         self._forget(user_id)
         return await self._result(number)
 
@@ -90,7 +90,7 @@ class StorageCalls:
         return await self._call(Method.DEAD_LETTERS, after, limit)
 
     async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
-        """Deliver these dead letters after all, or all if None: `{"retried": number}`."""
+        """Send these dead letters again, or all if None. Return `{"retried": number}`."""
         return await self._call(Method.RETRY_DEAD, None if ids is None else list(ids))
 
     async def _call(self, method: Method, *arguments: Any) -> bytes:

@@ -49,7 +49,7 @@ from presenced.worker.rpc import (
     StorageState,
     ToWorker,
     encode_message,
-    in_parts,
+    send_in_parts,
     to_server,
 )
 from presenced.worker.webhook_metrics import WebhookMetrics
@@ -77,15 +77,15 @@ LATE_S = 2.0
 """Seconds by which storage may be behind without a warning."""
 
 FAILING_S = 5.0
-"""Seconds of failures after which another node of a cluster should store for all."""
+"""Seconds of failures after which another node of a cluster should store on behalf of all nodes."""
 
 NOT_YET = "the database has not answered yet"
 """Reason why nothing is stored until a new process reports its state."""
 
 _logger = logging.getLogger("presenced")
 
-_leaving: list[subprocess.Popen[bytes]] = []
-"""Processes that are no longer needed. They exit by themselves within `worker.program.LAST_TRIES_S`; each use of this
+_abandoned: list[subprocess.Popen[bytes]] = []
+"""Processes that are no longer needed. They exit by themselves within `worker.program.LAST_TRIES_S`. Each use of this
 list reaps the processes that have exited, so that no zombies remain."""
 
 
@@ -129,17 +129,17 @@ class WorkerClient(asyncio.Protocol):
         self._runs = False
         """Whether the current process has sent a message, first `ProcessStarted`."""
         self._ready = False
-        """Whether the present process has sent `Ready`."""
+        """Whether the current process has sent `Ready`."""
         self._restored = False
         """Whether a process has sent all data from before the start. The next process need not send it."""
         self._failing = NOT_YET
         """Why nothing can be stored now; empty if nothing is wrong."""
         self._failing_since: float | None = None
-        """Monotonic time of the first failure of the present process since the last success; None without one."""
+        """Monotonic time of the first failure of the current process since its last success; None if there was none."""
         self._outage_logged = False
         """Whether the log says that nothing can be stored, but not yet that storage works again."""
         self._failures = 0
-        """Number of failed attempts of the present process that the metric has counted."""
+        """Number of failed attempts of the current process that the metric has counted."""
         self._retry_s = RETRY_S
         self._launching: asyncio.TimerHandle | asyncio.Task[None] | None = None
         """Start of the next process: the delay before it, then the start itself."""
@@ -150,7 +150,7 @@ class WorkerClient(asyncio.Protocol):
         self._unconfirmed: dict[int, _Unconfirmed] = {}
         self.calls = StorageCalls(send=self._send_call, forget=self._forget, unstored=self._unstored_of)
         self._changed = asyncio.Event()
-        """Set when the state of the connection may have changed; see `_until`."""
+        """Set when the state of the connection may have changed; see `_wait_until`."""
         self._refused = ""
         """Fault that only an operator can remove; empty if there is none."""
         self._webhooks = WebhookMetrics(metrics, clock)
@@ -192,7 +192,7 @@ class WorkerClient(asyncio.Protocol):
             self._unconfirmed[self._number] = _Unconfirmed(batch, self._clock.monotonic())
             self._send(message)
 
-        if dropped := in_parts(records, send):
+        if dropped := send_in_parts(records, send):
             self._metrics.records_unusable.inc(dropped)
             _logger.error("%d records were dropped: each is too long for a message", dropped)
 
@@ -232,7 +232,7 @@ class WorkerClient(asyncio.Protocol):
     # Start and stop.
 
     async def start(self, write_behind: WriteBehind) -> None:
-        """Start the process, and wait for data from before the start. Later data is restored later.
+        """Start the process, and wait for data from before the start. Data that arrives later is restored then.
 
         The wait is `LAUNCH_TIMEOUT_S` for the process, and then `DATABASE_TIMEOUT_S` for the database.
 
@@ -242,12 +242,13 @@ class WorkerClient(asyncio.Protocol):
         self.attach(write_behind)
         write_behind.start_above(self._setup.position)
         await self._launch()
+        # When both times have passed, the server starts without stored data.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAUNCH_TIMEOUT_S):
-                await self._until(lambda: self._runs or self._transport is None)
+                await self._wait_until(lambda: self._runs or self._transport is None)
         with suppress(TimeoutError):
             async with asyncio.timeout(DATABASE_TIMEOUT_S):
-                await self._until(lambda: self._restored or bool(self._refused))
+                await self._wait_until(lambda: self._restored or bool(self._refused))
         if self._refused:
             self.abandon()
             raise StorageError(self._refused)
@@ -263,18 +264,18 @@ class WorkerClient(asyncio.Protocol):
         """Wait until everything is stored, at most `STOP_TIMEOUT_S`. Then the process continues alone for some time."""
         write_behind = self._attached
         self._stopping = True
-        with suppress(TimeoutError):
+        with suppress(TimeoutError):  # the rest is logged below
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 write_behind.finish()
                 if self._unconfirmed or write_behind.waiting:
                     await self._launch_now()
-                await self._until(lambda: not self._may_store or not (self._unconfirmed or write_behind.waiting))
+                await self._wait_until(lambda: not self._may_store or not (self._unconfirmed or write_behind.waiting))
                 self._send(encode_message(Stop()))
                 self._stop_sent = True
                 if self._transport is not None and self._transport.can_write_eof():
                     self._transport.write_eof()
-                await self._until(lambda: self._transport is None)
-                while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110  # it gives no event
+                await self._wait_until(lambda: self._transport is None)
+                while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110  # Popen has no event
                     await asyncio.sleep(0.005)
         if left := self.unconfirmed + write_behind.waiting:
             _logger.error(
@@ -284,15 +285,15 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def _attached(self) -> WriteBehind:
-        assert self._write_behind is not None, "the process is started afterwards"
+        assert self._write_behind is not None, "attached before the process is started"
         return self._write_behind
 
     @property
     def _may_store(self) -> bool:
-        """Whether waiting makes sense: the worker stores data, or a new one has yet to report whether it can."""
+        """Whether `stop` should wait: the worker stores data, or a new one has yet to report whether it can."""
         return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds. It is checked when anything of the connection has changed."""
         while not condition():
             self._changed.clear()
@@ -305,13 +306,14 @@ class WorkerClient(asyncio.Protocol):
             self._launching.cancel()
         if self._transport is not None:
             self._transport.close()
-        self._leave_process()
+        self._abandon_process()
 
     # The process.
 
     async def _launch(self) -> None:
+        """Start a process and connect to it. If that fails, try again later."""
         self._launching = None
-        self._leave_process()  # the previous process has exited by now
+        self._abandon_process()  # the previous process has exited by now
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it only forks; no argument comes from outside
@@ -322,7 +324,7 @@ class WorkerClient(asyncio.Protocol):
                 env=without_settings(os.environ),
             )
             if self._cores is not None:  # with writers, this process may have bound itself to fewer cores by now
-                with suppress(OSError):
+                with suppress(OSError):  # the process may have ended already
                     os.sched_setaffinity(self._process.pid, self._cores)
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
@@ -335,7 +337,7 @@ class WorkerClient(asyncio.Protocol):
             theirs.close()
 
     def _launch_later(self) -> None:
-        self._leave_process()
+        self._abandon_process()
         loop = asyncio.get_running_loop()
 
         def launch() -> None:
@@ -352,11 +354,11 @@ class WorkerClient(asyncio.Protocol):
             self._launching.cancel()
             await self._launch()
 
-    def _leave_process(self) -> None:
+    def _abandon_process(self) -> None:
         if self._process is not None:
-            _leaving.append(self._process)
+            _abandoned.append(self._process)
             self._process = None
-        _leaving[:] = [process for process in _leaving if process.poll() is None]
+        _abandoned[:] = [process for process in _abandoned if process.poll() is None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send `Setup` to the new process."""
@@ -449,7 +451,7 @@ class WorkerClient(asyncio.Protocol):
                 self.calls.returned(result)
             case WebhookStats() as stats:
                 self._webhooks.update(stats)
-            case answer:
+            case answer:  # `ShardTaken` or `ShardLost`; `ProcessStarted` needs no action
                 self._attached.shard_answered(answer)
 
     def _start_sending(self, position: int) -> None:
@@ -472,7 +474,7 @@ class WorkerClient(asyncio.Protocol):
         self._metrics.batch_records.observe(stored.records)
         self._metrics.batch_seconds.observe(stored.seconds)
         self._metrics.records_unusable.inc(stored.unusable)
-        if self._attached.blocked:
+        if self._attached.is_blocked:
             self._attached.flush()
 
     def _set_state(self, state: StorageState) -> None:

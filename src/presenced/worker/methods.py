@@ -1,4 +1,4 @@
-"""The worker's side of calls: the table of methods behind `rpc.WorkerCall`, without `Method.ERASE` (`program`)."""
+"""Runs the calls of the server (`rpc.WorkerCall`), except `Method.ERASE`, which `program` runs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ _WEBHOOK_METHODS: Mapping[Method, Callable[..., Awaitable[bytes]]] = {
 }
 
 
-async def result_of(
-    call: WorkerCall, database: AsyncEngine, webhooks: WebhookDispatcher | None, url: str
-) -> CallResult:
-    """Run a call. Its errors become the result, without the password that is in `url`."""
+async def run_call(call: WorkerCall, database: AsyncEngine, webhooks: WebhookDispatcher | None, url: str) -> CallResult:
+    """Run a call. An error becomes its result, without the password that is in `url`."""
     try:
         if (query := _QUERIES.get(call.method)) is not None:
             async with asyncio.timeout(QUERY_TIMEOUT_S), database.connect() as connection:

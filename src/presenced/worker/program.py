@@ -47,7 +47,7 @@ from presenced.storage.records import Record, RoomOccupancy
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.absence_check import AbsenceCheck
-from presenced.worker.methods import result_of
+from presenced.worker.methods import run_call
 from presenced.worker.rpc import (
     Absent,
     BatchStored,
@@ -72,7 +72,7 @@ from presenced.worker.rpc import (
     ToWorker,
     WorkerCall,
     encode_message,
-    in_parts,
+    send_in_parts,
     to_worker,
 )
 from presenced.worker.shards import WorkerShards
@@ -133,7 +133,7 @@ async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[ToWorker]:
         BrokenStream: A message is too long.
     """
     splitter = Splitter()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError):  # the server has died, which ends the stream as well
         while data := await reader.read(MAX_READ_BYTES):
             for message in splitter.split(data):
                 yield to_worker.decode(message)
@@ -175,10 +175,10 @@ class WorkerProgram:
                 producer=self._webhooks.producer if self._webhooks is not None else None,
                 renew_s=RENEW_S,
             )
-        self._delivering: asyncio.Task[None] | None = None
-        """Deliveries of webhooks. In a cluster, they run while this worker writes a shard."""
+        self._delivery: asyncio.Task[None] | None = None
+        """Task that delivers webhooks. In a cluster, it runs while this worker writes a shard."""
         self._delivers = False
-        """Whether `_delivering` delivers webhooks, and does not only count them."""
+        """Whether `_delivery` delivers webhooks, and does not only count them."""
         self._position = setup.position
         """Position of the newest change that is stored."""
         self._items: list[WorkItem] = []
@@ -218,10 +218,15 @@ class WorkerProgram:
 
     def _take(self, message: ToWorker) -> None:
         match message:
-            case RecordBatch() | Absent() | WorkerCall(_, Method.ERASE):
-                self._items.append(message)
-                self._arrived.set()
-            case TakeShard() | LeaveShard() | EndSessions() | CheckAbsences():
+            case (
+                RecordBatch()
+                | Absent()
+                | WorkerCall(_, Method.ERASE)
+                | TakeShard()
+                | LeaveShard()
+                | EndSessions()
+                | CheckAbsences()
+            ):
                 self._items.append(message)
                 self._arrived.set()
             case WorkerCall():
@@ -232,7 +237,7 @@ class WorkerProgram:
                 self._reason = "stopping"
 
     async def _answer(self, call: WorkerCall) -> None:
-        result = await result_of(call, self._database, self._webhooks, self._setup.url)
+        result = await run_call(call, self._database, self._webhooks, self._setup.url)
         try:
             self._send(result)
         except MessageTooLong as error:
@@ -257,28 +262,29 @@ class WorkerProgram:
         try:
             async with asyncio.timeout(DISPOSE_TIMEOUT_S):
                 await self._database.dispose()
-        except Exception:
+        except Exception:  # a database that does not answer; its connections are dropped without closing them
             await self._database.dispose(close=False)
 
     # The writer.
 
     async def _write(self) -> None:
-        if not await self._until_done(self._start):
+        """Start, store items until the stream has ended, and stop."""
+        if not await self._retry_until_done(self._start):
             return
         while True:
             if not self._items and not self._ended_ms:
-                # If pruning is due, only what has arrived already goes first.
+                # If pruning is due, only items that have already arrived are stored before it.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(RENEW_S if time.monotonic() < self._next_prune else 0.001):
                         await self._arrived.wait()
             self._arrived.clear()
             if self._ended_ms and not self._items:
-                await self._until_done(self._stop)
+                await self._retry_until_done(self._stop)
                 return
-            if not await self._until_done(self._store_items):
+            if not await self._retry_until_done(self._store_items):
                 return
 
-    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> bool:
+    async def _retry_until_done(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Repeat `work` until it succeeds.
 
         Returns:
@@ -289,7 +295,7 @@ class WorkerProgram:
                 await work()
             except Exception as error:
                 if not isinstance(error, (OSError, UnicodeError, StorageError)) and not is_driver_error(error):
-                    self._stream.close()  # a bug: a new process may do better
+                    self._stream.close()  # a bug: a new process may succeed
                     raise
                 await self._failed(error)
                 is_hopeless = self._ended_ms and not self._started
@@ -319,6 +325,7 @@ class WorkerProgram:
         self._pause_s = FIRST_PAUSE_S
 
     async def _start(self) -> None:
+        """Prepare the tables, close what dead servers left open, and send the data to restore."""
         async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
             await connection.run_sync(migrate.prepare_tables)
         async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
@@ -326,7 +333,7 @@ class WorkerProgram:
         if self._setup.restore:
             async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
                 async for records in self._store.restored(connection, now_ms(), self._setup.max_restored):
-                    if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
+                    if dropped := send_in_parts(records, lambda some: self._send(RestoredPage(some))):
                         _logger.error("%d records are not restored: each is too long for a message", dropped)
         self._position = max(self._position, start.position)
         self._started = True
@@ -339,37 +346,37 @@ class WorkerProgram:
         if self._shards is not None:
             self._absence_check = AbsenceCheck(self._database, producer, inf, self._shards.shown_after)
         elif producer is not None:
-            self._deliver(True)
+            self._start_delivery(True)
             self._absence_check = AbsenceCheck(self._database, producer, self._setup.settling_s)
 
     async def _stop(self) -> None:
         async with writing(self._database, TRANSACTION_TIMEOUT_S) as connection:
             await self._store.stop(connection, self._ended_ms, self._position, self._reason)
 
-    def _deliver(self, delivers: bool) -> None:
-        """Deliver webhooks from now on, or only count those that are queued here."""
+    def _start_delivery(self, delivers: bool) -> None:
+        """Start to deliver webhooks, or only to count those that are queued here if `delivers` is false."""
         assert self._webhooks is not None, "checked by the caller"
         self._delivers = delivers
-        self._delivering = asyncio.create_task(self._webhooks.run(delivers))
-        self._delivering.add_done_callback(self._delivery_ended)
-        self._tasks.add(self._delivering)
+        self._delivery = asyncio.create_task(self._webhooks.run(delivers))
+        self._delivery.add_done_callback(self._delivery_ended)
+        self._tasks.add(self._delivery)
 
-    async def _deliver_for_shards(self) -> None:
+    async def _update_delivery(self) -> None:
         """Start or stop the deliveries if the shards of this worker have changed."""
         if self._webhooks is None or self._shards is None:
             return
         writes, delivers = self._shards.writes, self._shards.delivers
-        task = self._delivering
+        task = self._delivery
         if writes is (task is not None) and (not writes or delivers is self._delivers):
             return
         if task is not None:
-            self._delivering = None
+            self._delivery = None
             self._tasks.discard(task)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             self._webhooks.report_nothing()
         if writes:
-            self._deliver(delivers)
+            self._start_delivery(delivers)
 
     def _delivery_ended(self, task: asyncio.Task[None]) -> None:
         """End the process if the delivery failed, because a new process may succeed."""
@@ -396,7 +403,7 @@ class WorkerProgram:
             self._send(result)
         if self._absence_check is not None:
             self._update_absence_check(self._absence_check, items)
-        await self._deliver_for_shards()
+        await self._update_delivery()
         if batches:
             self._send(BatchStored(batches[-1].number, number_of_records, unusable, time.monotonic() - began))
         await self._work_periodically(began)
@@ -417,21 +424,22 @@ class WorkerProgram:
         if self._webhooks is not None and now >= self._next_report:
             self._send(self._webhooks.stats())
             self._next_report = now + RENEW_S
-        if self._absence_check is not None and (question := await self._absence_check.question()) is not None:
+        if self._absence_check is not None and (question := await self._absence_check.next_question()) is not None:
             self._send(question)
         if now >= self._next_prune:
             async with writing(self._database) as connection:
                 more = await self._store.prune(connection, now_ms())
                 if self._shards is not None:
-                    await self._shards.prune(connection, now_ms())
+                    await self._shards.end_silent_sessions(connection, now_ms())
             self._next_prune = now if more else now + PRUNE_S
 
     async def _store_together(self, items: Sequence[WorkItem]) -> list[ToServer]:
+        """Store these items in one transaction. Return the messages for the server."""
         results: list[ToServer] = []
         position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
         async with writing(self._database) as connection:
             await self._store.renew(connection, now_ms(), position)
-            # Neighbouring batches become one set of rows: of many records about a user only the newest is written.
+            # Consecutive batches become one set of rows: of many records about a user only the newest is written.
             for is_batch, some in groupby(items, lambda item: isinstance(item, RecordBatch)):
                 if is_batch:
                     batches = [item for item in some if isinstance(item, RecordBatch)]
@@ -448,7 +456,7 @@ class WorkerProgram:
         return results
 
     async def _store_item(self, connection: AsyncConnection, item: WorkItem) -> list[ToServer]:
-        """Store an item that is no batch. Return what the server has to know."""
+        """Store an item that is not a batch. Return the messages for the server."""
         shards = self._shards
         match item:
             case WorkerCall():

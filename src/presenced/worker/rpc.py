@@ -27,7 +27,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
   it succeeds, and reports the failure (`StorageState`).
 - *Restart*. If the worker dies, the server starts another one, which gets `Setup`, and after `Ready` all unconfirmed
   batches again. They may be stored already: writing a batch twice changes nothing.
-- *Refused* names a fault that only an operator can remove. While the server starts, it ends the start. Later the worker
+- *Refused* names a fault that only an operator can remove. A server that is starting then exits. Otherwise the worker
   keeps trying.
 - *Calls* are independent of batches, except for `Method.ERASE`, which takes effect after the batches before it and
   before those after it. A call is never repeated: its caller gets an error.
@@ -62,8 +62,8 @@ MESSAGE_HEADER = struct.Struct("<I")
 
 MAX_MESSAGE_BYTES = 1 << 26
 """Maximum size of one message in bytes. The largest message that clients can cause is a page of 2,000 choices with
-their data, about 10 MB. Larger sets of records are sent in several messages (`in_parts`). Any other longer message is
-not sent (`MessageTooLong`). A reader to which a longer message is announced ends the connection (`BrokenStream`),
+their data, about 10 MB. Larger sets of records are sent in several messages (`send_in_parts`). Any other longer message
+is not sent (`MessageTooLong`). A reader to which a longer message is announced ends the connection (`BrokenStream`),
 because nothing after a wrong length can be read."""
 
 R = TypeVar("R")
@@ -100,7 +100,7 @@ class Setup(Struct, frozen=True, array_like=True, kw_only=True, tag="setup"):
     position: int
     """Position of the newest change."""
     history_ms: int
-    """Milliseconds for which changes are stored; 0: they are not."""
+    """Milliseconds for which changes are stored; 0 if they are not."""
     max_restored: int
     """Maximum number of users whose choices, or display data, are restored."""
     webhooks: WebhookConfig | None
@@ -113,10 +113,10 @@ class Setup(Struct, frozen=True, array_like=True, kw_only=True, tag="setup"):
 
 
 class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
-    """Records to store. After a restart of the worker the same batch may arrive again."""
+    """Records to store. A worker that starts after another one may receive batches that are stored already."""
 
     number: int
-    """One more than that of the batch before."""
+    """One more than the number of the previous batch."""
     position: int
     """Position of the newest change."""
     records: list[Record]
@@ -286,7 +286,7 @@ def encode_message(message: ToWorker | ToServer) -> bytes:
     return MESSAGE_HEADER.pack(len(data)) + data
 
 
-def in_parts(records: list[R], send: Callable[[list[R]], None]) -> int:
+def send_in_parts(records: list[R], send: Callable[[list[R]], None]) -> int:
     """Send records in order, in as few messages as `MAX_MESSAGE_BYTES` allows.
 
     Args:
@@ -301,7 +301,7 @@ def in_parts(records: list[R], send: Callable[[list[R]], None]) -> int:
         if len(records) == 1:
             return 1
         middle = len(records) // 2
-        return in_parts(records[:middle], send) + in_parts(records[middle:], send)
+        return send_in_parts(records[:middle], send) + send_in_parts(records[middle:], send)
     return 0
 
 

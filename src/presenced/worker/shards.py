@@ -63,16 +63,16 @@ class WorkerShards:
             started_ms=setup.started_ms,
             history_ms=setup.history_ms,
         )
-        n = await log.claim(connection, now_ms)
+        n = await log.take(connection, now_ms)
         room_version = 0
         if self._producer is not None:
-            self._producer.follow_others()
+            self._producer.reset_serial()
             room_version = await self._producer.newest_room_version(connection)
         self._logs[message.shard] = log
         return ShardTaken(message.shard, n, room_version)
 
     def leave(self, shard: int) -> None:
-        """Write nothing more of a shard."""
+        """Stop writing a shard. No-op if this worker does not write it."""
         self._logs.pop(shard, None)
 
     async def store(self, connection: AsyncConnection, batches: Sequence[RecordBatch], now_ms: int) -> list[ShardLost]:
@@ -103,13 +103,13 @@ class WorkerShards:
         """End the sessions of a dead node."""
         await end_sessions_of(connection, message.node, message.epoch, now_ms)
 
-    async def prune(self, connection: AsyncConnection, now_ms: int) -> None:
+    async def end_silent_sessions(self, connection: AsyncConnection, now_ms: int) -> None:
         """End the sessions of nodes that died unnoticed."""
         if self.delivers:
             await end_silent_sessions(connection, now_ms)
 
     async def shown_after(self, connection: AsyncConnection, after: str) -> list[str]:
-        """Return a page of the users whose rows show them present, ordered by id."""
+        """Return a page of the users whose rows show them as present, ordered by id."""
         pages = [await log.shown_after(connection, after, CHUNK_ROWS) for log in self._logs.values()]
         return sorted(user_id for page in pages for user_id in page)[:CHUNK_ROWS]
 

@@ -90,7 +90,7 @@ def test_records_wait_while_the_worker_accepts_nothing_and_are_sent_later() -> N
         storing.close(storing.open())
     storing.clock.advance(10)
     assert storing.worker.records == []
-    assert storing.write_behind.blocked
+    assert storing.write_behind.is_blocked
     storing.worker.room = 10
     storing.write_behind.flush()
     assert len(storing.worker.of(StoredUser)) == 1

@@ -18,7 +18,7 @@ from presenced.worker.rpc import (
     RestoredPage,
     Splitter,
     encode_message,
-    in_parts,
+    send_in_parts,
     to_server,
     to_worker,
 )
@@ -53,7 +53,7 @@ def test_records_too_many_for_a_message_are_sent_in_several_in_order(monkeypatch
     records = [StoredRevocation("user", f"u{number}", 1.0, 2.0) for number in range(100)]
     monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", 300)
     sent: list[bytes] = []
-    assert in_parts(records, lambda some: sent.append(encode_message(RecordBatch(1, 1, list(some))))) == 0
+    assert send_in_parts(records, lambda some: sent.append(encode_message(RecordBatch(1, 1, list(some))))) == 0
     assert len(sent) > 1
     assert max(map(len, sent)) <= 300 + MESSAGE_HEADER.size
     batches = [to_worker.decode(message[MESSAGE_HEADER.size :]) for message in sent]
@@ -69,5 +69,5 @@ def test_a_record_that_is_too_long_by_itself_is_left_out_and_counted(monkeypatch
         encode_message(RestoredPage(list(some)))
         sent.extend(some)
 
-    assert in_parts(records, send) == 1
+    assert send_in_parts(records, send) == 1
     assert sent == records[:3] + records[4:]

@@ -38,7 +38,7 @@ from presenced.presence.user import User
 from presenced.presence.users import Users
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
-from presenced.storage.collected import MAX_BATCH_RECORDS, Collected
+from presenced.storage.collected import MAX_BATCH_RECORDS, CollectedRecords
 from presenced.storage.records import Record, RoomOccupancy, StoredClaim, StoredUser, choice_json
 from presenced.storage.write_behind import stored_user
 
@@ -70,10 +70,10 @@ class ShardBatch(NamedTuple):
     """Whether changes may repeat the ones before them, because the store had lost writes."""
 
 
-class ShardWriter(Collected[Item | StoredUser]):
+class ShardWriter(CollectedRecords[Item | StoredUser]):
     """Records of one shard that wait to be stored, and the number up to which they reach.
 
-    Bounds: as for `Collected`.
+    Bounds: as for `CollectedRecords`.
 
     Args:
         shards: Number of shards.
