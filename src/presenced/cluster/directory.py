@@ -68,13 +68,13 @@ class Agreement(Protocol):
         """Note that something about the user has changed on this node."""
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node contributes something else to the user, and others see the user as before.
+        """Note that this node's contribution to the user has changed, and others see the user as before.
 
-        A session has joined or left a room, or has moved to another node.
+        For example, a session has joined or left a room, or has moved to another node.
         """
 
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
-        """Note that a session has come from another node, which may have stopped and does not drop it any more."""
+        """Note that a session has come from another node. If that node has stopped, it no longer drops the session."""
 
     @property
     def has_newcomers(self) -> bool:
@@ -178,7 +178,7 @@ class SharedDirectory(Directory[C]):
         return Outcome(user.user_id, change, own_change)
 
     def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
-        """End everything of one user that is due. If another node is responsible, check later whether it did."""
+        """End everything of one user that is due. If another node is responsible, do so only if that node has not."""
         assert self.agreement is not None
         has_held = user.held is not None and user.held.deadline is not None
         ends = [claim.ends for claim in user.claims] + ([user.timed_until] if user.timed else [])
@@ -204,10 +204,10 @@ class SharedDirectory(Directory[C]):
 
     def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not session.session_id and self.agreement is not None:
-            self.agreement.session_moved_here(user.user_id, b"")
+            self.agreement.session_moved_here(user.user_id, b"")  # without an id, it may be the return of a lost one
         outcome = super()._attach(user, session, now)
-        # The slot makes ids differ if several nodes open connections of one user in the same millisecond: each node
-        # only uses milliseconds that have its slot as remainder. So this one moves up to the next of these.
+        # Several nodes may open connections of one user in the same millisecond. To make their ids differ, each node
+        # uses only milliseconds whose remainder is its slot, and moves up to the next one.
         user.last_id_ms += (self.slot - user.last_id_ms) % MAX_SLOTS
         return replace(outcome, connection_id=f"{user.user_id}-{user.last_id_ms}")
 
@@ -283,7 +283,7 @@ class SharedDirectory(Directory[C]):
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
         return times
 
-    # Methods of `cluster.presence.Presence`.
+    # Methods of `cluster.presence.LocalPresence`.
 
     def own_contribution(self, user_id: str, slot: int) -> Contribution:
         """Return what this node, which is in this slot, contributes to the user."""
@@ -349,12 +349,12 @@ class SharedDirectory(Directory[C]):
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
             details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
-            history = UserRecord(view, *details, active_ms)
+            record = UserRecord(view, *details, active_ms)
         else:
             since = last.since_ms if last and view.status is shown.status else at_ms
             seen = 0 if view.status in (Status.ONLINE, Status.BUSY) else user.seen_ms
-            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0, active_ms)
-        return self._with_stamped_fields(history, user)
+            record = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0, active_ms)
+        return self._with_stamped_fields(record, user)
 
     def shown(self, user_id: str) -> Shown:
         """Return what watchers saw last."""
@@ -424,10 +424,10 @@ class SharedDirectory(Directory[C]):
         self.shown_locally.discard(user.user_id)
         last = user.last_change
         is_raised = last is not None and version > last.version
-        is_offline = record.view.status is Status.OFFLINE  # digests leave them out, so nobody needs the new version
+        is_offline = record.view.status is Status.OFFLINE  # not in digests, so no follower needs the new version
         # A client from another node may have a change that this node never read, and then needs the newer version.
-        must_tell = self.agreement is not None and self.agreement.has_newcomers
-        if record.view != user.shown or (is_raised and not is_offline and must_tell):
+        must_notify = self.agreement is not None and self.agreement.has_newcomers
+        if record.view != user.shown or (is_raised and not is_offline and must_notify):
             return self._make(user, record, version, now), None
         if last is None or not is_raised:
             return None, None
@@ -510,7 +510,10 @@ class SharedDirectory(Directory[C]):
         super()._lose(user, is_choice)
         stamps = self._stamps.get(user.user_id)
         if stamps is not None and self.agreement is not None:
-            (stamps.lose_choice if is_choice else stamps.lose_claims)()
+            if is_choice:
+                stamps.lose_choice()
+            else:
+                stamps.lose_claims()
             self.agreement.contribution_changed(user.user_id)
 
     def _forget_user(self, user_id: str) -> None:

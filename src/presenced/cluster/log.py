@@ -1,4 +1,4 @@
-"""Position of a reader in the log of a shard, and what a node knows of a shard that the store may lose."""
+"""Position of a reader in the log of a shard, and values of a shard that a node remembers if the store loses them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Position(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Values of a shard that a node has seen. If the store has lost its own, it goes on with higher ones."""
+    """Values of a shard that a node has seen. If the store has lost them, it continues with higher ones."""
 
     floor: int = 0
     """Highest number that the node has seen or shown."""
@@ -40,7 +40,7 @@ class Known(NamedTuple):
     """As in `cluster.backend.Registration`."""
 
     def above(self, n: int) -> Known:
-        """Return this with a floor of at least `n`."""
+        """Return the same values with a floor of at least `n`."""
         return self if n <= self.floor else self._replace(floor=n)
 
 

@@ -59,9 +59,9 @@ class ShardHead(NamedTuple):
     generation: int
     """Number of times that the store may have lost writes."""
     run: int
-    """Process of the store that wrote last."""
+    """Id of the store's process that wrote last."""
     epoch: str
-    """Name of the cluster's life."""
+    """As in `Registration`."""
     registrations: int = 0
     """Number of registrations so far."""
     last: int = 0
@@ -119,8 +119,8 @@ class MemoryShard:
         """Return the registration, and whether the applicant keeps its incarnation.
 
         Args:
-            exact: Accept only the preferred slot.
-            run: Process of the store. If it is not the one that wrote last, writes may be lost.
+            exact: Whether only the preferred slot is accepted.
+            run: Id of the store's process. If another process wrote last, writes may be lost.
             nonce: Makes the incarnation unique, and is the epoch of a new cluster.
 
         Raises:
@@ -257,6 +257,11 @@ class MemoryShard:
         return Registration(member.slot, member.incarnation, head.n, head.generation, head.epoch)
 
     def _live(self, slot: int, incarnation: str) -> Member:
+        """Return the node that calls a script.
+
+        Raises:
+            Fenced: Its incarnation may not write.
+        """
         member = self.nodes.get(slot)
         if self.head is None or member is None or member.incarnation != incarnation or member.state is State.DEAD:
             raise Fenced

@@ -102,15 +102,15 @@ class RedisReader:
 
     async def _load(self, queries: StoreConnection) -> None:
         keys, shard, number = self._shard.keys, self._shard, self._load_number
-        _, last = await queries.call("HMGET", keys.head, "n", "last")
-        key = await self._key_of(queries, int(last or 0))
+        last = int(await queries.call("HGET", keys.head, "last") or 0)
+        key = await self._key_of(queries, last)
         if not await self._load_users(queries, number):
             return
         for slot in range(MAX_SLOTS):
             if not await self._load_contributions(queries, number, slot):
                 return
         n = int(await queries.call("HGET", keys.head, "n") or 0)
-        position, generation = Position(key, key.n if key else int(last or 0)), shard.known.generation
+        position, generation = Position(key, last), shard.known.generation
         shard.know(n)
         while number == self._load_number:
             if not shard.receiver.loaded(shard.index, key, n):

@@ -130,12 +130,12 @@ def test_without_the_store_every_node_is_disconnected_once() -> None:
 
 def test_out_of_memory_refuses_commits_and_nothing_else() -> None:
     world = World("a", "b")
-    world.hub.out_of_memory = True
+    world.hub.is_out_of_memory = True
     assert world.commit("a", 1, change("ada")) == "unknown"
     world.backends["a"].heartbeat(0, State.READY, b"")
     world.clock.advance(1)
     assert world.recorders["b"].nodes[0].heartbeat == 1
-    world.hub.out_of_memory = False
+    world.hub.is_out_of_memory = False
     assert isinstance(world.commit("a", 2, change("ada")), Committed)
     assert world.recorders["a"].events == ["registered", "loaded", "full"]
 
