@@ -322,7 +322,7 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None and new.sessions and user_id in self.users.displays:
             user = self.users.get_or_add(user_id)
-        rooms_differ = self._contribute(user, new) if user else self.users.contribute_elsewhere(user_id, new)
+        rooms_differ = self._replace_sessions(user, new) if user else self.users.contribute_elsewhere(user_id, new)
         if rooms_differ:
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
@@ -379,27 +379,27 @@ class SharedDirectory(Directory[C]):
         view, own = user.states(record.cause)
         if view == user.shown:
             self._causes.pop(user_id, None)
-        self._finish(user, change, own, renumbered)
+        self._add_outcome(user, change, own, renumbered)
 
     def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of the record, and show nothing, because the user is unsettled."""
         user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
-        self._finish(user, None, user.states(record.cause)[1])
+        self._add_outcome(user, None, user.states(record.cause)[1])
 
     def show_locally(self, user_id: str, version: int, now: Instant) -> None:
         """Show the user as the rule of presence says, without the store."""
         user = self.users.get(user_id)
         if user is None:
             return
-        change = self._make(user, self.record(user_id, now), version, now)
+        change = self._make_change(user, self.record(user_id, now), version, now)
         user.version = version
         self._causes.pop(user_id, None)
         self.shown_locally.add(user_id)
         if self._reconciled_id == user_id:
             self._made = change
         else:
-            self._finish(user, change, user.states(change.cause)[1])
+            self._add_outcome(user, change, user.states(change.cause)[1])
 
     # Internal.
 
@@ -428,7 +428,7 @@ class SharedDirectory(Directory[C]):
         # A client from another node may have a change that this node never read, and then needs the newer version.
         must_notify = self.agreement is not None and self.agreement.has_newcomers
         if record.view != user.shown or (is_raised and not is_offline and must_notify):
-            return self._make(user, record, version, now), None
+            return self._make_change(user, record, version, now), None
         if last is None or not is_raised:
             return None, None
         user.last_change = replace(last, version=version)
@@ -438,7 +438,7 @@ class SharedDirectory(Directory[C]):
         details = {"position": self._journal.next_position(), "version": version, "at": now}
         return None, replace(last, was=last.status, was_version=last.version, **details)
 
-    def _contribute(self, user: User[C], new: Contribution) -> bool:
+    def _replace_sessions(self, user: User[C], new: Contribution) -> bool:
         """Replace the sessions of another node. Return whether their rooms changed."""
         self.users.set_contribution(user.user_id, new)
         before = [session for session in user.sessions if session.slot == new.slot]
@@ -473,7 +473,7 @@ class SharedDirectory(Directory[C]):
             self._schedule(user)
             self.rooms_changed(user.user_id)
 
-    def _make(self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> Change:
+    def _make_change(self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> Change:
         """Make the state in a record visible: log and return a change."""
         users, was, last = self.users, user.shown.status, user.last_change
         users.online_users += (was is Status.OFFLINE) - (record.view.status is Status.OFFLINE)
@@ -485,7 +485,7 @@ class SharedDirectory(Directory[C]):
         users.log.append(change)
         return change
 
-    def _finish(
+    def _add_outcome(
         self, user: User[C], change: Change | None, own: OwnState | None, renumbered: Change | None = None
     ) -> None:
         """Add the outcome for watchers and the user's own devices to `take_outcomes`."""

@@ -51,7 +51,7 @@ class ClusterNode:
         self._notices = notices
         self._ready = asyncio.Event()
         node.publisher.is_loading = True
-        cluster.on_ready = self._take_connections
+        cluster.on_ready = self._accept_connections
 
     async def join(self) -> None:
         """Join the other nodes, and wait until everything is loaded. If the store is out of reach, wait for it.
@@ -86,7 +86,7 @@ class ClusterNode:
             raise BackendError(f"cannot join the cluster {self._backend.cluster_name}: {reason}")
         return ""
 
-    def _take_connections(self) -> None:
+    def _accept_connections(self) -> None:
         self._node.publisher.is_loading = False
         self._ready.set()
 

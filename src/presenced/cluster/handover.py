@@ -127,7 +127,7 @@ class Handover:
         request = _Request(0.0, session_id, position, user_id, on_done, self._can_answer(slot))
         self._number += 1
         number = self._number
-        self._wait(number, request)
+        self._add_request(number, request)
         if request.is_for_node:
             self._backend.send(slot, encode_node_message(AskSession(number, user_id, digest_of(session_id))))
         else:
@@ -136,9 +136,9 @@ class Handover:
 
     def process_answer(self, message: GiveSession) -> None:
         """Process the answer of another node."""
-        self._take(message.number, message.session)
+        self._finish(message.number, message.session)
 
-    def _wait(self, number: int, request: _Request) -> None:
+    def _add_request(self, number: int, request: _Request) -> None:
         self._requests[number] = request = request._replace(expires_at=self._clock.monotonic() + ASK_TIMEOUT_S)
         if len(self._requests) == 1:
             self._timer.set(self._time_out, request.expires_at)
@@ -146,7 +146,7 @@ class Handover:
     def _ask_store(self, number: int, session_id: str) -> None:
         self._backend.take(
             StoredKey(SESSION, digest_of(session_id)),
-            lambda value: self._take(number, decode_session(value) if value is not None else None),
+            lambda value: self._finish(number, decode_session(value) if value is not None else None),
         )
 
     def _slot_of(self, session_id: str, user_id: str) -> int:
@@ -163,7 +163,7 @@ class Handover:
         ready = any(member.slot == slot and member.state is State.READY for member in self._members())
         return ready and not self._is_silent(slot)
 
-    def _take(self, number: int, saved: SavedSession | None) -> None:
+    def _finish(self, number: int, saved: SavedSession | None) -> None:
         request = self._requests.pop(number, None)
         if request is None:
             return
@@ -206,11 +206,11 @@ class Handover:
         while self._requests and (first := next(iter(self._requests.items())))[1].expires_at <= now:
             number, request = first
             if request.is_for_node:  # that node may be stopping, and may have saved the session
-                del self._requests[number]  # `_wait` adds it at the end, because it expires last
-                self._wait(number, request._replace(is_for_node=False))
+                del self._requests[number]  # `_add_request` adds it at the end, because it expires last
+                self._add_request(number, request._replace(is_for_node=False))
                 self._ask_store(number, request.session_id)
             else:
-                self._take(number, None)
+                self._finish(number, None)
         if self._requests:
             self._timer.set(self._time_out, next(iter(self._requests.values())).expires_at)
 

@@ -181,8 +181,8 @@ def writer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member |
     return _highest(shard, [member for member, figures in members if figures.stores])
 
 
-def ender_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
-    """Return the node that ends choices and claims of users who are absent: the designated writer.
+def expirer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
+    """Return the node that ends expired choices and claims of absent users: the designated writer.
 
     If no node has a database, it is the ready node with the highest rendezvous hash.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.cluster.backend import Counts, Member, Registration
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.members import Figures, Members, ender_of, figures_of, writer_of
+from presenced.cluster.members import Figures, Members, expirer_of, figures_of, writer_of
 from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.cluster.sharding import shard_of
@@ -77,8 +77,8 @@ class NodeShard:
         Return these nodes with their figures, and the designated writer; None if there is none.
         """
         known = [(member, figures_of(member)) for member in self.members.members]
-        ender = ender_of(self._index, known)
-        self.replica.ends_for_absent = ender is not None and ender.incarnation == self.members.incarnation
+        expirer = expirer_of(self._index, known)
+        self.replica.ends_for_absent = expirer is not None and expirer.incarnation == self.members.incarnation
         return known, writer_of(self._index, known)
 
     def when(self, now: Instant) -> When:

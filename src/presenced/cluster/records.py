@@ -24,6 +24,7 @@ from msgspec.structs import astuple, replace
 from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, Cause, Status, StatusDetails, View
 
 NO_TIME = 0
+"""Stamp of a field about which nothing was ever decided."""
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):

@@ -98,7 +98,7 @@ class ShardWriter(Collected[Item | StoredUser]):
         self.lacks_states = False
         """Whether the current states have to be stored after the rest of the log."""
         self.is_first_catch_up = False
-        """Whether it has not caught up since it was taken. Until then, receivers of webhooks may have an old state."""
+        """Whether this node has not caught up since it took the shard. Until then, webhook receivers may lag behind."""
         self._shards = shards
         self._with_changes = with_changes
         self._all_users = users

@@ -441,7 +441,7 @@ class SharedWriteBehind(WriteBehind):
             if entry.n <= applied:
                 self._collect(writer, entry, is_live=False)
         if not excerpt.entries or excerpt.entries[-1].n >= applied:
-            self._caught_up(writer, applied if not excerpt.entries else 0)
+            self._caught_up(writer, 0 if excerpt.entries else applied)  # the entries have raised `collected_n`
         else:
             self._read_on(writer)
 

@@ -19,7 +19,7 @@ from presenced.cluster.backend import (
     Registration,
     StoreRecord,
 )
-from presenced.cluster.log import Known
+from presenced.cluster.log import LastKnown
 from presenced.cluster.memory.reader import READ_ENTRIES, LogReader
 from presenced.cluster.memory.store import Fenced, Full, MemoryShard, Waiting
 from presenced.runtime.clock import Action
@@ -54,7 +54,7 @@ class Link:
         self.hub = backend.hub
         self.index = index
         self.store = backend.hub.shards[index]
-        self.known = Known()
+        self.known = LastKnown()
         self._connection = 0  # number of the connection; messages of an earlier one are dropped
         self._is_connected = False
         self._calls: dict[_Call, None] = {}
@@ -160,7 +160,7 @@ class Link:
         # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
-        self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
+        self.known = LastKnown(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
         if self._is_lost:
             self._is_lost = False

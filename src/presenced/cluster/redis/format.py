@@ -35,7 +35,7 @@ from presenced.cluster.backend import (
     State,
     StoreRecord,
 )
-from presenced.cluster.log import Logged
+from presenced.cluster.log import LoggedEntry
 from presenced.storage.records import StoredRevocation
 
 LAYOUT = 1
@@ -226,7 +226,7 @@ class _Item(msgspec.Struct, array_like=True):
 _decode_items = msgspec.msgpack.Decoder(list[_Item]).decode
 
 
-def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
+def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> LoggedEntry:
     """Return an entry of `P log`."""
     _, author, _, serial, _, kind, _, previous, _, body, _, packed = fields
     key = _entry_key(stream_id, author, serial)
@@ -236,7 +236,7 @@ def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
         version = n if item.version == n else item.version  # one object for both saves memory
         accepted.append(Item(item.user_id, n, version, item.record, item.is_kept, item.contributions))
     entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), tuple(accepted), body)
-    return Logged(entry, int(previous))
+    return LoggedEntry(entry, int(previous))
 
 
 def decode_entry_key(stream_id: bytes, fields: Sequence[bytes]) -> EntryKey:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from presenced.cluster.backend import MAX_SLOTS, ContributionUpdate, EntryKey
-from presenced.cluster.log import Logged, Position, next_position
+from presenced.cluster.log import LoggedEntry, Position, next_position
 from presenced.cluster.redis.connection import StoreConnection
 from presenced.cluster.redis.format import decode_entry, decode_entry_key, decode_users, pairs
 
@@ -187,7 +187,7 @@ class RedisReader:
             await asyncio.sleep(shard.read_pause_s)
 
 
-def _decode(reply: Any) -> list[Logged]:
+def _decode(reply: Any) -> list[LoggedEntry]:
     """Return the entries in a reply to XREAD for one stream."""
     if not reply:
         return []

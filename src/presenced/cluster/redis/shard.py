@@ -30,7 +30,7 @@ from presenced.cluster.backend import (
     State,
     StoreRecord,
 )
-from presenced.cluster.log import Known
+from presenced.cluster.log import LastKnown
 from presenced.cluster.redis.connection import Argument, OutOfMemory, StoreConnection, StoreLost
 from presenced.cluster.redis.format import (
     LAYOUT,
@@ -71,7 +71,7 @@ LAST_BACKOFF_S = 1.0
 MAX_READ_USERS = 1000
 """Maximum number of records in one command."""
 
-LOG_MARKS = 20
+LOG_STEPS = 20
 """Number of steps into which the items of the log are divided. After each step, `commit.lua` deletes the oldest one."""
 
 FENCED = b"FENCED"
@@ -98,7 +98,7 @@ class RedisShard:
         self._backend = backend
         self.index = index
         self.keys = Keys(backend.cluster_name, index)
-        self.known = Known()
+        self.known = LastKnown()
         self.reader = RedisReader(self)
         self._registration: Registration | None = None
         self._is_attached = False  # registered in this link, and not fenced
@@ -303,7 +303,7 @@ class RedisShard:
         # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
-        self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
+        self.known = LastKnown(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
         self._backoff_s, self._rejection, self.trouble = FIRST_BACKOFF_S, "", ""
         if self._is_lost:
@@ -362,7 +362,7 @@ class RedisShard:
                 [keys.head, keys.log, keys.users, keys.nodes, *contributions],
                 [
                     *(registered.slot, registered.incarnation, writer.run, *self._floor_and_generation()),
-                    *(batch.serial, batch.kind.value, batch.body, max(1, self._backend.log_items // LOG_MARKS)),
+                    *(batch.serial, batch.kind.value, batch.body, max(1, self._backend.log_items // LOG_STEPS)),
                     batch.until_ms,
                     *proposals,
                 ],

@@ -117,7 +117,7 @@ class ShardReplica:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether everything was loaded and checked, so that the node may take connections."""
+        """Whether everything was loaded and checked, so that the node may accept connections."""
         return self._is_read and not self._unchecked
 
     @property
