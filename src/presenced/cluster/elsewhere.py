@@ -195,7 +195,7 @@ class SharedUsers(Users[C]):
         self._numbered.replace(user.serial, found)
 
     def evict_elsewhere_if_unneeded(self, found: UserElsewhere[C]) -> bool:
-        """Evict a user who is on no node any more, unless their last change is still in the log.
+        """Evict a user who is no longer on any node, unless their last change is still in the log.
 
         Return whether the user was evicted.
         """

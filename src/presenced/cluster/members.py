@@ -131,7 +131,7 @@ class Members:
                 continue
             if member.state is State.DEAD and member.remover == self.incarnation:
                 duties.append(Duty(DutyKind.REMOVE, member))
-            # A dead node whose remover is gone, too, needs another remover.
+            # If the remover of a dead node is gone as well, the dead node needs another one.
             elif self._is_dead(member) and (member.state is not State.DEAD or member.remover not in alive):
                 duties.append(Duty(DutyKind.DECLARE_DEAD, member))
         return duties

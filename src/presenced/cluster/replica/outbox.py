@@ -80,7 +80,7 @@ class Outbox:
 
     @property
     def in_flight_expires_at(self) -> float:
-        """Monotonic time after which the batch in flight must not be accepted any more; infinity if it may be."""
+        """Monotonic time after which the batch in flight must not be accepted any more; infinity if always allowed."""
         is_control = self.in_flight is not None and self.in_flight.kind is not Kind.ITEMS
         return self._sent.expires_at if is_control and self._sent is not None else inf
 

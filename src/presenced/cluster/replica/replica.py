@@ -143,7 +143,7 @@ class ShardReplica:
 
     @property
     def in_flight_expires_at(self) -> float:
-        """Monotonic time after which the batch in flight must not be accepted any more; infinity if it may be."""
+        """Monotonic time after which the batch in flight must not be accepted any more; infinity if always allowed."""
         return self._outbox.in_flight_expires_at
 
     def digests(self) -> tuple[Checkpoint, ...]:
