@@ -92,7 +92,9 @@ class ClusterNode(NodeHarness):
         if self.worker is None:
             return self._own
         storage = self.storage
-        return replace(self._own, stored_n=storage.stored_n, stores=storage.is_storing, stored_as=storage.stored_as)
+        return replace(
+            self._own, stored_n=storage.stored_n, stores=storage.is_storing, stored_epoch=storage.stored_epoch
+        )
 
     def kill(self) -> None:
         """End as with `kill -9`: nothing is sent or committed any more."""

@@ -29,7 +29,7 @@ from presenced.cluster.backend import (
 )
 from presenced.cluster.contribution import Contribution
 from presenced.cluster.directory import Agreement, SharedDirectory
-from presenced.cluster.members import Do, Members
+from presenced.cluster.members import DutyKind, Members
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import (
     SharedSession,
@@ -439,7 +439,7 @@ class Node:
 
     def _observe(self, store: Store) -> None:
         for duty in self.members.observe(store.tables.members.values()):
-            if duty.do is Do.DECLARE_DEAD:
+            if duty.kind is DutyKind.DECLARE_DEAD:
                 store.declare_dead(self, duty.member)
             else:
                 self._remove(store, duty.member)

@@ -725,7 +725,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "sessions that other nodes are asked for at a time",
-                    _number("cluster.handover.MAX_ASKED"),
+                    _number("cluster.handover.MAX_SESSION_REQUESTS"),
                     "",
                     "further clients get new sessions",
                 ),

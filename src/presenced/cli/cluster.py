@@ -22,7 +22,7 @@ from presenced.presence.identity import parse_user_id
 from presenced.runtime.instant import timestamp
 
 if TYPE_CHECKING:
-    from presenced.cluster.admin import Admin, Whereabouts
+    from presenced.cluster.admin import Admin, UserInStore
     from presenced.cluster.backend import Member
     from presenced.cluster.records import UserRecord
 
@@ -226,7 +226,7 @@ def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
     rows = [("slot", "node", "state", "since", "version", "connections", "users", "lag", "writes")]
     for one in shards[0]:
         figures = figures_of(one)
-        since = timestamp(figures.since_ms)[:19] + "Z" if figures.since_ms else "-"
+        since = timestamp(figures.started_ms)[:19] + "Z" if figures.started_ms else "-"
         writes = ",".join(str(shard) for shard, writer in enumerate(writers) if writer and writer.slot == one.slot)
         if one.state in (State.LEAVING, State.DEAD):  # its figures are from before it stopped
             figures = replace(figures, connections=0, users=0)
@@ -278,7 +278,7 @@ def _differences(shard: int, differing: dict[int, dict[str, int]]) -> Iterator[s
             yield f"  {name}: digest {digest:x} at {n}"
 
 
-def _where(user_id: str, found: Whereabouts, names: dict[int, str]) -> Iterator[str]:
+def _where(user_id: str, found: UserInStore, names: dict[int, str]) -> Iterator[str]:
     """Yield the lines of `cluster where`."""
     from presenced.cluster.records import decode_record
 

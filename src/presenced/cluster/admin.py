@@ -1,6 +1,6 @@
 """Access of an operator to the store: shows the cluster, and stops or removes a node.
 
-It uses the same keys, scripts and permissions as a node. A running node does not use it.
+The access needs the same keys, scripts and permissions as a node. Running nodes do not use this module.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT_S = 3.0
 """Timeout in seconds for a reply of the store."""
 
 ATTEMPTS = 5
-"""Number of attempts to declare a node dead. An attempt fails if a heartbeat of the node comes at the same moment."""
+"""Number of attempts to declare a node dead. An attempt fails if the node sends a heartbeat at the same moment."""
 
 
 class NodeContribution(NamedTuple):
@@ -39,7 +39,7 @@ class NodeContribution(NamedTuple):
     rooms: Sequence[SharedMember]
 
 
-class Whereabouts(NamedTuple):
+class UserInStore(NamedTuple):
     """Record and contributions of a user in the store."""
 
     shard: int
@@ -71,7 +71,7 @@ class Admin:
             found.append(sorted(decode_members(flat)))
         return found
 
-    async def user(self, user_id: str) -> Whereabouts:
+    async def user(self, user_id: str) -> UserInStore:
         """Return the record of a user, and what nodes contribute."""
         shard = shard_of(user_id, self.shards)
         keys, name = self._keys(shard), user_id.encode()
@@ -83,14 +83,13 @@ class Admin:
             for slot, sessions, rooms in zip(range(MAX_SLOTS), values[:MAX_SLOTS], values[MAX_SLOTS:], strict=True)
             if sessions or rooms
         ]
-        return Whereabouts(shard, decode_user(name, record) if record else None, contributions)
+        return UserInStore(shard, decode_user(name, record) if record else None, contributions)
 
     async def send(self, slot: int, message: Message) -> None:
         """Send a message to a node. It may be lost."""
         key = inbox_key(self._name, slot)
-        data = bytes([slot]) + messages.encode_node_message(
-            message
-        )  # an operator has no slot, so the node itself is the sender
+        # An operator has no slot, so the node itself is named as the sender.
+        data = bytes([slot]) + messages.encode_node_message(message)
         await self._calls(key, [("XADD", key, "MAXLEN", "~", MAX_INBOX, "*", "m", data)])
 
     async def declare_dead(self, slot: int) -> Member | None:

@@ -19,7 +19,7 @@ Every node, the proposer included, makes the change visible when it reads it bac
 
 Bytes are opaque to the store (`cluster.records` makes them). Records and contributions of `b""` do not exist.
 
-What an implementation promises, and `presenced.testing.backend_suite` tests:
+An implementation makes these promises, which `presenced.testing.backend_suite` tests:
 
 - *Order.* A receiver gets the items of a shard in the order of `n`, each once, or `interrupted`.
 - *Atomicity.* An item is in the records, the contributions and the log, or in none of them.
@@ -50,8 +50,8 @@ MAX_ITEMS = 200
 MAX_BATCH_BYTES = 65_536
 """Maximum number of bytes in a batch, unless it has one item."""
 
-MESSAGE_S = 5.0
-"""Seconds after which a message to another node is dropped: the node or the store was frozen, or out of reach."""
+MESSAGE_TTL_S = 5.0
+"""Seconds after which a message to another node is dropped. The node or the store was frozen or out of reach then."""
 
 LOG_ITEMS = 200_000
 """Number of items that the log keeps, approximately. A node that is further behind loads everything."""
@@ -117,7 +117,7 @@ class CommitBatch(NamedTuple):
     body: bytes = b""
     until_ms: int = 0
     """Time by the store's clock, in epoch milliseconds, after which the store must not accept the batch any more. A
-    store that was frozen may execute it much later. 0: there is no such time."""
+    store that was frozen may execute it much later. 0 if there is no such time."""
 
 
 class Item(NamedTuple):
@@ -232,7 +232,7 @@ class Registration(NamedTuple):
     generation: int
     """Number of times that the store may have lost writes."""
     epoch: str
-    """Name of the cluster's life, in positions."""
+    """Id of this start of the cluster, in positions. An empty store gives a new one unless a node knows the old one."""
 
 
 class Committed(NamedTuple):
@@ -269,7 +269,7 @@ class StoredKey(NamedTuple):
 
 
 class Receiver(Protocol):
-    """Reports of a backend. All calls happen on the thread of the event loop, in turns of their own."""
+    """Reports of a backend. All calls happen on the thread of the event loop, each in a turn of its own."""
 
     def registered(self, shard: int, registration: Registration) -> None:
         """Take the slot and the incarnation that the node has from now on. The receiver then calls `load`."""
@@ -317,7 +317,7 @@ class Receiver(Protocol):
         """Note that a batch could not be sent, or its reply was lost. The log shows whether it was accepted."""
 
     def full(self, shard: int) -> None:
-        """The store has no memory for the batch in flight. `unknown` follows, and reading goes on."""
+        """Note that the store has no memory for the batch in flight. `unknown` follows, and reading goes on."""
 
     def fenced(self, shard: int) -> None:
         """Note that this incarnation may no longer write. No result of a batch in flight follows.
@@ -339,7 +339,7 @@ class Receiver(Protocol):
         """Take the nodes that are registered now. A call about once a second also shows that reads succeed."""
 
     def counted(self, shard: int, counts: Counts) -> None:
-        """The store has this many users, as of now: about once a second."""
+        """Take how many users the store has now. Called about once a second."""
 
     def received(self, slot: int, message: bytes) -> None:
         """Process a message from the node in a slot."""
@@ -386,7 +386,7 @@ class Backend(Protocol):
     def send(self, slot: int, message: bytes) -> None:
         """Send a message to another node. Messages keep their order, but may be lost.
 
-        A message that would arrive later than `MESSAGE_S` is lost, because nobody expects its effect any more.
+        A message that would arrive later than `MESSAGE_TTL_S` is lost, because nobody expects its effect any more.
         """
 
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
@@ -395,39 +395,39 @@ class Backend(Protocol):
     def take(
         self,
         key: StoredKey,
-        answered: Callable[[bytes | None], None],
-        lost: Callable[[], None] | None = None,
+        on_answer: Callable[[bytes | None], None],
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         """Take a value, which at most one caller gets.
 
         Args:
-            answered: Gets the value; None if there is none.
-            lost: Called instead if the store gives no answer, so that the value may be gone. By default, `answered`
+            on_answer: Gets the value; None if there is none.
+            on_lost: Called instead if the store gives no answer, so that the value may be gone. By default, `on_answer`
                 gets None.
         """
 
-    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
-        """Store revocations of users and tokens, each until it expires. Of one subject, the newest stays.
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, on_answer: Callable[[bool], None]) -> None:
+        """Store revocations of users and tokens, each until it expires. For each subject, only the newest is kept.
 
         The nodes do not add more than `MAX_REVOCATIONS`.
 
         Args:
             now: Epoch seconds. The store deletes some of the revocations that have expired by then.
-            answered: Gets True if all of them are certainly stored.
+            on_answer: Gets True if all of them are certainly stored.
         """
 
-    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+    def read_revoked(self, on_answer: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
         """Read all revocations that were added before the call. Some may have expired.
 
         Args:
-            answered: Gets the revocations; None if the store gives no answer.
+            on_answer: Gets the revocations; None if the store gives no answer.
         """
 
-    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
+    def read(self, shard: int, user_ids: Sequence[str], on_answer: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read the records of some users. The answer omits users who have none."""
 
-    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
-        """Read entries of the log after a number again. It is repeated until the store answers."""
+    def read_log(self, shard: int, after: int, on_answer: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log after a number again. The read is repeated until the store answers."""
 
     async def stop(self) -> None:
         """Stop reporting, and disconnect. The node stays registered, with the state of its last heartbeat."""

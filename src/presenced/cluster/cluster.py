@@ -53,7 +53,7 @@ from presenced.cluster.history.history import History, NoHistory
 from presenced.cluster.marks import MARK_PERIOD_S, Marks, decode_mark, encode_mark
 from presenced.cluster.members import (
     HEARTBEATS_PER_LEASE,
-    Do,
+    DutyKind,
     Figures,
 )
 from presenced.cluster.messages import AskSession, Drain, GiveSession
@@ -86,7 +86,7 @@ class Cluster(ClusterEvents):
 
     Args:
         lease_s: Setting `cluster_lease`.
-        figures: Returns what the node reports about itself.
+        figures: Returns the figures that the factory knows. The cluster adds its own.
         notices: Log lines and warnings for operators.
         resume_window: Setting of this name, in seconds.
         log_age: Setting of this name, in seconds.
@@ -119,7 +119,7 @@ class Cluster(ClusterEvents):
         self._figures = figures
         self._names = names
         self._marks = names.marks = Marks(log_age)
-        self._leaves_in = 0.0
+        self._leave_grace_s = 0.0
         self.history: History = NoHistory()
         self.finds_others = False
         """Whether there were nodes or records when this one joined, so that it need not wait for returning users."""
@@ -144,7 +144,7 @@ class Cluster(ClusterEvents):
             members=lambda: self._shards[0].members.members,
             is_silent=lambda slot: self._shards[0].members.is_silent(slot),
             resume_window=resume_window,
-            sure_from=lambda: self._own_marks.sure_from,
+            agreed_from=lambda: self._own_marks.agreed_from,
         )
         self._began = clock.monotonic()
         self.time = ClusterTime(clock)
@@ -239,16 +239,16 @@ class Cluster(ClusterEvents):
         now = self._clock.monotonic()
         return max(now - (self._began if (at := shard.read_all_at) is None else at) for shard in self._shards)
 
-    def leave(self, leaves_in: float) -> None:
+    def leave(self, leave_grace_s: float) -> None:
         """Announce that this node stops, and commit nothing more.
 
         Sessions without a connection are saved. The caller saves each other session before it closes the connection
         (`save_session`).
 
         Args:
-            leaves_in: Seconds for which the node's users may return to other nodes.
+            leave_grace_s: Seconds that the node's users have to return to other nodes.
         """
-        self._state, self._leaves_in = State.LEAVING, leaves_in
+        self._state, self._leave_grace_s = State.LEAVING, leave_grace_s
         self._beat()
         for session in self._directory.users.sessions.values():
             if session.connection is None:
@@ -257,10 +257,10 @@ class Cluster(ClusterEvents):
     # Sessions that move between nodes.
 
     def fetch_session(
-        self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
+        self, session_id: str, position: str, user_id: str, on_done: Callable[[Cursor | None], None]
     ) -> bool:
         """Adopt a session of another node (`Handover.fetch`). Return False if there is nothing to wait for."""
-        return not self.is_local and self._handover.fetch(session_id, position, user_id, done)
+        return not self.is_local and self._handover.fetch(session_id, position, user_id, on_done)
 
     def save_session(self, session: Session[Connection]) -> None:
         """Save a session for other nodes, because this one stops."""
@@ -268,13 +268,13 @@ class Cluster(ClusterEvents):
 
     # For `cluster.commands.commands`.
 
-    def control(self, kind: Kind, user_id: str, body: bytes, lasts: float = inf) -> bool:
+    def add_control(self, kind: Kind, user_id: str, body: bytes, timeout_s: float = inf) -> bool:
         """Log an entry that concerns all nodes, in the shard of a user. Return False if too many wait already.
 
         Args:
-            lasts: Seconds after which it is not logged any more.
+            timeout_s: Seconds after which it is not logged any more.
         """
-        is_accepted = self.replica_of(user_id).control(kind, body, self._clock.monotonic() + lasts)
+        is_accepted = self.replica_of(user_id).add_control(kind, body, self._clock.monotonic() + timeout_s)
         self._wake(shard_of(user_id, len(self._shards)))
         return is_accepted
 
@@ -291,7 +291,7 @@ class Cluster(ClusterEvents):
         self._wake(shard_of(user_id, len(self._shards)))
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node contributes something else to the user. Others see the user as before."""
+        """Note that this node's contribution to the user has changed. Others see the user as before."""
         self._own_marks.changed(user_id)
         self.replica_of(user_id).contribution_changed(user_id)
         self._wake(shard_of(user_id, len(self._shards)))
@@ -352,7 +352,7 @@ class Cluster(ClusterEvents):
             self._apply(shard, entry, now)
         applied = this.replica.applied
         if (applied is not None and applied.n >= n) or not entries:
-            this.has_read_all(n, now)
+            this.caught_up(n, now)
             if not self.is_local:
                 self._notices.back(now.monotonic)
             self.check_ready()
@@ -366,11 +366,11 @@ class Cluster(ClusterEvents):
         is_own = entry.incarnation == this.members.incarnation
         (self._metrics.items_own if is_own else self._metrics.items_other).inc(len(entry.items))
         if this.replica.applied is None or entry.n > this.replica.applied.n:
-            self.history.reads(shard, entry)
+            self.history.entry_read(shard, entry)
             this.replica.apply(entry, this.when(now))
         if entry.kind is Kind.REMOVED:
             this.has_begun_removal = False
-            self._metrics.removed_nodes.inc(is_own and shard == 0)  # a node is removed from each shard
+            self._metrics.removed_nodes.inc(is_own and shard == 0)  # counted once for all shards
         elif entry.kind is Kind.MARK and not is_own:
             self._marks.add(decode_mark(entry.body), now.monotonic)
         elif entry.kind in self.handlers:
@@ -387,7 +387,7 @@ class Cluster(ClusterEvents):
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
         self.time.observe(result.time_ms)
-        this.full_at = None  # the next read ends the rest
+        this.full_at = None  # if the node is local, the next read to the end of the log ends that
         this.replica.committed(result)
         if not result.refused:  # a new proposal would be refused as well, until the newer item is read
             self._wake(shard)
@@ -395,13 +395,13 @@ class Cluster(ClusterEvents):
     def unknown(self, shard: int, serial: int) -> None:
         """Propose the users of a batch again, because its reply was lost."""
         this = self._shards[shard]
-        self._metrics.refused("unknown", this.replica.in_flight)
+        self._metrics.refused("unknown", this.replica.users_in_flight)
         this.replica.unknown()
         this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
         self._wake(shard)
 
     def full(self, shard: int) -> None:
-        """Become local in `LOCAL_AFTER_S`, because the store has no memory for a commit, unless it has before."""
+        """Become local in `LOCAL_AFTER_S`, unless the store has memory for commits again by then."""
         this = self._shards[shard]
         if this.full_at is None:
             this.full_at = self._clock.monotonic()
@@ -411,7 +411,7 @@ class Cluster(ClusterEvents):
         """Prepare to join again, because this incarnation may no longer write."""
         self._notices.fenced(shard)
         self._metrics.fenced.inc()
-        self._metrics.refused("fenced", self._shards[shard].replica.in_flight)
+        self._metrics.refused("fenced", self._shards[shard].replica.users_in_flight)
         self._shards[shard].replica.unknown()
         self._shards[shard].must_verify = True
 
@@ -424,7 +424,7 @@ class Cluster(ClusterEvents):
         self._timer.set(self._beat, self._clock.monotonic())  # before other nodes declare this one dead
 
     def disconnected(self, shard: int) -> None:
-        """Become local in `LOCAL_AFTER_S`, because a call to the store failed, unless it is reachable before."""
+        """Become local in `LOCAL_AFTER_S` after a failed call, unless the store is reachable again by then."""
         now = self._clock.monotonic()
         if self._shards[shard].lost(now):
             self._timer.set(self._go_local, now + LOCAL_AFTER_S)
@@ -436,14 +436,14 @@ class Cluster(ClusterEvents):
         if this.replica.check_removal(members, this.members.incarnation):
             this.has_begun_removal = False
         for duty in this.members.observe(members):
-            if duty.do is Do.DECLARE_DEAD:
+            if duty.kind is DutyKind.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
             elif not this.has_begun_removal:
                 this.has_begun_removal = True
                 has_left = self._notices.removes(shard, duty.member)
                 cause = Cause.DRAIN if has_left else Cause.TIMEOUT
                 this.replica.begin_removal(duty.member, cause, self._clock.now())
-        self._share_duties(shard)
+        self._update_roles(shard)
         self.check_ready()
         self._wake(shard)
 
@@ -455,28 +455,28 @@ class Cluster(ClusterEvents):
 
     def received(self, slot: int, message: bytes) -> None:
         """Process a message of another node or of an operator."""
-        match messages.decode(message):
+        match messages.decode_node_message(message):
             case AskSession() as ask:
-                self._handover.asked(slot, ask)
+                self._handover.process_request(slot, ask)
             case GiveSession() as given:
-                self._handover.given(given)
+                self._handover.process_answer(given)
             case Drain(incarnation) if incarnation == self._shards[0].members.incarnation:
                 self._notices.drained()
                 self.on_drain()
             case _:
-                pass
+                pass  # a message of another release, or a `Drain` for the node that had this slot before
 
     # Internal.
 
-    def _share_duties(self, shard: int) -> None:
+    def _update_roles(self, shard: int) -> None:
         this = self._shards[shard]
-        (known, writer), own = this.duties(), this.members.incarnation
+        (known, writer), own = this.update_roles(), this.members.incarnation
         if not shard:
-            self.history.knows(known)
+            self.history.members_seen(known)
             if self._was_ready:
                 self._notices.compare(known, own, this.members.has_beaten)
-        # Without a designated writer, the last one continues, and so does a node that is stopping. One that loads again
-        # takes no shard, because it knows old states.
+        # Without a designated writer, the last one continues, and so does a node that is stopping. A node that loads
+        # again takes no shard, because its states are old.
         if writer is not None and self._was_ready and self._state is not State.LEAVING and this.replica.is_loaded:
             self.history.designated(shard, writer.incarnation == own)
 
@@ -493,7 +493,7 @@ class Cluster(ClusterEvents):
     def check_ready(self) -> None:
         """Accept connections from now on, if everything was loaded."""
         if not self._was_ready and self.is_ready and not self.is_local:
-            self._publish()  # what was loaded is news for nobody, and is not logged
+            self._publish()  # before `on_ready`, so that what was loaded is neither logged nor counted
             self._was_ready = True
             self._state = State.READY
             is_new = not any(shard.replica.records for shard in self._shards)
@@ -542,7 +542,7 @@ class Cluster(ClusterEvents):
             shard.next_commit = now + self._backend.commit_pause_s
             shard.committed_at = now
             self._metrics.batch_items.observe(len(batch.proposals))
-            if (left := shard.replica.in_flight_ends - now) < inf:
+            if (left := shard.replica.in_flight_expires_at - now) < inf:
                 batch = batch._replace(until_ms=self.time.now_ms + max(1, round(left * 1000)))
             self._backend.commit(index, batch, shard.replica.floor)
         elif (member := shard.replica.removable()) is not None and shard.may_ask_for_removal(now):
@@ -565,7 +565,7 @@ class Cluster(ClusterEvents):
         self.on_progress()
 
     def _report_certainty(self) -> None:
-        """Report that the node has become stale, or is no longer: clients do not know shards, so any of them counts."""
+        """Report that the node has become stale, or is no longer. One stale shard is enough: clients know no shards."""
         was_stale = self.stale_since_ms > 0
         self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
         if was_stale != (self.stale_since_ms > 0):
@@ -575,7 +575,7 @@ class Cluster(ClusterEvents):
     def _beat(self) -> None:
         """Send a heartbeat with the figures of this node."""
         figures = replace(
-            self._figures(), leaves_in=self._leaves_in, since_ms=self._started_ms, lag_s=round(self.lag_s, 1)
+            self._figures(), leave_grace_s=self._leave_grace_s, started_ms=self._started_ms, lag_s=round(self.lag_s, 1)
         )
         for index, shard in enumerate(self._shards):
             own = replace(figures, unsettled=shard.replica.unsettled, digests=shard.replica.digests())
@@ -590,7 +590,7 @@ class Cluster(ClusterEvents):
             return
         ready = frozenset(node.incarnation for node in self.nodes if node.state is State.READY)
         mark = self._own_marks.due(ready, now)
-        if mark is not None and self._shards[0].replica.control(Kind.MARK, encode_mark(mark)):
+        if mark is not None and self._shards[0].replica.add_control(Kind.MARK, encode_mark(mark)):
             self._own_marks.logged(mark, ready, now)
             self._wake(0)
 

@@ -2,7 +2,8 @@
 
 Each node reports a digest of each of them with its heartbeats, and the others compare. A difference is a warning,
 because nodes differ for a while when an operator changes a setting on one after the other. One difference is refused: a
-node without authentication beside one with it. Through the former, every client could be any user of the latter.
+node without authentication beside one with authentication. Otherwise any client could act as any user through the
+former.
 """
 
 from __future__ import annotations

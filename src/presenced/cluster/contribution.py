@@ -21,26 +21,26 @@ class Contribution(Struct, frozen=True, gc=False):
         return not self.sessions and not self.rooms
 
 
-OfUser = Contribution | tuple[Contribution, ...] | None
-"""All contributions to a user, none of them empty. Most users are on one node, and a tuple of one would take another 48
-bytes per user, twice."""
+UserContributions = Contribution | tuple[Contribution, ...] | None
+"""All contributions to a user, none of them empty. Most users are on one node, so a single contribution is not in a
+tuple. A tuple would take 48 bytes more, both in the replica and in the directory."""
 
 
-def each(contributions: OfUser) -> tuple[Contribution, ...]:
+def each(contributions: UserContributions) -> tuple[Contribution, ...]:
     """Return the contributions to a user one by one."""
     if contributions is None:
         return ()
     return (contributions,) if isinstance(contributions, Contribution) else contributions
 
 
-def find(contributions: OfUser, slot: int) -> Contribution | None:
-    """Return what the node in a slot contributes; None for nothing."""
+def find(contributions: UserContributions, slot: int) -> Contribution | None:
+    """Return what the node in a slot contributes; None if nothing."""
     if isinstance(contributions, Contribution):  # hot: once for each change of another node
         return contributions if contributions.slot == slot else None
     return next((one for one in contributions or () if one.slot == slot), None)
 
 
-def put(contributions: OfUser, new: Contribution) -> OfUser:
+def put(contributions: UserContributions, new: Contribution) -> UserContributions:
     """Return the contributions with one of them replaced, added, or left out if it is empty."""
     if contributions is None or (isinstance(contributions, Contribution) and contributions.slot == new.slot):
         return None if new.is_empty else new

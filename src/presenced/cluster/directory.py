@@ -68,13 +68,13 @@ class Agreement(Protocol):
         """Note that something about the user has changed on this node."""
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node contributes something else to the user, and others see the user as before.
+        """Note that this node's contribution to the user has changed, and others see the user as before.
 
-        A session has joined or left a room, or has moved to another node.
+        For example, a session has joined or left a room, or has moved to another node.
         """
 
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
-        """Note that a session has come from another node, which may have stopped and does not drop it any more."""
+        """Note that a session has come from another node. If that node has stopped, it no longer drops the session."""
 
     @property
     def has_newcomers(self) -> bool:
@@ -178,7 +178,7 @@ class SharedDirectory(Directory[C]):
         return Outcome(user.user_id, change, own_change)
 
     def _expire(self, user: User[C], now: Instant) -> list[Outcome[C]]:
-        """End everything of one user that is due. If another node is responsible, check later whether it did."""
+        """End everything of one user that is due. If another node is responsible, do so only if that node has not."""
         assert self.agreement is not None
         has_held = user.held is not None and user.held.deadline is not None
         ends = [claim.ends for claim in user.claims] + ([user.timed_until] if user.timed else [])
@@ -204,10 +204,10 @@ class SharedDirectory(Directory[C]):
 
     def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not session.session_id and self.agreement is not None:
-            self.agreement.session_moved_here(user.user_id, b"")
+            self.agreement.session_moved_here(user.user_id, b"")  # without an id, it may be the return of a lost one
         outcome = super()._attach(user, session, now)
-        # The slot makes ids differ if several nodes open connections of one user in the same millisecond: each node
-        # only uses milliseconds that have its slot as remainder. So this one moves up to the next of these.
+        # Several nodes may open connections of one user in the same millisecond. To make their ids differ, each node
+        # uses only milliseconds whose remainder is its slot, and moves up to the next one.
         user.last_id_ms += (self.slot - user.last_id_ms) % MAX_SLOTS
         return replace(outcome, connection_id=f"{user.user_id}-{user.last_id_ms}")
 
@@ -283,7 +283,7 @@ class SharedDirectory(Directory[C]):
                 times[room] = min(given.joined_ms, times.get(room, given.joined_ms))
         return times
 
-    # Methods of `cluster.presence.Presence`.
+    # Methods of `cluster.presence.LocalPresence`.
 
     def own_contribution(self, user_id: str, slot: int) -> Contribution:
         """Return what this node, which is in this slot, contributes to the user."""
@@ -322,7 +322,7 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None and new.sessions and user_id in self.users.displays:
             user = self.users.get_or_add(user_id)
-        rooms_differ = self._contribute(user, new) if user else self.users.contribute_elsewhere(user_id, new)
+        rooms_differ = self._replace_sessions(user, new) if user else self.users.contribute_elsewhere(user_id, new)
         if rooms_differ:
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
@@ -349,12 +349,12 @@ class SharedDirectory(Directory[C]):
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
             details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
-            history = UserRecord(view, *details, active_ms)
+            record = UserRecord(view, *details, active_ms)
         else:
             since = last.since_ms if last and view.status is shown.status else at_ms
             seen = 0 if view.status in (Status.ONLINE, Status.BUSY) else user.seen_ms
-            history = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0, active_ms)
-        return self._with_stamped_fields(history, user)
+            record = UserRecord(view, since, seen, cause, shown.status, last.version if last else 0, active_ms)
+        return self._with_stamped_fields(record, user)
 
     def shown(self, user_id: str) -> Shown:
         """Return what watchers saw last."""
@@ -379,27 +379,27 @@ class SharedDirectory(Directory[C]):
         view, own = user.states(record.cause)
         if view == user.shown:
             self._causes.pop(user_id, None)
-        self._finish(user, change, own, renumbered)
+        self._add_outcome(user, change, own, renumbered)
 
     def adopt(self, user_id: str, record: UserRecord, now: Instant) -> None:
         """Adopt the stamped fields of the record, and show nothing, because the user is unsettled."""
         user = self.users.get_or_add(user_id)
         self._adopt(user, record, now)
-        self._finish(user, None, user.states(record.cause)[1])
+        self._add_outcome(user, None, user.states(record.cause)[1])
 
     def show_locally(self, user_id: str, version: int, now: Instant) -> None:
         """Show the user as the rule of presence says, without the store."""
         user = self.users.get(user_id)
         if user is None:
             return
-        change = self._make(user, self.record(user_id, now), version, now)
+        change = self._make_change(user, self.record(user_id, now), version, now)
         user.version = version
         self._causes.pop(user_id, None)
         self.shown_locally.add(user_id)
         if self._reconciled_id == user_id:
             self._made = change
         else:
-            self._finish(user, change, user.states(change.cause)[1])
+            self._add_outcome(user, change, user.states(change.cause)[1])
 
     # Internal.
 
@@ -424,11 +424,11 @@ class SharedDirectory(Directory[C]):
         self.shown_locally.discard(user.user_id)
         last = user.last_change
         is_raised = last is not None and version > last.version
-        is_offline = record.view.status is Status.OFFLINE  # digests leave them out, so nobody needs the new version
+        is_offline = record.view.status is Status.OFFLINE  # not in digests, so no follower needs the new version
         # A client from another node may have a change that this node never read, and then needs the newer version.
-        must_tell = self.agreement is not None and self.agreement.has_newcomers
-        if record.view != user.shown or (is_raised and not is_offline and must_tell):
-            return self._make(user, record, version, now), None
+        must_notify = self.agreement is not None and self.agreement.has_newcomers
+        if record.view != user.shown or (is_raised and not is_offline and must_notify):
+            return self._make_change(user, record, version, now), None
         if last is None or not is_raised:
             return None, None
         user.last_change = replace(last, version=version)
@@ -438,7 +438,7 @@ class SharedDirectory(Directory[C]):
         details = {"position": self._journal.next_position(), "version": version, "at": now}
         return None, replace(last, was=last.status, was_version=last.version, **details)
 
-    def _contribute(self, user: User[C], new: Contribution) -> bool:
+    def _replace_sessions(self, user: User[C], new: Contribution) -> bool:
         """Replace the sessions of another node. Return whether their rooms changed."""
         self.users.set_contribution(user.user_id, new)
         before = [session for session in user.sessions if session.slot == new.slot]
@@ -473,7 +473,7 @@ class SharedDirectory(Directory[C]):
             self._schedule(user)
             self.rooms_changed(user.user_id)
 
-    def _make(self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> Change:
+    def _make_change(self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> Change:
         """Make the state in a record visible: log and return a change."""
         users, was, last = self.users, user.shown.status, user.last_change
         users.online_users += (was is Status.OFFLINE) - (record.view.status is Status.OFFLINE)
@@ -485,7 +485,7 @@ class SharedDirectory(Directory[C]):
         users.log.append(change)
         return change
 
-    def _finish(
+    def _add_outcome(
         self, user: User[C], change: Change | None, own: OwnState | None, renumbered: Change | None = None
     ) -> None:
         """Add the outcome for watchers and the user's own devices to `take_outcomes`."""
@@ -510,7 +510,10 @@ class SharedDirectory(Directory[C]):
         super()._lose(user, is_choice)
         stamps = self._stamps.get(user.user_id)
         if stamps is not None and self.agreement is not None:
-            (stamps.lose_choice if is_choice else stamps.lose_claims)()
+            if is_choice:
+                stamps.lose_choice()
+            else:
+                stamps.lose_claims()
             self.agreement.contribution_changed(user.user_id)
 
     def _forget_user(self, user_id: str) -> None:

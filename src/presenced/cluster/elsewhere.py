@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from presenced.cluster.contribution import Contribution, OfUser, each, find, put
+from presenced.cluster.contribution import Contribution, UserContributions, each, find, put
 from presenced.cluster.records import decode_rooms, decode_sessions
 from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, SEEN_OFFLINE, Change, Status, View
@@ -37,7 +37,7 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
     last_change: Change | None = None
     seen_ms: int = 0
     active_ms: int = 0
-    contributions: OfUser = None
+    contributions: UserContributions = None
     """Contributions of the other nodes."""
 
     @property
@@ -91,7 +91,7 @@ class SharedUsers(Users[C]):
         super().__init__(limits, journal, versions)
         self.elsewhere: dict[str, UserElsewhere[C]] = {}
         """Users without anything on this node, by id."""
-        self._contributions: dict[str, OfUser] = {}  # of other nodes, to users in `by_id`
+        self._contributions: dict[str, UserContributions] = {}  # of other nodes, to users in `by_id`
 
     # Users.
 
@@ -164,7 +164,7 @@ class SharedUsers(Users[C]):
         return found
 
     def contribute_elsewhere(self, user_id: str, new: Contribution) -> bool:
-        """Set what another node contributes to a user who has nothing here. Return whether others are in rooms."""
+        """Set what another node contributes to a user who has nothing here. Return whether the rooms have changed."""
         found = self.elsewhere.get(user_id)
         if found is None:
             if not new.sessions:
@@ -195,7 +195,7 @@ class SharedUsers(Users[C]):
         self._numbered.replace(user.serial, found)
 
     def evict_elsewhere_if_unneeded(self, found: UserElsewhere[C]) -> bool:
-        """Evict a user who is on no node any more, unless their last change is still in the log.
+        """Evict a user who is no longer on any node, unless their last change is still in the log.
 
         Return whether the user was evicted.
         """
@@ -211,7 +211,7 @@ class SharedUsers(Users[C]):
 
     def erase_seen(self, user_id: str) -> None:
         """Erase when the user was last seen and last active. No-op if the user is unknown."""
-        self.get(user_id)
+        self.get(user_id)  # moves a user of other nodes to `by_id`, where `super()` looks
         super().erase_seen(user_id)
 
     def _is_latest(self, change: Change) -> bool:
@@ -225,7 +225,7 @@ class SharedUsers(Users[C]):
         elif found.contributions is None:
             self.evict_elsewhere_if_unneeded(found)
         elif change.view.status is Status.OFFLINE:
-            self.get_or_add(change.user_id)  # it has sessions, and is shown without them: the nodes settle it soon
+            self.get_or_add(change.user_id)  # has sessions, but is shown as offline: the nodes will agree soon
             super()._dropped_from_log(change)
 
 

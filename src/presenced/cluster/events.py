@@ -21,7 +21,7 @@ class ClusterEvents:
         self.may_be_ready: Callable[[], bool] = lambda: True
         """Returns whether the node may accept connections once everything was loaded."""
         self.on_loaded: Callable[[], None] = _ignore
-        """Called when a shard was loaded."""
+        """Called when a shard has been loaded."""
         self.on_ready: Callable[[], None] = _ignore
         """Called when the node can accept connections."""
         self.on_progress: Callable[[], None] = _ignore

@@ -51,7 +51,7 @@ class ClusterNode:
         self._notices = notices
         self._ready = asyncio.Event()
         node.publisher.is_loading = True
-        cluster.on_ready = self._take_connections
+        cluster.on_ready = self._accept_connections
 
     async def join(self) -> None:
         """Join the other nodes, and wait until everything is loaded. If the store is out of reach, wait for it.
@@ -60,24 +60,24 @@ class ClusterNode:
             BackendError: The store cannot be used (wrong password, version, or permissions), or the settings of this
                 node do not match those of the others.
         """
-        missing = await self._check()
-        if missing:
-            self._notices.waits(missing)
+        problem = await self._check()
+        if problem:
+            self._notices.waits(problem)
             while await self._check():  # noqa: ASYNC110 -- nothing signals that the store is reachable
                 await asyncio.sleep(RETRY_S)
         self.cluster.start()
         while not self._ready.is_set():
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # then look at the backend, and wait again
                 await asyncio.wait_for(self._ready.wait(), RETRY_S)
             if self._backend.conflict:
                 raise BackendError(f"cannot join the cluster {self._backend.cluster_name}: {self._backend.conflict}")
-            if not missing and not self._ready.is_set() and (missing := self._backend.trouble):
-                self._notices.waits(missing)  # the store was lost after the check
+            if not problem and not self._ready.is_set() and (problem := self._backend.trouble):
+                self._notices.waits(problem)  # the store was lost after the check
 
     async def _check(self) -> str:
         """Check the store and the nodes in it. Return why the store does not respond; empty if it does."""
-        if missing := await self._backend.check():
-            return missing
+        if problem := await self._backend.check():
+            return problem
         try:
             members = await self._backend.members()
         except StoreLost as error:
@@ -86,7 +86,7 @@ class ClusterNode:
             raise BackendError(f"cannot join the cluster {self._backend.cluster_name}: {reason}")
         return ""
 
-    def _take_connections(self) -> None:
+    def _accept_connections(self) -> None:
         self._node.publisher.is_loading = False
         self._ready.set()
 
@@ -123,7 +123,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
             users=node.directory.users.connected_users,
             stored_n=storage.stored_n if storage is not None else 0,
             stores=storage is not None and storage.is_storing,
-            stored_as=storage.stored_as if storage is not None else "",
+            stored_epoch=storage.stored_epoch if storage is not None else "",
         )
 
     publisher = ErasingPublisher(node.publisher, service.erase_past)
@@ -143,7 +143,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     )
     node.peers = cluster
     cluster.on_drain = _terminate  # an operator's `presenced cluster drain` acts like SIGTERM
-    # Subscribes to the cluster's events, which keep it alive.
+    # The constructor registers the commands as handlers of the cluster, which keep the object alive.
     ClusterCommands(cluster, backend, publisher, node, service)
     cluster.on_certainty = node.certainty_changed
     if storage is not None:
@@ -164,13 +164,13 @@ class _Log:
         return applied.n if applied is not None else 0
 
     def continue_above(self, number: int) -> None:
-        """Make the store number the next items above this number, up to which the database has some."""
+        """Make the store number the next items above this number, the highest one in the database."""
         for shard in self._cluster.shards:
             shard.replica.floor = max(shard.replica.floor, number)
 
 
 def join_history(cluster: Cluster, backend: Backend, storage: SharedWriteBehind, node: Node) -> None:
-    """Have the node store what the cluster reports."""
+    """Let the node store the history that the cluster reports."""
     storage.join(_Log(cluster, backend), backend.shards)
     cluster.history = storage
     cluster.on_rejoined = lambda: storage.reopen_later(lambda: node.connections.by_serial.values())

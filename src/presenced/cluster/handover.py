@@ -12,7 +12,7 @@ Node B, to which the client reconnects, looks for the session, and takes it from
 A keeps the session in a grace period for `HOLD_S`, so that others do not notice the move. If A is stopping, it has
 saved the session in the store, where only one node can take it. If A does not answer within `ASK_TIMEOUT_S`, it may
 have stopped meanwhile, so B asks the store, too. If neither has the session, B opens a new one, and the client
-subscribes again. If A has stopped, B removes A's contribution of the old one.
+subscribes again. If A has stopped, B takes the old session out of A's contribution.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ ASK_TIMEOUT_S = 0.3
 first message."""
 
 HOLD_S = 5.0
-"""Seconds for which a node still contributes a session that it gave away. It stops earlier once the session is
-contributed by the other node."""
+"""Seconds for which a node still contributes a session that it gave away, unless the other node contributes it
+earlier."""
 
-MAX_ASKED = 1_000
-"""Maximum number of requests for sessions that wait for an answer. At the bound, clients get new sessions."""
+MAX_SESSION_REQUESTS = 1_000
+"""Maximum number of requests for sessions that wait for an answer. At the bound, further clients get new sessions."""
 
 FROM_THE_BEGINNING = Cursor(-1)
 """Cursor of a client that must receive all that it subscribes to."""
@@ -50,29 +50,29 @@ SESSION = "session"
 """Kind of the saved sessions in the store."""
 
 
-class _Asked(NamedTuple):
-    """Request for a session that waits for its answer."""
+class _Request(NamedTuple):
+    """Request for a session, which waits for its answer."""
 
-    ends: float
+    expires_at: float
     """Monotonic time until which the answer counts."""
     session_id: str
     position: str
     user_id: str
-    done: Callable[[Cursor | None], None]
-    is_node_asked: bool
-    """Whether a node was asked, and not the store."""
+    on_done: Callable[[Cursor | None], None]
+    is_for_node: bool
+    """Whether another node was asked, and not the store."""
 
 
 class Handover:
     """Sessions that this node takes from other nodes, and gives to them.
 
-    Bounds: `MAX_ASKED`.
+    Bounds: `MAX_SESSION_REQUESTS`.
 
     Args:
         members: Returns the registered nodes.
         is_silent: Returns whether the node in a slot may be dead, because its heartbeats are late.
         resume_window: Seconds for which a session can be resumed.
-        sure_from: Returns the first cursor whose clients on this node know only what the nodes have agreed on.
+        agreed_from: Returns the first cursor whose clients on this node know only what the nodes have agreed on.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Handover:
         members: Callable[[], tuple[Member, ...]],
         is_silent: Callable[[int], bool],
         resume_window: float,
-        sure_from: Callable[[], Cursor] = lambda: Cursor(0),
+        agreed_from: Callable[[], Cursor] = lambda: Cursor(0),
     ) -> None:
         self._clock = clock
         self._timer = timer
@@ -96,61 +96,61 @@ class Handover:
         self._members = members
         self._is_silent = is_silent
         self._resume_window = resume_window
-        self._sure_from = sure_from
-        self._asked: OrderedDict[int, _Asked] = OrderedDict()  # by number of the request; the first one ends first
+        self._agreed_from = agreed_from
+        self._requests: OrderedDict[int, _Request] = OrderedDict()  # by number; the first one expires first
         self._number = 0
-        self._has_saved = False
+        self._has_saved = False  # whether sessions were saved in the store, because this node stops
 
     def stop(self) -> None:
         """Forget the requests that wait."""
         self._timer.cancel(self._time_out)
-        self._asked.clear()
+        self._requests.clear()
 
     # Taking.
 
-    def fetch(self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]) -> bool:
+    def fetch(self, session_id: str, position: str, user_id: str, on_done: Callable[[Cursor | None], None]) -> bool:
         """Look for a session on other nodes, and adopt it.
 
         Args:
             position: Last position that its client has received.
-            done: Called when the session is here, with the cursor from which its client continues. It gets None if the
-                session was not found.
+            on_done: Called when the session is here, with the cursor from which its client continues, or with None if
+                the session was not found.
 
         Returns:
-            False if there is nothing to wait for, or too much waits already. `done` is not called then.
+            False if there is nothing to wait for, or too much waits already. `on_done` is not called then.
         """
-        if session_id in self._directory.users.sessions or len(self._asked) >= MAX_ASKED:
+        if session_id in self._directory.users.sessions or len(self._requests) >= MAX_SESSION_REQUESTS:
             return False
         slot = self._slot_of(session_id, user_id)
         if slot < 0:
             return False
-        asked = _Asked(0.0, session_id, position, user_id, done, self._can_answer(slot))
+        request = _Request(0.0, session_id, position, user_id, on_done, self._can_answer(slot))
         self._number += 1
         number = self._number
-        self._wait(number, asked)
-        if asked.is_node_asked:
+        self._add_request(number, request)
+        if request.is_for_node:
             self._backend.send(slot, encode_node_message(AskSession(number, user_id, digest_of(session_id))))
         else:
             self._ask_store(number, session_id)
         return True
 
-    def given(self, message: GiveSession) -> None:
+    def process_answer(self, message: GiveSession) -> None:
         """Process the answer of another node."""
-        self._take(message.number, message.session)
+        self._finish(message.number, message.session)
 
-    def _wait(self, number: int, asked: _Asked) -> None:
-        self._asked[number] = asked = asked._replace(ends=self._clock.monotonic() + ASK_TIMEOUT_S)
-        if len(self._asked) == 1:
-            self._timer.set(self._time_out, asked.ends)
+    def _add_request(self, number: int, request: _Request) -> None:
+        self._requests[number] = request = request._replace(expires_at=self._clock.monotonic() + ASK_TIMEOUT_S)
+        if len(self._requests) == 1:
+            self._timer.set(self._time_out, request.expires_at)
 
     def _ask_store(self, number: int, session_id: str) -> None:
         self._backend.take(
             StoredKey(SESSION, digest_of(session_id)),
-            lambda value: self._take(number, decode_session(value) if value is not None else None),
+            lambda value: self._finish(number, decode_session(value) if value is not None else None),
         )
 
     def _slot_of(self, session_id: str, user_id: str) -> int:
-        """Return the slot of the node that contributes a session, or else of its first node; -1 if unknown."""
+        """Return the slot of the node that contributes a session, or else of the one where it opened; -1 if unknown."""
         tag, user = tag_of(session_id).hex(), self._directory.users.user(user_id)
         for session in user.sessions if user else ():
             if session.slot >= 0 and session.session_id == tag:
@@ -159,22 +159,22 @@ class Handover:
         return slot_of(home) if dot and home != self._names.home else -1
 
     def _can_answer(self, slot: int) -> bool:
-        """Return whether the node in a slot can answer. If it is stopping or has stopped, it has saved its sessions."""
+        """Return whether the node in a slot can answer. A node that is stopping has saved its sessions in the store."""
         ready = any(member.slot == slot and member.state is State.READY for member in self._members())
         return ready and not self._is_silent(slot)
 
-    def _take(self, number: int, saved: SavedSession | None) -> None:
-        asked = self._asked.pop(number, None)
-        if asked is None:
+    def _finish(self, number: int, saved: SavedSession | None) -> None:
+        request = self._requests.pop(number, None)
+        if request is None:
             return
-        if saved is None or saved.user_id != asked.user_id:
-            # The client continues here anyway. A node that has stopped does not drop the session any more.
-            self._directory.session_replaced(asked.user_id, asked.session_id)
-            asked.done(None)
+        if saved is None or saved.user_id != request.user_id:
+            # The client continues here with a new session. A stopped node no longer drops the old one.
+            self._directory.session_replaced(request.user_id, request.session_id)
+            request.on_done(None)
             return
-        if asked.session_id not in self._directory.users.sessions:  # otherwise another connection was faster
-            self._adopt(asked.session_id, saved)
-        asked.done(self._cursor(asked.position, saved))
+        if request.session_id not in self._directory.users.sessions:  # otherwise another connection was faster
+            self._adopt(request.session_id, saved)
+        request.on_done(self._cursor(request.position, saved))
 
     def _adopt(self, session_id: str, saved: SavedSession) -> None:
         session = Session[Connection](
@@ -203,27 +203,27 @@ class Handover:
 
     def _time_out(self) -> None:
         now = self._clock.monotonic()
-        while self._asked and (first := next(iter(self._asked.items())))[1].ends <= now:
-            number, asked = first
-            if asked.is_node_asked:  # it may have begun to stop, and have saved the session
-                del self._asked[number]  # to be added again at the end, because it ends last
-                self._wait(number, asked._replace(is_node_asked=False))
-                self._ask_store(number, asked.session_id)
+        while self._requests and (first := next(iter(self._requests.items())))[1].expires_at <= now:
+            number, request = first
+            if request.is_for_node:  # that node may be stopping, and may have saved the session
+                del self._requests[number]  # `_add_request` adds it at the end, because it expires last
+                self._add_request(number, request._replace(is_for_node=False))
+                self._ask_store(number, request.session_id)
             else:
-                self._take(number, None)
-        if self._asked:
-            self._timer.set(self._time_out, next(iter(self._asked.values())).ends)
+                self._finish(number, None)
+        if self._requests:
+            self._timer.set(self._time_out, next(iter(self._requests.values())).expires_at)
 
     # Giving.
 
-    def asked(self, slot: int, message: AskSession) -> None:
+    def process_request(self, slot: int, message: AskSession) -> None:
         """Give a session to the node that asks for it, and close the session's connection."""
         session = self._find(message.user_id, message.digest)
         if session is None:
             self._backend.send(slot, encode_node_message(GiveSession(message.number, None)))
             return
         self._backend.send(slot, encode_node_message(GiveSession(message.number, self._saved(session))))
-        if self._has_saved:  # nobody may take it a second time
+        if self._has_saved:  # otherwise a third node could take the session from the store as well
             self._backend.take(StoredKey(SESSION, message.digest), lambda _: None)
         connection = session.connection
         now = self._clock.now()
@@ -256,7 +256,7 @@ class Handover:
             session.visibility,
             session.rooms,
             session.snapshots,
-            max(session.whole_from, self._sure_from()),
+            max(session.whole_from, self._agreed_from()),
         )
 
 

@@ -1,4 +1,4 @@
-"""Position of a reader in the log of a shard, and what a node knows of a shard that the store may lose."""
+"""Position of a reader in the log of a shard, and values of a shard that a node remembers if the store loses them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 from presenced.cluster.backend import Entry, EntryKey
 
 
-class Logged(NamedTuple):
-    """Entry of the log, as the store has it."""
+class LoggedEntry(NamedTuple):
+    """Entry of the log, with its link to the entry before."""
 
     entry: Entry
     previous: int
@@ -29,8 +29,8 @@ class Position(NamedTuple):
         return self.last.n if self.last else 0
 
 
-class Known(NamedTuple):
-    """Values of a shard that a node has seen. If the store has lost its own, it goes on with higher ones."""
+class LastKnown(NamedTuple):
+    """Values of a shard that a node has seen last. If the store has lost them, it continues with higher ones."""
 
     floor: int = 0
     """Highest number that the node has seen or shown."""
@@ -39,12 +39,12 @@ class Known(NamedTuple):
     epoch: str = ""
     """As in `cluster.backend.Registration`."""
 
-    def above(self, n: int) -> Known:
-        """Return this with a floor of at least `n`."""
+    def above(self, n: int) -> LastKnown:
+        """Return the same values with a floor of at least `n`."""
         return self if n <= self.floor else self._replace(floor=n)
 
 
-def next_position(position: Position, found: list[Logged]) -> Position | None:
+def next_position(position: Position, found: list[LoggedEntry]) -> Position | None:
     """Return the position after some entries; None if entries before them are missing."""
     if not found:
         return position

@@ -2,18 +2,18 @@
 
 Each node has a journal of its own, and the positions that clients and backends remember are those of the node that sent
 them. All nodes apply the same log, though. Twice a second, a node whose position has moved logs a mark: its position,
-and up to which number it had applied each shard.
+and the number up to which it had applied the log of each shard.
 
     node A    position 900    shard numbers (51, 17)     in the log
     node B    position 340    shard numbers (50, 17)     its own mark
 
 A client that comes from A with position 900 or more has everything up to (51, 17). B's newest own mark that is not
-above that in any shard is at 340, so B sends what came after 340. At most half a second of changes is sent again, which
-clients drop by version. Nothing is missed.
+above these numbers in any shard is at 340, so B sends what came after 340. At most half a second of changes is sent
+again, and clients drop those by their versions. Nothing is missed.
 
-Entries without a change have numbers, too, such as the marks themselves. So a node keeps its own marks with the numbers
-of the last change before them, which are all that it may have sent. A node also logs a mark when another one joins,
-because the newcomer has loaded up to a number above earlier marks.
+Entries without a change, such as the marks themselves, have numbers, too, but clients receive nothing for them. So a
+node remembers its own marks with the number of the last entry that changed something. A node also logs a mark when
+another one joins, because that node has loaded up to a number above earlier marks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARK_PERIOD_S = 0.5
 """Seconds between two marks of a node, if its position has moved."""
 
 MAX_MARK_GAP_S = 30.0
-"""Maximum number of seconds between two marks of a node, if they are kept for four times as long."""
+"""Maximum number of seconds between two marks of a node. If `log_age` is short, a quarter of it is the maximum."""
 
 _position = attrgetter("position")
 
@@ -92,7 +92,9 @@ class Marks:
             self._added = deque(one for one in self._added if one[1] != home)
 
     def translate(self, home: str, position: int, to: str) -> int | None:
-        """Return the position on the node `to` after which everything is missing at `position` of the node `home`.
+        """Return the position at which a client of the node `home` continues on the node `to`.
+
+        A client that has everything up to `position` at `home` lacks nothing up to the result at `to`.
 
         Returns:
             None if the marks do not reach back far enough, or nothing is known of one of the nodes.
@@ -108,5 +110,6 @@ class Marks:
         def is_beyond(mark: Mark) -> bool:
             return any(own > other for own, other in zip(mark.applied, applied, strict=True))
 
-        found = bisect_left(ours, True, key=is_beyond)  # all numbers of a node rise, so those beyond come last
+        # The numbers in a node's marks only rise, so the marks that are beyond come last.
+        found = bisect_left(ours, True, key=is_beyond)
         return ours[found - 1].position if found else None

@@ -32,7 +32,7 @@ HEARTBEATS_PER_LEASE = 5
 
 
 class Figures(Struct, frozen=True, array_like=True):
-    """What a node reports about itself, with its heartbeat."""
+    """Figures that a node reports about itself with its heartbeat."""
 
     version: str = ""
     """Release of the software."""
@@ -41,14 +41,14 @@ class Figures(Struct, frozen=True, array_like=True):
     users: int = 0
     """Number of users with a connection."""
     stored_n: int = 0
-    """Number up to which its database has the history; for a designated writer."""
+    """Number up to which its database has the log of shard 0; 0 if it is not the designated writer."""
     stores: bool = False
     """Whether it has a working database, so that it may be a designated writer."""
-    leaves_in: float = 0.0
-    """Seconds for which a leaving node's users may return to other nodes; 0 for a node that does not leave."""
-    stored_as: str = ""
+    leave_grace_s: float = 0.0
+    """Seconds that the users of a leaving node have to return to other nodes; 0 for a node that does not leave."""
+    stored_epoch: str = ""
     """Epoch of its rows in the database; empty without one."""
-    since_ms: int = 0
+    started_ms: int = 0
     """When it started, in epoch milliseconds."""
     lag_s: float = 0.0
     """Seconds since it had read all of the log."""
@@ -65,7 +65,7 @@ class Figures(Struct, frozen=True, array_like=True):
 _decoder = msgpack.Decoder(Figures)
 
 
-class Do(Enum):
+class DutyKind(Enum):
     """Action of a node about another one."""
 
     DECLARE_DEAD = "declare dead"
@@ -75,7 +75,7 @@ class Do(Enum):
 class Duty(NamedTuple):
     """Action that this node has to take about another one."""
 
-    do: Do
+    kind: DutyKind
     member: Member
 
 
@@ -86,8 +86,8 @@ class _Sign(NamedTuple):
     heartbeat: int
     seen_at: float
     """Contact time of the first look that saw it."""
-    is_alive: bool
-    """Whether an earlier one was seen: a node that was killed before the first look leaves one, too."""
+    has_risen: bool
+    """Whether the counter has risen since the first look. A node that was killed before has a counter, too."""
 
 
 class Members:
@@ -116,7 +116,7 @@ class Members:
         self._looked_at = now
 
     def lost(self) -> None:
-        """Note that reads fail. What was seen of other nodes is forgotten: their silence begins with the next look."""
+        """Note that reads fail, and forget the signs of life. The silence of other nodes begins with the next look."""
         self._looked_at = None
         self._signs.clear()
 
@@ -130,10 +130,10 @@ class Members:
             if member.incarnation == self.incarnation:
                 continue
             if member.state is State.DEAD and member.remover == self.incarnation:
-                duties.append(Duty(Do.REMOVE, member))
-            # A dead node whose remover is gone, too, needs another remover.
+                duties.append(Duty(DutyKind.REMOVE, member))
+            # If the remover of a dead node is gone as well, the dead node needs another one.
             elif self._is_dead(member) and (member.state is not State.DEAD or member.remover not in alive):
-                duties.append(Duty(Do.DECLARE_DEAD, member))
+                duties.append(Duty(DutyKind.DECLARE_DEAD, member))
         return duties
 
     def is_silent(self, slot: int) -> bool:
@@ -144,14 +144,14 @@ class Members:
     def has_beaten(self, member: Member) -> bool:
         """Return whether this node has seen the heartbeat counter of another one rise."""
         sign = self._signs.get(member.slot)
-        return sign is not None and sign.incarnation == member.incarnation and sign.is_alive
+        return sign is not None and sign.incarnation == member.incarnation and sign.has_risen
 
     def _is_dead(self, member: Member) -> bool:
         """Note the node's heartbeat, if it is new. Return whether the node has been silent for the lease."""
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
-            is_alive = sign is not None and sign.incarnation == member.incarnation
-            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact, is_alive)
+            has_risen = sign is not None and sign.incarnation == member.incarnation
+            self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact, has_risen)
             return False
         return self.contact - sign.seen_at >= self._max_silence_s(member)
 
@@ -161,11 +161,11 @@ class Members:
         A node that is leaving has announced for how long its users may return. Its process does not come back, but it
         may need that time to stop.
         """
-        return figures_of(member).leaves_in if member.state is State.LEAVING else self._lease_s
+        return figures_of(member).leave_grace_s if member.state is State.LEAVING else self._lease_s
 
 
 def figures_of(member: Member) -> Figures:
-    """Return what a node reports about itself; the defaults if its release has other figures."""
+    """Return the figures of a node; the defaults if this release cannot decode them."""
     try:
         return _decoder.decode(member.figures) if member.figures else Figures()
     except DecodeError:
@@ -175,17 +175,16 @@ def figures_of(member: Member) -> Figures:
 def writer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
     """Return the designated writer of a shard: the node that writes its history and creates its webhooks.
 
-    Of the live nodes with a working database, it is the one with the highest rendezvous hash: if a node comes or goes,
-    only its own shards change their writer.
+    It is the ready node with a working database that has the highest rendezvous hash. If a node comes or goes, only its
+    own shards change their writer.
     """
-
     return _highest(shard, [member for member, figures in members if figures.stores])
 
 
-def ender_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
-    """Return the node that ends choices and claims of users who are absent: the designated writer.
+def expirer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:
+    """Return the node that ends expired choices and claims of absent users: the designated writer.
 
-    If no node has a database, it is the live node with the highest rendezvous hash.
+    If no node has a database, it is the ready node with the highest rendezvous hash.
     """
     known = list(members)
     return writer_of(shard, known) or _highest(shard, [member for member, _ in known])

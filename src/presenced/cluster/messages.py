@@ -67,7 +67,7 @@ def encode_node_message(message: Message | SavedSession) -> bytes:
     return msgpack.encode(message)
 
 
-def decode(data: bytes) -> Message | None:
+def decode_node_message(data: bytes) -> Message | None:
     """Return the message in these bytes; None if it is from another release."""
     return _decoded(_decoder, data)
 

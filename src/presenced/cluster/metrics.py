@@ -94,7 +94,7 @@ class ClusterMetrics:
             self._refused.labels(reason).inc(items)
 
     def reloading(self, reason: str) -> None:
-        """Count a load: `registered` or `log`."""
+        """Count a load: `registered`, `log` or `keys`."""
         self._reloads.labels(reason).inc()
 
     def watch(self, cluster: Measured) -> None:

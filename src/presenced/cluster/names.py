@@ -97,10 +97,14 @@ class SharedNames(Names):
         if whole_from == Cursor(0):
             return False
         parts = self.parts(text)
-        if parts is None or parts.home != home or None in (numbers := [_number(one) for one in parts.numbers]):
+        if parts is None or parts.home != home:
             return True
-        return Cursor(*(number or 0 for number in numbers)) < whole_from
+        numbers = [number for one in parts.numbers if (number := _number(one)) is not None]
+        if len(numbers) < len(parts.numbers):
+            return True
+        return Cursor(*numbers) < whole_from
 
 
 def _number(text: str) -> int | None:
+    """Return a number that a client has sent as text; None if it can't be a position."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

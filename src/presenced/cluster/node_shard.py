@@ -1,10 +1,10 @@
-"""One shard on this node: its replica, the other nodes as they are seen there, and the connection to the store."""
+"""One shard on this node: its replica, the other nodes as seen there, and its access to the store."""
 
 from __future__ import annotations
 
 from presenced.cluster.backend import Counts, Member, Registration
 from presenced.cluster.directory import SharedDirectory
-from presenced.cluster.members import Figures, Members, ender_of, figures_of, writer_of
+from presenced.cluster.members import Figures, Members, expirer_of, figures_of, writer_of
 from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.cluster.sharding import shard_of
@@ -12,7 +12,7 @@ from presenced.delivery.connection import Connection
 from presenced.runtime.instant import Instant
 
 REMOVE_AGAIN_S = 1.0
-"""Seconds from asking the store to remove a dead node until it is asked again, if the log does not say that it has."""
+"""Seconds after which the store is asked again to remove a dead node, if the log does not show the removal."""
 
 
 class NodeShard:
@@ -39,12 +39,12 @@ class NodeShard:
         self.must_verify = False
         """Whether the store may have lost what this node wrote."""
         self.stale_since_ms = 0
-        """Epoch milliseconds since when other nodes' users may have changed unnoticed; 0 if they may not."""
+        """Epoch milliseconds since when users of other nodes may have changed unnoticed; 0 if none may have."""
         self.next_commit = 0.0
         """Monotonic time before which nothing is committed."""
         self.committed_at = 0.0
         """Monotonic time of the commit in flight."""
-        self._missed_at = -1  # number of the last change when the store had too few keys; -1: it has enough
+        self._missed_at = -1  # number of the last change when the last count was too low; -1 if it was not
         self.has_begun_removal = False
         """Whether this node is taking out the users of a dead node."""
         self._next_removal = 0.0
@@ -59,7 +59,9 @@ class NodeShard:
         return min((at for at in (self.lost_at, self.full_at) if at is not None), default=None)
 
     def may_ask_for_removal(self, now: float) -> bool:
-        """Return whether to ask the store to remove a dead node, which it was not asked within `REMOVE_AGAIN_S`.
+        """Return whether to ask the store now to remove a dead node: at most once in `REMOVE_AGAIN_S`.
+
+        The caller must ask if this returns True.
 
         Args:
             now: Monotonic seconds.
@@ -69,11 +71,14 @@ class NodeShard:
             self._next_removal = now + REMOVE_AGAIN_S
         return is_due
 
-    def duties(self) -> tuple[list[tuple[Member, Figures]], Member | None]:
-        """Return the registered nodes with their figures, and the designated writer; None if there is none."""
+    def update_roles(self) -> tuple[list[tuple[Member, Figures]], Member | None]:
+        """Decide whether this node ends choices and claims of absent users, from the nodes that are registered now.
+
+        Return these nodes with their figures, and the designated writer; None if there is none.
+        """
         known = [(member, figures_of(member)) for member in self.members.members]
-        ender = ender_of(self._index, known)
-        self.replica.ends_for_absent = ender is not None and ender.incarnation == self.members.incarnation
+        expirer = expirer_of(self._index, known)
+        self.replica.ends_for_absent = expirer is not None and expirer.incarnation == self.members.incarnation
         return known, writer_of(self._index, known)
 
     def when(self, now: Instant) -> When:
@@ -117,12 +122,12 @@ class NodeShard:
     def has_all_since(self, at: float) -> bool:
         """Return whether this node has what any other node had at a monotonic time.
 
-        Another node may have known what the store has lost since. Then this node learns it when that one commits again.
+        Another node may have known what the store has lost since. This node learns it when the other one commits again.
         """
         is_recovered = self.members.contact >= self._recovered_at
         return self.replica.is_loaded and is_recovered and (self.read_all_at or 0.0) > at
 
-    def has_read_all(self, n: int, now: Instant) -> None:
+    def caught_up(self, n: int, now: Instant) -> None:
         """Note that the log has been read to its end, and the store has given numbers up to `n`."""
         self.read_all_at = now.monotonic
         self.replica.read_up_to(n, self.when(now))
@@ -133,14 +138,14 @@ class NodeShard:
                 self.stale_since_ms = 0
         if self.must_verify:
             self.must_verify = False
-            self.has_begun_removal = False  # what was taken out may be lost, or the dead node itself: begin again
+            self.has_begun_removal = False  # the store may have lost its progress: begin again
             self.replica.verify()
 
     def counted(self, counts: Counts) -> bool:
-        """Compare what the store has with what it should have. Return whether it has lost some keys: load again.
+        """Compare what the store has with what it should have. Return whether it has lost keys, so that a load is due.
 
-        Counts that arrive late differ by what happened meanwhile. So two in a row must have too few, and without a
-        change in between, or less than half.
+        A count that arrives late differs by what happened meanwhile. So keys are lost only if two counts in a row are
+        too low, and either nothing has changed in between, or less than half of something is left.
         """
         expected, applied = self.replica.counts(), self.replica.changed_at
         has_too_few = any(found < own for found, own in zip(counts, expected, strict=True))

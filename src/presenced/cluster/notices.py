@@ -1,4 +1,4 @@
-"""Log lines and warnings of `/readyz`, from which operators learn about other nodes and the store."""
+"""Log lines, and warnings of `/readyz`, that inform operators about other nodes and the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Notices:
 
     Args:
         name: Name of this node.
-        cluster_name: Setting.
+        cluster_name: Setting of this name.
         own: Figures of this node that do not change (`common_settings.figures_from`).
     """
 
@@ -29,7 +29,7 @@ class Notices:
         self._cluster_name = cluster_name
         self._own = own
         self._local_since: float | None = None
-        self._is_full = False  # whether it is local because the store has no memory
+        self._is_full = False  # whether the node is local because the store has no memory
         self._is_rejected = False  # whether the store responds and refuses this node
         self._has_joined = False
         self._fenced: set[int] = set()
@@ -53,21 +53,21 @@ class Notices:
     # This node.
 
     def waits(self, reason: str) -> None:
-        """The store does not respond at the start."""
+        """Log that the store does not respond when the node starts."""
         self.has_waited = True
         logger.warning("waiting for the store: %s", reason, extra={"event": "cluster_waits"})
 
     def rejected(self, reason: str) -> None:
-        """The node cannot register."""
+        """Log that the node cannot register."""
         self._is_rejected = True
         verb = "return to" if self._has_joined else "join"
         logger.error("cannot %s the cluster: %s", verb, reason, extra={"event": "cluster_rejected"})
 
     def joined(self, slot: int, nodes: int, users: int) -> None:
-        """The node has read everything, and takes connections from now on."""
+        """Log that the node has read everything, and accepts connections from now on."""
         self._has_joined = True
         logger.log(
-            logging.WARNING if self.has_waited else logging.INFO,  # the end of a warning is one, too
+            logging.WARNING if self.has_waited else logging.INFO,  # a warning was logged, so its end is one, too
             "joined the cluster %s as node %s (slot %d): %s, %s online",
             self._cluster_name,
             self.name,
@@ -81,14 +81,14 @@ class Notices:
         )
 
     def local(self, since: float, is_full: bool) -> None:
-        """Some shard has been out of reach, or full, since a time (monotonic seconds), and the node goes on alone."""
+        """Log that this node continues alone, without the store since a time (monotonic seconds)."""
         if self._local_since is None:
             self._local_since, self._is_full = since, is_full
             problem = "out of memory" if is_full else "out of reach"
             logger.warning("the store is %s: this node is on its own", problem, extra={"event": "cluster_local"})
 
     def back(self, now: float) -> None:
-        """Every shard has been read again."""
+        """Log that every shard has been read again (`now`: monotonic seconds)."""
         self._is_rejected = False
         if self._local_since is not None:
             seconds, self._local_since = round(now - self._local_since), None
@@ -99,7 +99,7 @@ class Notices:
             )
 
     def fenced(self, shard: int) -> None:
-        """The store refuses this incarnation."""
+        """Log that the store refuses this incarnation."""
         if not self._fenced:
             logger.warning(
                 "the store no longer knows this node (declared dead, or the store was emptied): it joins again",
@@ -108,25 +108,25 @@ class Notices:
         self._fenced.add(shard)
 
     def registered(self, shard: int) -> None:
-        """The store accepts this node in a shard."""
+        """Note that the store accepts this node in a shard."""
         self._fenced.discard(shard)
         self._is_rejected = False
 
     def keys_lost(self) -> None:
-        """The store has fewer keys than it should have."""
+        """Log that the store has fewer keys than it should have."""
         logger.error("the store has lost keys: reading everything again", extra={"event": "cluster_keys_lost"})
 
     def drained(self) -> None:
-        """An operator stops this node."""
+        """Log that an operator stops this node."""
         logger.warning("an operator asks this node to stop", extra={"event": "cluster_drain"})
 
     # Other nodes.
 
     def removes(self, shard: int, other: Member) -> bool:
-        """Return whether a node that this one removes has stopped, instead of being dead."""
-        has_left, fields = figures_of(other).leaves_in > 0, {"peer": other.name}
+        """Log that this node removes another one. Return whether that one had announced that it leaves."""
+        has_left, fields = figures_of(other).leave_grace_s > 0, {"peer": other.name}
         if shard:
-            return has_left  # a node is removed from each shard, and the line comes once
+            return has_left  # a node is removed from each shard, but logged only once
         if has_left:
             logger.info("node %s has left", other.name, extra={"event": "cluster_left", "fields": fields})
         else:
@@ -142,10 +142,10 @@ class Notices:
 
         Args:
             own: Incarnation of this node.
-            is_alive: Returns whether heartbeats of a node were seen, so that it is not the one before a restart.
+            is_alive: Returns whether heartbeats of a node were seen, so that it is not this node before a restart.
         """
         others = [(one, figures) for one, figures in known if one.incarnation != own and one.state is State.READY]
-        warnings, having = [], defaultdict[tuple[str, ...], list[str]](list)
+        warnings, by_settings = [], defaultdict[tuple[str, ...], list[str]](list)
         for other, figures in others:
             if other.name == self.name and is_alive(other):
                 text = f"another node is called {self.name}, too (slot {other.slot}): give each node a name of its own"
@@ -154,14 +154,14 @@ class Notices:
                     fields: dict[str, object] = {"slot": other.slot}
                     logger.warning("%s", text, extra={"event": "cluster_name_taken", "fields": fields})
             if names := differing(self._own, figures):
-                having[names].append(other.name)
+                by_settings[names].append(other.name)
                 text = f"node {other.name} has other settings than this one: {', '.join(names)}"
                 if self._is_new(other, text):
                     fields = {"peer": other.name, "settings": list(names)}
                     logger.warning("%s", text, extra={"event": "cluster_settings_differ", "fields": fields})
-        for names, nodes in having.items():
-            which = f"node {nodes[0]} has" if len(nodes) == 1 else f"nodes {', '.join(nodes)} have"
-            warnings.append(f"{which} other settings than this one: {', '.join(names)}")
+        for names, nodes in by_settings.items():
+            subject = f"node {nodes[0]} has" if len(nodes) == 1 else f"nodes {', '.join(nodes)} have"
+            warnings.append(f"{subject} other settings than this one: {', '.join(names)}")
         self._about_others = warnings
         registered = {other.incarnation for other, _ in others}
         self._logged = {one for one in self._logged if one[0] in registered}

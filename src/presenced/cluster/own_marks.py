@@ -1,9 +1,9 @@
 """The position marks that this node logs, and where clients of other nodes continue on this one (`cluster.marks`).
 
-What happens on this node is visible here before the other nodes know of it: members of rooms at once, and users, too,
-while the store is out of reach. Such a change has a position, but no number in the log yet. A client that comes from
-another node with everything up to a number may lack it. So this node's own marks have the position before the first
-change that has not been read back:
+Some changes on this node are visible here before the other nodes know of them: members of rooms always, and users
+while the store is out of reach. These changes have a position, but no number in the log yet. A client that comes from
+another node may lack them, even if it has everything in the log. So this node remembers its own marks with the position
+before the first change that has not been read back:
 
     position   ... 340    341    342    343            a mark is due
     change         read   room   read   room           the one at 341 has not been read back:
@@ -30,7 +30,7 @@ NEVER = Cursor(2**62)
 class OwnMarks:
     """The marks of this node.
 
-    Bounds: the users about whom something has happened here and was not read back.
+    Bounds: the users with a change on this node that has not been read back.
     """
 
     def __init__(self, marks: Marks, names: SharedNames, journal: Journal, shards: Sequence[NodeShard]) -> None:
@@ -40,11 +40,12 @@ class OwnMarks:
         self._shards = shards
         self._last = Mark("", -1, ())
         self._logged_at = -inf
-        self._known: frozenset[str] = frozenset()  # incarnations of the nodes that have seen the last one
+        self._known: frozenset[str] = frozenset()  # incarnations of the nodes that were ready at the last mark
         self._before: dict[str, int] = {}  # position before the first change of a user that was not read back
-        self._is_sure = True
-        self._arrived_at: float | None = None  # monotonic time of the last client that has come, until all was read
-        self._sure_from = 0
+        self._is_agreed = True
+        # Monotonic time at which the last client came from another node; None once everything from before was read.
+        self._arrived_at: float | None = None
+        self._agreed_from = 0
         self._has_lost = False  # the store may have lost changes that are visible here, until all were read back
 
     def changed(self, user_id: str) -> None:
@@ -57,13 +58,13 @@ class OwnMarks:
         self._has_lost = True
 
     def published(self) -> None:
-        """Note whether what was published is what the nodes have agreed on."""
-        is_sure = not any(one.stale_since_ms or one.replica.unsettled or one.replica.retained for one in self._shards)
-        if is_sure and not self._is_sure:
-            self._sure_from = self._journal.position
-        self._is_sure = is_sure
+        """Note whether everything that was published is what the nodes have agreed on."""
+        is_agreed = not any(one.stale_since_ms or one.replica.unsettled or one.replica.retained for one in self._shards)
+        if is_agreed and not self._is_agreed:
+            self._agreed_from = self._journal.position
+        self._is_agreed = is_agreed
         at = self._arrived_at
-        if is_sure and at is not None and all(shard.has_all_since(at) for shard in self._shards):
+        if is_agreed and at is not None and all(shard.has_all_since(at) for shard in self._shards):
             self._arrived_at = None
 
     def arrived(self, now: float) -> None:
@@ -72,17 +73,17 @@ class OwnMarks:
 
     @property
     def has_newcomers(self) -> bool:
-        """Whether a client has come since this node had last read everything, and was sure."""
+        """Whether a client has come from another node, perhaps with changes that this node has not read yet."""
         return self._arrived_at is not None
 
     @property
-    def sure_from(self) -> Cursor:
+    def agreed_from(self) -> Cursor:
         """Cursor from which on clients know only what the nodes have agreed on.
 
-        A client with an earlier one may have received something that this node has corrected since. If it moves to
-        another node, which was right all the time, it receives everything again.
+        A client with an earlier cursor may have received something that this node has corrected since. If the client
+        moves to another node, that node has nothing to correct, so the client must receive everything again.
         """
-        return Cursor(self._sure_from) if self._is_sure else NEVER
+        return Cursor(self._agreed_from) if self._is_agreed else NEVER
 
     def due(self, ready: frozenset[str], now: float) -> Mark | None:
         """Return the mark to log now: if the node has moved, another node has joined, or the last mark is old.

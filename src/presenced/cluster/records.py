@@ -24,6 +24,7 @@ from msgspec.structs import astuple, replace
 from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, Cause, Status, StatusDetails, View
 
 NO_TIME = 0
+"""Stamp of a field about which nothing was ever decided."""
 
 
 class Choices(Struct, frozen=True, gc=False, array_like=True):
@@ -47,13 +48,13 @@ class SharedClaim(Struct, frozen=True, gc=False, array_like=True):
     source: str
     stamp_ms: int
     status: Status | None = None
-    """None: it was cleared."""
+    """None if the claim was cleared."""
     details: StatusDetails = NO_DETAILS
     priority: int = 0
 
 
 class StampedFields(NamedTuple):
-    """The stamped fields of a user record, as there."""
+    """Stamped fields of a `UserRecord`."""
 
     chosen: Choices
     claims: tuple[SharedClaim, ...]
@@ -64,10 +65,10 @@ class StampedFields(NamedTuple):
 
 
 class UserRecord(Struct, frozen=True, gc=False, array_like=True):
-    """What all nodes have agreed on about one user."""
+    """State of one user that all nodes have agreed on."""
 
     view: View
-    """What others see."""
+    """State that others see."""
     since_ms: int
     """As in `Change`."""
     seen_ms: int
@@ -115,17 +116,17 @@ class UserRecord(Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether the store has to keep the record: the user is present, or something is set, or was cleared."""
-        return self.view.status is not Status.OFFLINE or self.is_set or self.was_cleared
+        """Whether the store has to keep the record: the user is present, or something is set or was cleared."""
+        return self.view.status is not Status.OFFLINE or self.is_set or self.has_stamps
 
     @property
     def is_only_cleared(self) -> bool:
-        """Whether the record only says that something was cleared. It is kept for `CLEARED_S` (`cluster.replica`)."""
+        """Whether a kept record says nothing but that something was cleared (`cluster.replica.cleared_records`)."""
         return self.view.status is Status.OFFLINE and not self.is_set
 
     @property
-    def was_cleared(self) -> bool:
-        """Whether a decision has a stamp: also one that sets nothing any more."""
+    def has_stamps(self) -> bool:
+        """Whether a decision has a stamp, even if it was cleared since."""
         chosen = self.chosen
         return bool(chosen.stamp_ms or chosen.timed_stamp_ms or self.announced_stamp_ms or self.claims)
 
@@ -206,7 +207,7 @@ def decode_record(data: bytes) -> UserRecord:
         found.cause,
         found.was,
         found.was_version,
-        found.since_ms if found.active_ms == found.since_ms else found.active_ms,  # one number less in memory
+        found.since_ms if found.active_ms == found.since_ms else found.active_ms,  # one object for both saves memory
         found.chosen,
         found.claims,
         found.announced,
@@ -244,7 +245,7 @@ def decode_rooms(data: bytes) -> tuple[SharedMember, ...]:
 
 
 def merged(mine: UserRecord, theirs: UserRecord) -> UserRecord:
-    """Return `theirs` with the stamped fields that were set later in `mine`. Equal stamps: theirs."""
+    """Return `theirs` with the stamped fields that have a newer stamp in `mine`."""
     a, b = mine.chosen, theirs.chosen
     permanent = a if a.stamp_ms > b.stamp_ms else b
     timed = a if a.timed_stamp_ms > b.timed_stamp_ms else b
@@ -259,7 +260,7 @@ def merged(mine: UserRecord, theirs: UserRecord) -> UserRecord:
     claims = {claim.source: claim for claim in theirs.claims}
     for claim in mine.claims:
         if claim.source not in claims or claim.stamp_ms > claims[claim.source].stamp_ms:
-            claims.pop(claim.source, None)  # the claim that was set last is the last one
+            claims.pop(claim.source, None)  # adds it at the end: claims are in the order in which they were set
             claims[claim.source] = claim
     announcer = mine if mine.announced_stamp_ms > theirs.announced_stamp_ms else theirs
     displayer = mine if mine.display_issued > theirs.display_issued else theirs

@@ -13,10 +13,10 @@ class SharedVersions(VersionCounter):
     """
 
     shown_up_to: tuple[int, ...] = (0,)
-    """Number up to which all changes were shown, for each shard. Higher numbers may belong to changes of any user that
-    are not read yet."""
+    """Number up to which all changes were shown, for each shard. Higher numbers may belong to changes that are not
+    read yet."""
 
     def of_unknown(self) -> VersionOf:
-        """Return the number up to which the shard of a user has been shown."""
+        """Return a function that returns the number up to which a user's shard has been shown by now."""
         numbers = self.shown_up_to
         return lambda user_id: numbers[shard_of(user_id, len(numbers))]

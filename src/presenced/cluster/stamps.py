@@ -52,8 +52,9 @@ class Stamps:
     def note(self, user: User[C], now: Instant, now_ms: int) -> None:
         """Stamp what was decided about the user here, with `now_ms` or later.
 
-        A decision is newer than what it replaces, even if the clock of the node that made that one is ahead. An end
-        that was known before is no decision. It must not replace one that a node without the store made before the end.
+        A decision is newer than the one that it replaces, even if the clock of the earlier decision's node is ahead. An
+        end that was set in advance is not a decision. It must not replace a decision that another node, which was cut
+        off from the store, has made before that end.
         """
         if user.chosen != self.chosen:
             self.chosen, self.chosen_ms = user.chosen, max(now_ms, self.chosen_ms + 1)
@@ -90,8 +91,10 @@ class Stamps:
 
     def lose_choice(self) -> None:
         """Clear the choice, because of a bound. All nodes do so, and get the same stamps."""
-        self.chosen_ms += self.chosen != AS_DETECTED
-        self.timed_ms += self.timed is not None
+        if self.chosen != AS_DETECTED:
+            self.chosen_ms += 1
+        if self.timed is not None:
+            self.timed_ms += 1
         self.chosen, self.timed = AS_DETECTED, None
 
     def lose_claims(self) -> None:
@@ -101,25 +104,28 @@ class Stamps:
         self.claims = ()
 
     def end_timed(self) -> None:
-        """Drop a temporary choice that sets nothing, with the user's presence. All nodes do so."""
+        """Drop a temporary choice that sets nothing, because the user's presence has ended. All nodes do so."""
         self.timed = None
 
     def forget_cleared(self) -> bool:
         """Forget the stamps of fields that were cleared. Return whether no stamp is left."""
-        self.chosen_ms *= self.chosen != AS_DETECTED
-        self.timed_ms *= self.timed is not None
-        self.announced_ms *= self.announced
+        if self.chosen == AS_DETECTED:
+            self.chosen_ms = 0
+        if self.timed is None:
+            self.timed_ms = 0
+        if not self.announced:
+            self.announced_ms = 0
         self.cleared = {}
         return not (self.chosen_ms or self.timed_ms or self.announced_ms or self.claims)
 
     def renew_choice(self, now_ms: int, is_permanent: bool) -> None:
-        """Make the choice newer than what another node has decided, although it has changed nothing here."""
+        """Make the choice newer than decisions of other nodes, although it has changed nothing here."""
         self.timed_ms = max(self.timed_ms, now_ms)
         if is_permanent:
             self.chosen_ms = max(self.chosen_ms, now_ms)
 
     def renew_announcement(self, now_ms: int) -> None:
-        """Make the announcement newer than what another node has decided, although it has changed nothing here."""
+        """Make the announcement newer than decisions of other nodes, although it has changed nothing here."""
         self.announced_ms = max(self.announced_ms, now_ms)
 
     def apply(self, user: User[C], record: UserRecord, now: Instant) -> None:
@@ -130,11 +136,11 @@ class Stamps:
         user.timed = self.timed = None
         if chosen.timed_details is not None:
             user.timed = self.timed = Choice(chosen.timed, chosen.timed_details)
-            user.timed_until = _ends(chosen.timed_details.until_ms, now)
+            user.timed_until = _to_monotonic(chosen.timed_details.until_ms, now)
         user.announced = self.announced = record.announced
         self.announced_ms = record.announced_stamp_ms
         user.claims = self.claims = tuple(
-            Claim(c.source, c.status, c.details, c.priority, c.stamp_ms, _ends(c.details.until_ms, now))
+            Claim(c.source, c.status, c.details, c.priority, c.stamp_ms, _to_monotonic(c.details.until_ms, now))
             for c in record.claims
             if c.status is not None
         )
@@ -169,13 +175,13 @@ class Stamps:
 class StampTable:
     """Stamps of all users about whom something was decided or agreed on.
 
-    Bounds: stamps of a known user last as long as the user. Those of evicted users are bounded by `max_evicted`.
+    Bounds: stamps of a known user last as long as the user. Stamps of evicted users are bounded by `max_evicted`.
     """
 
     def __init__(self, max_evicted: int) -> None:
         self._by_user: dict[str, Stamps] = {}
         self._evicted: BoundedMap[str, Stamps] = BoundedMap(max_evicted)
-        """Stamps of users who were evicted: of what was cleared."""
+        """Stamps of users who were evicted, or were never known: when their fields were cleared."""
 
     def users(self) -> list[str]:
         """Return the users who have stamps."""
@@ -204,7 +210,7 @@ class StampTable:
         """Add new stamps of a user.
 
         Args:
-            is_known: Whether the user was not evicted.
+            is_known: Whether the directory has the user. Otherwise the stamps are kept as those of an evicted user.
         """
         stamps = Stamps()
         if is_known:
@@ -232,6 +238,6 @@ class StampTable:
             del self._by_user[user_id]
 
 
-def _ends(until_ms: int, now: Instant) -> float:
-    """Return the monotonic time at which something with this end in epoch milliseconds ends; infinity for 0."""
+def _to_monotonic(until_ms: int, now: Instant) -> float:
+    """Return a time in epoch milliseconds as monotonic seconds; infinity for 0, which means never."""
     return now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf

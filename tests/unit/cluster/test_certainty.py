@@ -68,7 +68,7 @@ def test_a_node_whose_store_is_full_is_on_its_own_until_there_is_memory_again() 
     cluster.run()
     here.new_messages(watcher)
     there.new_messages(other)
-    cluster.hub.out_of_memory = True
+    cluster.hub.is_out_of_memory = True
     ada = here.connect("ada")
     cluster.run(1.5)
     messages = here.new_messages(watcher)
@@ -83,7 +83,7 @@ def test_a_node_whose_store_is_full_is_on_its_own_until_there_is_memory_again() 
     assert statuses(here.new_messages(watcher)) == [("ada", "offline")]
     here.connect("ada")
     there.end(bob)
-    cluster.hub.out_of_memory = False
+    cluster.hub.is_out_of_memory = False
     cluster.run(2, step=0.05)
     assert statuses(there.new_messages(other))[-1] in (("ada", "online"), ("bob", "offline"))
     messages = here.new_messages(watcher)
@@ -97,11 +97,11 @@ def test_a_node_whose_store_is_full_is_on_its_own_until_there_is_memory_again() 
 def test_a_store_that_is_full_ends_being_so_without_a_change() -> None:
     cluster = ClusterHarness()
     node = cluster.nodes["a"]
-    cluster.hub.out_of_memory = True
+    cluster.hub.is_out_of_memory = True
     ada = node.connect("ada")
     cluster.run(2)
     node.end(ada)  # now nothing differs from what the store has
-    cluster.hub.out_of_memory = False
+    cluster.hub.is_out_of_memory = False
     cluster.run(2, step=0.05)
     assert not node.cluster.is_local
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.cluster.contribution import Contribution, OfUser, each, find, put
+from presenced.cluster.contribution import Contribution, UserContributions, each, find, put
 
 contributions = st.builds(Contribution, st.integers(0, 3), st.sampled_from([b"", b"s"]), st.sampled_from([b"", b"r"]))
 
 
 @given(st.lists(contributions, max_size=12))
 def test_contributions_are_those_set_last_by_slot(changes: list[Contribution]) -> None:
-    found: OfUser = None
+    found: UserContributions = None
     model: dict[int, Contribution] = {}
     for new in changes:
         found = put(found, new)

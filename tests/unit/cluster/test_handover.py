@@ -33,9 +33,9 @@ def established(client: FakeConnection) -> dict[str, Any]:
     return client.messages[0]
 
 
-def stop(node: ClusterNode, leaves_in: float = 5.0) -> None:
+def stop(node: ClusterNode, leave_grace_s: float = 5.0) -> None:
     """Stop a node as SIGTERM does."""
-    node.cluster.leave(leaves_in)
+    node.cluster.leave(leave_grace_s)
     for _ in node.node.drain():
         pass
     node.cluster.stop()
@@ -203,7 +203,7 @@ def test_users_of_a_stopping_node_who_do_not_return_leave_with_cause_drain() -> 
     cluster.nodes["a"].enter("userId=ada")
     cluster.run(1.0)
     cluster.nodes["b"].new_messages(watcher)
-    stop(cluster.nodes["a"], leaves_in=5.0)
+    stop(cluster.nodes["a"], leave_grace_s=5.0)
     cluster.run(4.5, step=0.01)
     assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
     cluster.run(4, step=0.01)
@@ -275,7 +275,7 @@ def test_nothing_is_left_of_a_session_that_cannot_be_had_from_a_stopped_node() -
     ada = cluster.nodes["a"].enter("userId=ada")
     cluster.run(1.0)
     cluster.hub.put = lambda *_: None  # type: ignore[method-assign]  # the store loses it
-    stop(cluster.nodes["a"], leaves_in=30)
+    stop(cluster.nodes["a"], leave_grace_s=30)
     cluster.run(0.005)
     cluster.nodes["a"].backend.kill()
     moved = resume(cluster, "b", ada, "ada")
@@ -292,7 +292,7 @@ def test_a_session_that_was_left_behind_and_closed_elsewhere_leaves_no_device() 
     laptop = cluster.nodes["b"].enter("userId=ada&device=web")
     phone = cluster.nodes["a"].enter("userId=ada&device=phone")
     cluster.run(1.0)
-    stop(cluster.nodes["a"], leaves_in=30)
+    stop(cluster.nodes["a"], leave_grace_s=30)
     cluster.run(0.005)
     moved = resume(cluster, "b", phone, "ada")
     assert established(moved)["resumed"] is True

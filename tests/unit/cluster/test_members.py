@@ -6,7 +6,7 @@ from msgspec import msgpack
 from msgspec.structs import astuple
 
 from presenced.cluster.backend import Member, State
-from presenced.cluster.members import Do, Figures, Members, figures_of, writer_of
+from presenced.cluster.members import DutyKind, Figures, Members, figures_of, writer_of
 
 LEASE_S = 15.0
 
@@ -27,13 +27,13 @@ class Observer:
         self.now += after
         self.members.look(self.now)
         duties = self.members.observe([member(0), *others])
-        return [(duty.do.value, duty.member.slot) for duty in duties]
+        return [(duty.kind.value, duty.member.slot) for duty in duties]
 
 
 def test_a_node_without_a_new_heartbeat_for_the_lease_is_declared_dead() -> None:
     observer = Observer()
     assert [observer.look(member(1)) for _ in range(15)] == [[]] * 15
-    assert observer.look(member(1)) == [(Do.DECLARE_DEAD.value, 1)]
+    assert observer.look(member(1)) == [(DutyKind.DECLARE_DEAD.value, 1)]
 
 
 def test_a_heartbeat_begins_the_lease_again() -> None:
@@ -66,7 +66,7 @@ def test_time_without_the_store_does_not_count_and_signs_begin_anew() -> None:
 
 def test_the_observer_that_won_removes_and_others_wait() -> None:
     observer = Observer()
-    assert observer.look(member(1, state=State.DEAD, remover="inc0")) == [(Do.REMOVE.value, 1)]
+    assert observer.look(member(1, state=State.DEAD, remover="inc0")) == [(DutyKind.REMOVE.value, 1)]
     for _ in range(40):
         assert observer.look(member(1, state=State.DEAD, remover="inc2"), member(2, int(observer.now))) == []
 
@@ -74,14 +74,14 @@ def test_the_observer_that_won_removes_and_others_wait() -> None:
 def test_a_dead_node_whose_remover_is_gone_is_taken_over() -> None:
     observer = Observer()
     found = [observer.look(member(1, state=State.DEAD, remover="inc2")) for _ in range(16)]
-    assert found[-1] == [(Do.DECLARE_DEAD.value, 1)]
+    assert found[-1] == [(DutyKind.DECLARE_DEAD.value, 1)]
 
 
 def test_users_of_a_leaving_node_have_the_time_that_it_says() -> None:
     observer = Observer()
-    leaving = member(1, state=State.LEAVING)._replace(figures=msgpack.encode(Figures(leaves_in=20.0)))
+    leaving = member(1, state=State.LEAVING)._replace(figures=msgpack.encode(Figures(leave_grace_s=20.0)))
     assert [observer.look(leaving) for _ in range(20)] == [[]] * 20
-    assert observer.look(leaving) == [(Do.DECLARE_DEAD.value, 1)]
+    assert observer.look(leaving) == [(DutyKind.DECLARE_DEAD.value, 1)]
 
 
 def test_figures_of_another_release_are_read_as_far_as_they_are_known() -> None:

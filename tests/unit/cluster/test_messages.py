@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from msgspec import msgpack
 
-from presenced.cluster.messages import Drain, decode, encode_node_message
+from presenced.cluster.messages import Drain, decode_node_message, encode_node_message
 
 
 def test_a_message_reads_as_it_was_written() -> None:
-    assert decode(encode_node_message(Drain("1abc"))) == Drain("1abc")
+    assert decode_node_message(encode_node_message(Drain("1abc"))) == Drain("1abc")
 
 
 def test_fields_that_a_newer_release_appends_are_ignored() -> None:
-    assert decode(msgpack.encode(["drain", "1abc", "new"])) == Drain("1abc")
+    assert decode_node_message(msgpack.encode(["drain", "1abc", "new"])) == Drain("1abc")
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_fields_that_a_newer_release_appends_are_ignored() -> None:
     ],
 )
 def test_unknown_and_damaged_messages_are_ignored(data: bytes) -> None:
-    assert decode(data) is None
+    assert decode_node_message(data) is None

@@ -36,7 +36,7 @@ class ReadingShard:
         for _ in range(times):
             self.seconds += 1
             self.shard.reached(self.seconds)
-            self.shard.has_read_all(0, self.now())
+            self.shard.caught_up(0, self.now())
 
 
 def test_after_a_read_this_node_knows_what_another_one_knew_before() -> None:

@@ -114,7 +114,7 @@ def test_figures_have_a_start_and_digests_that_agree() -> None:
     cluster.run(7, step=0.01)
     members = cluster.nodes["a"].cluster.nodes
     figures = {member.name: figures_of(member) for member in members}
-    assert all(its.since_ms > 0 and its.lag_s <= 1.1 for its in figures.values())
+    assert all(its.started_ms > 0 and its.lag_s <= 1.1 for its in figures.values())
     result = compare({name: its.digests for name, its in figures.items()})
     assert result.compared == {"a", "b", "c"}
     assert not result.differing

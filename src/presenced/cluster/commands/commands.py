@@ -31,7 +31,6 @@ from presenced.runtime.instant import Instant
 FORGET_AGAIN_S = 10.0
 """Seconds after which an entry about a forgotten user is too late to forget later decisions."""
 
-
 COMMAND_S = 30.0
 """Seconds after which a command that another node has not executed yet has no effect there any more. A longer outage of
 the store must not disconnect users who have returned since."""
@@ -60,7 +59,7 @@ class ClusterCommands:
                 backend=backend,
                 gatekeeper=node.gatekeeper,
                 clock=node.clock,
-                log=lambda user_id, body: cluster.control(Kind.REVOKE, user_id, body),
+                log=lambda user_id, body: cluster.add_control(Kind.REVOKE, user_id, body),
                 on_session=self._revoke_session_here,
                 on_loaded=cluster.check_ready,
             )
@@ -82,14 +81,14 @@ class ClusterCommands:
     def kick(self, user_id: str) -> int:
         """Have all other nodes close the connections of a user. Return the number of sessions there.
 
-        It has no effect on nodes that it does not reach within `COMMAND_S`.
+        The command has no effect on nodes that it does not reach within `COMMAND_S`.
         """
-        self._cluster.control(Kind.KICK, user_id, f"{self._cluster.time.now_ms} {user_id}".encode(), COMMAND_S)
+        self._cluster.add_control(Kind.KICK, user_id, f"{self._cluster.time.now_ms} {user_id}".encode(), COMMAND_S)
         return len(self._sessions_elsewhere(user_id))
 
     def forget(self, user_id: str, now: Instant) -> int:
-        """Have all other nodes do what `kick` does, and forget what only they remember of the user."""
-        self._cluster.control(Kind.FORGET, user_id, f"{now.epoch_ms} {user_id}".encode())
+        """Have all other nodes close the user's connections, and forget what only they remember of the user."""
+        self._cluster.add_control(Kind.FORGET, user_id, f"{now.epoch_ms} {user_id}".encode())
         self._erase_when_offline(user_id)
         return len(self._sessions_elsewhere(user_id))
 
@@ -110,12 +109,15 @@ class ClusterCommands:
             self._revocations.session_revoked(user_id, tag)
         return sum(session.session_id == tag.hex() for session in self._sessions_elsewhere(user_id))
 
-    def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None]:
-        """Call `answered` when all nodes have what this node has decided about a user.
+    def when_agreed(self, user_id: str, on_answer: Callable[[bool], None]) -> Callable[[], None]:
+        """Call `on_answer` with True when all nodes have what this node has decided about a user.
 
         It gets False if the store is out of reach. Return the function that ends the wait.
+
+        Raises:
+            CapacityError: Too many callers wait.
         """
-        end = self._waits.add(user_id, self._cluster.replica_of(user_id), answered)
+        end = self._waits.add(user_id, self._cluster.replica_of(user_id), on_answer)
         self._progress()
         return end
 
@@ -123,7 +125,7 @@ class ClusterCommands:
 
     def _kicked(self, body: bytes, is_own: bool) -> None:
         made_ms, _, user_id = body.decode().partition(" ")
-        # A node that reads all the time reads no late entries, whatever the clocks say.
+        # A node that is up to date reads no late entries. If the entry looks late there, a clock is wrong.
         is_late = self._cluster.time.now_ms - int(made_ms) > COMMAND_S * 1000
         if not is_own and not (is_late and self._cluster.lag_s > COMMAND_S):
             self._service.disconnect_here(user_id)
@@ -138,8 +140,8 @@ class ClusterCommands:
             self._service.erase_past(user_id)
             self._erase_when_offline(user_id)
         # Decisions that were on their way when the author forgot the user are forgotten now. The author knows those
-        # before the entry in the log. Each other node knows those that it has sent and that follow the entry. If the
-        # entry itself is late, because the store was out of reach, it must not affect later decisions.
+        # before the entry in the log. Each other node knows its own that follow the entry. If the entry itself is late,
+        # because the store was out of reach, it must not affect later decisions.
         if is_pending and abs(now.epoch_ms - erased_ms) < FORGET_AGAIN_S * 1000:
             self._service.forget_decisions(user_id, now)
 
@@ -147,7 +149,7 @@ class ClusterCommands:
         user = self._users.user(user_id)
         for session in list(user.sessions) if user is not None else ():
             if session.slot < 0 and session.token_id and tag_of(session.session_id) == tag:
-                with suppress(CapacityError):
+                with suppress(CapacityError):  # the table is full, and the author of the command has its answer already
                     self._service.revoke(user_id, token_id=session.token_id)
 
     # Internal.

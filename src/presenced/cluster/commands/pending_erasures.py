@@ -14,8 +14,8 @@ from presenced.presence.users import Users
 from presenced.runtime.clock import Clock, Timer
 
 MAX_ERASURES = 1_000
-"""Maximum number of waiting erasures. At the bound, `erase` does nothing: what the nodes changed about the user in the
-last seconds stays in the database."""
+"""Maximum number of waiting erasures. At the bound, `erase` does nothing: changes of the user in the last seconds stay
+in the database."""
 
 ERASE_WITHIN_S = 5.0
 """Seconds after which a user is erased even if not yet offline on all nodes."""
@@ -49,7 +49,7 @@ class PendingErasures:
             replica = self._cluster.replica_of(user_id)
             has_record = user_id in replica.records and not replica.has_only_cleared(user_id)
             is_gone = not has_record and self._users.status(user_id) is Status.OFFLINE
-            if (is_gone or now >= until) and self._cluster.control(Kind.ERASE, user_id, user_id.encode()):
+            if (is_gone or now >= until) and self._cluster.add_control(Kind.ERASE, user_id, user_id.encode()):
                 del self._until[user_id]
         if self._until:
             self._timer.set(self._check, now + CHECK_PERIOD_S)

@@ -7,8 +7,8 @@
 A revocation is in the store before it is in the log. A loading node reads the log from before the load, and the
 store's revocations after it. So it gets each revocation in at least one of the two ways.
 
-If the store gives no answer, or has lost revocations, each node writes those that it knows and the store does not. If
-other nodes may lack them, too, an entry without a body makes all nodes read them.
+If the store gives no answer, or has lost revocations, each node writes those that it knows and the store lacks. If
+other nodes may lack them, too, an entry without a body makes all nodes read the revocations.
 
 Bounds: `MAX_REVOCATIONS` in each node's table, and as many users whose writes have failed.
 """
@@ -28,7 +28,7 @@ from presenced.runtime.logs import logger
 from presenced.storage.records import StoredRevocation
 
 SYNC_PERIOD_S = 0.5
-"""Seconds until the next read, after a read or the write that followed it got no answer."""
+"""Seconds until the next read, if a read or the write after it got no answer."""
 
 READ_PERIOD_S = 600.0
 """Seconds between two regular reads. A store that has lost revocations gets them again."""
@@ -72,7 +72,7 @@ class SharedRevocations:
         self._on_session = on_session
         self._on_loaded = on_loaded
         self._is_reading = self._is_syncing = self._has_read = False
-        self._must_read = False  # the last read was begun too early, or has failed
+        self._must_read = False  # a read was requested during the last one, or the last one failed
         self._must_sync = False  # the store, or other nodes, may lack revocations of this node
         self._writing: Counter[str] = Counter()  # number of writes under way, by the user concerned
         self._unconfirmed: set[str] = set()  # users of writes that have failed, until the next sync
@@ -94,9 +94,9 @@ class SharedRevocations:
             return
         self._writing[user_id] += 1
 
-        def written(is_sure: bool) -> None:
-            self._writing -= Counter((user_id,))
-            if not is_sure or not self._log(user_id, _encode(revocation)):
+        def written(is_stored: bool) -> None:
+            self._writing -= Counter((user_id,))  # drops the user at 0
+            if not is_stored or not self._log(user_id, _encode(revocation)):
                 self._must_sync = True
                 self._unconfirmed.add(user_id)
 
@@ -132,7 +132,7 @@ class SharedRevocations:
             self._backend.read_revoked(self._read)
 
     def check(self) -> None:
-        """Repeat what the store has not answered. Called at least once a second while the store is in reach."""
+        """Repeat calls that the store has not answered. Called at least once a second while the store is in reach."""
         must_read = self._must_read or self._must_sync
         if not (self._has_read or must_read) or self._is_reading or self._is_syncing:
             return
@@ -162,9 +162,9 @@ class SharedRevocations:
         confirmed = set(self._unconfirmed)
         self._is_syncing = True
 
-        def written(is_sure: bool) -> None:
+        def written(is_stored: bool) -> None:
             self._is_syncing = False
-            if not is_sure or (must_notify and not self._log("", b"")):
+            if not is_stored or (must_notify and not self._log("", b"")):
                 self._must_sync = True
             else:
                 self._unconfirmed -= confirmed

@@ -86,7 +86,7 @@ class RemoteTickets:
             self._clock.call_soon(partial(on_taken, UNAVAILABLE))
 
     def _ask(self, key: bytes, on_taken: OnTaken, asks_again: bool) -> None:
-        def answered(value: bytes | None) -> None:
+        def on_answer(value: bytes | None) -> None:
             now = self._clock.now()
             if value is not None:
                 ticket = decode_ticket(value)
@@ -100,7 +100,7 @@ class RemoteTickets:
                 is_sure = self._reach.is_in_reach and now.monotonic - self._reach.in_reach_since > RECOVERY_S
                 on_taken(None if is_sure else UNAVAILABLE)
 
-        self._backend.take(StoredKey(KIND, key.hex()), answered, lambda: on_taken(UNAVAILABLE))
+        self._backend.take(StoredKey(KIND, key.hex()), on_answer, lambda: on_taken(UNAVAILABLE))
 
     def _ask_again(self) -> None:
         now = self._clock.monotonic()

@@ -10,16 +10,17 @@ from presenced.errors import CapacityError
 MAX_WAITS = 1_000
 """Maximum number of waiting callers. At the bound, one more is refused."""
 
-Answered = Callable[[bool], None]
+OnAnswer = Callable[[bool], None]
+"""Gets True if all nodes have the decision, and False if the store is out of reach."""
 
 
 class _Wait:
-    __slots__ = ("answered", "replica", "user_id")
+    __slots__ = ("on_answer", "replica", "user_id")
 
-    def __init__(self, user_id: str, replica: ShardReplica, answered: Answered) -> None:
+    def __init__(self, user_id: str, replica: ShardReplica, on_answer: OnAnswer) -> None:
         self.user_id = user_id
         self.replica = replica
-        self.answered = answered
+        self.on_answer = on_answer
 
 
 class Waits:
@@ -31,19 +32,19 @@ class Waits:
     def __init__(self) -> None:
         self._waits: dict[_Wait, None] = {}
 
-    def add(self, user_id: str, replica: ShardReplica, answered: Answered) -> Callable[[], None]:
+    def add(self, user_id: str, replica: ShardReplica, on_answer: OnAnswer) -> Callable[[], None]:
         """Add a caller, and return the function that removes it.
 
         Args:
             replica: Replica of the user's shard.
-            answered: Gets True if all nodes have the decision, and False if the store is out of reach.
+            on_answer: Called at most once, and never after the removal.
 
         Raises:
             CapacityError: Too many callers wait.
         """
         if len(self._waits) >= MAX_WAITS:
             raise CapacityError(f"{MAX_WAITS:,} commands wait for the other nodes already")
-        wait = _Wait(user_id, replica, answered)
+        wait = _Wait(user_id, replica, on_answer)
         self._waits[wait] = None
         return lambda: self._waits.pop(wait, None)
 
@@ -63,5 +64,6 @@ class Waits:
             for wait in waits:
                 if wait.user_id in pending or (not replica.is_local and must_wait(wait.user_id)):
                     continue
-                if self._waits.pop(wait, wait) is None:  # an earlier answer may have removed it
-                    wait.answered(not replica.is_local)
+                if wait in self._waits:  # an earlier answer may have removed it
+                    del self._waits[wait]
+                    wait.on_answer(not replica.is_local)

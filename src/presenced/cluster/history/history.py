@@ -13,25 +13,29 @@ class History(Protocol):
     """Receiver of the cluster's reports that stores its history (`cluster.history.write_behind`)."""
 
     def registered(self, shard: int, epoch: str) -> None:
-        """Take the name of the cluster's life."""
+        """Take the epoch of the cluster."""
 
     def loaded(self, shard: int) -> None:
         """Note that a shard was loaded, so that entries of the log may have been skipped."""
 
-    def reads(self, shard: int, entry: Entry) -> None:
+    def entry_read(self, shard: int, entry: Entry) -> None:
         """Take the next entry of the log, before the node applies it."""
 
     def designated(self, shard: int, is_writer: bool) -> None:
-        """Take whether this node is the designated writer of a shard. Called about once a second."""
+        """Begin or stop storing for a shard. Called about once a second.
 
-    def knows(self, members: Sequence[tuple[Member, Figures]]) -> None:
+        Args:
+            is_writer: Whether this node is the designated writer of the shard.
+        """
+
+    def members_seen(self, members: Sequence[tuple[Member, Figures]]) -> None:
         """Take the registered nodes in shard 0, with their figures."""
 
     def ready(self, is_new: bool) -> None:
         """Note that the node accepts connections.
 
         Args:
-            is_new: No node and no store had any state, so that the state in the database counts.
+            is_new: Whether neither the store nor another node had any state, so that the state in the database counts.
         """
 
 
@@ -44,13 +48,13 @@ class NoHistory:
     def loaded(self, shard: int) -> None:
         """Do nothing."""
 
-    def reads(self, shard: int, entry: Entry) -> None:
+    def entry_read(self, shard: int, entry: Entry) -> None:
         """Do nothing."""
 
     def designated(self, shard: int, is_writer: bool) -> None:
         """Do nothing."""
 
-    def knows(self, members: Sequence[tuple[Member, Figures]]) -> None:
+    def members_seen(self, members: Sequence[tuple[Member, Figures]]) -> None:
         """Do nothing."""
 
     def ready(self, is_new: bool) -> None:

@@ -11,9 +11,9 @@ is the number up to which everything is in the batches so far. The worker stores
 next writer continues there:
 
     log            ... 96  97  98  99  100  101  102  103
-    collected      ----------------------------------->|     `passed` is 103
-    changes sent   -------------------->|                    the next one that waits is 101
-    users sent     ------------>|                            they are sent four times a second
+    collected      ----------------------------------->|     `collected_n` is 103
+    changes sent   -------------------->|                    the next change that waits is 101
+    users sent     ------------>|                            users are sent four times a second
     checkpoint     ------------>|
 
 Storing an item twice does no harm, because rows have keys and versions (`storage.store`).
@@ -43,7 +43,7 @@ from presenced.storage.records import Record, RoomOccupancy, StoredClaim, Stored
 from presenced.storage.write_behind import stored_user
 
 IDLE_ITEMS = 1_000
-"""Number of entries after which the checkpoint is stored even if no record waits. The log is trimmed, so a checkpoint
+"""Numbers of the log after which the checkpoint is stored even if no record waits. The log is trimmed, so a checkpoint
 that is too old would be before its first entry."""
 
 
@@ -86,19 +86,19 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         self.index = index
         self.stage = WriterStage.IDLE
         self.epoch = ""
-        """Name of the cluster's life; empty before the node has registered."""
-        self.turn = 0
-        """Number of times that catching up began. Pages of the log for an earlier turn are dropped."""
+        """Epoch of the cluster; empty before the node has registered."""
+        self.catch_up_number = 0
+        """Number of the current catch-up. Pages of the log for an earlier one are dropped."""
         self.is_reading = False
         """Whether a page of the log was requested."""
-        self.passed = 0
+        self.collected_n = 0
         """Number up to which everything was collected."""
         self.stored_n = 0
         """Number up to which everything is stored, as far as this node knows."""
         self.lacks_states = False
         """Whether the current states have to be stored after the rest of the log."""
         self.is_first_catch_up = False
-        """Whether it has not caught up since it was taken. Until then, receivers of webhooks may have an old state."""
+        """Whether this node has not caught up since it took the shard. Until then, webhook receivers may lag behind."""
         self._shards = shards
         self._with_changes = with_changes
         self._all_users = users
@@ -125,7 +125,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
     # Stages.
 
     def take(self) -> None:
-        """Wait for the database. Records that wait are dropped, because they are in the log."""
+        """Wait until the database names this node. Records that wait are dropped, because they are in the log."""
         self._clear()
         self.stage = WriterStage.TAKING
 
@@ -133,7 +133,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         """Catch up from the checkpoint in the database.
 
         Args:
-            n: Checkpoint; 0 if nothing of this life of the cluster is stored. Then the current states are stored.
+            n: Checkpoint; 0 if nothing of this epoch is stored. Then the current states are stored.
             room_version: Highest version that any room has.
         """
         self._clear()
@@ -147,7 +147,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
     def catch_up(self) -> None:
         """Read the log from the last collected entry on, because entries may have been skipped."""
         self.stage = WriterStage.CATCHING_UP
-        self.turn += 1
+        self.catch_up_number += 1
         self.is_reading = False
 
     def end(self) -> None:
@@ -158,7 +158,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
     def caught_up(self, n: int) -> None:
         """Continue with the entries that the node reads after number `n`."""
         self.stage, self.is_first_catch_up = WriterStage.LIVE, False
-        self.passed = max(self.passed, n)
+        self.collected_n = max(self.collected_n, n)
         if self.lacks_states:
             self.lacks_states = False
             self._next_user, self._has_states = 0, True
@@ -176,14 +176,14 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
             shown_locally: Users whose change this node has shown already, without the store. None for an old entry,
                 which cannot be compared with what the node shows.
         """
-        if entry.n <= self.passed:
+        if entry.n <= self.collected_n:
             return
         if shown_locally is None:
             self._may_repeat = True
         for item in entry.items:
-            if item.n > self.passed:
+            if item.n > self.collected_n:
                 self._collect(item, now, shown_locally)
-        self.passed = entry.n
+        self.collected_n = entry.n
 
     def room_changed(self, room: str, occupied: bool, number: int, now: Instant) -> None:
         """Collect the occupancy of a room.
@@ -228,7 +228,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
 
     def is_behind(self) -> bool:
         """Return whether the checkpoint should be stored even though nothing waits."""
-        return self.stage is WriterStage.LIVE and self.passed - self._checkpoint >= IDLE_ITEMS and not self.waiting
+        return self.stage is WriterStage.LIVE and self.collected_n - self._checkpoint >= IDLE_ITEMS and not self.waiting
 
     def apply_bounds(self) -> None:
         """Drop records beyond the bounds."""
@@ -261,7 +261,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         self._begin_waiting(now)
 
     def _is_repeated(self, item: Item, record: UserRecord, shown_locally: Set[str] | None) -> bool:
-        """Return whether the item repeats what the store had lost, so that others already see the user like this."""
+        """Return whether others already see the user like this, because the item repeats one that was lost."""
         if shown_locally is None or item.user_id in shown_locally:
             return False
         user = self._all_users.user(item.user_id)
@@ -283,12 +283,12 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
 
     def _make_due(self, now: float) -> None:
         super()._make_due(now)
-        self._due_n = self.passed
+        self._due_n = self.collected_n
 
     def _sent_up_to(self) -> int:
         """Return the number up to which everything was sent; 0 while the current states, or other records, wait.
 
-        It also notes that the current states, and the users collected so far, were sent.
+        Called once after each batch: it also notes that the current states, and the users collected so far, were sent.
         """
         if self._has_states and (self._next_user is not None or self._count()):
             return 0
@@ -297,15 +297,15 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
             return 0
         first = next((change.position for change in self._changes if isinstance(change, Change)), None)
         if not self._due_users:
-            self._users_n = self._due_n if self._users else self.passed
-        return min(self.passed if first is None else first - 1, self._users_n)
+            self._users_n = self._due_n if self._users else self.collected_n
+        return min(self.collected_n if first is None else first - 1, self._users_n)
 
     def _begin_waiting(self, now: Instant) -> None:
         if self._collected_since is None:
             self._collected_since = now.monotonic
 
     def _begin_at(self, n: int) -> None:
-        self.passed = self._checkpoint = self._due_n = self._users_n = n
+        self.collected_n = self._checkpoint = self._due_n = self._users_n = n
         self.lacks_states = n == 0
 
     def _clear(self) -> None:
@@ -317,13 +317,13 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         self._next_user = self._next_room = None
         self._has_states = self.lacks_states = self._may_repeat = False
         self.is_reading = False
-        self.turn += 1
+        self.catch_up_number += 1
 
 
 def _change_of(item: Item, record: UserRecord, now: Instant) -> Change:
     """Return the visible change in an item of the log. Its position is the item's number, the same on every node."""
-    is_turn = record.view.status is not record.was
-    at = Instant(now.monotonic, record.since_ms) if is_turn else now
+    is_status_change = record.view.status is not record.was
+    at = Instant(now.monotonic, record.since_ms) if is_status_change else now
     return Change(
         position=item.n,
         user_id=item.user_id,
@@ -339,7 +339,7 @@ def _change_of(item: Item, record: UserRecord, now: Instant) -> Change:
 
 
 def _stored_from(item: Item) -> StoredUser:
-    """Return the record of a user who is no longer known to this node."""
+    """Return the record of a user from an item that this node has not applied, or whose user it no longer knows."""
     record = decode_record(item.record)
     chosen, timed = record.chosen, b""
     if chosen.timed_details is not None:

@@ -89,7 +89,7 @@ class SharedLog(Protocol):
     def continue_above(self, number: int) -> None:
         """Have the store give only numbers above this one."""
 
-    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+    def read_log(self, shard: int, after: int, on_answer: Callable[[Excerpt], None]) -> None:
         """Read entries of the log again."""
 
 
@@ -161,7 +161,7 @@ class SharedWriteBehind(WriteBehind):
         return self._cluster_worker.is_storing
 
     @property
-    def stored_as(self) -> str:
+    def stored_epoch(self) -> str:
         """Epoch of the rows of this node."""
         return self._cluster_worker.epoch
 
@@ -252,7 +252,7 @@ class SharedWriteBehind(WriteBehind):
     # Reports of the cluster (`History`).
 
     def registered(self, shard: int, epoch: str) -> None:
-        """Take the name of the cluster's life."""
+        """Take the epoch of the cluster."""
         self._shards[shard].epoch = epoch
 
     def loaded(self, shard: int) -> None:
@@ -261,11 +261,11 @@ class SharedWriteBehind(WriteBehind):
             self._shards[shard].catch_up()
             self._read_on(self._shards[shard])
 
-    def reads(self, shard: int, entry: Entry) -> None:
+    def entry_read(self, shard: int, entry: Entry) -> None:
         """Collect an entry before the node applies it."""
         writer = self._shards[shard]
         if writer.stage is WriterStage.LIVE:
-            self._collect(writer, entry, is_new=True)
+            self._collect(writer, entry, is_live=True)
 
     def designated(self, shard: int, is_writer: bool) -> None:
         """Begin or stop storing for a shard."""
@@ -281,11 +281,11 @@ class SharedWriteBehind(WriteBehind):
         elif writer.is_behind() and self._worker.accepts_batch:
             self._store(writer, writer.next_batch(self._clock.monotonic()))
 
-    def knows(self, members: Sequence[tuple[Member, Figures]]) -> None:
+    def members_seen(self, members: Sequence[tuple[Member, Figures]]) -> None:
         """Remember the names of nodes, for when they are removed."""
         for member, figures in members:
             self._names.pop(member.incarnation, None)
-            self._names[member.incarnation] = _NodeName(member.name, figures.stored_as)
+            self._names[member.incarnation] = _NodeName(member.name, figures.stored_epoch)
         for incarnation in list(self._names)[: -2 * MAX_SLOTS]:
             del self._names[incarnation]
 
@@ -389,11 +389,11 @@ class SharedWriteBehind(WriteBehind):
             self._cluster_worker.post(CheckAbsences(self._settling_s if self._is_new else 0.0, users=lacks_states))
         self._flush_soon()
 
-    def _collect(self, writer: ShardWriter, entry: Entry, is_new: bool) -> None:
-        if entry.n <= writer.passed:
+    def _collect(self, writer: ShardWriter, entry: Entry, is_live: bool) -> None:
+        if entry.n <= writer.collected_n:
             return
         now = self._clock.now()
-        writer.collect(entry, now, self._shared_directory.shown_locally if is_new else None)
+        writer.collect(entry, now, self._shared_directory.shown_locally if is_live else None)
         if entry.kind is Kind.REMOVED and writer.index == ROOMS_SHARD:
             removed = self._names.get(entry.body.decode().split()[1])
             if removed is not None and removed.epoch:
@@ -412,13 +412,13 @@ class SharedWriteBehind(WriteBehind):
             self._timer.set(self._read_on_later, self._clock.monotonic() + CATCH_UP_PAUSE_S)
             return
         writer.is_reading = True
-        turn = writer.turn
+        number = writer.catch_up_number
 
-        def answered(excerpt: Excerpt) -> None:
-            if turn == writer.turn:
+        def on_answer(excerpt: Excerpt) -> None:
+            if number == writer.catch_up_number:
                 self._answered(writer, excerpt)
 
-        self._log.read_log(writer.index, writer.passed, answered)
+        self._log.read_log(writer.index, writer.collected_n, on_answer)
 
     def _read_on_later(self) -> None:
         for writer in self._shards:
@@ -430,18 +430,18 @@ class SharedWriteBehind(WriteBehind):
             logger.error(
                 "the log of shard %d does not reach back to %d: changes are missing in the history",
                 writer.index,
-                writer.passed,
+                writer.collected_n,
                 extra={"event": "cluster_history_gap"},
             )
             self._gaps.inc()
             writer.lacks_states = True
         applied = self._log.applied(writer.index)
         for entry in excerpt.entries:
-            # Later entries are collected when the node reads them. Now it does not have the users' states of then.
+            # Later entries are collected when the node reads them, because it does not know the users' states then.
             if entry.n <= applied:
-                self._collect(writer, entry, is_new=False)
+                self._collect(writer, entry, is_live=False)
         if not excerpt.entries or excerpt.entries[-1].n >= applied:
-            self._caught_up(writer, applied if not excerpt.entries else 0)
+            self._caught_up(writer, 0 if excerpt.entries else applied)  # the entries have raised `collected_n`
         else:
             self._read_on(writer)
 

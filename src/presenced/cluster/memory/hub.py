@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from presenced.cluster.backend import (
     LOG_ITEMS,
-    MESSAGE_S,
+    MESSAGE_TTL_S,
     Applicant,
     CommitBatch,
     Excerpt,
@@ -85,14 +85,15 @@ class MemoryHub:
         self.page_size = page_size
         self.run = 1
         """Id of the store's process. `fail_over` changes it."""
-        self.out_of_memory = False
+        self.is_out_of_memory = False
         """Whether the store refuses commits. Reads, heartbeats and removals go on."""
         self._undo = Undo()
         self.shards = [MemoryShard(self._undo, log_items) for _ in range(shards)]
         self._values: dict[StoredKey, tuple[bytes, float]] = {}
         self._revoked: dict[tuple[str, str], StoredRevocation] = {}
         self._backends: dict[str, MemoryBackend] = {}
-        self._is_reachable = True
+        self.is_reachable = True
+        """Whether messages between the store and the nodes arrive."""
         self._suspension = _Suspension()
         self._nonces = 0
 
@@ -138,15 +139,6 @@ class MemoryHub:
         self._backends[name].kill()
 
     # Faults of the store.
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether messages between the store and the nodes arrive."""
-        return self._is_reachable
-
-    @is_reachable.setter
-    def is_reachable(self, value: bool) -> None:
-        self._is_reachable = value
 
     @property
     def writes(self) -> int:
@@ -266,9 +258,8 @@ class CommitFaults(NamedTuple):
 class MemoryBackend:
     """`Backend` of one node of a `MemoryHub`."""
 
-    commit_pause_s = (
-        0.001  # without a pause, a node that has lost the store would retry forever at one time of the clock
-    )
+    # Without a pause, a node that has lost the store would retry forever at one time of the clock.
+    commit_pause_s = 0.001
 
     def __init__(self, hub: MemoryHub, name: str) -> None:
         self.hub = hub
@@ -327,27 +318,27 @@ class MemoryBackend:
     def take(
         self,
         key: StoredKey,
-        answered: Callable[[bytes | None], None],
-        lost: Callable[[], None] | None = None,
+        on_answer: Callable[[bytes | None], None],
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         """Take a value."""
-        self.links[0].request(lambda _: self.hub.take(key), answered, lost or (lambda: answered(None)))
+        self.links[0].request(lambda _: self.hub.take(key), on_answer, on_lost or (lambda: on_answer(None)))
 
-    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, on_answer: Callable[[bool], None]) -> None:
         """Remember revoked users and tokens."""
-        self.links[0].request(lambda _: self.hub.add_revoked(revoked, now), answered, lambda: answered(False))
+        self.links[0].request(lambda _: self.hub.add_revoked(revoked, now), on_answer, lambda: on_answer(False))
 
-    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+    def read_revoked(self, on_answer: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
         """Read all revoked users and tokens."""
-        self.links[0].request(lambda _: self.hub.read_revoked(), answered, lambda: answered(None))
+        self.links[0].request(lambda _: self.hub.read_revoked(), on_answer, lambda: on_answer(None))
 
-    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
+    def read(self, shard: int, user_ids: Sequence[str], on_answer: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read the records of some users."""
-        self.links[shard].read(tuple(user_ids), answered)
+        self.links[shard].read(tuple(user_ids), on_answer)
 
-    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+    def read_log(self, shard: int, after: int, on_answer: Callable[[Excerpt], None]) -> None:
         """Read entries of the log again."""
-        self.links[shard].read_log(after, answered)
+        self.links[shard].read_log(after, on_answer)
 
     async def stop(self) -> None:
         """Stop reporting."""
@@ -376,7 +367,7 @@ class MemoryBackend:
 
     def receive(self, slot: int, message: bytes, sent_at: float) -> None:
         """Pass a message of another node on, unless it is late."""
-        if self.hub.clock.monotonic() - sent_at <= MESSAGE_S:
+        if self.hub.clock.monotonic() - sent_at <= MESSAGE_TTL_S:
             self.receiver.received(slot, message)
 
     def run_here(self, action: Action) -> None:

@@ -19,7 +19,7 @@ from presenced.cluster.backend import (
     Registration,
     StoreRecord,
 )
-from presenced.cluster.log import Known
+from presenced.cluster.log import LastKnown
 from presenced.cluster.memory.reader import READ_ENTRIES, LogReader
 from presenced.cluster.memory.store import Fenced, Full, MemoryShard, Waiting
 from presenced.runtime.clock import Action
@@ -42,8 +42,8 @@ Reply = Callable[[Any], None]
 class _Call:
     """Request that waits for its reply."""
 
-    def __init__(self, lost: Action) -> None:
-        self.lost = lost
+    def __init__(self, on_lost: Action) -> None:
+        self.on_lost = on_lost
 
 
 class Link:
@@ -54,7 +54,7 @@ class Link:
         self.hub = backend.hub
         self.index = index
         self.store = backend.hub.shards[index]
-        self.known = Known()
+        self.known = LastKnown()
         self._connection = 0  # number of the connection; messages of an earlier one are dropped
         self._is_connected = False
         self._calls: dict[_Call, None] = {}
@@ -83,7 +83,7 @@ class Link:
     # Connecting.
 
     def connect(self) -> None:
-        """Connect and register. Repeated until it succeeds."""
+        """Connect and register, and repeat this until it succeeds."""
         if not self._is_connected:
             self._connection += 1
             self._is_connected = True
@@ -104,7 +104,7 @@ class Link:
         self.reader.disconnected()
         calls, self._calls = self._calls, {}
         for call in calls:
-            call.lost()
+            call.on_lost()
         if self._registration and not self._is_lost:
             self._is_lost = True
             self.receiver.disconnected(self.index)
@@ -160,7 +160,7 @@ class Link:
         # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
-        self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
+        self.known = LastKnown(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
         if self._is_lost:
             self._is_lost = False
@@ -200,15 +200,15 @@ class Link:
 
     # Requests.
 
-    def request(self, execute: Callable[[MemoryShard], Any], answered: Reply, lost: Action) -> None:
-        """Execute a function at the store. Then either `answered` gets the result, or `lost` is called."""
-        self.send(lambda reply: reply(execute(self.store)), answered, lost)
+    def request(self, execute: Callable[[MemoryShard], Any], on_answer: Reply, on_lost: Action) -> None:
+        """Execute a function at the store. Then either `on_answer` gets the result, or `on_lost` is called."""
+        self.send(lambda reply: reply(execute(self.store)), on_answer, on_lost)
 
     def send(
         self,
         execute: Callable[[Reply], None],
-        answered: Reply,
-        lost: Action,
+        on_answer: Reply,
+        on_lost: Action,
         *,
         timeout: float = CALL_TIMEOUT_S,
         loses_reply: bool = False,
@@ -216,16 +216,16 @@ class Link:
         """Execute a function at the store that passes its result to its argument, immediately or later.
 
         Args:
-            answered: Gets the result.
-            lost: Called instead if the result does not arrive.
+            on_answer: Gets the result.
+            on_lost: Called instead if the result does not arrive.
             timeout: Seconds without a result after which the link fails.
             loses_reply: Whether the result gets lost on the way.
         """
         if not self._is_connected:
-            self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
+            self.hub.clock.call_soon(lambda: self.backend.run_here(on_lost))
             return
         connection = self._connection
-        call = _Call(lost)
+        call = _Call(on_lost)
         self._calls[call] = None
 
         def reply(result: object) -> None:
@@ -233,8 +233,9 @@ class Link:
                 self.backend.reply(lambda: arrive(result))
 
         def arrive(result: object) -> None:
-            if connection == self._connection and self._calls.pop(call, call) is None:
-                answered(result)
+            if connection == self._connection and call in self._calls:
+                del self._calls[call]
+                on_answer(result)
 
         def expire() -> None:
             if call in self._calls:
@@ -256,13 +257,13 @@ class Link:
                 return None
             return list(store.nodes.values())
 
-        def answered(members: list[Member] | None) -> None:
+        def on_answer(members: list[Member] | None) -> None:
             if members is None:
                 self._end_registration(registered)
             else:
                 self.receiver.members(self.index, members)
 
-        self.request(execute, answered, lambda: None)
+        self.request(execute, on_answer, lambda: None)
 
     def remove(self, member: Member) -> None:
         """Remove a dead node."""
@@ -278,13 +279,13 @@ class Link:
         """Ask the store to accept a batch."""
         self.know(floor)
         registered = self._registration
-        lost: Action = lambda: self.receiver.unknown(self.index, batch.serial)  # noqa: E731, it is used twice below
+        on_lost: Action = lambda: self.receiver.unknown(self.index, batch.serial)  # noqa: E731 -- it is used twice below
         if registered is None or not self._is_attached:
-            self.hub.clock.call_soon(lambda: self.backend.run_here(lost))
+            self.hub.clock.call_soon(lambda: self.backend.run_here(on_lost))
             return
         loses_request, loses_reply = self.backend.next_commit_faults()
 
-        def answered(result: Committed | str | None) -> None:
+        def on_answer(result: Committed | str | None) -> None:
             if isinstance(result, Committed):
                 self.know(result.n)
                 self.receiver.committed(self.index, result)
@@ -292,16 +293,16 @@ class Link:
                 self._end_registration(registered)
             else:  # out of memory: without the pause, the node would commit in a busy loop
                 self.receiver.full(self.index)
-                self.later(RETRY_S, lost)
+                self.later(RETRY_S, on_lost)
 
         execute = (lambda _: None) if loses_request else self._committing(registered, batch)
-        self.send(execute, answered, lost, loses_reply=loses_reply)
+        self.send(execute, on_answer, on_lost, loses_reply=loses_reply)
 
     def _committing(self, registered: Registration, batch: CommitBatch) -> Callable[[Reply], None]:
         run, known = self.hub.run, self.known
 
         def execute(reply: Reply) -> None:
-            if self.hub.out_of_memory:
+            if self.hub.is_out_of_memory:
                 reply("out of memory")
                 return
             now_ms = self.hub.clock.now().epoch_ms
@@ -317,28 +318,28 @@ class Link:
 
     # Reading.
 
-    def read(self, user_ids: tuple[str, ...], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
-        """Read records. Repeated if the reply is lost."""
+    def read(self, user_ids: tuple[str, ...], on_answer: Callable[[Mapping[str, StoreRecord]], None]) -> None:
+        """Read records. The read is repeated if the reply is lost."""
 
         def execute(store: MemoryShard) -> dict[str, StoreRecord]:
             return {user_id: store.users[user_id] for user_id in user_ids if user_id in store.users}
 
-        self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read(user_ids, answered)))
+        self.request(execute, on_answer, lambda: self._reads_to_repeat.append(lambda: self.read(user_ids, on_answer)))
 
-    def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
-        """Read entries of the log again. Repeated if the reply is lost."""
+    def read_log(self, after: int, on_answer: Callable[[Excerpt], None]) -> None:
+        """Read entries of the log again. The read is repeated if the reply is lost."""
 
         def execute(store: MemoryShard) -> Excerpt:
             return store.excerpt(after, READ_ENTRIES)
 
-        self.request(execute, answered, lambda: self._reads_to_repeat.append(lambda: self.read_log(after, answered)))
+        self.request(execute, on_answer, lambda: self._reads_to_repeat.append(lambda: self.read_log(after, on_answer)))
 
     def _poll_members(self, connection: int, registered: Registration) -> None:
         """Report the members once a second, while this registration and this connection last."""
         if connection != self._connection or not self._is_attached or registered != self._registration:
             return
 
-        def answered(found: tuple[list[Member], Counts]) -> None:
+        def on_answer(found: tuple[list[Member], Counts]) -> None:
             members, counts = found
             self.receiver.members(self.index, members)
             self.receiver.counted(self.index, counts)
@@ -346,5 +347,5 @@ class Link:
         def look(store: MemoryShard) -> tuple[list[Member], Counts]:
             return list(store.nodes.values()), store.counts(registered.slot)
 
-        self.request(look, answered, lambda: None)
+        self.request(look, on_answer, lambda: None)
         self.later(MEMBERS_PERIOD_S, lambda: self._poll_members(connection, registered))

@@ -87,12 +87,12 @@ class LogReader:
         size = self._link.hub.page_size
         page, rest = user_ids[:size], user_ids[size:]
 
-        def answered(users: list[StoreRecord]) -> None:
+        def on_answer(users: list[StoreRecord]) -> None:
             self._has_pages = True
             self._link.receiver.page(self._link.index, users, ())
             self._load_users(position, rest)
 
-        self._ask(lambda store: [store.users[user_id] for user_id in page if user_id in store.users], answered)
+        self._ask(lambda store: [store.users[user_id] for user_id in page if user_id in store.users], on_answer)
 
     def _load_contributions(self, position: Position, updates: list[tuple[str, ContributionUpdate]]) -> None:
         self._has_pages, size = True, self._link.hub.page_size
@@ -115,13 +115,13 @@ class LogReader:
             self._position, self._generation = position, link.known.generation
             self._read(must_block=False)
 
-    def _ask(self, execute: Callable[[MemoryShard], Any], answered: Callable[[Any], None]) -> None:
+    def _ask(self, execute: Callable[[MemoryShard], Any], on_answer: Callable[[Any], None]) -> None:
         """Execute a function at the store. The answer is dropped if another load has begun."""
         number = self._load_number
 
         def current(result: object) -> None:
             if number == self._load_number:
-                answered(result)
+                on_answer(result)
 
         self._link.request(execute, current, lambda: None)
 
@@ -166,11 +166,11 @@ class LogReader:
             else:
                 complete()
 
-        def answered(result: tuple[list[Entry] | None, int]) -> None:
+        def on_answer(result: tuple[list[Entry] | None, int]) -> None:
             if number == self._load_number:
                 self._answered(*result)
 
-        self._link.send(execute, answered, lambda: None, timeout=READ_TIMEOUT_S)
+        self._link.send(execute, on_answer, lambda: None, timeout=READ_TIMEOUT_S)
 
     def _answered(self, found: list[Entry] | None, n: int) -> None:
         if found is None:

@@ -30,7 +30,7 @@ from presenced.cluster.backend import (
     State,
     StoreRecord,
 )
-from presenced.cluster.log import Known, Logged, Position, next_position
+from presenced.cluster.log import LastKnown, LoggedEntry, Position, next_position
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -59,9 +59,9 @@ class ShardHead(NamedTuple):
     generation: int
     """Number of times that the store may have lost writes."""
     run: int
-    """Process of the store that wrote last."""
+    """Id of the store's process that wrote last."""
     epoch: str
-    """Name of the cluster's life."""
+    """As in `Registration`."""
     registrations: int = 0
     """Number of registrations so far."""
     last: int = 0
@@ -106,7 +106,7 @@ class MemoryShard:
         """Contributions: the sessions of a user on a node, by slot and user."""
         self.rooms: dict[tuple[int, str], bytes] = {}
         self.nodes: dict[int, Member] = {}
-        self.log: list[Logged] = []
+        self.log: list[LoggedEntry] = []
         self._undo = undo
         self._log_items = log_items
         self._logged_items = 0  # items in the log; numbers of entries cannot count them, because they jump
@@ -114,13 +114,13 @@ class MemoryShard:
     # Scripts.
 
     def register(
-        self, applicant: Applicant, exact: bool, run: int, known: Known, nonce: str
+        self, applicant: Applicant, exact: bool, run: int, known: LastKnown, nonce: str
     ) -> tuple[Registration, bool]:
         """Return the registration, and whether the applicant keeps its incarnation.
 
         Args:
-            exact: Accept only the preferred slot.
-            run: Process of the store. If it is not the one that wrote last, writes may be lost.
+            exact: Whether only the preferred slot is accepted.
+            run: Id of the store's process. If another process wrote last, writes may be lost.
             nonce: Makes the incarnation unique, and is the epoch of a new cluster.
 
         Raises:
@@ -151,7 +151,9 @@ class MemoryShard:
             member = member._replace(heartbeat=member.heartbeat + 1, state=state, figures=figures)
             self._put(undo, self.nodes, slot, member)
 
-    def commit(self, slot: int, incarnation: str, run: int, known: Known, batch: CommitBatch, now_ms: int) -> Committed:
+    def commit(
+        self, slot: int, incarnation: str, run: int, known: LastKnown, batch: CommitBatch, now_ms: int
+    ) -> Committed:
         """Accept the proposals whose expected number is that of the record."""
         with self._undo.write() as undo:
             self._live(slot, incarnation)
@@ -191,7 +193,7 @@ class MemoryShard:
                 return
             self._put(undo, self.nodes, target.slot, member._replace(state=State.DEAD, remover=incarnation))
 
-    def remove(self, slot: int, incarnation: str, run: int, known: Known, target: Member) -> None:
+    def remove(self, slot: int, incarnation: str, run: int, known: LastKnown, target: Member) -> None:
         """Remove a dead node with its contributions, if the caller is its remover."""
         with self._undo.write() as undo:
             self._live(slot, incarnation)
@@ -248,7 +250,7 @@ class MemoryShard:
 
     # Steps.
 
-    def _registration(self, undo: list[Callable[[], None]], member: Member, known: Known) -> Registration:
+    def _registration(self, undo: list[Callable[[], None]], member: Member, known: LastKnown) -> Registration:
         head = self.head
         assert head is not None, "checked by the caller"
         if known.epoch and (head.epoch != known.epoch or head.generation < known.generation):
@@ -257,6 +259,11 @@ class MemoryShard:
         return Registration(member.slot, member.incarnation, head.n, head.generation, head.epoch)
 
     def _live(self, slot: int, incarnation: str) -> Member:
+        """Return the node that calls a script.
+
+        Raises:
+            Fenced: Its incarnation may not write.
+        """
         member = self.nodes.get(slot)
         if self.head is None or member is None or member.incarnation != incarnation or member.state is State.DEAD:
             raise Fenced
@@ -265,7 +272,7 @@ class MemoryShard:
     def _is_live(self, incarnation: str) -> bool:
         return any(one.incarnation == incarnation and one.state is not State.DEAD for one in self.nodes.values())
 
-    def _current_head(self, undo: list[Callable[[], None]], run: int, known: Known, epoch: str) -> ShardHead:
+    def _current_head(self, undo: list[Callable[[], None]], run: int, known: LastKnown, epoch: str) -> ShardHead:
         """Return the head, with a number above the floor and above everything that may have been lost."""
         head = self.head
         if head is None:
@@ -296,7 +303,7 @@ class MemoryShard:
         return Item(proposal.user_id, n, version, proposal.record, proposal.is_kept, proposal.contributions)
 
     def _append(self, undo: list[Callable[[], None]], head: ShardHead, entry: Entry) -> ShardHead:
-        self.log.append(Logged(entry, head.last))
+        self.log.append(LoggedEntry(entry, head.last))
         self._logged_items += _size(entry)
         undo.append(self._take_entry_back)
         oldest = 0
@@ -333,7 +340,7 @@ class MemoryShard:
         self.nodes.clear()
 
 
-def _number(logged: Logged) -> int:
+def _number(logged: LoggedEntry) -> int:
     return logged.entry.n
 
 

@@ -87,7 +87,7 @@ class RedisBackend:
         """Check that the store can be used, if it responds. Return why it does not respond; empty if it does.
 
         Raises:
-            BackendError: It can't be used: wrong password, TLS, version, eviction policy, layout, or a missing
+            BackendError: The store cannot be used: wrong password, TLS, version, eviction policy, layout, or a missing
                 permission.
         """
         probe = f"{self.cluster_name}:check:{secrets.token_hex(8)}".encode()
@@ -134,7 +134,7 @@ class RedisBackend:
 
         Raises:
             StoreLost: The store does not respond.
-            BackendError: It refuses.
+            BackendError: The store refuses.
         """
         key = self._shards[0].keys.nodes
         connection = await self.connect(key, READ_TIMEOUT_S)
@@ -143,7 +143,7 @@ class RedisBackend:
         finally:
             connection.close()
 
-    # The contract.
+    # The contract (`cluster.backend.Backend`).
 
     @property
     def commit_pause_s(self) -> float:
@@ -187,31 +187,31 @@ class RedisBackend:
     def take(
         self,
         key: StoredKey,
-        answered: Callable[[bytes | None], None],
-        lost: Callable[[], None] | None = None,
+        on_answer: Callable[[bytes | None], None],
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         """Take a value."""
-        self._messages.take(key, answered, lost)
+        self._messages.take(key, on_answer, on_lost)
 
-    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+    def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, on_answer: Callable[[bool], None]) -> None:
         """Remember revoked users and tokens."""
-        self._revoked.add(revoked, now, answered)
+        self._revoked.add(revoked, now, on_answer)
 
-    def read_revoked(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+    def read_revoked(self, on_answer: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
         """Read all revoked users and tokens."""
-        self._revoked.read(answered)
+        self._revoked.read(on_answer)
 
-    def read(self, shard: int, user_ids: Sequence[str], answered: Callable[[Mapping[str, StoreRecord]], None]) -> None:
+    def read(self, shard: int, user_ids: Sequence[str], on_answer: Callable[[Mapping[str, StoreRecord]], None]) -> None:
         """Read the records of some users."""
-        self._shards[shard].read(user_ids, answered)
+        self._shards[shard].read(user_ids, on_answer)
 
     async def flush(self) -> None:
         """Wait until all values are in the store or have failed, for a few seconds at most."""
         await self._messages.flush()
 
-    def read_log(self, shard: int, after: int, answered: Callable[[Excerpt], None]) -> None:
+    def read_log(self, shard: int, after: int, on_answer: Callable[[Excerpt], None]) -> None:
         """Read entries of the log again."""
-        self._shards[shard].read_log(after, answered)
+        self._shards[shard].read_log(after, on_answer)
 
     async def stop(self) -> None:
         """Stop reporting, and disconnect."""

@@ -161,7 +161,7 @@ async def connect(address: Address, access: StoreAccess, timeout_s: float) -> St
 
     Raises:
         StoreLost: The server does not respond, is still loading, or is a replica.
-        BackendError: It can't be used: wrong password, TLS, version, eviction policy.
+        BackendError: The server cannot be used: wrong password, TLS, version, eviction policy.
     """
     connection = await open_connection(address, access, timeout_s)
     try:

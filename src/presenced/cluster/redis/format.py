@@ -35,7 +35,7 @@ from presenced.cluster.backend import (
     State,
     StoreRecord,
 )
-from presenced.cluster.log import Logged
+from presenced.cluster.log import LoggedEntry
 from presenced.storage.records import StoredRevocation
 
 LAYOUT = 1
@@ -147,7 +147,7 @@ _decode_about = msgspec.msgpack.Decoder(_About).decode
 
 
 def encode_about(name: str, figures: bytes) -> bytes:
-    """Return name and figures of a member as bytes."""
+    """Return the name and the figures of a member as bytes."""
     return _encode(_About(name, figures))
 
 
@@ -226,17 +226,17 @@ class _Item(msgspec.Struct, array_like=True):
 _decode_items = msgspec.msgpack.Decoder(list[_Item]).decode
 
 
-def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> Logged:
+def decode_entry(stream_id: bytes, fields: Sequence[bytes]) -> LoggedEntry:
     """Return an entry of `P log`."""
     _, author, _, serial, _, kind, _, previous, _, body, _, packed = fields
     key = _entry_key(stream_id, author, serial)
     items = _decode_items(packed)
     accepted = []
     for n, item in enumerate(items, key.n - len(items) + 1):
-        version = n if item.version == n else item.version  # one number less in the memory of each user
+        version = n if item.version == n else item.version  # one object for both saves memory
         accepted.append(Item(item.user_id, n, version, item.record, item.is_kept, item.contributions))
     entry = Entry(key.n, key.slot, key.incarnation, key.serial, Kind(kind.decode()), tuple(accepted), body)
-    return Logged(entry, int(previous))
+    return LoggedEntry(entry, int(previous))
 
 
 def decode_entry_key(stream_id: bytes, fields: Sequence[bytes]) -> EntryKey:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from presenced.cluster.backend import MESSAGE_S, StoredKey
+from presenced.cluster.backend import MESSAGE_TTL_S, StoredKey
 from presenced.cluster.redis.connection import Address, Argument, StoreConnection, StoreLost
 from presenced.cluster.redis.format import inbox_key
 from presenced.errors import BackendError
@@ -45,7 +45,8 @@ FLUSH_TIMEOUT_S = 2.0
 RETRY_S = 0.25
 """Seconds between attempts to connect."""
 
-Answered = Callable[[Any], None]
+OnAnswer = Callable[[Any], None]
+"""Gets the reply to a command."""
 
 
 class _Call(NamedTuple):
@@ -53,8 +54,8 @@ class _Call(NamedTuple):
 
     key: bytes
     command: tuple[Argument, ...]
-    answered: Answered | None
-    lost: Callable[[], None] | None
+    on_answer: OnAnswer | None
+    on_lost: Callable[[], None] | None
 
 
 class RedisMessages:
@@ -82,12 +83,12 @@ class RedisMessages:
     def take(
         self,
         key: StoredKey,
-        answered: Callable[[bytes | None], None],
-        lost: Callable[[], None] | None = None,
+        on_answer: Callable[[bytes | None], None],
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         """Take a value."""
         name = self._name(key)
-        self.call(name, ("GETDEL", name), answered, lost or (lambda: answered(None)))
+        self.call(name, ("GETDEL", name), on_answer, on_lost or (lambda: on_answer(None)))
 
     def connect_again(self) -> None:
         """Use new connections, because another one was lost."""
@@ -97,7 +98,7 @@ class RedisMessages:
         """Wait until all calls so far are done, for at most `FLUSH_TIMEOUT_S`."""
         done = asyncio.Event()
         self.call(b"", ("PING",), lambda _: done.set(), done.set)  # calls are answered in their order
-        with suppress(TimeoutError):
+        with suppress(TimeoutError):  # the rest may be lost, as any call may be
             await asyncio.wait_for(done.wait(), FLUSH_TIMEOUT_S)
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
@@ -111,21 +112,21 @@ class RedisMessages:
         self,
         key: bytes,
         command: tuple[Argument, ...],
-        answered: Answered | None = None,
-        lost: Callable[[], None] | None = None,
+        on_answer: OnAnswer | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         """Execute a command.
 
         Args:
             key: Key of the command, which determines the server.
-            answered: Gets the reply.
-            lost: Called instead if there is no reply.
+            on_answer: Gets the reply.
+            on_lost: Called instead if there is no reply.
         """
         if len(self._calls) < MAX_WAITING_CALLS:
-            self._calls.append(_Call(key, command, answered, lost))
+            self._calls.append(_Call(key, command, on_answer, on_lost))
             self._has_calls.set()
-        elif lost is not None:
-            asyncio.get_running_loop().call_soon(lost)
+        elif on_lost is not None:
+            asyncio.get_running_loop().call_soon(on_lost)
 
     async def _forever(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a step again each time that it ends because a connection was lost."""
@@ -174,10 +175,10 @@ class RedisMessages:
             # Each callback runs in a turn of its own, so that an exception of one does not affect the others.
             for index, call in enumerate(calls):
                 if index not in answers:
-                    if call.lost is not None:
-                        asyncio.get_running_loop().call_soon(call.lost)
-                elif call.answered is not None:
-                    asyncio.get_running_loop().call_soon(call.answered, answers[index])
+                    if call.on_lost is not None:
+                        asyncio.get_running_loop().call_soon(call.on_lost)
+                elif call.on_answer is not None:
+                    asyncio.get_running_loop().call_soon(call.on_answer, answers[index])
 
     # Inbox.
 
@@ -186,7 +187,7 @@ class RedisMessages:
         slot = self._backend.slot
         key = inbox_key(self._backend.cluster_name, slot)
         connection = await self._backend.connect(key, READ_TIMEOUT_S)
-        if slot != self._read_slot:  # messages from before the registration are for the node that had the slot
+        if slot != self._read_slot:  # earlier messages are for the node that had the slot before
             self._read_slot, self._last = slot, f"{self._backend.registered_ms}-0".encode()
         try:
             while slot == self._backend.slot:
@@ -194,7 +195,7 @@ class RedisMessages:
                 read = ("XREAD", "COUNT", READ_MESSAGES, "BLOCK", BLOCK_MS, "STREAMS", key, self._last)
                 reply, (seconds, _) = await connection.pipeline([read, ("TIME",)])
                 # The reply itself may be old, if this process was frozen meanwhile.
-                oldest_ms = (int(seconds) + time.monotonic() - began - BLOCK_MS / 1000 - MESSAGE_S) * 1000
+                oldest_ms = (int(seconds) + time.monotonic() - began - BLOCK_MS / 1000 - MESSAGE_TTL_S) * 1000
                 [[_, messages]] = reply or [[key, ()]]  # one stream was read
                 for stream_id, (_, message) in messages:  # one field
                     self._last = stream_id

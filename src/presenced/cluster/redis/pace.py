@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SHORTEST_PAUSE_S = 0.002
-"""Shortest pause after a read or a commit."""
+"""Shortest pause in seconds after a read or a commit."""
 
 READ_SHARE_S = 0.000083
 """Seconds of pause after a read, for each node and shard of a master.

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from presenced.cluster.backend import MAX_SLOTS, ContributionUpdate, EntryKey
-from presenced.cluster.log import Logged, Position, next_position
+from presenced.cluster.log import LoggedEntry, Position, next_position
 from presenced.cluster.redis.connection import StoreConnection
 from presenced.cluster.redis.format import decode_entry, decode_entry_key, decode_users, pairs
 
@@ -102,15 +102,15 @@ class RedisReader:
 
     async def _load(self, queries: StoreConnection) -> None:
         keys, shard, number = self._shard.keys, self._shard, self._load_number
-        _, last = await queries.call("HMGET", keys.head, "n", "last")
-        key = await self._key_of(queries, int(last or 0))
+        last = int(await queries.call("HGET", keys.head, "last") or 0)
+        key = await self._key_of(queries, last)
         if not await self._load_users(queries, number):
             return
         for slot in range(MAX_SLOTS):
             if not await self._load_contributions(queries, number, slot):
                 return
         n = int(await queries.call("HGET", keys.head, "n") or 0)
-        position, generation = Position(key, key.n if key else int(last or 0)), shard.known.generation
+        position, generation = Position(key, last), shard.known.generation
         shard.know(n)
         while number == self._load_number:
             if not shard.receiver.loaded(shard.index, key, n):
@@ -187,7 +187,7 @@ class RedisReader:
             await asyncio.sleep(shard.read_pause_s)
 
 
-def _decode(reply: Any) -> list[Logged]:
+def _decode(reply: Any) -> list[LoggedEntry]:
     """Return the entries in a reply to XREAD for one stream."""
     if not reply:
         return []

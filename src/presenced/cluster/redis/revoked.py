@@ -22,37 +22,37 @@ class RedisRevoked:
         self._messages = messages
         self._cursor: bytes | str = "0"  # where the script continues to search for expired ones
 
-    def add(self, revoked: Sequence[StoredRevocation], now: float, answered: Callable[[bool], None]) -> None:
+    def add(self, revoked: Sequence[StoredRevocation], now: float, on_answer: Callable[[bool], None]) -> None:
         """Remember revoked users and tokens. The pages are written one after the other."""
         page, rest = revoked[:PAGE_SIZE], revoked[PAGE_SIZE:]
 
         def written(cursor: bytes) -> None:
             self._cursor = cursor
             if rest:
-                self.add(rest, now, answered)
+                self.add(rest, now, on_answer)
             else:
-                answered(True)
+                on_answer(True)
 
         command = ("EVAL", REVOKE.source, 1, self._key, repr(now), self._cursor, *encode_revoked(page))
-        self._messages.call(self._key, command, written, lambda: answered(False))
+        self._messages.call(self._key, command, written, lambda: on_answer(False))
 
-    def read(self, answered: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
+    def read(self, on_answer: Callable[[Sequence[StoredRevocation] | None], None]) -> None:
         """Read all revoked users and tokens."""
-        self._read("0", [], answered)
+        self._read("0", [], on_answer)
 
     def _read(
         self,
         cursor: bytes | str,
         found: list[StoredRevocation],
-        answered: Callable[[Sequence[StoredRevocation] | None], None],
+        on_answer: Callable[[Sequence[StoredRevocation] | None], None],
     ) -> None:
         def read(reply: Any) -> None:
             next_cursor, flat = reply
             found.extend(decode_revoked(flat))
             if next_cursor == b"0":
-                answered(found)
+                on_answer(found)
             else:
-                self._read(next_cursor, found, answered)
+                self._read(next_cursor, found, on_answer)
 
         command = ("HSCAN", self._key, cursor, "COUNT", PAGE_SIZE)
-        self._messages.call(self._key, command, read, lambda: answered(None))
+        self._messages.call(self._key, command, read, lambda: on_answer(None))

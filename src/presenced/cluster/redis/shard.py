@@ -4,9 +4,9 @@
     reader   ──▶ XREAD, which waits for entries of the log
     queries  ──▶ pages of a load, members, single records
 
-These three connections form a *session*. They lead to the same process of the store. If one fails, all are replaced.
-A late reply ends the session as well. A commit may then be executed after the session. It is refused if its expected
-numbers are outdated by then.
+These three connections form a *link*. They lead to the same process of the store. If one fails, all are replaced. A
+late reply ends the link as well. The store may then execute a commit after the end of the link, and refuses its items
+if their expected numbers are outdated by then.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from presenced.cluster.backend import (
     State,
     StoreRecord,
 )
-from presenced.cluster.log import Known
+from presenced.cluster.log import LastKnown
 from presenced.cluster.redis.connection import Argument, OutOfMemory, StoreConnection, StoreLost
 from presenced.cluster.redis.format import (
     LAYOUT,
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from presenced.cluster.redis.backend import RedisBackend
 
 WRITE_TIMEOUT_S = 1.0
-"""Seconds without a reply to a script after which a session ends."""
+"""Seconds without a reply to a script after which a link ends."""
 
 READ_TIMEOUT_S = 3.0
-"""Seconds without a reply to a read after which a session ends. A read waits for up to a second."""
+"""Seconds without a reply to a read after which a link ends. A read waits for up to a second."""
 
 MEMBERS_PERIOD_S = 1.0
 """Seconds between reports of the members."""
@@ -71,13 +71,14 @@ LAST_BACKOFF_S = 1.0
 MAX_READ_USERS = 1000
 """Maximum number of records in one command."""
 
-LOG_MARKS = 20
+LOG_STEPS = 20
 """Number of steps into which the items of the log are divided. After each step, `commit.lua` deletes the oldest one."""
 
 FENCED = b"FENCED"
 """Reply of a script if the caller's incarnation may not write."""
 
-Answered = Callable[[Mapping[str, StoreRecord]], None]
+OnAnswer = Callable[[Mapping[str, StoreRecord]], None]
+"""Gets the records that exist."""
 
 Query = Callable[[StoreConnection], Awaitable[Callable[[], None]]]
 """Coroutine that asks the store, and returns a function that reports the answer."""
@@ -97,15 +98,15 @@ class RedisShard:
         self._backend = backend
         self.index = index
         self.keys = Keys(backend.cluster_name, index)
-        self.known = Known()
+        self.known = LastKnown()
         self.reader = RedisReader(self)
         self._registration: Registration | None = None
-        self._is_attached = False  # registered in this session, and not fenced
+        self._is_attached = False  # registered in this link, and not fenced
         self._is_fenced = False  # the receiver knows that the registration has ended
-        self._is_lost = False  # the receiver knows that the session was lost
+        self._is_lost = False  # the receiver knows that the link was lost
         self.trouble = ""
         """Why the store cannot be reached; empty if it can."""
-        self._rejection = ""  # the last reason that the receiver knows
+        self._rejection = ""  # the last reason that was reported
         self._nonce = _nonce()
         self._in_flight: CommitBatch | None = None
         # One batch, one heartbeat, and a few calls about each dead node are in the queue at a time.
@@ -164,7 +165,7 @@ class RedisShard:
 
         self._write(REMOVE, [keys.head, keys.log, keys.nodes, keys.sessions[slot], keys.rooms[slot]], arguments)
 
-    def read(self, user_ids: Sequence[str], answered: Answered) -> None:
+    def read(self, user_ids: Sequence[str], on_answer: OnAnswer) -> None:
         """Read the records of some users."""
 
         async def query(queries: StoreConnection) -> Callable[[], None]:
@@ -174,11 +175,11 @@ class RedisShard:
                 values = await queries.call("HMGET", self.keys.users, *ids)
                 found = [decode_user(*one) for one in zip(ids, values, strict=True) if one[1] is not None]
                 users |= {user.user_id: user for user in found}
-            return lambda: answered(users)
+            return lambda: on_answer(users)
 
         self._queries.put_nowait(query)
 
-    def read_log(self, after: int, answered: Callable[[Excerpt], None]) -> None:
+    def read_log(self, after: int, on_answer: Callable[[Excerpt], None]) -> None:
         """Read entries of the log again."""
 
         async def query(queries: StoreConnection) -> Callable[[], None]:
@@ -191,7 +192,7 @@ class RedisShard:
             logged = [decode_entry(stream_id, fields) for stream_id, fields in found]
             is_whole = (logged[0].previous if logged else int(last or 0)) <= after
             excerpt = Excerpt(tuple(one.entry for one in logged), is_whole)
-            return lambda: answered(excerpt)
+            return lambda: on_answer(excerpt)
 
         self._queries.put_nowait(query)
 
@@ -201,13 +202,13 @@ class RedisShard:
         if registered is not None and self._is_attached and registered.slot != self._backend.slot:
             self._jobs.put_nowait(_Job(registered, self._end_registration))
 
-    # Sessions.
+    # Links.
 
     async def run(self) -> None:
-        """Keep a session open until this is cancelled."""
+        """Keep a link open until this is cancelled."""
         while True:
             try:
-                await self._session()
+                await self._run_link()
             except StoreLost as error:
                 logger.debug("shard %d: %s", self.index, error)
                 self.trouble = str(error)
@@ -221,12 +222,12 @@ class RedisShard:
             await asyncio.sleep(self._backoff_s * random.uniform(0.7, 1.0))  # noqa: S311 -- not a secret
             self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
 
-    async def _session(self) -> None:
+    async def _run_link(self) -> None:
         connections: list[StoreConnection] = []
         try:
             for timeout in (WRITE_TIMEOUT_S, READ_TIMEOUT_S, READ_TIMEOUT_S):
                 connection = await self._backend.connect(self.keys.head, timeout)
-                connections.append(connection)  # one by one: those that are open are closed if the next one fails
+                connections.append(connection)  # one by one, so that the open ones are closed if the next one fails
             writer, reader, queries = connections
             if len({connection.run for connection in connections}) > 1:
                 raise StoreLost("the store was replaced")
@@ -257,7 +258,7 @@ class RedisShard:
     # Registering.
 
     async def _register(self, writer: StoreConnection) -> None:
-        """Register, or confirm that the registration still exists. Repeated until it succeeds."""
+        """Register, or confirm that the registration still exists. Repeat this until it succeeds."""
         while not await self._try_to_register(writer):  # noqa: ASYNC110 -- the store does not report a free slot
             await asyncio.sleep(RETRY_S)
 
@@ -302,7 +303,7 @@ class RedisShard:
         # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
-        self.known = Known(max(self.known.floor, registration.n), registration.generation, registration.epoch)
+        self.known = LastKnown(max(self.known.floor, registration.n), registration.generation, registration.epoch)
         self._is_attached, self._is_fenced = True, False
         self._backoff_s, self._rejection, self.trouble = FIRST_BACKOFF_S, "", ""
         if self._is_lost:
@@ -361,7 +362,7 @@ class RedisShard:
                 [keys.head, keys.log, keys.users, keys.nodes, *contributions],
                 [
                     *(registered.slot, registered.incarnation, writer.run, *self._floor_and_generation()),
-                    *(batch.serial, batch.kind.value, batch.body, max(1, self._backend.log_items // LOG_MARKS)),
+                    *(batch.serial, batch.kind.value, batch.body, max(1, self._backend.log_items // LOG_STEPS)),
                     batch.until_ms,
                     *proposals,
                 ],
@@ -414,7 +415,7 @@ class RedisShard:
             try:
                 answer = await query(queries)
             except BaseException:
-                self._queries.put_nowait(query)  # the next session repeats it
+                self._queries.put_nowait(query)  # the next link repeats it
                 raise
             answer()
 
@@ -425,7 +426,7 @@ def _nonce() -> str:
 
 
 async def _first_to_end(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run all until one of them ends. Then cancel the others, and raise the exception of the first one."""
+    """Run all until one of them ends. Then cancel the others, and raise its exception."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -11,8 +11,8 @@ from presenced.presence.model import View
 class AgreedState(Struct, frozen=True, gc=False):
     """The part of a user's record that nodes have to agree on, with its numbers.
 
-    It lacks times and causes: the directory has them, and a record that differs in nothing else needs no commit. Users
-    who look the same share the parts of it, so it takes 64 bytes, and the record would take 300.
+    Times and causes are missing: the directory has them, and a record that differs in nothing else needs no commit.
+    Users who look the same share the parts, so a state takes 64 bytes, while a record would take 300.
     """
 
     n: int

@@ -1,8 +1,8 @@
-"""Records that only say that something was cleared, in the order in which this became so. Pure.
+"""Records that only say that something was cleared, the oldest first. Pure.
 
 If a user is offline, and a choice, claim or announcement was cleared, the record stays and has nothing but the stamps.
-Otherwise a node that was cut off meanwhile would bring back what it had. One node deletes the record later, the one
-that ends choices and claims of absent users. If that node is slow or gone, the others do.
+Otherwise a node that was cut off meanwhile would bring back what it had. The node that ends choices and claims of
+absent users deletes the record later. If that node is slow or gone, the others do.
 
 All times are contact times in seconds (`cluster.members`).
 """
@@ -18,14 +18,14 @@ bring back what was cleared meanwhile."""
 MAX_CLEARED = 100_000
 """Maximum number of such records in a shard. At the bound, the oldest are deleted."""
 
-OTHERS_WAIT = 1.1
-"""Times `CLEARED_S` and `MAX_CLEARED` after which any node deletes them."""
+OTHERS_FACTOR = 1.1
+"""Factor of `CLEARED_S` and `MAX_CLEARED` beyond which any node deletes the records."""
 
 
 class ClearedRecords:
     """Users whose records only say that something was cleared.
 
-    Bounds: `MAX_CLEARED` and `CLEARED_S`, each of them times `OTHERS_WAIT`.
+    Bounds: `MAX_CLEARED` and `CLEARED_S`, each times `OTHERS_FACTOR`.
     """
 
     def __init__(self) -> None:
@@ -47,13 +47,13 @@ class ClearedRecords:
         """Remove a user. Return whether the user was there."""
         return self._since.pop(user_id, None) is not None
 
-    def expired(self, contact: float, is_first: bool) -> list[str]:
+    def expired(self, contact: float, is_responsible: bool) -> list[str]:
         """Take out the users whose records are to be deleted now.
 
         Args:
-            is_first: This node has to delete them, and does not wait for others.
+            is_responsible: Whether this node has to delete the records. If not, it leaves them to that node for longer.
         """
-        scale = 1.0 if is_first else OTHERS_WAIT
+        scale = 1.0 if is_responsible else OTHERS_FACTOR
         expired: list[str] = []
         while self._since:
             user_id, since = next(iter(self._since.items()))

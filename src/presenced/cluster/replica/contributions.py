@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 from presenced.cluster.backend import ContributionUpdate
-from presenced.cluster.contribution import Contribution, OfUser, each, find, put
+from presenced.cluster.contribution import Contribution, UserContributions, each, find, put
 
 
 class Contributions:
     """Contributions of all nodes to the users of a shard. A user without any is not in it."""
 
     def __init__(self) -> None:
-        self._by_user: dict[str, OfUser] = {}
+        self._by_user: dict[str, UserContributions] = {}
         self._with_sessions: Counter[int] = Counter()  # users by slot
         self._with_rooms: Counter[int] = Counter()
 

@@ -2,8 +2,8 @@
 
 All nodes apply the same log, so after the same entry they have the same digest. But they apply it at different times,
 and report digests only with their heartbeats. So a node also remembers digests at *checkpoints*: the last few entries
-whose numbers cross a multiple of 2^8, 2^12 or 2^16. Whatever the rate of changes, two nodes have some of these entries
-in common.
+whose numbers cross a multiple of 2^8, 2^12 or 2^16. At any rate of changes, two nodes have some of these entries in
+common.
 
     node A    ... [4096: 7f] ... [8192: 3b] ... 9011: 5c                 8192 is in both lists,
     node B               ... [8192: 3b] ... [12288: d1] ... 13002: 9e    and there the digests must be equal
@@ -67,7 +67,7 @@ class StateDigest:
         """
         for shift, found in zip(CHECKPOINT_SHIFTS, self._checkpoints, strict=True):
             if before >> shift == n >> shift:
-                break  # and no larger quotient has changed
+                break  # no larger shift can have changed its quotient either
             found.append((n, self.value))
 
     def report(self, n: int) -> tuple[Checkpoint, ...]:

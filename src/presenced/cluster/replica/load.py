@@ -32,7 +32,7 @@ class Load:
         self.before: Contributions | None = None
         """Contributions before the load; None until all pages have been read."""
         self.users: list[str] = []
-        """Users whose contributions are still to be adopted, once all pages have been read."""
+        """Users whose contributions are still to be adopted; empty until all pages have been read."""
 
     def add(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Add a page: records, and contributions with their users. If a user is in several pages, the newest counts."""

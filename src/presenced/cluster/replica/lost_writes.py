@@ -3,8 +3,8 @@
 A store that failed over may have lost writes that nodes have already read and shown. Two things follow:
 
 - A user is *unsettled* if the record, the contributions and the shown state do not match. Others see the user as
-  before until a newer item arrives, or until all nodes that might know better have had enough time. This is
-  `RECOVERY_S` for live nodes, and the lease plus `RECOVERY_S` for others.
+  before until a newer item arrives, or until all nodes that might know more have had enough time. This is `RECOVERY_S`
+  if all nodes that contribute to the user are registered, and otherwise the lease plus `RECOVERY_S`.
 - A contribution of another node is *retained* if the store has lost it. Its node proposes it again within the lease and
   `RECOVERY_S`, or is gone.
 
@@ -32,8 +32,8 @@ class LostWrites:
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._unsettled: dict[str, float] = {}  # with the contact time since which each user is
-        self._retained: dict[tuple[str, int], float] = {}  # by user and slot; with contact times, too
+        self._unsettled: dict[str, float] = {}  # with the contact time since when each user is unsettled
+        self._retained: dict[tuple[str, int], float] = {}  # by user and slot, with the contact time since when
 
     # Unsettled users.
 
@@ -54,13 +54,13 @@ class LostWrites:
         """Mark a user as no longer unsettled."""
         self._unsettled.pop(user_id, None)
 
-    def has_waited(self, user_id: str, are_contributors_alive: bool, contact: float) -> bool:
-        """Return whether all nodes that might know better of an unsettled user have had enough time.
+    def has_waited(self, user_id: str, are_contributors_registered: bool, contact: float) -> bool:
+        """Return whether all nodes that might know more about an unsettled user have had enough time.
 
         Args:
-            are_contributors_alive: Whether all other nodes that contribute to the user are alive.
+            are_contributors_registered: Whether all other nodes that contribute to the user are registered.
         """
-        wait = RECOVERY_S if are_contributors_alive else self._lease_s + RECOVERY_S
+        wait = RECOVERY_S if are_contributors_registered else self._lease_s + RECOVERY_S
         return contact - self._unsettled[user_id] > wait
 
     # Retained contributions.

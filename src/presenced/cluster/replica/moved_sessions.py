@@ -1,8 +1,8 @@
-"""Sessions that have moved to this node from other nodes, for as long as the other node may stop without dropping them.
+"""Sessions that moved to this node lately. Contributions of stopped nodes may still have old copies of them.
 
-A node that reads that its session is on another node drops its own copy. One that has stopped does not, and its
-contribution would keep the user online until it is removed. So the node that has the session now takes it out of what
-the stopped node has left behind.
+A node drops its copy of a session when it reads that the session is on another node. A node that has stopped cannot,
+and its contribution would keep the user online until the node is removed. So the node that has the session now takes
+the old copy out of the stopped node's contribution.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from presenced.cluster.records import (
 
 MAX_MOVED_USERS = 100_000
 """Maximum number of users with sessions that came from other nodes within `MOVED_S`. At the bound, the oldest are
-forgotten: what a stopped node has left of them ends with the node's other sessions."""
+forgotten: their old copies end when the stopped node is removed."""
 
 MOVED_S = 3.0
-"""Seconds of contact for which a session counts as having come from another node. Within that time, this node knows
-whether the other one has stopped."""
+"""Seconds of contact for which a session counts as having come from another node. By then, this node has read whether
+the other one has stopped."""
 
 
 class _Moved(NamedTuple):
@@ -70,16 +70,18 @@ class MovedSessions:
     def left_behind(
         self, user_id: str, contributions: Iterable[Contribution], stopped: Set[int]
     ) -> list[ContributionUpdate]:
-        """Return what stopped nodes contribute to a user without the sessions that have come here.
+        """Return the changes that take the sessions that have come here out of the contributions of stopped nodes.
 
         Args:
             contributions: What each node contributes to the user.
             stopped: Slots of the nodes that have stopped.
         """
         moved = self._by_user.get(user_id)
-        tags = list(moved.tags) if moved else []
         updates: list[ContributionUpdate] = []
-        for one in contributions if tags else ():
+        if moved is None:
+            return updates
+        tags = list(moved.tags)
+        for one in contributions:
             if one.slot not in stopped:
                 continue
             kept = list(decode_sessions(one.sessions))

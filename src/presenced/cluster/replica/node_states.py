@@ -1,4 +1,4 @@
-"""Which of the registered nodes are alive, and which have stopped. Pure."""
+"""Slots of the registered nodes, and of those that have stopped. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from presenced.cluster.backend import Member, State
 
 
 class NodeStates(NamedTuple):
-    """Slots of the registered nodes, by what they do."""
+    """Slots of nodes, by state."""
 
-    alive: frozenset[int]
-    """All of them: a dead node counts until it has been removed."""
+    registered: frozenset[int]
+    """All nodes. A dead one counts until it has been removed."""
     stopped: frozenset[int]
-    """Nodes that leave or were declared dead."""
+    """Nodes that are leaving, or were declared dead."""
 
 
 def states_of(members: Iterable[Member]) -> NodeStates:

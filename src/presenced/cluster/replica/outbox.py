@@ -20,7 +20,7 @@ class _Control(NamedTuple):
 
     kind: Kind
     body: bytes
-    ends: float
+    expires_at: float
     """Monotonic time after which it is not sent any more."""
 
 
@@ -32,10 +32,10 @@ class Answer(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """Content of everything that was decided and not read back yet."""
+    """Everything that was decided and not read back yet."""
 
     kinds: set[Kind]
-    """Kinds of the entries, with the control entries that still wait."""
+    """Kinds of the entries, including control entries that still wait."""
     users: set[str]
     """Users whose records were sent."""
 
@@ -52,37 +52,37 @@ class Outbox:
 
     def __init__(self) -> None:
         self.in_flight: CommitBatch | None = None
-        """CommitBatch that was sent, and has no answer yet; None if there is none."""
+        """Batch that was sent, and has no answer yet; None if there is none."""
         self._serial = 0
         self._controls: deque[_Control] = deque()
         self._sent: _Control | None = None  # the control entry in flight
         self._unread: deque[tuple[int, CommitBatch]] = deque(maxlen=UNREAD_BATCHES)  # with numbers of their entries
 
-    def control(self, kind: Kind, body: bytes, ends: float = inf) -> bool:
+    def add_control(self, kind: Kind, body: bytes, expires_at: float = inf) -> bool:
         """Add a control entry. Return False if too many wait already.
 
         Args:
-            ends: Monotonic time after which it is not sent any more.
+            expires_at: Monotonic time after which it is not sent any more.
         """
         if len(self._controls) >= MAX_CONTROLS:
             return False
-        self._controls.append(_Control(kind, body, ends))
+        self._controls.append(_Control(kind, body, expires_at))
         return True
 
     def send_control(self, now: float) -> CommitBatch | None:
         """Return a batch with the control entry that waits longest; None if none waits (`now`: monotonic seconds)."""
         while self._controls:
             control = self._controls.popleft()
-            if now < control.ends:
+            if now < control.expires_at:
                 self._sent = control
                 return self.send((), control.kind, control.body)
         return None
 
     @property
-    def in_flight_ends(self) -> float:
-        """Monotonic time after which the batch in flight must not be accepted any more; infinity if it may be."""
+    def in_flight_expires_at(self) -> float:
+        """Monotonic time after which the batch in flight must not be accepted any more; infinity if always allowed."""
         is_control = self.in_flight is not None and self.in_flight.kind is not Kind.ITEMS
-        return self._sent.ends if is_control and self._sent is not None else inf
+        return self._sent.expires_at if is_control and self._sent is not None else inf
 
     def send(self, proposals: tuple[Proposal, ...], kind: Kind = Kind.ITEMS, body: bytes = b"") -> CommitBatch:
         """Return a batch, which is in flight from now on."""
@@ -100,7 +100,7 @@ class Outbox:
         if batch is None or batch.serial != result.serial:
             return None
         if result.is_late:
-            self.lost()  # it waits again, and ends by the clock of this node
+            self.lost()  # it waits again, and expires by the clock of this node
             return Answer()
         self.in_flight = None
         refused = set(result.refused)
@@ -117,7 +117,7 @@ class Outbox:
         batch, self.in_flight = self.in_flight, None
         if batch is not None and batch.kind is not Kind.ITEMS:
             assert self._sent is not None, "it was sent by `send_control`"
-            self._controls.appendleft(self._sent)  # all kinds may be repeated
+            self._controls.appendleft(self._sent)  # if it was accepted, it is logged twice: all kinds allow that
         return batch.proposals if batch is not None else ()
 
     def read_up_to(self, n: int) -> None:

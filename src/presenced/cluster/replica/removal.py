@@ -23,13 +23,13 @@ class Removal:
         """The dead node."""
         self.waiting: OrderedDict[str, None] = OrderedDict.fromkeys(user_ids)
         """Users who have not been proposed yet."""
-        self._committed_n = 0  # number up to which the log must be applied before all have been taken out
+        self._committed_n = 0  # number of the last entry that takes users out
 
     def committed(self, n: int) -> None:
         """Note that users were committed. Their entry in the log has the number `n`."""
         self._committed_n = n
 
-    def goes_on(self, members: Iterable[Member], incarnation: str) -> bool:
+    def is_current(self, members: Iterable[Member], incarnation: str) -> bool:
         """Return whether the store has the node as dead, and the node with this incarnation as its remover."""
         wanted = self.member.incarnation, State.DEAD, incarnation
         return any((member.incarnation, member.state, member.remover) == wanted for member in members)

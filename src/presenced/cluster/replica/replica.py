@@ -1,4 +1,4 @@
-"""What one node knows of one shard, and what it proposes: without a clock, a socket or a rule of presence.
+"""Replica of one shard on one node, and the changes that it proposes: no clock, no socket, no rule of presence.
 
 A user has a record, on which all nodes agree, and contributions, one of each node where the user has sessions. The rule
 of presence (`LocalPresence`) makes the record out of the contributions. The node where something happens does that, and
@@ -9,7 +9,7 @@ proposes the result:
                        '------ refused, unknown, fenced: compare again ------'
 
 Nothing becomes visible before it is read back from the log, so that all nodes show the same changes in the same order.
-Without the store the node is *local*: it shows its own changes at once, with numbers above all that it has seen. It
+Without the store the node is *local*: it shows its own changes immediately, with numbers above all that it has seen. It
 proposes the differences when the store is back.
 
 The store may lose writes when it fails over. `LostWrites` explains what happens to the users concerned.
@@ -94,8 +94,8 @@ class ShardReplica:
         self.changed_at = 0
         """Number of the entry that changed something last, or of the last load."""
         self.is_local = True
-        """Whether the store is out of reach, and this node shows its own changes at once."""
-        # What the store has.
+        """Whether the store is out of reach, and this node shows its own changes immediately."""
+        # Content of the store.
         self.records: dict[str, AgreedState] = {}
         self._digest = StateDigest()  # of the records
         self._cleared = ClearedRecords()
@@ -113,11 +113,11 @@ class ShardReplica:
         self._load: Load | None = None
         self._unchecked: list[str] = []  # users who are still to be checked after a load
         self._check_at = -1  # number up to which the log must be applied before a load is checked; -1: no check is due
-        self._reused: set[int] = set()  # slots of nodes that were removed during a load: others may have them since
+        self._reused: set[int] = set()  # slots freed by removals during a load, which other nodes may have now
 
     @property
     def is_loaded(self) -> bool:
-        """Whether everything was loaded and checked, so that the node may take connections."""
+        """Whether everything was loaded and checked, so that the node may accept connections."""
         return self._is_read and not self._unchecked
 
     @property
@@ -136,15 +136,15 @@ class ShardReplica:
         return self._lost.retained
 
     @property
-    def in_flight(self) -> int:
+    def users_in_flight(self) -> int:
         """Number of users in the batch in flight."""
         batch = self._outbox.in_flight
         return len(batch.proposals) if batch is not None else 0
 
     @property
-    def in_flight_ends(self) -> float:
-        """Monotonic time after which the batch in flight must not be accepted any more; infinity if it may be."""
-        return self._outbox.in_flight_ends
+    def in_flight_expires_at(self) -> float:
+        """Monotonic time after which the batch in flight must not be accepted any more; infinity if always allowed."""
+        return self._outbox.in_flight_expires_at
 
     def digests(self) -> tuple[Checkpoint, ...]:
         """Return digests of the records, which all nodes have after the same entries; none while not all is loaded."""
@@ -153,7 +153,7 @@ class ShardReplica:
     # Events of this node.
 
     def registered(self, slot: int) -> None:
-        """Take the slot that this node has from now on. The node that had it before is gone, maybe unnoticed."""
+        """Take the slot that this node has from now on. The node that had it before is gone, perhaps unnoticed."""
         for user_id in self._contributions.users_of(slot) if slot != self.slot else ():
             self._drop_contribution(user_id, slot)
         self.slot = slot
@@ -165,7 +165,7 @@ class ShardReplica:
             self._show_locally(user_id, now)
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node contributes something else to the user. Others see the user as before."""
+        """Note that this node's contribution to the user has changed. Others see the user as before."""
         self._dirty[user_id] = None
 
     def session_moved_here(self, user_id: str, tag: bytes, contact: float) -> None:
@@ -175,18 +175,18 @@ class ShardReplica:
         """
         self._moved.add(user_id, tag, contact)
 
-    def control(self, kind: Kind, body: bytes, ends: float = inf) -> bool:
-        """Log a control entry, after what is in flight. Return False if too many wait already.
+    def add_control(self, kind: Kind, body: bytes, expires_at: float = inf) -> bool:
+        """Log a control entry, after the batch in flight. Return False if too many wait already.
 
         Args:
-            ends: Monotonic time after which it is not logged any more.
+            expires_at: Monotonic time after which it is not logged any more.
         """
-        return self._outbox.control(kind, body, ends)
+        return self._outbox.add_control(kind, body, expires_at)
 
     def pending(self, user_ids: Iterable[str]) -> set[str]:
-        """Return the users, of these, about whom something was decided here and has not been read back yet.
+        """Return the given users about whom something was decided here that has not been read back yet.
 
-        A control entry of this node that is on its way may concern any user, except a mark. Then all are returned.
+        All are returned while a control entry of this node, other than a mark, is on its way: it may concern any user.
         """
         unread = self._outbox.unread()
         if unread.kinds - {Kind.ITEMS, Kind.MARK}:
@@ -215,7 +215,7 @@ class ShardReplica:
         self.is_local = False
 
     def verify(self) -> None:
-        """Find what this node has contributed, and the store no longer has, because it may have lost writes."""
+        """Propose again what this node contributes and the store no longer has, because it may have lost writes."""
         self._outbox.read_all()
         contributed = filter(self._has_user, self._presence.contributed_users())
         for user_id in {*contributed, *self._contributions.users_of(self.slot)}:
@@ -230,8 +230,8 @@ class ShardReplica:
         """Return the next batch; None if nothing is due, or one is in flight. Then call `committed` or `unknown`.
 
         Args:
-            is_full: Whether the store has had no memory for the last batch. This node may be local then, and the batch
-                may be empty: it shows whether there is memory again.
+            is_full: Whether the store has had no memory for the last batch. Then a batch is returned even if this node
+                is local or nothing is due: its result shows whether there is memory again.
         """
         self._check_some(when)
         if self._outbox.in_flight is not None or (self.is_local and not is_full) or not self.is_loaded:
@@ -266,7 +266,7 @@ class ShardReplica:
 
     def _propose_again(self, proposals: Iterable[Proposal]) -> None:
         for proposal in proposals:
-            if proposal.contributions[0].slot == self.slot:
+            if proposal.contributions[0].slot == self.slot:  # not of a removal
                 self._dirty[proposal.user_id] = None
             elif self._removal is not None:
                 self._removal.waiting[proposal.user_id] = None
@@ -285,10 +285,10 @@ class ShardReplica:
             self._dirty[user_id] = None
 
     def _has_waited(self, user_id: str, nodes: NodeStates, when: When) -> bool:
-        """Return whether all nodes that might know better of an unsettled user have had enough time."""
+        """Return whether all nodes that might know more about an unsettled user have had enough time."""
         contributions = self._contributions.of(user_id)
-        are_alive = all(one.slot in nodes.alive for one in contributions if one.slot != self.slot)
-        return self._lost.has_waited(user_id, are_alive, when.contact)
+        are_registered = all(one.slot in nodes.registered for one in contributions if one.slot != self.slot)
+        return self._lost.has_waited(user_id, are_registered, when.contact)
 
     def _proposals(self, nodes: NodeStates, when: When) -> Proposals:
         """Take users out of `_dirty`, and propose those whose state differs from the store's."""
@@ -351,12 +351,12 @@ class ShardReplica:
             self._presence.expect(user_id, cause, now)
 
     def check_removal(self, members: Iterable[Member], incarnation: str) -> bool:
-        """End the removal of a node that the store does not have as dead, with this incarnation as the remover.
+        """End the removal of a node unless the store says that it is dead, and that this incarnation is its remover.
 
-        It may be removed already, or the store may have lost that it was declared dead. Return whether the removal
-        ended: otherwise the node would try it again and again.
+        The node may be removed already, or the store may have lost that it was declared dead. Return whether the
+        removal ended. Otherwise this node would try it again and again.
         """
-        if self._removal is None or self._removal.goes_on(members, incarnation):
+        if self._removal is None or self._removal.is_current(members, incarnation):
             return False
         slot, self._removal = self._removal.member.slot, None
         for user_id in self._contributions.users_of(slot):
@@ -364,7 +364,7 @@ class ShardReplica:
         return True
 
     def removable(self) -> Member | None:
-        """Return the dead node of which no contribution is left, so that the store may remove it; None if none is."""
+        """Return the dead node if none of its contributions is left, so that the store may remove it; else None."""
         removal = self._removal
         if removal is None or self._outbox.in_flight is not None or self.applied is None:
             return None
@@ -446,7 +446,7 @@ class ShardReplica:
                 if not is_own:  # another node declared this one dead, and the store has lost that
                     self._dirty[item.user_id] = None
             elif is_own and (self._removal is None or self._removal.member.slot != update.slot):
-                self._dirty[item.user_id] = None  # the record still counts what a stopped node had left behind
+                self._dirty[item.user_id] = None  # the record still counts the old copy on a stopped node
         record = VersionedRecord(item.n, item.version, decode_record(item.record))
         self._set_record(item.user_id, record, when, item.is_kept)
         self._check(item.user_id, when)
@@ -487,7 +487,7 @@ class ShardReplica:
     def begin_load(self, when: When) -> None:
         """Read everything again: the log does not continue where this node is, or this node has just registered."""
         while not self._adopt_some(when):
-            pass  # half of a load was adopted, and the next one compares contributions with those of before
+            pass  # finish a load that was adopted in part: the next one compares itself with the result
         self._load = Load()
 
     def page(self, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
@@ -583,7 +583,7 @@ class ShardReplica:
         stored = self.records.get(user_id)
         view = stored.view if stored is not None else SEEN_OFFLINE
         # Traces of lost writes: a status without a contribution, contributions without a record, and something that is
-        # shown without a record. What is chosen or claimed keeps a record without a contribution.
+        # shown without a record. A choice or a claim keeps a record without a contribution.
         is_contributed = user_id in self._contributions
         fits = self._presence.shown(user_id).view == view and (stored is not None or not is_contributed)
         if not is_contributed and stored is not None and view.status is not Status.OFFLINE:
@@ -591,7 +591,7 @@ class ShardReplica:
         if not fits or (compares and self._differs(user_id, self._wanted(user_id, when))):
             self._lost.mark_unsettled(user_id, when.contact)
         if stored is not None and stored.rests_on_retained:
-            # If its author dies before the contribution ends, nobody else would correct this record.
+            # If its author dies before the contribution ends, no other node would correct this record.
             self._lost.mark_unsettled_after_lease(user_id, when.contact)  # also if it does not fit
 
     def _show_locally(self, user_id: str, now: Instant) -> None:

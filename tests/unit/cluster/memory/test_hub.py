@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from presenced.cluster.backend import Applicant, CommitBatch, Committed, Kind, Proposal, State
-from presenced.cluster.log import Known
+from presenced.cluster.log import LastKnown
 from presenced.cluster.memory.hub import MemoryBackend, MemoryHub
 from presenced.testing import FakeClock
 from presenced.testing.backend_peers import Recorder
@@ -130,12 +130,12 @@ def test_without_the_store_every_node_is_disconnected_once() -> None:
 
 def test_out_of_memory_refuses_commits_and_nothing_else() -> None:
     world = World("a", "b")
-    world.hub.out_of_memory = True
+    world.hub.is_out_of_memory = True
     assert world.commit("a", 1, change("ada")) == "unknown"
     world.backends["a"].heartbeat(0, State.READY, b"")
     world.clock.advance(1)
     assert world.recorders["b"].nodes[0].heartbeat == 1
-    world.hub.out_of_memory = False
+    world.hub.is_out_of_memory = False
     assert isinstance(world.commit("a", 2, change("ada")), Committed)
     assert world.recorders["a"].events == ["registered", "loaded", "full"]
 
@@ -181,7 +181,7 @@ def test_a_node_has_one_slot_in_all_shards() -> None:
 
 def test_a_node_whose_registration_lost_its_reply_has_no_second_slot() -> None:
     store = World().hub.shards[0]
-    known = Known(0, 0, "")
+    known = LastKnown(0, 0, "")
     first, _ = store.register(Applicant("a", 17), False, 0, known, "0000ab")
     again, is_kept = store.register(Applicant("a", 17), False, 0, known, "0000ab")
     assert (again.slot, again.incarnation, is_kept) == (first.slot, first.incarnation, False)
