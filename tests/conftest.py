@@ -1,11 +1,13 @@
 """Fixtures and options for every kind of test."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Beside the smallest failing schedule, a failure prints a line that repeats exactly this schedule. Examples have no
-# deadline, because their duration depends on the load of the machine.
-settings.register_profile("repeatable", settings.default, print_blob=True, deadline=None)
+# deadline, and may be slow to generate, because their duration depends on the load of the machine.
+settings.register_profile(
+    "repeatable", settings.default, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("repeatable")
 
 
