@@ -128,7 +128,7 @@ class Cluster(ClusterEvents):
         """Monotonic time since when the store is in reach, if it is."""
         self.stale_since_ms = 0
         """Epoch milliseconds since when the users of some shard may have changed unnoticed; 0 if none may have."""
-        self.turns = 0
+        self.transitions = 0
         """Number of calls of `on_certainty`."""
         self._shards = [NodeShard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
         self._own_marks = OwnMarks(self._marks, names, directory.users.journal, self._shards)
@@ -569,7 +569,7 @@ class Cluster(ClusterEvents):
         was_stale = self.stale_since_ms > 0
         self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
         if was_stale != (self.stale_since_ms > 0):
-            self.turns += 1
+            self.transitions += 1
             self.on_certainty()
 
     def _beat(self) -> None:

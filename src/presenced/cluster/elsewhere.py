@@ -114,7 +114,7 @@ class SharedUsers(Users[C]):
         """Return the status that others see."""
         return user.shown.status if (user := self.known(user_id)) is not None else Status.OFFLINE
 
-    def on_all_nodes(self, user_id: str) -> int:
+    def connection_count_on_all_nodes(self, user_id: str) -> int:
         """Return the number of the user's connections on all nodes.
 
         On other nodes, lost ones count during their grace period, too.

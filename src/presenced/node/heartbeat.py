@@ -20,7 +20,7 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import Close
 from presenced.node.event_log import EventLog
-from presenced.presence.explain import Beat
+from presenced.presence.explain import NextHeartbeat
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
@@ -79,7 +79,7 @@ class Sweep(Generic[P]):
             del self._slices[connection.slice][connection]
             connection.slice = -1
 
-    def next_beat_in_ticks(self, connection: P) -> tuple[int, int | None]:
+    def next_heartbeat_in_ticks(self, connection: P) -> tuple[int, int | None]:
         """Return the ticks until `connection` is pinged next, and until it is closed if it stays silent.
 
         The second is None unless it was pinged and has sent nothing since.
@@ -142,11 +142,11 @@ class Heartbeat:
         self._sweep.discard(connection)
         self._unsent_at_ping.pop(connection, None)
 
-    def next_beat(self, connection: Connection) -> Beat:
+    def next_heartbeat(self, connection: Connection) -> NextHeartbeat:
         """Return the seconds until `connection` is pinged next, and until it is closed if it stays silent."""
         tick_s, first_tick_in = self._sweep.tick_s, self._due - self.clock.monotonic()
-        ping, silent = self._sweep.next_beat_in_ticks(connection)
-        return Beat(
+        ping, silent = self._sweep.next_heartbeat_in_ticks(connection)
+        return NextHeartbeat(
             first_tick_in + (ping - 1) * tick_s,
             None if silent is None else first_tick_in + (silent - 1) * tick_s,
         )

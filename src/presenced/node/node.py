@@ -233,7 +233,7 @@ class Node:
         self.heartbeat.discard(connection)
         self.broadcaster.discard(connection)  # first, because its own events below are for others only
         connection.protocol.closed(connection)
-        for outcome in self.directory.release(connection.user_id, connection, now):
+        for outcome in self.directory.apply_held_requests(connection.user_id, connection, now):
             self.publisher.apply(outcome, now)
         self.metrics.connections_closed.labels(reason).inc()
         self.log.disconnected(connection.user_id)
@@ -274,7 +274,7 @@ class Node:
     def renewed(self, connection: Connection, principal: Principal, now: Instant) -> None:
         """Apply a newer token, which may allow more or less than before, or have other display data."""
         if principal.display is not None:
-            outcome = self.directory.give_display(connection.user_id, principal.display, now)
+            outcome = self.directory.update_display(connection.user_id, principal.display, now)
             self.publisher.apply(outcome, now)
         if (visibility := visibility_of(self.settings, principal)) != connection.session.visibility:
             connection.protocol.visibility_changed(connection, visibility, now)
@@ -316,7 +316,9 @@ class Node:
         if self.is_draining:
             connection.close(Close.GOING_AWAY, "the server is stopping")
             return
-        others = self.directory.users.on_all_nodes(user.user_id) - protocol.replaces(user.user_id, parameters)
+        others = self.directory.users.connection_count_on_all_nodes(user.user_id) - protocol.replaces(
+            user.user_id, parameters
+        )
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return

@@ -63,7 +63,7 @@ class NodePublisher:
         if change and not self.is_draining:
             if not self.is_loading:
                 self._changes[change.status].inc()
-            if change.is_turn and not self.is_loading:
+            if change.went_online_or_offline and not self.is_loading:
                 is_connected = bool(self.directory.users.connection_count(change.user_id))
                 others = self.directory.users.connected_users - is_connected
                 self.log.changed(change.user_id, change.status, others)
@@ -86,7 +86,7 @@ class NodePublisher:
         wanted = self.directory.users.rooms_wanted(user_id)
         if not wanted and not self.rooms.of(user_id):
             return
-        for change in self.rooms.update(user_id, wanted, now, self.directory.joined(user_id)):
+        for change in self.rooms.update(user_id, wanted, now, self.directory.join_times(user_id)):
             if not self.is_draining:
                 self.broadcaster.publish(change)
                 if self.storage is not None:

@@ -127,7 +127,7 @@ class PresenceService:
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
         now = now or self._node.clock.now()
-        self._node.publisher.apply(self._directory.stop_waiting(user_id, now), now)
+        self._node.publisher.apply(self._directory.end_grace_periods(user_id, now), now)
         return len(connections) + sum(end(user_id) for end in self._on_disconnect)
 
     def on_disconnect(self, end: Callable[[str], int]) -> None:
@@ -213,7 +213,7 @@ class PresenceService:
     def erase_past(self, user_id: str) -> None:
         """Forget when a user was last seen, and the details of past changes. O(journal)."""
         self._directory.erase_seen(user_id)
-        self._directory.users.journal.blank(user_id)
+        self._directory.users.journal.erase_details(user_id)
 
     async def erase(self, user_id: str, now: Instant | None = None) -> Erasure:
         """Revoke a user's tokens, forget everything about the user (`forget`), and delete it from the database.
@@ -377,7 +377,7 @@ class PresenceService:
         changes = self._directory.users.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.users.user(user_id), frozenset(node.rooms.of(user_id))
         now = now or node.clock.now()
-        return explain(user_id, user, rooms, explained_viewer, changes, now, node.heartbeat.next_beat)
+        return explain(user_id, user, rooms, explained_viewer, changes, now, node.heartbeat.next_heartbeat)
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
@@ -515,10 +515,10 @@ class PresenceService:
         return certainty.stale_since_ms if certainty is not None else 0
 
     @property
-    def certainty_turns(self) -> int:
+    def certainty_transitions(self) -> int:
         """Number of times that `stale_since_ms` has become 0, or stopped being 0."""
         certainty = self._directory.certainty
-        return certainty.turns if certainty is not None else 0
+        return certainty.transitions if certainty is not None else 0
 
     def encoder_for(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder of user records for a viewer.

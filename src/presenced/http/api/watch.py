@@ -280,7 +280,7 @@ class _CertaintyEvents:
     def __init__(self, service: PresenceService) -> None:
         self._service = service
         # The turn that the client knows of; -1 if the server was stale when the stream began.
-        self._known_turn = -1 if service.stale_since_ms else service.certainty_turns
+        self._known_transitions = -1 if service.stale_since_ms else service.certainty_transitions
 
     def if_stale(self) -> Iterator[bytes]:
         """Return an event if the server is stale, and the stream has not said so."""
@@ -293,8 +293,8 @@ class _CertaintyEvents:
             yield from self._unless_said(WatchCertainty("live"))
 
     def _unless_said(self, certainty: WatchCertainty) -> Iterator[bytes]:
-        if self._known_turn != self._service.certainty_turns:
-            self._known_turn = self._service.certainty_turns
+        if self._known_transitions != self._service.certainty_transitions:
+            self._known_transitions = self._service.certainty_transitions
             yield sse.event("certainty", certainty)
 
 
