@@ -121,7 +121,7 @@ class Cluster(ClusterEvents):
         self._marks = names.marks = Marks(log_age)
         self._leaves_in = 0.0
         self.history: History = NoHistory()
-        self.finds_others = False
+        self.has_joined_running_cluster = False
         """Whether there were nodes or records when this one joined, so that it need not wait for returning users."""
         self._metrics = metrics
         self.in_reach_since = -inf
@@ -497,7 +497,7 @@ class Cluster(ClusterEvents):
             self._was_ready = True
             self._state = State.READY
             is_new = not any(shard.replica.records for shard in self._shards)
-            self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
+            self.has_joined_running_cluster = not is_new or any(member.state is State.READY for member in self.nodes)
             self.history.ready(is_new)
             self._notices.joined(self._directory.slot, self.live_nodes, self._directory.users.online_users)
             self.on_ready()

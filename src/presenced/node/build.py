@@ -1,4 +1,4 @@
-"""Composition: makes the parts of a node and connects them, in one place.
+"""Composition of a node: makes its parts and connects them, in one place.
 
 The order follows the dependencies, from the rules of presence to the node:
 

@@ -10,7 +10,7 @@ outcomes, in this order:
     the timer                        for the next change by time alone: a grace period, a choice, a claim
 
 In a cluster, a user may get a new version without looking different (`Outcome.renumbered`): only the journal and its
-followers get that.
+followers receive that version.
 
 While the server stops, connections end because of the server and not because their users leave. No other user is
 notified of changes then, and none is stored, because the users will reconnect to the next server.
@@ -51,18 +51,18 @@ class NodePublisher:
     is_draining: bool = False
     """Whether the node is stopping, so that others are no longer notified."""
     is_loading: bool = False
-    """Whether the node is joining a cluster: it reads what the others know already, so nothing is logged or counted."""
+    """Whether the node is joining a cluster. It reads changes that other nodes made, so it neither logs nor counts."""
 
     def __post_init__(self) -> None:
         # Looked up once, because a look-up at each change would take 1 us.
-        self._changes = {status: self.metrics.changes.labels(status) for status in Status}
+        self._change_counters = {status: self.metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
         change = outcome.change
         if change and not self.is_draining:
             if not self.is_loading:
-                self._changes[change.status].inc()
+                self._change_counters[change.status].inc()
             if change.went_online_or_offline and not self.is_loading:
                 is_connected = bool(self.directory.users.connection_count(change.user_id))
                 others = self.directory.users.connected_users - is_connected

@@ -118,7 +118,7 @@ class _WatchedUsers:
         visible = self._visible.users
         wanted = sorted(visible if self._everyone else self._requested)
         records: list[Raw] = []
-        for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
+        for user_id, change in zip(wanted, self._service.last_changes(wanted), strict=True):
             if change and user_id in visible:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._encoder.uncached(change))

@@ -8,7 +8,7 @@ from presenced.protocols.base import ClientProtocol
 from presenced.runtime.instant import Instant
 
 
-class Arrival:
+class PlaceholderProtocol:
     """Placeholder for the protocol of a connection that waits for its session. Clients send nothing in that time."""
 
     def __init__(self, protocol: ClientProtocol) -> None:
