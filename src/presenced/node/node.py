@@ -79,7 +79,7 @@ class Peers(Protocol):
 
     @property
     def has_joined_running_cluster(self) -> bool:
-        """Whether the cluster already had users or ready nodes, so that this start made nobody go offline."""
+        """Whether the cluster had users or ready nodes before. Then nobody has to return, so there is no settling."""
 
     @property
     def not_ready(self) -> str:

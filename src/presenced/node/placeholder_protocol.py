@@ -9,10 +9,9 @@ from presenced.runtime.instant import Instant
 
 
 class PlaceholderProtocol:
-    """Placeholder for the protocol of a connection that waits for its session. Clients send nothing in that time."""
+    """Placeholder for the protocol of a connection that waits for its session. Clients must not send meanwhile."""
 
     def __init__(self, protocol: ClientProtocol) -> None:
-        self.protocol = protocol
         self.warns = protocol.warns
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:

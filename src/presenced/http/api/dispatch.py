@@ -54,7 +54,7 @@ from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.metrics import Metrics
-from presenced.runtime.strict_json import EXTENSION, explain_invalid, no_field, read
+from presenced.runtime.strict_json import EXTENSION, explain_invalid, read, unknown_name_message
 
 S = TypeVar("S", bound=Struct)
 
@@ -244,7 +244,7 @@ def check_names(
         if key.startswith(EXTENSION):
             continue
         if key not in known:
-            raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
+            raise ProblemError(Problem.BAD_PARAMETER, unknown_name_message(key, known, "parameter"))
         values = found[key] = request.query_params.getlist(key)
         if "" in values and not may_be_empty:
             raise ProblemError(Problem.BAD_PARAMETER, f"{key} is empty; give a value, or leave it out")
