@@ -218,7 +218,7 @@ class SharedDirectory(Directory[C]):
         assert self.agreement is not None
         user = self.users.get_or_add(session.user_id)
         user.sessions.append(session)
-        user.named += 1
+        user.named_sessions += 1
         self.users.sessions[session.session_id] = session
         self._forget_surplus(user)
         self._schedule(user)
@@ -444,10 +444,10 @@ class SharedDirectory(Directory[C]):
         before = [session for session in user.sessions if session.slot == new.slot]
         for session in before:
             user.sessions.remove(session)
-            user.named -= bool(session.session_id)
+            user.named_sessions -= bool(session.session_id)
         sessions: list[Session[C]] = sessions_of(user.user_id, new)
         user.sessions += sessions
-        user.named += sum(bool(session.session_id) for session in sessions)
+        user.named_sessions += sum(bool(session.session_id) for session in sessions)
         self._drop_moved(user, new.slot, sum(not session.session_id for session in before))
         return [one.rooms for one in before if one.rooms] != [one.rooms for one in sessions if one.rooms]
 

@@ -71,7 +71,7 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
             serial=self.serial,
             version=self.version,
             sessions=sessions,
-            named=sum(bool(session.session_id) for session in sessions),
+            named_sessions=sum(bool(session.session_id) for session in sessions),
             seen_ms=self.seen_ms,
             active_ms=self.active_ms,
             last_change=self.last_change,

@@ -316,9 +316,8 @@ class Node:
         if self.is_draining:
             connection.close(Close.GOING_AWAY, "the server is stopping")
             return
-        others = self.directory.users.connection_count_on_all_nodes(user.user_id) - protocol.replaces(
-            user.user_id, parameters
-        )
+        count = self.directory.users.connection_count_on_all_nodes(user.user_id)
+        others = count - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return

@@ -67,7 +67,8 @@ def return_times(count: int, pace: float) -> list[float]:
     """
     spread = return_spread(count, pace)
     slots = random.sample(range(count), count)
-    return [round(FIRST_RETURN_S + (slot + random.uniform(0, 0.5)) * spread / count, 6) for slot in slots]  # noqa: S311  # a delay is no secret
+    places = [slot + random.uniform(0, 0.5) for slot in slots]  # noqa: S311  # a delay is no secret
+    return [round(FIRST_RETURN_S + place * spread / count, 6) for place in places]
 
 
 def return_spread(count: int, pace: float) -> float:

@@ -63,7 +63,7 @@ class User(Generic[C]):
     """All sessions, connected ones in the order of opening. One that loses its connection moves to the end."""
     connected: int = 0
     """Number of sessions with a connection."""
-    named: int = 0
+    named_sessions: int = 0
     """Number of sessions with an id, which are those of presenced.v1."""
     announced: bool = False
     """Whether a backend announces that the user is online elsewhere."""
@@ -109,13 +109,13 @@ class User(Generic[C]):
         """Add a session, which has a connection."""
         self.sessions.append(session)
         self.connected += 1
-        self.named += bool(session.session_id)
+        self.named_sessions += bool(session.session_id)
 
     def remove(self, session: Session[C]) -> None:
         """Remove a session, connected or not."""
         self.sessions.remove(session)
         self.connected -= session.connection is not None
-        self.named -= bool(session.session_id)
+        self.named_sessions -= bool(session.session_id)
 
     def detach(self, session: Session[C], grace_ends: float | None, forget_at: float) -> None:
         """Detach the session's connection, which ended.
@@ -228,12 +228,12 @@ class User(Generic[C]):
         """
         # This runs at every event, so the common case comes first. Users of the classic protocol have presence and
         # nothing else, and all of them share two views.
-        has_more = self.named or self.claims or self.timed is not None or self.display.data
+        has_more = self.named_sessions or self.claims or self.timed is not None or self.display.data
         if not has_more and self.chosen == AS_DETECTED:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
-        if not self.named:
+        if not self.named_sessions:
             return public, None
         overruled = (
             self.choice.details

@@ -161,7 +161,7 @@ class Users(Generic[C]):
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which others should see the user, with the data that was set last."""
         user = self.by_id.get(user_id)
-        if user is None or not user.named or user.shown.status is Status.OFFLINE:
+        if user is None or not user.named_sessions or user.shown.status is Status.OFFLINE:
             return {}
         return user.rooms()
 
