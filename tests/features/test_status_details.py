@@ -25,7 +25,7 @@ from presenced.cluster.records import Choices, SharedClaim, UserRecord, decode_r
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.presence.model import NO_DETAILS, Cause, Change, Choice, Status, StatusDetails, View
-from presenced.presence.status import Claim, choice_of, decide, is_nothing
+from presenced.presence.status import Claim, choice_of, decide, is_empty_choice
 from presenced.protocols.v1.connect import parse_connect_query
 from presenced.protocols.v1.messages import SetStatus
 from presenced.runtime.instant import Instant
@@ -63,7 +63,7 @@ def test_a_choice_has_every_detail() -> None:
 @pytest.mark.parametrize("field", WITHOUT_END)
 def test_a_detail_alone_is_a_choice_that_replaces_the_details_of_a_weak_claim(field: str) -> None:
     choice = Choice(None, StatusDetails(**{field: getattr(FILLED, field)}))
-    assert not is_nothing(choice)
+    assert not is_empty_choice(choice)
     assert decide(choice, (Claim("calendar", Status.BUSY, OTHER),)) == Choice(Status.BUSY, choice.details)
 
 

@@ -69,7 +69,7 @@ class SignsFeed:
                 yield portion
 
     def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
-        changes = [event for event in events if isinstance(event, Change) and event.is_turn]
+        changes = [event for event in events if isinstance(event, Change) and event.went_online_or_offline]
         signs = ["-" if change.status is Status.OFFLINE else "+" for change in changes]
         messages = [f'"{sign}{change.user_id}"'.encode() for sign, change in zip(signs, changes, strict=True)]
         return Portion((connection,), Batch(messages), len(messages))

@@ -208,7 +208,7 @@ class Choosing(RuleBasedStateMachine):
             ending = Ending.CLOSED
         if user.connected() == [client]:
             self.release(user_id)
-        self.all("release", user_id, client.number)
+        self.all("apply_held_requests", user_id, client.number)
         self.all("close", user_id, client.number, ending)
         client.ends = self.now + LOST
         if ending is Ending.CLOSED:

@@ -37,7 +37,7 @@ class Agreement:
     """Nodes that agree on nothing by themselves."""
 
     stale_since_ms = 0
-    turns = 0
+    transitions = 0
 
     def user_changed(self, user_id: str, now: Instant) -> None: ...
 
@@ -157,7 +157,7 @@ class Pair:
                 self._both("expire", self.now)
             case 1:
                 if user_id not in self.compact.users.elsewhere:  # a user with nothing here waits for nothing
-                    self._both("stop_waiting", user_id, self.now)
+                    self._both("end_grace_periods", user_id, self.now)
             case 2:
                 self._both("erase_seen", user_id)
             case 3:
@@ -188,7 +188,7 @@ class Pair:
             sorted(users.snapshot(), key=lambda change: change.position),
             users.changes_of(USERS),
             users.snapshot_of(USERS),
-            users.since_of(0, USERS),
+            users.missed_changes(0, USERS),
             users.log.since(users.log.floor, 100),
             [change.user_id for _, change in users.online_after(0, 100)],
             sorted(map(_session, present)),
@@ -201,9 +201,9 @@ class Pair:
             found += [
                 users.status(user_id),
                 users.connections(user_id),
-                users.on_all_nodes(user_id),
+                users.connection_count_on_all_nodes(user_id),
                 users.rooms_wanted(user_id),
-                directory.joined(user_id),
+                directory.join_times(user_id),
                 directory.shown(user_id),
                 directory.record(user_id, self.now),
                 directory.own_contribution(user_id, 9),

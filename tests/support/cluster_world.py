@@ -309,7 +309,7 @@ class Node:
     """One node: the pure parts, and what drives them in one step. Certainty is not part of these worlds."""
 
     stale_since_ms = 0
-    turns = 0
+    transitions = 0
 
     def __init__(self, name: str, world: World) -> None:
         self.world = world

@@ -16,7 +16,7 @@ class DoubtingDirectory(Directory[Connection]):
     """Directory of a node that may have lost its store (`presence.certainty.NodeCertainty`)."""
 
     stale_since_ms = 0
-    turns = 0
+    transitions = 0
     elsewhere: frozenset[str] = frozenset()
     """Users whose sessions count as those of other nodes."""
 
@@ -34,7 +34,7 @@ def doubt(harness: NodeHarness, since_ms: int) -> None:
     directory = harness.node.directory
     assert isinstance(directory, DoubtingDirectory)
     directory.stale_since_ms = since_ms
-    directory.turns += 1
+    directory.transitions += 1
     harness.node.certainty_changed()
     harness.clock.run_soon()
 

@@ -11,7 +11,7 @@ from tools.docs.markdown import bullets, table, wrapped
 from presenced.config.help import default_text, is_secret, sections, value_name
 from presenced.config.settings import Settings
 from presenced.config.sources import ENV_PREFIX, SECRET_FILES
-from presenced.config.types import without_password
+from presenced.config.types import checked_backend_url
 
 INTRODUCTIONS = {
     "Listening": "The address of the server. By default only programs on the same machine can connect.",
@@ -260,7 +260,7 @@ def _takes(name: str) -> str:
     if annotation is str:
         without = (
             "password"
-            if any(getattr(item, "func", None) is without_password for item in field.metadata)
+            if any(getattr(item, "func", None) is checked_backend_url for item in field.metadata)
             else "user name"
         )
         kind = {"FILE": "File name", "DIRECTORY": "Directory name", "URL": f"URL without a {without}"}

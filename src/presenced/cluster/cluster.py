@@ -121,14 +121,14 @@ class Cluster(ClusterEvents):
         self._marks = names.marks = Marks(log_age)
         self._leave_grace_s = 0.0
         self.history: History = NoHistory()
-        self.finds_others = False
+        self.has_joined_running_cluster = False
         """Whether there were nodes or records when this one joined, so that it need not wait for returning users."""
         self._metrics = metrics
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
         self.stale_since_ms = 0
         """Epoch milliseconds since when the users of some shard may have changed unnoticed; 0 if none may have."""
-        self.turns = 0
+        self.transitions = 0
         """Number of calls of `on_certainty`."""
         self._shards = [NodeShard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
         self._own_marks = OwnMarks(self._marks, names, directory.users.journal, self._shards)
@@ -497,7 +497,7 @@ class Cluster(ClusterEvents):
             self._was_ready = True
             self._state = State.READY
             is_new = not any(shard.replica.records for shard in self._shards)
-            self.finds_others = not is_new or any(member.state is State.READY for member in self.nodes)
+            self.has_joined_running_cluster = not is_new or any(member.state is State.READY for member in self.nodes)
             self.history.ready(is_new)
             self._notices.joined(self._directory.slot, self.live_nodes, self._directory.users.online_users)
             self.on_ready()
@@ -569,7 +569,7 @@ class Cluster(ClusterEvents):
         was_stale = self.stale_since_ms > 0
         self.stale_since_ms = min((s.stale_since_ms for s in self._shards if s.stale_since_ms), default=0)
         if was_stale != (self.stale_since_ms > 0):
-            self.turns += 1
+            self.transitions += 1
             self.on_certainty()
 
     def _beat(self) -> None:

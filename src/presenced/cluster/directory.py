@@ -85,7 +85,7 @@ class Agreement(Protocol):
         """Epoch milliseconds since which a shard has been out of reach, or not yet read again; 0 if no shard is."""
 
     @property
-    def turns(self) -> int:
+    def transitions(self) -> int:
         """Number of times that `stale_since_ms` has become 0, or has stopped being 0."""
 
     def is_out_of_reach(self, user_id: str) -> bool:
@@ -138,9 +138,9 @@ class SharedDirectory(Directory[C]):
         return self.agreement.stale_since_ms if self.agreement is not None else 0
 
     @property
-    def turns(self) -> int:
+    def transitions(self) -> int:
         """Number of times that this node became stale, or current again."""
-        return self.agreement.turns if self.agreement is not None else 0
+        return self.agreement.transitions if self.agreement is not None else 0
 
     def is_stale(self, user_id: str, status: Status) -> bool:
         """Return whether a user who is shown with this status may have changed without this node knowing.
@@ -197,7 +197,7 @@ class SharedDirectory(Directory[C]):
         finally:
             self._is_restoring = False
 
-    def rooms_changed(self, user_id: str) -> None:
+    def on_rooms_changed(self, user_id: str) -> None:
         """Let other nodes know that a session of the user has joined or left a room."""
         if self.agreement is not None:
             self.agreement.contribution_changed(user_id)
@@ -218,7 +218,7 @@ class SharedDirectory(Directory[C]):
         assert self.agreement is not None
         user = self.users.get_or_add(session.user_id)
         user.sessions.append(session)
-        user.named += 1
+        user.named_sessions += 1
         self.users.sessions[session.session_id] = session
         self._forget_surplus(user)
         self._schedule(user)
@@ -275,7 +275,7 @@ class SharedDirectory(Directory[C]):
         if user is not None and user.display.issued < epoch_ms / 1000:
             user.display = Display(b"", epoch_ms / 1000)
 
-    def joined(self, user_id: str) -> Mapping[str, int]:
+    def join_times(self, user_id: str) -> Mapping[str, int]:
         """Return when the user joined rooms: the earliest time of the user's sessions there, in epoch milliseconds."""
         user, times = self.users.user(user_id), dict[str, int]()
         for session in user.sessions if user else ():
@@ -444,10 +444,10 @@ class SharedDirectory(Directory[C]):
         before = [session for session in user.sessions if session.slot == new.slot]
         for session in before:
             user.sessions.remove(session)
-            user.named -= bool(session.session_id)
+            user.named_sessions -= bool(session.session_id)
         sessions: list[Session[C]] = sessions_of(user.user_id, new)
         user.sessions += sessions
-        user.named += sum(bool(session.session_id) for session in sessions)
+        user.named_sessions += sum(bool(session.session_id) for session in sessions)
         self._drop_moved(user, new.slot, sum(not session.session_id for session in before))
         return [one.rooms for one in before if one.rooms] != [one.rooms for one in sessions if one.rooms]
 
@@ -471,7 +471,7 @@ class SharedDirectory(Directory[C]):
             self._forget_session(user, session)
         if moved:
             self._schedule(user)
-            self.rooms_changed(user.user_id)
+            self.on_rooms_changed(user.user_id)
 
     def _make_change(self, user: User[C] | UserElsewhere[C], record: UserRecord, version: int, now: Instant) -> Change:
         """Make the state in a record visible: log and return a change."""

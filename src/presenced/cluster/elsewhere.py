@@ -71,7 +71,7 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
             serial=self.serial,
             version=self.version,
             sessions=sessions,
-            named=sum(bool(session.session_id) for session in sessions),
+            named_sessions=sum(bool(session.session_id) for session in sessions),
             seen_ms=self.seen_ms,
             active_ms=self.active_ms,
             last_change=self.last_change,
@@ -114,7 +114,7 @@ class SharedUsers(Users[C]):
         """Return the status that others see."""
         return user.shown.status if (user := self.known(user_id)) is not None else Status.OFFLINE
 
-    def on_all_nodes(self, user_id: str) -> int:
+    def connection_count_on_all_nodes(self, user_id: str) -> int:
         """Return the number of the user's connections on all nodes.
 
         On other nodes, lost ones count during their grace period, too.

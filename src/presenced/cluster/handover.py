@@ -187,7 +187,7 @@ class Handover:
             saved.visibility,
             rooms=saved.rooms,
             snapshots=saved.snapshots,
-            whole_from=FROM_THE_BEGINNING,
+            snapshot_end=FROM_THE_BEGINNING,
             forget_at=self._clock.monotonic() + self._resume_window,
         )
         self._directory.adopt_session(session)
@@ -197,7 +197,7 @@ class Handover:
 
         The client receives everything again if it lacks a part of a snapshot, or its position is older than the marks.
         """
-        if self._names.is_before(position, saved.home, saved.whole_from):
+        if self._names.is_before(position, saved.home, saved.snapshot_end):
             return FROM_THE_BEGINNING
         return self._names.cursor(position) or FROM_THE_BEGINNING
 
@@ -256,7 +256,7 @@ class Handover:
             session.visibility,
             session.rooms,
             session.snapshots,
-            max(session.whole_from, self._agreed_from()),
+            max(session.snapshot_end, self._agreed_from()),
         )
 
 

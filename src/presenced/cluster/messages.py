@@ -27,7 +27,7 @@ class SavedSession(Struct, frozen=True, array_like=True):
     visibility: Visibility
     rooms: dict[str, MemberData] | None
     snapshots: int
-    whole_from: Cursor
+    snapshot_end: Cursor
     """As in `Session`. It is a position of the node that had the session."""
 
 

@@ -88,13 +88,13 @@ class SharedNames(Names):
         home, dot, number = rest[0].partition(".")
         return PositionParts(home, [number, *rest[1:]]) if dot else None
 
-    def is_before(self, text: str, home: str, whole_from: Cursor) -> bool:
+    def is_before(self, text: str, home: str, snapshot_end: Cursor) -> bool:
         """Return whether a client at the position `text` lacks a part of the last snapshot from the node `home`.
 
         Args:
-            whole_from: End of that snapshot.
+            snapshot_end: End of that snapshot.
         """
-        if whole_from == Cursor(0):
+        if snapshot_end == Cursor(0):
             return False
         parts = self.parts(text)
         if parts is None or parts.home != home:
@@ -102,7 +102,7 @@ class SharedNames(Names):
         numbers = [number for one in parts.numbers if (number := _number(one)) is not None]
         if len(numbers) < len(parts.numbers):
             return True
-        return Cursor(*numbers) < whole_from
+        return Cursor(*numbers) < snapshot_end
 
 
 def _number(text: str) -> int | None:

@@ -29,7 +29,7 @@ from presenced.config.types import (
     Url,
     Urls,
     ValueName,
-    without_password,
+    checked_backend_url,
 )
 
 WEBSOCKET_PATH = "/ws-online-status"
@@ -280,7 +280,7 @@ class StorageSettings(Section, title="Storage"):
 class ClusterSettings(Section, title="Several nodes"):
     """The store through which several nodes behave like one server."""
 
-    backend: Annotated[str, AfterValidator(without_password), Field(max_length=2048), ValueName("URL")] = Field(
+    backend: Annotated[str, AfterValidator(checked_backend_url), Field(max_length=2048), ValueName("URL")] = Field(
         "",
         description="Redis or Valkey that the nodes of a cluster share: redis://HOST:6379/0, "
         "redis+sentinel://HOST:26379,HOST:26379/MASTER or redis+cluster://HOST:6379,HOST:6379. rediss, in place of "
@@ -298,10 +298,9 @@ class ClusterSettings(Section, title="Several nodes"):
         15,
         ge=1,
         le=600,
-        description="Seconds without a sign of life after which the other nodes declare a node dead. Its users are "
+        description="Seconds without a heartbeat after which the other nodes declare a node dead. Its users are "
         "offline then.",
     )
-
     cluster_shards: int = Field(
         0,
         ge=0,

@@ -23,17 +23,17 @@ from pydantic_core import ErrorDetails
 from presenced.config.help import expected, is_secret
 from presenced.config.settings import Settings
 from presenced.config.text_files import read_text
-from presenced.config.types import file_name, secret_text
+from presenced.config.types import checked_file_name, secret_text
 from presenced.errors import ConfigError
 
 ENV_PREFIX = "PRESENCED_"
-"""Start of the name of each variable of the environment that is a setting."""
+"""Prefix of the environment variables that are settings."""
 
 CONFIG_ENV = "PRESENCED_CONFIG"
-"""Variable with the name of the settings file."""
+"""Environment variable with the name of the settings file."""
 
 PORT_ENV = "PORT"
-"""Variable with the port on hosting platforms."""
+"""Environment variable in which hosting platforms set the port."""
 
 DEFAULT_FILE = Path("presenced.toml")
 """Settings file that is read if none is named and it exists."""
@@ -54,7 +54,7 @@ _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UD
 """Variables that Kubernetes sets in every pod when a Service is called `presenced`. They are not settings."""
 
 _ASSIGNMENT = re.compile(r"""\s*["']?(\w+)["']?\s*=""")
-"""The beginning of a line of TOML that sets a value."""
+"""Beginning of a line of TOML that sets a value."""
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -98,15 +98,15 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     values: dict[str, _Given] = {}
     files: dict[str, _Given] = {}
     faults: list[str] = []
-    for source in (_in_file(file, environ, faults), _in_environment(environ, faults), _in_flags(flags, faults)):
-        _take(source, values, files, faults)
+    for source in (_read_file(file, environ, faults), _read_environment(environ, faults), _read_flags(flags, faults)):
+        _merge(source, values, files, faults)
     origins = dict.fromkeys(Settings.model_fields, "default") | {one.name: one.origin for one in values.values()}
     given = {one.name: one.value for one in values.values()}
     paths, unread = {}, []
     for name, one in files.items():
         origins[name], paths[name] = one.origin, Path(one.value)
         try:
-            given[name] = _secret_in(name, one)
+            given[name] = _read_secret(name, one)
         except ConfigError as error:
             unread.append(str(error))
             given.pop(name, None)
@@ -121,7 +121,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     return EffectiveSettings(settings, origins, paths)
 
 
-def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given], faults: list[str]) -> None:
+def _merge(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given], faults: list[str]) -> None:
     """Override the values of earlier sources with those of this source, and add the errors in them to `faults`."""
     given = {one.name: one for one in source}
     for name, one in given.items():
@@ -133,7 +133,7 @@ def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, 
         if setting is None or one.value == "":  # Compose sets `${NAME:-}` to an empty string
             continue
         if setting in given and given[setting].value != "":
-            both = " and ".join(dict.fromkeys((_place(given[setting]), _place(one))))
+            both = " and ".join(dict.fromkeys((_name_in_source(given[setting]), _name_in_source(one))))
             faults.append(f"{setting} is set twice, by {both}: remove one of them")
         elif not isinstance(one.value, str):
             faults.append(f"{name} (from {one.origin}) can't be used: expected the name of a file")
@@ -141,12 +141,12 @@ def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, 
             files[setting] = one
 
 
-def _place(one: _Given) -> str:
-    """Return the name of the setting as the variable or flag spells it; otherwise the setting and its file."""
+def _name_in_source(one: _Given) -> str:
+    """Return the name of a setting as its variable or flag spells it, or the name with the settings file."""
     return one.origin if one.origin.startswith(("--", ENV_PREFIX)) else f"{one.name} in {one.origin}"
 
 
-def _in_file(file: Path | None, environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
+def _read_file(file: Path | None, environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
     path = file
     if path is None and (named := environ.get(CONFIG_ENV, "").rstrip("\r\n")):
         if _is_quoted(named):
@@ -181,7 +181,7 @@ def _explain_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> str:
     return f"the settings file {path} is not valid TOML: {error}"
 
 
-def _in_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
+def _read_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
     named = {f"{ENV_PREFIX}{name.upper()}": name for name in (*Settings.model_fields, *SECRET_FILES)}
     if environ.get(PORT_ENV) and f"{ENV_PREFIX}PORT" not in environ:
         yield from _checked("port", environ[PORT_ENV], PORT_ENV, faults)
@@ -194,7 +194,7 @@ def _in_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_
             faults.append(_unknown_error(key, "in the environment", ENV_PREFIX))
 
 
-def _in_flags(flags: Mapping[str, Any], faults: list[str]) -> Iterator[_Given]:
+def _read_flags(flags: Mapping[str, Any], faults: list[str]) -> Iterator[_Given]:
     for name, value in flags.items():
         yield from _checked(name, value, f"--{name.replace('_', '-')}", faults)
 
@@ -218,14 +218,14 @@ def _quotes_error(name: str, origin: str) -> str:
     )
 
 
-def _secret_in(name: str, given: _Given) -> str:
+def _read_secret(name: str, given: _Given) -> str:
     """Return the secret in the file that `given` names.
 
     Raises:
         ConfigError: The file cannot be read, or its content is unusable. The message does not show the content.
     """
     try:
-        path = Path(file_name(given.value))
+        path = Path(checked_file_name(given.value))
     except ValueError as error:
         raise ConfigError(f"{given.name} (from {given.origin}) {error}") from None
     what = f"the file for {name} (from {given.origin})"

@@ -79,8 +79,8 @@ def _split(value: object) -> object:
     return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
 
 
-def file_name(text: str) -> str:
-    """Return `text`, which names a file.
+def checked_file_name(text: str) -> str:
+    """Return `text` if it can be the name of a file.
 
     Raises:
         ValueError: The text is the content of a file. The message does not show it, because it may be a secret.
@@ -90,14 +90,15 @@ def file_name(text: str) -> str:
     return text
 
 
-def _without_user(url: str) -> str:
+def _checked_url(url: str) -> str:
+    """Return `url` if it has no user name and no password."""
     if re.search(r"//[^/?#]*@", url):
         raise ValueError("must not hold a user name or password: remove the part of the URL before the @")
     return url
 
 
-def without_password(url: str) -> str:
-    """Return the URL of a backend, which may name a user.
+def checked_backend_url(url: str) -> str:
+    """Return the URL of a backend if it has no password. It may have a user name.
 
     Raises:
         ValueError: It has a password, which every user of the machine would see in the flags.
@@ -110,9 +111,9 @@ def without_password(url: str) -> str:
     return url
 
 
-def _all_without_user(urls: tuple[str, ...]) -> tuple[str, ...]:
+def _checked_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
     for url in urls:
-        _without_user(url)
+        _checked_url(url)
     return urls
 
 
@@ -123,10 +124,10 @@ file (see `config.sources`)."""
 Seconds = Annotated[float, ValueName("SECONDS")]
 Rate = Annotated[float, ValueName("PER_SECOND")]
 Bytes = Annotated[int, ValueName("BYTES")]
-FileName = Annotated[str, AfterValidator(file_name), Field(max_length=4096), ValueName("FILE")]
-Url = Annotated[str, AfterValidator(_without_user), Field(max_length=2048), ValueName("URL")]
+FileName = Annotated[str, AfterValidator(checked_file_name), Field(max_length=4096), ValueName("FILE")]
+Url = Annotated[str, AfterValidator(_checked_url), Field(max_length=2048), ValueName("URL")]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split), Field(max_length=1000), ValueName("LIST")]
-Urls = Annotated[Texts, AfterValidator(_all_without_user), ValueName("URLS")]
+Urls = Annotated[Texts, AfterValidator(_checked_urls), ValueName("URLS")]
 
 
 class Section(BaseModel):

@@ -17,7 +17,7 @@ from presenced.node.service import PresenceService
 from presenced.runtime.instant import Instant
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-"""Headers by which a proxy shows that it forwarded a request."""
+"""Headers that a proxy adds when it forwards a request."""
 
 
 class Access:
@@ -47,7 +47,7 @@ class Access:
         return found is not None and SCOPES.index(found) >= SCOPES.index(scope)
 
     def may_name_users(self, request: Request) -> bool:
-        """Return whether the response to a request that passed `check_figures` may contain user ids."""
+        """Return whether the response to a request that passed `check_statistics` may contain user ids."""
         return self._is_development or self.allows(request, "read")
 
     def check(self, request: Request, scope: Scope, now: Instant) -> None:
@@ -59,9 +59,9 @@ class Access:
         self.check_source(request, now)
         found = self._scope_of(request)
         if found is None:
-            made = "presenced api-key" if scope == DEFAULT_SCOPE else f"presenced api-key --scope {scope}"
-            detail = f"send Authorization: Bearer and a key; `{made}` creates one for the setting api_keys"
-            raise self.refused(request, detail, now, is_guess=bool(bearer_of(request)))
+            command = "presenced api-key" if scope == DEFAULT_SCOPE else f"presenced api-key --scope {scope}"
+            detail = f"send Authorization: Bearer and a key; `{command}` creates one for the setting api_keys"
+            raise self.unauthorized(request, detail, now, is_guess=bool(bearer_of(request)))
         if SCOPES.index(found) < SCOPES.index(scope):
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
@@ -72,15 +72,15 @@ class Access:
             ProblemError: The request is refused.
         """
         headers = request.headers
-        is_foreign = not self.allows_page(headers) if "origin" in headers else _is_blind(request)
+        is_foreign = not self.allows_page(headers) if "origin" in headers else _is_cross_origin_no_cors(request)
         if is_foreign:
             refusal = foreign_page(header_values(headers, b"origin"))
             self.report(refusal, headers)
             raise ProblemError(refusal.problem, refusal.detail)
-        if (barred := self._throttle.refusal_for_failures(self._throttle_key(request), now.monotonic)) is not None:
-            raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
+        if (throttled := self._throttle.refusal_for_failures(self._throttle_key(request), now.monotonic)) is not None:
+            raise ProblemError(Problem.TOO_MANY_REQUESTS, throttled.detail, {"retry-after": str(throttled.retry_after)})
 
-    def refused(self, request: Request, detail: str, now: Instant, is_guess: bool) -> ProblemError:
+    def unauthorized(self, request: Request, detail: str, now: Instant, is_guess: bool) -> ProblemError:
         """Return the 401 for a request without an accepted key, token or ticket.
 
         Args:
@@ -91,7 +91,7 @@ class Access:
             self._throttle.count_failure(self._throttle_key(request), now.monotonic)
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
-    def check_figures(self, request: Request, now: Instant) -> None:
+    def check_statistics(self, request: Request, now: Instant) -> None:
         """Refuse to reveal user counts to a client that may not see all users, because counts reveal hidden users, too.
 
         Local requests and holders of a key of scope `read` may ask. Anyone may if clients can claim any user id. A
@@ -143,11 +143,11 @@ def bearer_of(request: Request) -> str:
     return credential.strip() if kind.lower() == "bearer" else ""
 
 
-def _is_blind(request: Request) -> bool:
+def _is_cross_origin_no_cors(request: Request) -> bool:
     """Return whether a page of another origin sent the request and cannot read the response, as with `<img>`.
 
-    Browsers send no `Origin` with such a GET, but mark it (Fetch Metadata, W3C). It would occupy a place among the
-    requests waiting for changes, and the response time would leak information.
+    Browsers send no `Origin` with such a GET, but mark it (Fetch Metadata, W3C). Such a request would occupy a place
+    among the requests waiting for changes, and its response time would leak information.
     """
     headers = request.headers
     return headers.get("sec-fetch-mode") == "no-cors" and headers.get("sec-fetch-site") in ("cross-site", "same-site")

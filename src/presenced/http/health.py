@@ -38,7 +38,7 @@ def operator_routes(api: Api) -> list[Route]:
 
     async def stats(request: Request) -> Response:
         now = clock.now()
-        access.check_figures(request, now)
+        access.check_statistics(request, now)
         check_names(request, ("limit", "after"))
         limit = _number(request, "limit", DEFAULT_PAGE_SESSIONS, MAX_PAGE_SESSIONS)
         after = _number(request, "after", 0, MAX_SAFE_INTEGER)
@@ -47,7 +47,7 @@ def operator_routes(api: Api) -> list[Route]:
         return json_response(service.stats(limit, after, now))
 
     async def exposition(request: Request) -> Response:
-        access.check_figures(request, clock.now())
+        access.check_statistics(request, clock.now())
         return Response(api.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
     paths = {"/healthz": healthz, "/readyz": readyz, "/stats": stats, "/metrics": exposition}

@@ -88,7 +88,7 @@ class HostGuard:
 class Cors:
     """Lets the pages that may connect read responses, too (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-    The server never reads cookies, so credentials are not allowed. Other requests than preflights pass regardless of
+    The server never reads cookies, so credentials are not allowed. Requests other than preflights pass regardless of
     their origin: browsers withhold the response from the page, and the endpoints check origins themselves
     (`http.auth`).
     """

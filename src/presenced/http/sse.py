@@ -1,7 +1,7 @@
 """Server-Sent Events (https://html.spec.whatwg.org/#server-sent-events): encoding, and a response that sends them.
 
 A stream is a generator of parts, one part per write. `EventStream` sends a part, gives the loop a turn and asks for the
-next one. The generator then makes it from the newest state. `http.waiting` explains why nothing is queued.
+next one. The generator then makes that part from the newest state. `http.waiting` explains why nothing is queued.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _in_one_line(encoded: bytes) -> bytes:
 
 
 def retry_field(cursor: str = "") -> bytes:
-    """Return the field that says when to reconnect after a loss.
+    """Return the field that tells the client when to reconnect after a loss.
 
     Each client gets a different time, so that they do not all reconnect at once.
 
@@ -73,8 +73,8 @@ def retry_field(cursor: str = "") -> bytes:
 class EventStream(Response):
     """Response that sends the parts of a generator.
 
-    The client must take each part within `write_timeout_s` seconds, and soon when the server stops. Otherwise its
-    connection is cut. Until then the server holds that part, and the transport's buffer, for it.
+    The client must take each part within `write_timeout_s` seconds, and within `waiting.LAST_WRITE_S` when the server
+    stops. Otherwise its connection is cut. Meanwhile the server holds only that part and the transport's buffer.
     """
 
     def __init__(self, waiting: WaitingRequest, parts: AsyncGenerator[bytes, None], write_timeout_s: float) -> None:

@@ -13,14 +13,14 @@ client that falls behind the journal gets an error (`/changes`) or a new snapsho
 
 A request stops waiting in four ways:
 
-| why | what happens |
+| reason | what happens |
 |---|---|
 | something changed | `wake` sets the event, in the turn of the loop after the change |
 | its time is over | `wait` returns False |
 | its client disconnected | the task `_until_disconnected` calls `end` |
 | the server stops, or the user is disconnected | `WaitingRequests.end` or `end_of` calls `end` |
 
-After `end`, `gone` is true and a write in progress has `LAST_WRITE_S` left. The handler calls `leave` in every case.
+After `end`, `is_ending` is true and a write in progress has `LAST_WRITE_S` left. The handler always calls `leave`.
 
 | bound | at the bound |
 |---|---|
@@ -46,7 +46,7 @@ MAX_WATCHERS = 1_000
 """Maximum number of waiting requests with a user's token or ticket. One more is refused."""
 
 MAX_WAITING_OF_USER = 10
-"""Maximum number of waiting requests of one user, so that no user takes the places of others. One more is refused."""
+"""Maximum number of waiting requests of one user, so that no user uses up the bound for all. One more is refused."""
 
 LAST_WRITE_S = 1.0
 """Seconds that a client has to read the current part after `end`. After that its connection is cut."""
@@ -60,8 +60,8 @@ class WaitingRequest:
         """User whose token or ticket authenticates the request; None for a backend."""
         self.on_leave: Callable[[], None] | None = None
         """Function called once, when the request leaves."""
-        self.gone = False
-        """Whether the client disconnected, or the request must end."""
+        self.is_ending = False
+        """Whether the handler must finish, because the client disconnected or the server ends the request."""
         self._woken = asyncio.Event()
         self._writing: asyncio.Timeout | None = None
         """Timeout of the write in progress; None between writes."""
@@ -71,14 +71,14 @@ class WaitingRequest:
         )
 
     def wake(self) -> None:
-        """Let the handler look for changes."""
+        """Have the handler look for changes."""
         self._woken.set()
 
     def end(self) -> None:
-        """Let the handler finish: it has nothing more to wait for."""
-        self.gone = True
+        """Have the handler finish."""
+        self.is_ending = True
         self._woken.set()
-        # A timeout that fired in this turn of the loop cannot be moved any more. The write has yet to notice it.
+        # A timeout that has fired cannot be rescheduled. The write ends in the next turn of the loop anyway.
         if self._writing is not None and not self._writing.expired():
             ends = asyncio.get_running_loop().time() + LAST_WRITE_S
             self._writing.reschedule(min(ends, self._writing.when() or ends))
@@ -90,7 +90,7 @@ class WaitingRequest:
         Raises:
             TimeoutError: The client has not read enough.
         """
-        async with asyncio.timeout(min(timeout_s, LAST_WRITE_S) if self.gone else timeout_s) as self._writing:
+        async with asyncio.timeout(min(timeout_s, LAST_WRITE_S) if self.is_ending else timeout_s) as self._writing:
             try:
                 yield
             finally:
@@ -107,7 +107,7 @@ class WaitingRequest:
         return True
 
     def leave(self) -> None:
-        """Free the place; no-op if that has been done."""
+        """Stop counting towards the bounds. No-op after the first call."""
         if self._disconnect_task is not None:
             self._disconnect_task.cancel()
             # A cancelled task refers to its frames, and they refer to this object. The garbage collector never looks at
@@ -122,7 +122,7 @@ class WaitingRequest:
 
 
 class WaitingRequests:
-    """All waiting requests. Changes wake them; the subscription to changes lasts only while there are any.
+    """All waiting requests. Subscribes to changes, which wake the requests, only while there are any.
 
     Args:
         on_change: `PresenceService.on_change`.

@@ -1,4 +1,4 @@
-"""Composition: makes the parts of a node and connects them, in one place.
+"""Composition of a node: makes its parts and connects them, in one place.
 
 The order follows the dependencies, from the rules of presence to the node:
 
@@ -83,7 +83,7 @@ def build_node(
     journal = Journal(settings.journal_size)
     directory = directory_class(Grace(settings.grace_going_away, settings.grace_lost), _limits(settings), journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
-    rooms = Rooms(thresholds, settings.room_members, journal.next_position, directory.rooms_changed)
+    rooms = Rooms(thresholds, settings.room_members, journal.next_position, directory.on_rooms_changed)
     followers = JournalFollowers(clock)
     connections = Connections(max_connections, metrics)
     broadcaster = Broadcaster(

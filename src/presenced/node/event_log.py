@@ -51,7 +51,7 @@ class EventLog:
     Args:
         burst: Setting `log_burst`.
         anonymous: Write a dash in place of each id, and no address.
-        with_addresses: Write the addresses of clients that guess.
+        with_addresses: Write the addresses of clients that guess tokens.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class EventLog:
         """Log that the user went online or offline, and the number of other connected users."""
         event, name = _EVENTS[status]
         self._log_about(user_id, event, "📡 WS: User %s is %s", name)
-        if self._takes("broadcast"):
+        if self._may_write("broadcast"):
             _log("broadcast", "📡 WS: Broadcast sent to %d users", receivers, users=receivers)
 
     def refused(self, code: str, reason: str, guessed_at: str = "") -> None:
@@ -91,7 +91,7 @@ class EventLog:
         Args:
             guessed_at: Address of a client that may guess, so that an operator can block it; empty for other clients.
         """
-        if not self._takes("refused"):
+        if not self._may_write("refused"):
             return
         address = guessed_at if self._with_addresses else ""
         fields = {"code": code, "reason": reason, "address": address}
@@ -106,7 +106,7 @@ class EventLog:
         Args:
             origin: Origin of the page that sent the request; empty if there is none.
         """
-        if not self._takes("turned_away"):
+        if not self._may_write("turned_away"):
             return
         status, code = refusal.problem.status, refusal.problem.name
         setting = refusal.setting or _SETTINGS.get(refusal.reason, "")
@@ -130,32 +130,32 @@ class EventLog:
         """Log that tokens of a user were revoked.
 
         Args:
-            what: `user`, `session` or `token`: which tokens.
+            what: Tokens that were revoked: those of the `user`, of one `session`, or one `token`.
             closed: Number of connections that are being closed.
         """
-        if self._takes("revoked"):
+        if self._may_write("revoked"):
             name = "-" if self._anonymous else user_id
             fields = {"userId": wire_user_id(name), "tokens": what, "closed": closed}
             _log("revoked", "🔒 WS: Tokens of user %s revoked", name, **fields)
 
     def erased(self, closed: int, stored: int) -> None:
-        """Log that a user was erased, without the id: otherwise it would have to be erased from the log, too.
+        """Log that a user was erased. The line omits the id, which would have to be erased from the log, too.
 
         Args:
             closed: Number of connections that are being closed.
             stored: Number of rows that were deleted.
         """
-        if self._takes("erased"):
+        if self._may_write("erased"):
             message = "🧹 WS: A user was erased: %d connections closed, %d rows deleted"
             _log("erased", message, closed, stored, closed=closed, stored=stored)
 
     def _log_about(self, user_id: str, event: str, message: str, *more: object) -> None:
-        if self._takes(event):
+        if self._may_write(event):
             name = "-" if self._anonymous else user_id
             _log(event, message, name, *more, userId=wire_user_id(name))
 
-    def _takes(self, event: str) -> bool:
-        """Return whether a line fits into this second. Otherwise it is counted for the summary."""
+    def _may_write(self, event: str) -> bool:
+        """Return whether a line may be written in this second. If not, count it for the summary."""
         if not logger.isEnabledFor(logging.INFO):
             return False
         now = self._clock.monotonic()

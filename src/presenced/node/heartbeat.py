@@ -1,10 +1,10 @@
 """The heartbeat: pings every connection and closes those that do not answer.
 
 There is no timer per connection. An interval is divided into `SLICES` ticks, and each connection is in one slice. A
-tick pings the connections of the next slice, and checks those of the slice that was pinged `timeout` ago:
+tick pings the connections of the next slice, and checks whether those of the slice pinged `timeout` ago have answered:
 
     slices     0   1   2   3   4   5   6   7  ...  59
-                       ^ judged        ^ pinged now          both move on by one at each tick
+                       ^ checked       ^ pinged now          both move on by one at each tick
 
 The time to answer is counted in ticks and not on a clock. While the process is stopped or the event loop is blocked, no
 tick happens, so that time does not count against a client. Between two ticks the sockets are read at least once.
@@ -20,7 +20,7 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import Close
 from presenced.node.event_log import EventLog
-from presenced.presence.explain import Beat
+from presenced.presence.explain import NextHeartbeat
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
@@ -35,7 +35,7 @@ MIN_TICKS_TO_ANSWER = 2
 
 
 class Pingable(Protocol):
-    """Connection, as far as a sweep needs it."""
+    """The parts of a connection that a sweep uses."""
 
     heard_at: float
     """Monotonic seconds when the client last sent anything."""
@@ -79,7 +79,7 @@ class Sweep(Generic[P]):
             del self._slices[connection.slice][connection]
             connection.slice = -1
 
-    def next_beat_in_ticks(self, connection: P) -> tuple[int, int | None]:
+    def next_heartbeat_in_ticks(self, connection: P) -> tuple[int, int | None]:
         """Return the ticks until `connection` is pinged next, and until it is closed if it stays silent.
 
         The second is None unless it was pinged and has sent nothing since.
@@ -96,9 +96,9 @@ class Sweep(Generic[P]):
             Connections to ping now, and connections that sent nothing since their last ping.
         """
         self._current = (self._current + 1) % SLICES
-        judged = (self._current - self._ticks_to_answer) % SLICES
-        pinged_at = self._pinged_at[judged]
-        silent = [c for c in self._slices[judged] if c.heard_at < pinged_at]
+        checked = (self._current - self._ticks_to_answer) % SLICES
+        pinged_at = self._pinged_at[checked]
+        silent = [c for c in self._slices[checked] if c.heard_at < pinged_at]
         self._pinged_at[self._current] = now
         return list(self._slices[self._current]), silent
 
@@ -120,7 +120,7 @@ class Heartbeat:
 
     def __post_init__(self) -> None:
         self._sweep: Sweep[Connection] = Sweep(self.settings.heartbeat_interval, self.settings.pong_timeout)
-        self._unsent_at_ping: dict[Connection, int] = {}  # of connections that were slow when they were due for a ping
+        self._unsent_at_ping: dict[Connection, int] = {}  # bytes, of connections that were slow when a ping was due
         self._due = self._lag = 0.0  # monotonic time of the next tick, and delay of the last one
 
     @property
@@ -142,11 +142,11 @@ class Heartbeat:
         self._sweep.discard(connection)
         self._unsent_at_ping.pop(connection, None)
 
-    def next_beat(self, connection: Connection) -> Beat:
+    def next_heartbeat(self, connection: Connection) -> NextHeartbeat:
         """Return the seconds until `connection` is pinged next, and until it is closed if it stays silent."""
         tick_s, first_tick_in = self._sweep.tick_s, self._due - self.clock.monotonic()
-        ping, silent = self._sweep.next_beat_in_ticks(connection)
-        return Beat(
+        ping, silent = self._sweep.next_heartbeat_in_ticks(connection)
+        return NextHeartbeat(
             first_tick_in + (ping - 1) * tick_s,
             None if silent is None else first_tick_in + (silent - 1) * tick_s,
         )

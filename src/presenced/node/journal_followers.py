@@ -1,6 +1,6 @@
 """Followers of the journal: requests of the HTTP API that wait for changes, and then read the journal themselves.
 
-A follower is woken at most once per turn of the loop, even after many changes, and nothing is queued for it. So a slow
+A follower is woken at most once per turn of the loop, even after many changes. Nothing is queued for it, so a slow
 follower costs no memory.
 """
 

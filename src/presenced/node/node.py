@@ -21,11 +21,11 @@ from presenced.delivery.connection import Connection
 from presenced.errors import BadParameter, BadUserId, Close, Problem
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
-from presenced.node.arrivals import Arrival
 from presenced.node.connections import Connections, unheard_age
 from presenced.node.event_log import EventLog
 from presenced.node.heartbeat import Heartbeat
 from presenced.node.journal_followers import JournalFollowers
+from presenced.node.placeholder_protocol import PlaceholderProtocol
 from presenced.node.publisher import NodePublisher
 from presenced.node.shutdown import MAX_DRAIN_S, close_in_waves, return_spread
 from presenced.node.stats import Stats, statistics
@@ -52,12 +52,12 @@ class Peers(Protocol):
     def fetch_session(
         self, session_id: str, position: str, user_id: str, done: Callable[[Cursor | None], None]
     ) -> bool:
-        """Get a session of the user from another node, into the directory.
+        """Move a session of the user from another node to this one.
 
         Args:
             position: Last position that its client has received; empty if none.
-            done: Called when it is there, with the cursor from which its client continues, or with None if it cannot
-                be had.
+            done: Called with the cursor from which the client continues, once the session is in the directory. Called
+                with None if the other node cannot give it.
 
         Returns:
             False if there is nothing to wait for; then `done` is not called.
@@ -67,7 +67,7 @@ class Peers(Protocol):
         """Save a session for the other nodes, because this node is about to stop."""
 
     def name_of(self, slot: int) -> str:
-        """Return the name of the node with this number."""
+        """Return the name of the node in this slot."""
 
     @property
     def others(self) -> int:
@@ -78,12 +78,12 @@ class Peers(Protocol):
         """Warnings for operators: the store is out of reach, or other nodes have other settings or the same name."""
 
     @property
-    def finds_others(self) -> bool:
-        """Whether the node has joined a cluster that lives, so that nobody has to return to it."""
+    def has_joined_running_cluster(self) -> bool:
+        """Whether the cluster had users or ready nodes before. Then nobody has to return, so there is no settling."""
 
     @property
     def not_ready(self) -> str:
-        """Why this node takes no connections; empty if it does."""
+        """Reason why this node takes no connections; empty if it does."""
 
     @property
     def live_nodes(self) -> int:
@@ -91,7 +91,7 @@ class Peers(Protocol):
 
     @property
     def lag_s(self) -> float:
-        """Age in seconds of this node's knowledge of the others."""
+        """Age in seconds of what this node knows about the others."""
 
 
 class OtherNodes(Protocol):
@@ -101,7 +101,7 @@ class OtherNodes(Protocol):
         """Have all other nodes close the connections of a user. Return the number of sessions there, if known."""
 
     def forget(self, user_id: str, now: Instant) -> int:
-        """Have all other nodes do the same as `kick`, and forget what only they remember of the user."""
+        """Have all other nodes do the same as for `kick`, and forget what only they know about the user."""
 
     def erase(self, user_id: str) -> None:
         """Have the database forget a user, after the user's last changes."""
@@ -121,9 +121,9 @@ class OtherNodes(Protocol):
         """Have the node that has a session of the user revoke the session's token. The result is as for `revoked`."""
 
     def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None]:
-        """Call `answered` when all nodes have what this one has decided about a user so far, at once or later.
+        """Call `answered` when all nodes have what this one has decided about a user so far, immediately or later.
 
-        It gets False if the store is out of reach, so that the others learn it only later.
+        Its argument is False if the store is out of reach, so that the other nodes learn of the decision only later.
 
         Returns:
             Function that ends the wait. `answered` is not called afterwards.
@@ -165,14 +165,14 @@ class Node:
     """None if this node is alone."""
 
     def __post_init__(self) -> None:
-        self._arriving: set[Connection] = set()  # connections that wait for their sessions from other nodes
+        self._awaiting_session: set[Connection] = set()  # connections that wait for their sessions from other nodes
         if self.gatekeeper is not None:
             self.gatekeeper.listen(self)
 
     def start(self) -> None:
         """Start the protocols, the heartbeat and the statistics lines."""
         now = self.clock.now()
-        settling_s = 0.0 if self.peers is not None and self.peers.finds_others else self.settings.settling
+        settling_s = 0.0 if self.peers is not None and self.peers.has_joined_running_cluster else self.settings.settling
         for protocol in self.protocols.all:
             protocol.started(now, settling_s)
         self.heartbeat.start()
@@ -226,14 +226,14 @@ class Node:
         """
         if self.gatekeeper is not None:
             self.gatekeeper.closed(connection)
-        self._arriving.discard(connection)
+        self._awaiting_session.discard(connection)
         if not self.connections.remove(connection):
             return
         now = self.clock.now()
         self.heartbeat.discard(connection)
-        self.broadcaster.discard(connection)  # first, because its own events below are for others only
+        self.broadcaster.discard(connection)  # first, because only others receive the events that follow
         connection.protocol.closed(connection)
-        for outcome in self.directory.release(connection.user_id, connection, now):
+        for outcome in self.directory.apply_held_requests(connection.user_id, connection, now):
             self.publisher.apply(outcome, now)
         self.metrics.connections_closed.labels(reason).inc()
         self.log.disconnected(connection.user_id)
@@ -274,13 +274,13 @@ class Node:
     def renewed(self, connection: Connection, principal: Principal, now: Instant) -> None:
         """Apply a newer token, which may allow more or less than before, or have other display data."""
         if principal.display is not None:
-            outcome = self.directory.give_display(connection.user_id, principal.display, now)
+            outcome = self.directory.update_display(connection.user_id, principal.display, now)
             self.publisher.apply(outcome, now)
         if (visibility := visibility_of(self.settings, principal)) != connection.session.visibility:
             connection.protocol.visibility_changed(connection, visibility, now)
 
     def _enter(self, connection: Connection, request: ConnectRequest, user: Admitted, now: Instant) -> None:
-        """Admit a connection with valid parameters, after its session has come from another node if that has it."""
+        """Admit a connection with valid parameters. Fetch its session first if another node may have that."""
         protocol = connection.protocol
         try:
             parameters = protocol.parse_parameters(request)
@@ -297,16 +297,16 @@ class Node:
         protocol = connection.protocol
 
         def done(cursor: Cursor | None) -> None:
-            if connection in self._arriving:  # otherwise it has closed meanwhile
-                self._arriving.discard(connection)
+            if connection in self._awaiting_session:  # otherwise it has closed meanwhile
+                self._awaiting_session.discard(connection)
                 connection.protocol = protocol
                 continued = parameters if cursor is None else protocol.with_cursor(parameters, cursor)
                 self._admit(connection, user, continued, self.clock.now())
 
         if not self.peers.fetch_session(*wanted, user.user_id, done):
             return False
-        connection.protocol = Arrival(protocol)
-        self._arriving.add(connection)
+        connection.protocol = PlaceholderProtocol(protocol)
+        self._awaiting_session.add(connection)
         connection.accept()
         return True
 
@@ -316,7 +316,8 @@ class Node:
         if self.is_draining:
             connection.close(Close.GOING_AWAY, "the server is stopping")
             return
-        others = self.directory.users.on_all_nodes(user.user_id) - protocol.replaces(user.user_id, parameters)
+        count = self.directory.users.connection_count_on_all_nodes(user.user_id)
+        others = count - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return
@@ -328,7 +329,7 @@ class Node:
         connection.session.token_id = user.token_id
 
     def certainty_changed(self) -> None:
-        """Notify clients that the store of the cluster is out of reach, or has been read again."""
+        """Notify clients and followers that the store of the cluster is out of reach, or has been read again."""
         for protocol in self.protocols.all:
             protocol.certainty_changed()
         self.followers.changed()
@@ -337,7 +338,7 @@ class Node:
 
     @property
     def is_draining(self) -> bool:
-        """Whether the server is stopping: it accepts no connection, and notifies nobody of the ends."""
+        """Whether the server is stopping: it accepts no connections, and notifies nobody that they end."""
         return self.publisher.is_draining
 
     @property

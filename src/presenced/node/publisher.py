@@ -10,7 +10,7 @@ outcomes, in this order:
     the timer                        for the next change by time alone: a grace period, a choice, a claim
 
 In a cluster, a user may get a new version without looking different (`Outcome.renumbered`): only the journal and its
-followers get that.
+followers receive that version.
 
 While the server stops, connections end because of the server and not because their users leave. No other user is
 notified of changes then, and none is stored, because the users will reconnect to the next server.
@@ -51,19 +51,19 @@ class NodePublisher:
     is_draining: bool = False
     """Whether the node is stopping, so that others are no longer notified."""
     is_loading: bool = False
-    """Whether the node is joining a cluster: it reads what the others know already, so nothing is logged or counted."""
+    """Whether the node is joining a cluster. It reads changes that other nodes made, so it neither logs nor counts."""
 
     def __post_init__(self) -> None:
         # Looked up once, because a look-up at each change would take 1 us.
-        self._changes = {status: self.metrics.changes.labels(status) for status in Status}
+        self._change_counters = {status: self.metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
         change = outcome.change
         if change and not self.is_draining:
             if not self.is_loading:
-                self._changes[change.status].inc()
-            if change.is_turn and not self.is_loading:
+                self._change_counters[change.status].inc()
+            if change.went_online_or_offline and not self.is_loading:
                 is_connected = bool(self.directory.users.connection_count(change.user_id))
                 others = self.directory.users.connected_users - is_connected
                 self.log.changed(change.user_id, change.status, others)
@@ -86,7 +86,7 @@ class NodePublisher:
         wanted = self.directory.users.rooms_wanted(user_id)
         if not wanted and not self.rooms.of(user_id):
             return
-        for change in self.rooms.update(user_id, wanted, now, self.directory.joined(user_id)):
+        for change in self.rooms.update(user_id, wanted, now, self.directory.join_times(user_id)):
             if not self.is_draining:
                 self.broadcaster.publish(change)
                 if self.storage is not None:

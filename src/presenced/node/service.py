@@ -7,7 +7,7 @@ A command is one event, so it happens at one moment. A caller that has already r
 `now`. Otherwise the command reads the clock once, and passes the moment to everything that it does.
 
 In a cluster, the nodes have to agree before something becomes visible. A command returns before that. `when_agreed`
-tells when it is the case.
+reports when they have agreed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ClusterSummary(NamedTuple):
     live_nodes: int
     """Number of live nodes, this one included."""
     lag_s: float
-    """Age in seconds of this node's knowledge of the others."""
+    """Age in seconds of what this node knows about the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class PresenceService:
     # Commands.
 
     def announce(self, user_id: str, online: bool, now: Instant | None = None) -> bool:
-        """Announce a user known from elsewhere (`Directory.announce`) and return whether others see a change already.
+        """Announce a user (`Directory.announce`), or withdraw that. Return whether others see a change already.
 
         Raises:
             CapacityError: `max_announced` users are announced already.
@@ -127,7 +127,7 @@ class PresenceService:
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
         now = now or self._node.clock.now()
-        self._node.publisher.apply(self._directory.stop_waiting(user_id, now), now)
+        self._node.publisher.apply(self._directory.end_grace_periods(user_id, now), now)
         return len(connections) + sum(end(user_id) for end in self._on_disconnect)
 
     def on_disconnect(self, end: Callable[[str], int]) -> None:
@@ -191,8 +191,8 @@ class PresenceService:
     def forget(self, user_id: str, now: Instant | None = None) -> int:
         """Close a user's connections, and forget everything about the user. Return the number of connections.
 
-        That is the announcement, the choice, the claims, the display data, the time last seen, and the details of past
-        changes. O(journal).
+        This includes the announcement, the choice, the claims, the display data, the time last seen, and the details of
+        past changes. O(journal).
         """
         now, other_nodes = now or self._node.clock.now(), self._node.other_nodes
         self._directory.forget_stored(user_id)
@@ -213,7 +213,7 @@ class PresenceService:
     def erase_past(self, user_id: str) -> None:
         """Forget when a user was last seen, and the details of past changes. O(journal)."""
         self._directory.erase_seen(user_id)
-        self._directory.users.journal.blank(user_id)
+        self._directory.users.journal.erase_details(user_id)
 
     async def erase(self, user_id: str, now: Instant | None = None) -> Erasure:
         """Revoke a user's tokens, forget everything about the user (`forget`), and delete it from the database.
@@ -295,12 +295,12 @@ class PresenceService:
     # Other nodes.
 
     def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None] | None:
-        """Call `answered` when all nodes have what this one has decided about a user so far, at once or later.
+        """Call `answered` when all nodes have what this one has decided about a user so far, immediately or later.
 
-        It gets False if the store of the nodes is out of reach, so that the others learn it only later.
+        Its argument is False if the store of the nodes is out of reach, so that the others learn of it only later.
 
         Returns:
-            Function that ends the wait; None if this node is alone. `answered` is not called then.
+            Function that ends the wait. None if this node is alone: `answered` is not called then.
 
         Raises:
             CapacityError: Too many callers wait.
@@ -314,8 +314,8 @@ class PresenceService:
         """Return the claims about a user, in the order in which they were set."""
         return user.claims if (user := self._directory.users.user(user_id)) else ()
 
-    def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
-        """Return the last change of each user, as permitted viewers see it; None for unknown users."""
+    def last_changes(self, user_ids: Iterable[str]) -> list[Change | None]:
+        """Return the last change of each user, without restriction to a viewer; None for unknown users."""
         return self._directory.users.changes_of(user_ids)
 
     def view_of(self, user_id: str) -> View:
@@ -377,7 +377,7 @@ class PresenceService:
         changes = self._directory.users.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.users.user(user_id), frozenset(node.rooms.of(user_id))
         now = now or node.clock.now()
-        return explain(user_id, user, rooms, explained_viewer, changes, now, node.heartbeat.next_beat)
+        return explain(user_id, user, rooms, explained_viewer, changes, now, node.heartbeat.next_heartbeat)
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
@@ -426,11 +426,11 @@ class PresenceService:
             StorageUnavailable: The database does not respond.
         """
         now, storage = now or self._node.clock.now(), self.database
-        waiting = storage.unstored(user_ids)  # first: a record that is stored meanwhile is then in at least one of both
+        waiting = storage.unstored(user_ids)  # before the rows, so that a record stored meanwhile is in one of them
         rows = msgspec.json.decode(await storage.last_seen(user_ids), type=list[StoredLastSeen])
         stored = {str(row.user_id): row for row in rows}
         found = []
-        for user_id, change in zip(user_ids, self.seen(user_ids), strict=True):
+        for user_id, change in zip(user_ids, self.last_changes(user_ids), strict=True):
             row, record = stored.get(user_id), waiting.get(user_id)
             seen, active = (row.last_seen, row.last_active) if row else (0, 0)
             if record is not None:
@@ -510,15 +510,15 @@ class PresenceService:
 
     @property
     def stale_since_ms(self) -> int:
-        """Epoch milliseconds since when some users may have changed unnoticed; 0 if none may have."""
+        """When this node became stale, in epoch milliseconds: users may have changed since. 0 if it is not stale."""
         certainty = self._directory.certainty
         return certainty.stale_since_ms if certainty is not None else 0
 
     @property
-    def certainty_turns(self) -> int:
-        """Number of times that `stale_since_ms` has become 0, or stopped being 0."""
+    def certainty_transitions(self) -> int:
+        """Number of times that this node became stale, or current again."""
         certainty = self._directory.certainty
-        return certainty.turns if certainty is not None else 0
+        return certainty.transitions if certainty is not None else 0
 
     def encoder_for(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder of user records for a viewer.

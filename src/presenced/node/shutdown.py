@@ -1,9 +1,9 @@
 """Shutdown: closes all connections so that the reconnects do not overload the next server.
 
 If all connections closed at once, all clients would reconnect at once. So the closes are spread over up to
-`MAX_DRAIN_S` seconds. Clients of presenced.v1 also receive delays, which spread their reconnects further: over the time
-that accepting all of them takes. The best rate that this server has measured decides (`runtime.limits.Pace`). The
-classic protocol has no such message, so classic clients are spread only by the waves and by their own back-off.
+`MAX_DRAIN_S` seconds. Clients of presenced.v1 also receive delays. These spread the reconnects over the time that
+accepting all clients takes, at the best rate that this server has measured (`runtime.limits.Pace`). The classic
+protocol has no such message, so classic clients are spread only by the waves and by their own back-off.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def return_times(count: int, pace: float) -> list[float]:
     """
     spread = return_spread(count, pace)
     slots = random.sample(range(count), count)
-    return [round(FIRST_RETURN_S + (slot + random.uniform(0, 0.5)) * spread / count, 6) for slot in slots]  # noqa: S311  # no secret
+    places = [slot + random.uniform(0, 0.5) for slot in slots]  # noqa: S311  # a delay is no secret
+    return [round(FIRST_RETURN_S + place * spread / count, 6) for place in places]
 
 
 def return_spread(count: int, pace: float) -> float:

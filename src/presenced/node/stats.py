@@ -52,8 +52,8 @@ def statistics(
 
     Invisible users are part of the numbers of connections, but their sessions are left out.
     """
-    seen = (c for n, c in connections.items() if n > after and users.status(c.user_id) is not Status.OFFLINE)
-    found = list(islice(seen, limit + 1))
+    visible = (c for n, c in connections.items() if n > after and users.status(c.user_id) is not Status.OFFLINE)
+    found = list(islice(visible, limit + 1))
     sessions = [
         SessionStats(
             wire_user_id(c.user_id),

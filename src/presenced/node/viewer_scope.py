@@ -34,7 +34,7 @@ class MembersPage:
 class ViewerScope:
     """The users and rooms that one viewer may see, through all of the viewer's sessions together.
 
-    A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
+    A viewer sees a user whom any of the sessions may see, and everyone who is in a room with the viewer. A user whom
     all sessions block is invisible to the viewer everywhere, in rooms, too.
 
     Args:
@@ -68,7 +68,7 @@ class ViewerScope:
         rooms = self._rooms
         return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
 
-    def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
+    def last_changes(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user; None for users who are unknown or hidden from the viewer.
 
         The two cases look the same on purpose, so that a viewer cannot learn whether a hidden user exists.
@@ -77,7 +77,7 @@ class ViewerScope:
         return [change if change is not None and self.sees(change.user_id) else None for change in changes]
 
     def record(self, user_id: str, change: Change | None) -> UserRecord:
-        """Return a user after the last change, as `seen` returns it, as a record."""
+        """Return a user after the last change, as `last_changes` returns it, as a record."""
         status, mark = change.status if change is not None else Status.OFFLINE, ""
         if self._certainty is not None and self._certainty.is_stale(user_id, status):
             mark = STALE

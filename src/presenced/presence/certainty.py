@@ -8,15 +8,15 @@ from presenced.presence.model import Status
 
 
 class NodeCertainty(Protocol):
-    """Certainty of a node in a cluster about its own knowledge. A single node is always certain, and has none."""
+    """Certainty of a node in a cluster about its own knowledge. A single node is always certain and needs none."""
 
     @property
     def stale_since_ms(self) -> int:
-        """Epoch milliseconds since when some users may have changed without this node knowing; 0 if none may have."""
+        """When this node became stale, in epoch milliseconds: users may have changed since. 0 if it is not stale."""
 
     @property
-    def turns(self) -> int:
-        """Number of times that the node became stale, or current again. A client has to know the last one."""
+    def transitions(self) -> int:
+        """Number of times that the node became stale, or current again. Clients are notified of the last one."""
 
     def is_stale(self, user_id: str, status: Status) -> bool:
         """Return whether a user who is shown with this status may have changed without this node knowing.

@@ -46,7 +46,7 @@ from presenced.presence.status import (
     MAX_SOURCES,
     Claim,
     TimedChoice,
-    in_force,
+    choices_in_force,
     timed_choice,
     without_source,
 )
@@ -69,7 +69,8 @@ _CAUSES = {
     # REPLACED causes nothing: the session has the new connection by then, so `close` is a no-op for the old one.
 }
 
-_NOT_AWAY = Status.ONLINE, Status.BUSY
+_SEEN_NOW = Status.ONLINE, Status.BUSY
+"""Statuses of users who are there now, so their changes carry no time last seen."""
 
 
 class Directory(Generic[C]):
@@ -78,16 +79,16 @@ class Directory(Generic[C]):
     A source of presence is a connection, a grace period or an announcement. A user is OFFLINE to others exactly while
     they have no source or have chosen to be invisible. Nothing that a client does makes a method fail.
 
-    A cluster subclasses this and overrides `_reconcile`, which decides that something becomes visible, so that all
-    nodes decide together, `_expire`, which one node has to do, and `_lose`, which all nodes do alike. This is the one
-    planned use of inheritance.
+    A cluster subclasses this, which is the one planned use of inheritance. It overrides `_reconcile`, because all nodes
+    decide together what becomes visible; `_expire`, because one node ends things for all; and `_lose`, because all
+    nodes have to forget the same.
 
     Bounds: those of `Users`, and announcements by `max_announced`. The caller bounds the connections.
 
     Args:
         journal: Gives positions to changes. The caller appends the changes to it.
         versions: Gives versions to changes; by default a counter of its own.
-        users: Table of users, with limits, journal and versions of its own; by default one of the others.
+        users: Table of users; by default one made from `limits`, `journal` and `versions`.
     """
 
     def __init__(
@@ -101,9 +102,9 @@ class Directory(Generic[C]):
         self.users: Users[C] = users if users is not None else Users(limits, journal, versions or VersionCounter())
         """Read access to all users."""
         self.certainty: NodeCertainty | None = None
-        """Which users may have changed elsewhere; None for a single node, which decides everything itself."""
+        """Certainty about users of other nodes; None for a single node, which decides everything itself."""
         self.since_start: DecisionsSinceStart | None = None
-        """Decisions made since the start; None once everything is restored."""
+        """Decisions made since the start, while stored data is being restored; None at other times."""
         self._grace = grace
         self._limits = limits
         self._journal = journal
@@ -142,14 +143,14 @@ class Directory(Generic[C]):
         """Open a connection of `user_id` (as `presence.identity` returns it).
 
         Args:
-            session_id: A new id for a session that can be resumed; empty for a classic connection. That counts as the
+            session_id: A new id for a session that can be resumed; empty for a classic connection, which counts as the
                 return of the classic connection lost last.
             device: Kind of device; empty if unknown.
             subscription: Subscription of a session that can be resumed.
             active: Whether the person is active at this device.
-            client_choice: The user's choice as the client remembers it. It counts if the server does not
-                know the user.
-            display: Display data of its token; None if the token does not mention any.
+            client_choice: The user's choice as the client remembers it. It counts if the server knows nothing of the
+                user.
+            display: Display data from the token; None if the token does not mention any.
         """
         user = self.users.get_or_add(user_id)
         if active:
@@ -157,7 +158,7 @@ class Directory(Generic[C]):
         if client_choice and user.last_change is None and not user.sessions and not user.has_chosen:
             user.restore_from_client(client_choice, now)
         if display is not None:
-            user.give_display(display, now)
+            user.update_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
         # Classic connections of a user cannot be distinguished, so the one lost last counts as returned.
         if lost and not session_id:
@@ -178,8 +179,7 @@ class Directory(Generic[C]):
     ) -> Outcome[C] | None:
         """Resume a session with a new connection, which replaces the old one if that is still open.
 
-        The old connection may be dead although the server does not know it yet. The client must not have to wait for
-        its end.
+        The old connection may be dead without the server knowing. The client must not have to wait until it times out.
 
         Args:
             display: As for `open`.
@@ -193,7 +193,7 @@ class Directory(Generic[C]):
             return None
         user = self._by_id[user_id]
         if display is not None:
-            user.give_display(display, now)
+            user.update_display(display, now)
         replaced = session.connection
         user.remove(session)
         if replaced is not None and not user.connected:
@@ -213,7 +213,7 @@ class Directory(Generic[C]):
         """Close a connection. No-op if it is not open.
 
         Args:
-            silent: Seconds since the client last sent anything. After a timeout the user was last seen then. 0 if the
+            silent: Seconds since the client last sent anything, after a timeout: the user was last seen then. 0 if the
                 client was there until now.
             unheard_age: As for `Grace.after`.
         """
@@ -257,11 +257,11 @@ class Directory(Generic[C]):
         self._pause(user, now)
         return self._reconcile(user, Cause.IDLE, now)
 
-    def rooms_changed(self, user_id: str) -> None:
-        """Note that a session of the user has joined or left a room. Only a cluster has to know."""
+    def on_rooms_changed(self, user_id: str) -> None:
+        """Do nothing. A cluster overrides this, because other nodes have to know the rooms of sessions."""
 
-    def joined(self, user_id: str) -> Mapping[str, int]:
-        """Return when the user joined rooms, in epoch milliseconds, where that may have been on another node."""
+    def join_times(self, user_id: str) -> Mapping[str, int]:
+        """Return earlier times at which the user joined rooms, in epoch milliseconds. A cluster overrides this."""
         return NO_EARLIER_JOINS
 
     # Announcements, and time.
@@ -291,9 +291,8 @@ class Directory(Generic[C]):
             self._forget_detached(user)
         return self._reconcile(user, Cause.ANNOUNCEMENT, now)
 
-    def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
-        """End the user's grace periods immediately. Sessions without a connection can no longer be resumed
-        afterwards."""
+    def end_grace_periods(self, user_id: str, now: Instant) -> Outcome[C]:
+        """End the user's grace periods now. Sessions without a connection can no longer be resumed."""
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING
@@ -324,7 +323,7 @@ class Directory(Generic[C]):
         self._schedule(user)
         outcomes = [self._reconcile(user, cause, now)]
         if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
-            outcomes += self._release(user, held, now)
+            outcomes += self._apply_held(user, held, now)
         return outcomes
 
     def next_deadline(self) -> float | None:
@@ -336,7 +335,7 @@ class Directory(Generic[C]):
     def choose(
         self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
     ) -> Outcome[C]:
-        """Apply a user's choice of status: for `lasts` seconds from now, or permanently (`status.in_force`).
+        """Apply a user's choice of status: for `lasts` seconds from now, or permanently (`status.choices_in_force`).
 
         During the user's pause the choice waits, unless a later choice replaces it before the pause is over. A
         backend's choice takes effect immediately, after all waiting ones. The choice of an absent user is remembered.
@@ -350,13 +349,13 @@ class Directory(Generic[C]):
             return self._choose(user, (*(held.take_choices() if held else ()), latest), now)
         user.seen_ms = user.active_ms = now.epoch_ms
         if held is not None and held.must_wait(now.monotonic):
-            held.choices = in_force(held.choices, latest)
+            held.choices = choices_in_force(held.choices, latest)
             self._schedule(user)
             return Outcome(user_id)
         self._pause(user, now)
         return self._choose(user, (latest,), now)
 
-    def release(self, user_id: str, connection: C, now: Instant) -> list[Outcome[C]]:
+    def apply_held_requests(self, user_id: str, connection: C, now: Instant) -> list[Outcome[C]]:
         """Apply all waiting requests if `connection`, which is about to end, is the user's last one.
 
         A user without a connection makes no more requests, so there is nothing to wait for.
@@ -364,7 +363,7 @@ class Directory(Generic[C]):
         user = self._by_id.get(user_id)
         if user is None or user.held is None or user.connected > 1 or user.session_of(connection) is None:
             return []
-        return self._release(user, user.held, now)
+        return self._apply_held(user, user.held, now)
 
     def restore_choices(self, user_id: str, stored: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         """Restore a choice from before the start: a permanent one, a temporary one, or both in this order.
@@ -424,13 +423,13 @@ class Directory(Generic[C]):
 
     # Display data.
 
-    def give_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
+    def update_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
         """Set the display data from the token of one of the user's connections.
 
         No-op if a newer token has set some.
         """
         user = self._by_id.get(user_id)
-        if user is None or not user.give_display(display, now):
+        if user is None or not user.update_display(display, now):
             return NOTHING
         return self._reconcile(user, Cause.DISPLAY, now)
 
@@ -504,7 +503,7 @@ class Directory(Generic[C]):
             user.held = user.held or HeldRequests()
             user.held.until = now.monotonic + self._limits.status_pause
 
-    def _release(self, user: User[C], held: HeldRequests[C], now: Instant) -> list[Outcome[C]]:
+    def _apply_held(self, user: User[C], held: HeldRequests[C], now: Instant) -> list[Outcome[C]]:
         """Apply all waiting requests and start the next pause."""
         activities, choices = held.activities, held.choices
         if not activities and not choices:
@@ -536,13 +535,13 @@ class Directory(Generic[C]):
         users = self.users
         last, was = user.last_change, user.shown.status
         since = last.since_ms if last and view.status is was else now.epoch_ms
-        is_here = view.status in _NOT_AWAY
+        is_seen_now = view.status in _SEEN_NOW
         before = last.version if last else 0
         user.version = version = self._versions.next(user.version)
         users.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
-        if not is_here and user.connected:
+        if not is_seen_now and user.connected:
             user.seen_ms = now.epoch_ms  # the user became invisible, which looks like a close, or away
-        seen = 0 if is_here else user.seen_ms
+        seen = 0 if is_seen_now else user.seen_ms
         position = self._journal.next_position()
         change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
         user.last_change = change
@@ -550,7 +549,7 @@ class Directory(Generic[C]):
         return change
 
     def _schedule(self, user: User[C]) -> None:
-        """Schedule the next time at which the user's status changes without an event."""
+        """Schedule the next time at which something about the user ends by itself."""
         if (deadline := user.next_deadline()) is not None:
             self._deadlines.set(user.user_id, deadline)
         else:
@@ -560,6 +559,7 @@ class Directory(Generic[C]):
         """Remember an absent user's choice and claims, or evict the user if nothing is left to remember."""
         users = self.users
         if not user.is_present:
+            # The condition skips the call in the common case: nothing to remember, and no old entry to remove.
             if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
                 self._remember(user)
             users.evict_if_unneeded(user)
@@ -570,7 +570,7 @@ class Directory(Generic[C]):
                 users.with_claim.pop(user.user_id)
 
     def _remember(self, user: User[C]) -> None:
-        """Remember an absent user's choice and claims. At the bounds the users away longest lose theirs."""
+        """Remember an absent user's choice and claims. At the bounds the users absent longest lose theirs."""
         has_chosen = user.has_chosen
         if user.timed is not None and not has_chosen:  # temporary `auto`, with no permanent choice to return to
             if self.since_start is not None:
@@ -582,11 +582,12 @@ class Directory(Generic[C]):
         for absent, is_needed in ((users.with_choice, has_chosen), (users.with_claim, bool(user.claims))):
             if not is_needed:
                 absent.pop(user_id)
-            elif user_id not in absent and (evicted := absent.set(user_id, None)):  # by time of leaving, not renewed
-                loser = self._by_id[evicted[0]]
-                self._lose(loser, is_choice=absent is users.with_choice)
-                self._schedule(loser)
-                users.evict_if_unneeded(loser)
+            # An entry that exists is not set again, because that would renew its place in the order of leaving.
+            elif user_id not in absent and (evicted := absent.set(user_id, None)):
+                absent_longest = self._by_id[evicted[0]]
+                self._lose(absent_longest, is_choice=absent is users.with_choice)
+                self._schedule(absent_longest)
+                users.evict_if_unneeded(absent_longest)
 
     def _lose(self, user: User[C], is_choice: bool) -> None:
         """Forget the choice or the claims of an absent user, because of a bound. A cluster overrides this."""

@@ -25,12 +25,12 @@ _LEAVING = frozenset((Cause.CLOSE, Cause.GRACE, Cause.TIMEOUT, Cause.KICK, Cause
 """Causes that make a user absent. `http.api.explain` has a sentence for each of them."""
 
 
-class Beat(NamedTuple):
+class NextHeartbeat(NamedTuple):
     """Next actions of the heartbeat for a connection, in seconds from now."""
 
     pinged_in: float
     times_out_in: float | None
-    """None unless the client was pinged and has sent nothing since."""
+    """None if no answer to a ping is due."""
 
 
 class Viewer(NamedTuple):
@@ -61,8 +61,7 @@ class SessionDetails(Struct, frozen=True):
     pinged_in: float | None
     """Seconds until the client is pinged next; None without a connection."""
     times_out_in: float | None
-    """Seconds until the connection is closed if the client, which was pinged, stays silent; None if no answer is
-    due."""
+    """Seconds until the connection is closed if the client stays silent; None if no answer to a ping is due."""
     grace_ends_in: float | None
     """Seconds until its grace period ends; None while none runs."""
     resumable_for: float | None
@@ -125,7 +124,7 @@ class Liveness(Struct, frozen=True):
 
 
 class Rule(StrEnum):
-    """Why a viewer may see a user, or may not."""
+    """Reason why a viewer may see a user, or may not."""
 
     SELF = "self"
     EVERYONE = "everyone"
@@ -135,7 +134,7 @@ class Rule(StrEnum):
     NOT_ALLOWED = "not_allowed"
     BLOCKED = "blocked"
     NO_SESSION = "no_session"
-    """Unknown: it depends on the token that the viewer's next session brings."""
+    """Unknown: visibility depends on the token of the viewer's next session."""
     NO_SESSION_EVERYONE = "no_session_everyone"
     """The viewer has no session, but the setting `visibility` allows everyone."""
 
@@ -178,7 +177,7 @@ class Explanation(Struct, frozen=True):
     claims: tuple[Claim, ...]
     """Claims in the order in which they were set."""
     viewer: ViewerDetails | None
-    """None for an explanation that is about no viewer."""
+    """None for an explanation without a viewer."""
     changes: tuple[Change, ...]
     """The user's last changes in the journal, newest first."""
 
@@ -201,7 +200,7 @@ def explain(
     viewer: Viewer | None,
     changes: Sequence[Change],
     now: Instant,
-    beat: Callable[[Any], Beat],
+    next_heartbeat: Callable[[Any], NextHeartbeat],
 ) -> Explanation:
     """Explain why the user looks as they do.
 
@@ -209,7 +208,7 @@ def explain(
         user: None if unknown. Its connections are of the type `delivery.connection.Connection`.
         rooms: Rooms in which the user is a member.
         changes: The user's last changes, newest first.
-        beat: Returns what the heartbeat does next about a connection.
+        next_heartbeat: Returns what the heartbeat does next with a connection.
     """
     user = user or User(user_id)
     return Explanation(
@@ -218,7 +217,7 @@ def explain(
         liveness=_liveness(user, now),
         shown=user.last_change,
         true=user.true_view(),
-        sessions=tuple(_session(session, now, beat) for session in user.sessions),
+        sessions=tuple(_session(session, now, next_heartbeat) for session in user.sessions),
         announced=user.announced,
         pending=tuple(sorted(_pending(user, now), key=lambda pending: pending.seconds)),
         chosen=user.chosen,
@@ -258,17 +257,17 @@ def _liveness(user: User[Any], now: Instant) -> Liveness:
     return Liveness(left=last.cause, left_ago=now.monotonic - last.at.monotonic)
 
 
-def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionDetails:
+def _session(session: Session[Any], now: Instant, next_heartbeat: Callable[[Any], NextHeartbeat]) -> SessionDetails:
     connection = session.connection
-    ahead = beat(connection) if connection else None
+    upcoming = next_heartbeat(connection) if connection else None
     return SessionDetails(
         connection_id=connection.connection_id if connection else "",
         protocol="presenced.v1" if session.session_id else "classic",
         device=session.device,
         active=session.active,
         heard=_round(now.monotonic - connection.heard_at) if connection else None,
-        pinged_in=_round(ahead.pinged_in) if ahead else None,
-        times_out_in=_round(ahead.times_out_in) if ahead and ahead.times_out_in is not None else None,
+        pinged_in=_round(upcoming.pinged_in) if upcoming else None,
+        times_out_in=_round(upcoming.times_out_in) if upcoming and upcoming.times_out_in is not None else None,
         grace_ends_in=None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
         resumable_for=None
         if connection or not session.session_id or session.slot >= 0

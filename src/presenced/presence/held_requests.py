@@ -19,7 +19,7 @@ class HeldRequests(Generic[C]):
 
     They belong to the user and not to a connection: if two devices send requests, the last request wins.
 
-    Bounds: two choices (`status.in_force`), and one activity for each of the user's sessions.
+    Bounds: two choices (`status.choices_in_force`), and one activity for each of the user's sessions.
     """
 
     until: float = -inf

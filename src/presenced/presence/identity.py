@@ -22,7 +22,8 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
         placeholders: Whether strings such as `undefined` are valid user ids.
 
     Raises:
-        BadUserId: It does not have 1 to 128 characters, contains a refused one, or is a placeholder.
+        BadUserId: The value is neither a string nor an integer, does not have 1 to 128 characters, contains a refused
+            character, or is a placeholder.
     """
     if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
         raise BadUserId("userId must be a string or a whole number")

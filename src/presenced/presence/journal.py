@@ -125,8 +125,8 @@ class Digest(Struct, frozen=True):
 
     position: int
     value: int
-    """Sum, modulo 2^64, over all users shown as anything but offline, of the first 8 bytes, big-endian, of the
-    SHA-256 of user id, NUL, status, NUL, version."""
+    """Sum of the hashes of all users who are not shown as offline, modulo 2^64. The hash of a user is the first 8
+    bytes, big-endian, of the SHA-256 of user id, NUL, status, NUL, version."""
     users: int
     """Number of these users."""
 
@@ -146,9 +146,10 @@ class Journal:
         self._first = 0  # index of the oldest change: the list is a ring
         self.floor = 0
         """Position up to which changes have been dropped."""
-        # The digest so far: its position is that of `_value` once no user is left in `_unhashed`.
         self.erasures = 0
-        """Number of calls of `blank`. What was copied out of changes before the last one may have erased details."""
+        """Number of calls of `erase_details`. What was copied out of changes before the last one may have details that
+        were erased since."""
+        # The digest so far. When `_unhashed` is empty, `_value` and `_users` are those at the position `_hashed_to`.
         self._hashed_to: int | None = None
         self._unhashed: list[Change] = []
         self._value = 0
@@ -158,7 +159,7 @@ class Journal:
         return len(self._entries)
 
     @property
-    def newest_change(self) -> int:
+    def newest_change_position(self) -> int:
         """Position of the newest change; `floor` if there is none."""
         return self._entries[self._first - 1].position if self._entries else self.floor
 
@@ -170,7 +171,7 @@ class Journal:
     def advance(self, number: int) -> None:
         """Assign only positions above `number` from now on. An earlier start may have used the lower ones."""
         if self.position == 0:
-            self.floor = number
+            self.floor = number  # this journal has none of the changes of the earlier start
         self.position = max(self.position, number)
 
     def append(self, change: Change) -> None:
@@ -187,6 +188,7 @@ class Journal:
         """Return the first `limit` changes after `position`; None if some of them have been dropped."""
         if position < self.floor:
             return None
+        # The ring has the older changes from `first` on, and the newer ones before `first`.
         entries, first = self._entries, self._first
         at = bisect_right(entries, position, lo=first, key=_position)
         found = entries[at : at + limit]
@@ -200,7 +202,7 @@ class Journal:
         newest_first = chain(reversed(self._entries[: self._first]), reversed(self._entries[self._first :]))
         return list(islice((change for change in newest_first if change.user_id == user_id), limit))
 
-    def blank(self, user_id: str) -> None:
+    def erase_details(self, user_id: str) -> None:
         """Erase details from the user's changes. Statuses and versions stay, because followers need them. O(size)."""
         self.erasures += 1
         for index, change in enumerate(self._entries):
@@ -221,7 +223,7 @@ class Journal:
             None if work remains. Call again in another turn of the event loop.
         """
         if self._hashed_to is None or self._hashed_to < self.floor:
-            self._unhashed, self._hashed_to = everyone(), self.newest_change
+            self._unhashed, self._hashed_to = everyone(), self.newest_change_position
             self._value, self._users = 0, len(self._unhashed)
         if self._unhashed:
             self._value += sum(map(_hash_of, self._unhashed[-MAX_HASHED_USERS:]))
@@ -238,7 +240,7 @@ class Journal:
                 self._value += _hash_of(change)
                 self._users += 1
         self._hashed_to = changes[-1].position if changes else self._hashed_to
-        if self._hashed_to < self.newest_change:
+        if self._hashed_to < self.newest_change_position:
             return None
         return Digest(self._hashed_to, self._value % 2**64, self._users)
 

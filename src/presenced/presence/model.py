@@ -20,7 +20,7 @@ class Status(StrEnum):
     ONLINE = "online"
     """Present and active."""
     AWAY = "away"
-    """Present and idle, or chosen, or claimed."""
+    """Present, and detected as idle, chosen or claimed."""
     BUSY = "busy"
     """Present, and chosen or claimed."""
     INVISIBLE = "invisible"
@@ -30,7 +30,7 @@ class Status(StrEnum):
 
 
 class Ending(StrEnum):
-    """End of a connection, by its kind, which determines the grace period (`presence.session.Grace`)."""
+    """Kind of end of a connection. It determines the grace period (`presence.session.Grace`)."""
 
     CLOSED = "closed"
     """Deliberate close by the client: code 1000, 1005 or one of its own (3000 to 4999, except 4001)."""
@@ -75,7 +75,7 @@ class Cause(StrEnum):
     """The node of the user stopped, and the user did not reconnect. Reserved for a cluster: a single node sends no
     notifications while it stops."""
     ANNOUNCEMENT = "announcement"
-    """A backend announced it."""
+    """A backend announced the user, or withdrew the announcement."""
 
 
 class StatusDetails(Struct, frozen=True, gc=False, array_like=True):
@@ -142,7 +142,7 @@ SEEN_ONLINE = View(Status.ONLINE)
 SEEN_OFFLINE = View(Status.OFFLINE)
 """View of every user who is offline."""
 
-_OFFLINE = Status.OFFLINE  # for `is_turn`, which is hot: attribute access on an enum is slow
+_OFFLINE = Status.OFFLINE  # for `went_online_or_offline`, which is hot: attribute access on an enum is slow
 
 
 class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
@@ -156,18 +156,18 @@ class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
     user_id: str
     view: View
     was: Status
-    """Status before."""
+    """Status before this change."""
     version: int
     """Number from the version clock. It strictly increases for one user, with gaps."""
     at: Instant
     """When it happened."""
     since_ms: int
-    """When the status, as opposed to its details, became this one, in epoch milliseconds."""
+    """When the user got this status, in epoch milliseconds. A change of the details alone keeps it."""
     seen_ms: int
     """When the user was last known to be present, in epoch milliseconds; 0 while they are online or busy."""
     cause: Cause
     was_version: int = 0
-    """Version of the change before; 0 if the user was unknown, and offline, before."""
+    """Version of the previous change; 0 if there is none, because the user was unknown."""
 
     @property
     def status(self) -> Status:
@@ -175,7 +175,7 @@ class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
         return self.view.status
 
     @property
-    def is_turn(self) -> bool:
+    def went_online_or_offline(self) -> bool:
         """Whether the user went online or offline. The classic protocol reports no other changes."""
         return (self.view.status is _OFFLINE) is not (self.was is _OFFLINE)
 

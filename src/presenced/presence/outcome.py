@@ -29,8 +29,8 @@ class Outcome(Struct, Generic[C], frozen=True, gc=False):
     replaced: C | None = None
     """Connection that was replaced by the one that opened. The caller must close it."""
     renumbered: Change | None = None
-    """Set if others see the user as before, with a higher version. The journal gets it, because digests contain
-    versions. Subscribers do not need it. Only a cluster sets it."""
+    """Set if others see the user as before, with a higher version. It goes to the journal, because digests
+    contain versions. Subscribers do not need it. Only a cluster sets it."""
 
 
 NOTHING: Outcome[Any] = Outcome()

@@ -2,9 +2,10 @@
 
 Membership has two sides. A session joins, updates its data and leaves (`Rooms.join`, `Rooms.leave`), which others do
 not see. The present sessions of a user decide in which rooms the user is a member (`Rooms.update`), which others do
-see. So a user with two sessions in a room leaves it with the second one, and an invisible user is in none.
+see. So a user with two sessions in a room stays a member until both have left, and an invisible user is a member of no
+room.
 
-A room is occupied by its first member and vacated by its last. `RoomChange.occupied` says so.
+A room is occupied when its first member joins, and vacated when its last one leaves (`RoomChange.occupied`).
 
 The mode of a room depends on its size, because the cost of a room grows with the square of its members:
 
@@ -13,7 +14,7 @@ The mode of a room depends on its size, because the cost of a room grows with th
     coalesced    `room_coalesced`     the changes of a second together
     counts       `room_counts`        the number of members, once a second
 
-A room returns to the mode before only below `STEP_BACK` of the threshold, so that it does not flap.
+A room returns to the previous mode only below `STEP_BACK` of the threshold, so that it does not flap.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ MAX_FORMER_MEMBERS = 1_000
 receive the whole room."""
 
 STEP_BACK = 0.8
-"""Share of a threshold below which a room returns to the mode before."""
+"""Share of a threshold below which a room returns to the previous mode."""
 
 
 NO_EARLIER_JOINS: Mapping[str, int] = MappingProxyType({})
@@ -186,7 +187,7 @@ class Rooms:
         """Return whether the user may join: as a member already, or because the room is not full.
 
         Args:
-            unseen: Users whose membership must not be revealed, so their places do not count.
+            unseen: Users whose membership must not be revealed, so they are not counted as members.
         """
         room = self._rooms.get(name)
         return room is None or user_id in room.members or room.size(unseen) < self._max_members
@@ -194,41 +195,42 @@ class Rooms:
     def mode(self, room: Room | None, unseen: Set[str]) -> Mode:
         """Return the mode of the room for a viewer who does not see some users.
 
-        It follows from the number of members that the viewer sees, without `STEP_BACK`. The mode before may have been
-        due to unseen members, and must not reveal them.
+        It follows from the number of members that the viewer sees, without `STEP_BACK`: the previous mode may
+        have been due to unseen members, and must not reveal them.
         """
         if room is None:
             return Mode.FULL
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def join(self, session: Session[Any], name: str, data: bytes, now: Instant) -> None:
-        """Have a session join a room, or replace its data in a room it is in. The caller then calls `update_rooms`."""
+        """Have a session join a room, or replace its data in a room it is in. The caller then
+        calls `Publisher.update_rooms`."""
         # The time makes numbers of several nodes comparable.
         self._joins = max(self._joins + 1, now.epoch_ms)
         room = self._rooms.get(name)
         member = room.members.get(session.user_id) if room else None
-        given = MemberData(self._joins, data, member.joined_ms if member else now.epoch_ms)
-        session.rooms = {**(session.rooms or {}), name: given}
+        member_data = MemberData(self._joins, data, member.joined_ms if member else now.epoch_ms)
+        session.rooms = {**(session.rooms or {}), name: member_data}
         self._on_changed(session.user_id)
 
     def leave(self, session: Session[Any], name: str) -> None:
-        """Have a session leave a room. The caller then calls `update_rooms`."""
+        """Have a session leave a room. The caller then calls `Publisher.update_rooms`."""
         session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
         self._on_changed(session.user_id)
 
     def leave_forbidden(self, session: Session[Any], visibility: Visibility) -> None:
-        """Have a session leave all rooms that it may no longer enter. The caller then calls `update_rooms`."""
+        """Have a session leave all rooms that it may not enter. The caller then calls `Publisher.update_rooms`."""
         session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
         self._on_changed(session.user_id)
 
     def update(
-        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, joined: Mapping[str, int] = NO_EARLIER_JOINS
+        self, user_id: str, wanted: Mapping[str, bytes], now: Instant, join_times: Mapping[str, int] = NO_EARLIER_JOINS
     ) -> list[RoomChange]:
         """Make the user a member of exactly the wanted rooms. Memberships change only here.
 
         Args:
             wanted: Rooms with the member's data (`Users.rooms_wanted`).
-            joined: When the user joined them, in epoch milliseconds, if that was earlier than now.
+            join_times: When the user joined these rooms, in epoch milliseconds, if earlier than now.
         """
         gone = [name for name in self.of(user_id) if name not in wanted]
         changes = [self._remove(self._rooms[name], user_id) for name in gone]
@@ -236,7 +238,7 @@ class Rooms:
             room = self._rooms.get(name)
             member = room.members.get(user_id) if room else None
             if member is None or member.data != data:
-                joined_ms = member.joined_ms if member else joined.get(name, now.epoch_ms)
+                joined_ms = member.joined_ms if member else join_times.get(name, now.epoch_ms)
                 changes.append(self._put(name, user_id, joined_ms, data))
         return changes
 

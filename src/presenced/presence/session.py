@@ -111,7 +111,7 @@ class Session(Generic[C]):
     """Monotonic end of the grace period, while one runs."""
     snapshots: int = 0
     """Number of snapshots sent to its client."""
-    whole_from: Cursor = _NO_SNAPSHOT
+    snapshot_end: Cursor = _NO_SNAPSHOT
     """End of the last snapshot. A client with a lower cursor has not received all of that snapshot."""
     stored: object = None
     """Record of this session in storage. Only `storage.write_behind` reads and writes it."""

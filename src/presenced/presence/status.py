@@ -44,7 +44,8 @@ MAX_SOURCES = 16
 """Maximum number of sources with a claim about one user. A claim from a further source is refused."""
 
 MAX_USERS_WITH_CLAIMS = 100_000
-"""Maximum number of absent users with claims. At the bound the user away longest loses theirs."""
+"""Maximum number of absent users with claims. At the bound the user who has been absent longest loses
+their claims."""
 
 MAX_SOURCE_CHARACTERS = 64
 """Maximum number of characters in the name of a source. A claim with a longer name is refused."""
@@ -61,7 +62,7 @@ present."""
 
 
 def choice_of(status: str, text: str = "", emoji: str = "", data: bytes = b"", until_ms: int = 0) -> Choice:
-    """Return the choice in these fields. All choices of clients, backends and databases are made here.
+    """Return the choice that these fields describe. All choices from clients, backends and databases are made here.
 
     `auto`, or an empty status, without text or emoji equals `AS_DETECTED`: nothing is chosen.
 
@@ -74,8 +75,8 @@ def choice_of(status: str, text: str = "", emoji: str = "", data: bytes = b"", u
     return Choice(chosen, StatusDetails(text, emoji, data, until_ms))
 
 
-def is_nothing(choice: Choice) -> bool:
-    """Return whether nothing is chosen, regardless of the end."""
+def is_empty_choice(choice: Choice) -> bool:
+    """Return whether nothing is chosen. The end of the choice does not count."""
     details = choice.details
     return choice.status is None and not (details.text or details.emoji or details.data)
 
@@ -94,15 +95,15 @@ class TimedChoice(NamedTuple):
 
 
 def timed_choice(choice: Choice, lasts: float | None, now: Instant) -> TimedChoice:
-    """Return the choice as made now: for `lasts` seconds, or permanently if that is None."""
+    """Return the choice with its end: `lasts` seconds from now, or none if `lasts` is None."""
     if lasts is None:
         return TimedChoice(choice)
     until_ms = now.epoch_ms + int(lasts * 1000)
     return TimedChoice(choice._replace(details=replace(choice.details, until_ms=until_ms)), now.monotonic + lasts)
 
 
-def in_force(earlier: tuple[TimedChoice, ...], latest: TimedChoice) -> tuple[TimedChoice, ...]:
-    """Return the choices that still matter, in order, when `latest` follows the earlier ones: at most two."""
+def choices_in_force(earlier: tuple[TimedChoice, ...], latest: TimedChoice) -> tuple[TimedChoice, ...]:
+    """Return the choices that still count after `latest`, in order: at most a permanent and a temporary one."""
     if latest.is_permanent:
         return (latest,)
     return (*(one for one in earlier if one.is_permanent), latest)
@@ -123,7 +124,7 @@ class Claim(Struct, frozen=True, gc=False):
     set_ms: int = 0
     """When it was set, in epoch milliseconds; informative only."""
     ends: float = inf
-    """Monotonic seconds."""
+    """Monotonic seconds; infinity if the claim does not end by itself."""
 
 
 def check_claim(claim: Claim) -> None:
@@ -168,7 +169,7 @@ def deciding_claim(choice: Choice, claims: tuple[Claim, ...]) -> Claim | None:
 
 
 def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
-    """Return the status and details of a user who is present, by choice and claims. Status None: as detected."""
+    """Return the status and details that apply to a user who is present. Status None: as detected."""
     claim = deciding_claim(choice, claims)
     if claim is None:
         return choice

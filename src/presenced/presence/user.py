@@ -28,26 +28,26 @@ from presenced.presence.model import (
     View,
 )
 from presenced.presence.session import MemberData, Session
-from presenced.presence.status import Claim, TimedChoice, decide, deciding_claim, is_nothing
+from presenced.presence.status import Claim, TimedChoice, decide, deciding_claim, is_empty_choice
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
 
 MAX_DETACHED_SESSIONS = 8
-"""Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
-period, or else of all, the one that would end first. The user does not go offline early, because the others end later.
+"""Maximum number of sessions without a connection per user. At the bound the session that would end first is forgotten,
+preferably one whose grace period is over. The user does not go offline early, because the other sessions end later.
 """
 
 
 class Departure(Struct, frozen=True, gc=False):
-    """Times of the last change of an offline user, which the log no longer has. The fields are those of `Change`."""
+    """Times of an offline user's last change, kept when the log drops the change. The fields are those of `Change`."""
 
     since_ms: int = 0
     seen_ms: int = 0
 
 
 NO_DEPARTURE = Departure()
-"""The log has not dropped a last change, or it was erased when the user was last seen."""
+"""No times: the log has not dropped the user's last change, or the times were erased."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,10 +63,10 @@ class User(Generic[C]):
     """All sessions, connected ones in the order of opening. One that loses its connection moves to the end."""
     connected: int = 0
     """Number of sessions with a connection."""
-    named: int = 0
+    named_sessions: int = 0
     """Number of sessions with an id, which are those of presenced.v1."""
     announced: bool = False
-    """A backend says that the user is online elsewhere."""
+    """Whether a backend announces that the user is online elsewhere."""
     chosen: Choice = AS_DETECTED
     """Permanent choice."""
     timed: Choice | None = None
@@ -109,13 +109,13 @@ class User(Generic[C]):
         """Add a session, which has a connection."""
         self.sessions.append(session)
         self.connected += 1
-        self.named += bool(session.session_id)
+        self.named_sessions += bool(session.session_id)
 
     def remove(self, session: Session[C]) -> None:
         """Remove a session, connected or not."""
         self.sessions.remove(session)
         self.connected -= session.connection is not None
-        self.named -= bool(session.session_id)
+        self.named_sessions -= bool(session.session_id)
 
     def detach(self, session: Session[C], grace_ends: float | None, forget_at: float) -> None:
         """Detach the session's connection, which ended.
@@ -127,7 +127,7 @@ class User(Generic[C]):
         session.connection, session.grace_ends, session.forget_at = None, grace_ends, forget_at
         self.connected -= 1
         self.sessions.remove(session)
-        self.sessions.append(session)  # the order in which they were lost
+        self.sessions.append(session)  # `detached` returns sessions in the order in which they were lost
 
     def detached(self) -> list[Session[C]]:
         """Return the sessions of this node without a connection, in the order they were lost."""
@@ -141,7 +141,7 @@ class User(Generic[C]):
         return self.last_id_ms
 
     def next_deadline(self) -> float | None:
-        """Return when time alone changes something (monotonic); None if it does not."""
+        """Return the monotonic time at which something about the user ends by itself; None if nothing does."""
         times = [s.forget_at if s.grace_ends is None else s.grace_ends for s in self.detached()]
         if self.timed is not None:
             times.append(self.timed_until)
@@ -166,7 +166,7 @@ class User(Generic[C]):
         ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
         self.choose(TimedChoice(choice, ends), now)
 
-    def give_display(self, display: Display, now: Instant) -> bool:
+    def update_display(self, display: Display, now: Instant) -> bool:
         """Set the display data of a token. Return False, and change nothing, if a newer token has set some."""
         issued = min(display.issued, now.epoch_ms / 1000)
         if issued < self.display.issued:
@@ -180,30 +180,30 @@ class User(Generic[C]):
         """Return the rooms of all sessions that are present, with the data set last."""
         last: dict[str, MemberData] = {}
         for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
-            for room, given in rooms.items():
+            for room, member in rooms.items():
                 # Sessions on two nodes may have the same number. Then the data decides, on all nodes in the same way.
-                if room not in last or given > last[room]:
-                    last[room] = given
-        return {room: given.data for room, given in last.items()}
+                if room not in last or member > last[room]:
+                    last[room] = member
+        return {room: member.data for room, member in last.items()}
 
     @property
     def is_present(self) -> bool:
-        """Whether the user has any source of presence."""
+        """Whether the user has a connection, a grace period or an announcement."""
         return self.connected > 0 or self.announced or any(s.is_present for s in self.sessions)
 
     @property
     def has_chosen(self) -> bool:
         """Whether a choice overrides or accompanies the detected status, now or after a temporary choice."""
-        return self.chosen != AS_DETECTED or (self.timed is not None and not is_nothing(self.timed))
+        return self.chosen != AS_DETECTED or (self.timed is not None and not is_empty_choice(self.timed))
 
     @property
     def choice(self) -> Choice:
-        """The choice in force. If neither choice sets anything, the permanent one counts, so clients see no end."""
+        """Choice in force. If neither choice sets anything, this is the permanent one, so that clients see no end."""
         return self.timed if self.timed is not None and self.has_chosen else self.chosen
 
     @property
     def shown(self) -> View:
-        """State that others see, by the last change."""
+        """State that others see since the last change."""
         return self.last_change.view if self.last_change else SEEN_OFFLINE
 
     def true_view(self) -> View:
@@ -228,12 +228,12 @@ class User(Generic[C]):
         """
         # This runs at every event, so the common case comes first. Users of the classic protocol have presence and
         # nothing else, and all of them share two views.
-        has_more = self.named or self.claims or self.timed is not None or self.display.data
+        has_more = self.named_sessions or self.claims or self.timed is not None or self.display.data
         if not has_more and self.chosen == AS_DETECTED:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
-        if not self.named:
+        if not self.named_sessions:
             return public, None
         overruled = (
             self.choice.details

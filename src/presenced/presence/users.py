@@ -8,14 +8,13 @@ A user is in the table as long as one of these reasons holds. Otherwise the user
     a session, connected or resumable             connections by the caller, others by `MAX_DETACHED_SESSIONS` per user
     an announcement                               `max_announced`
     the last change is still in the log           `log_entries`, `log_age`
-    shown as online, and the session is gone      in a cluster, until the nodes have agreed that the user has left
-    absent, with a choice                         `max_choices`; at the bound the user away longest loses it
-    absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
+    not shown as offline, without a session       in a cluster, until the nodes agree that the user is offline
+    absent, with a choice                         `max_choices`; at the bound the user absent longest loses it
+    absent, with a claim                          `max_claimed`; at the bound the user absent longest loses theirs
     a held request                                ends with `status_pause`
-    shown as not offline, without a session        in a cluster, until the nodes agree that the user is offline
 
 An evicted user looks like one who was never there: offline, without details, and without a pause after the last change.
-Only their display data is remembered, for up to `max_choices` users, in a map that takes less memory.
+Only the display data of evicted users is remembered, of up to `max_choices` users, in a map that takes less memory.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class MissedChanges(NamedTuple):
     changes: list[Change]
     """The last change of each user who changed."""
     unknown: list[str]
-    """Users without known presence. They may have gone offline in a change that the log has dropped since."""
+    """Users without known presence. They may have gone offline in a change that the log has dropped."""
 
 
 class NumberedChange(NamedTuple):
@@ -154,7 +153,7 @@ class Users(Generic[C]):
         """Return the number of open connections of the user."""
         return user.connected if (user := self.by_id.get(user_id)) else 0
 
-    def on_all_nodes(self, user_id: str) -> int:
+    def connection_count_on_all_nodes(self, user_id: str) -> int:
         """Return the number of the user's connections on all nodes. Without a cluster there is one node."""
         user = self.by_id.get(user_id)
         return user.connected if user is not None else 0
@@ -162,13 +161,13 @@ class Users(Generic[C]):
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which others should see the user, with the data that was set last."""
         user = self.by_id.get(user_id)
-        if user is None or not user.named or user.shown.status is Status.OFFLINE:
+        if user is None or not user.named_sessions or user.shown.status is Status.OFFLINE:
             return {}
         return user.rooms()
 
     # Changes.
 
-    def since_of(self, position: int, user_ids: Iterable[str]) -> MissedChanges:
+    def missed_changes(self, position: int, user_ids: Iterable[str]) -> MissedChanges:
         """Return the changes that a subscriber to these users at `position` missed."""
         changes: list[Change] = []
         unknown: list[str] = []
@@ -201,7 +200,7 @@ class Users(Generic[C]):
         The time is proportional to the size of the page and the offline users between its users.
 
         Args:
-            serial: Number that the last page returned with its last user; 0 for the first page.
+            serial: `serial` of the last user on the previous page; 0 for the first page.
         """
         known = self._numbered.after(serial)
         changes = (NumberedChange(user.serial, user.last_change) for user in known if user.last_change)
@@ -214,7 +213,7 @@ class Users(Generic[C]):
         one user. The time is proportional to the size of the page and the absent users between its users.
 
         Args:
-            serial: Number that the previous page returned; 0 for the first page.
+            serial: `SessionPage.next` of the previous page; 0 for the first page.
         """
         found: list[Session[C]] = []
         last = serial
@@ -261,8 +260,6 @@ class Users(Generic[C]):
             return
         if user.held is not None and user.held.deadline is not None:
             return
-        if user.shown.status is not _OFFLINE:
-            return  # in a cluster: the last session is gone, and the nodes have not agreed yet that the user is offline
         if self.by_id.pop(user.user_id, None) is None:
             return
         self._numbered.remove(user.serial)

@@ -37,7 +37,7 @@ class Visibility(Struct, frozen=True):
     everyone: bool
     """Whether everyone except the blocked users is visible."""
     users: frozenset[str] = NOBODY
-    """The visible users, unless `everyone`. Blocked ones are removed."""
+    """Visible users, if `everyone` is False. Blocked ones are removed."""
     rooms: frozenset[str] | None = None
     """Rooms that it may enter; None for all."""
     blocked: frozenset[str] = NOBODY
@@ -49,7 +49,7 @@ class Visibility(Struct, frozen=True):
         force_setattr(self, "users", self.users - self.blocked)
 
     def may_enter(self, room: str) -> bool:
-        """Return whether the session may join and subscribe to a room. Then it sees all members but blocked ones."""
+        """Return whether the session may join and subscribe to a room, and see all its members but blocked ones."""
         return self.rooms is None or room in self.rooms
 
     def sees(self, user_id: str) -> bool:
@@ -70,7 +70,7 @@ class Visibility(Struct, frozen=True):
         return Selection(selection.everyone and self.everyone, set(named), selection.rooms)
 
     def restrict(self, selection: Selection) -> None:
-        """Remove the rooms that may not be entered from a selection."""
+        """Remove from a selection the rooms that the session may not enter."""
         if self.rooms is not None:
             selection.rooms &= self.rooms
 

@@ -3,7 +3,7 @@
 A server has thousands of deadlines: grace periods, pongs, authentication timeouts, expiries. A timer of the event loop
 for each of them would be an object and a callback per connection. Instead, each part keeps its deadlines in a heap
 (`runtime.deadlines`), and sets one action in `Timer` for the earliest of them. `Timer` keeps these few actions in
-another heap, and has a single timer of the event loop running: for the earliest.
+another heap, and runs a single timer of the event loop, for the earliest action.
 
     grace periods ──┐
     pongs         ──┼──▶ Timer (earliest action) ──▶ one `call_at` of the event loop

@@ -24,13 +24,13 @@ class Deadlines(Generic[K]):
     twice the number of keys. A cancelled deadline leaves a pair of numbers in the heap, but never its key.
     """
 
-    __slots__ = ("_heap", "_keys", "_last", "_serials")
+    __slots__ = ("_heap", "_keys", "_last_serial", "_serials")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._keys: dict[int, K] = {}  # of the live entries of the heap, by serial number
         self._serials: dict[K, int] = {}
-        self._last = 0
+        self._last_serial = 0
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -41,10 +41,10 @@ class Deadlines(Generic[K]):
     def set(self, key: K, at: float) -> None:
         """Make `key` due at `at`. This replaces its earlier deadline."""
         self.cancel(key)
-        self._last += 1
-        self._serials[key] = self._last
-        self._keys[self._last] = key
-        heappush(self._heap, (at, self._last))
+        self._last_serial += 1
+        self._serials[key] = self._last_serial
+        self._keys[self._last_serial] = key
+        heappush(self._heap, (at, self._last_serial))
         if len(self._heap) > 2 * len(self._keys) + _SLACK:
             self._heap = [entry for entry in self._heap if entry[1] in self._keys]
             heapify(self._heap)

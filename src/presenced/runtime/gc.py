@@ -3,9 +3,8 @@
 Python's cyclic garbage collector stops the event loop while it runs. A full collection examines every object that may
 refer to others, about eight for each connection. With 15,000 connections it stopped the loop for 45 ms.
 
-`keep_pauses_short` therefore moves the survivors of each full collection out of the collector's sight (`gc.freeze`),
-and lets full collections happen more often. Each one then examines only objects created since the last one, which takes
-6 ms.
+`keep_pauses_short` therefore excludes the survivors of each full collection from all later ones (`gc.freeze`), and lets
+full collections happen more often. Each one then examines only objects created since the last one, which takes 6 ms.
 
 The drawback is that a cycle among frozen objects is never collected. Connections, sessions and users are in no cycle.
 Only objects of an HTTP request that is being answered at that moment may stay behind.
@@ -25,7 +24,7 @@ class Pauses:
     """Duration of collections from `start` to `stop`.
 
     It holds plain numbers, not metrics, because a collection may begin anywhere. If it begins while the lock of a
-    metric is held, updating that metric might wait for ever.
+    metric is held, updating that metric might wait forever.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,7 @@ class Pauses:
 
 
 def keep_pauses_short() -> None:
-    """Let each full collection examine only objects created since the last one.
+    """Make each full collection examine only objects created since the last one.
 
     Only for a process that runs nothing but the server, because it changes the collector of the whole process.
     """
@@ -67,5 +66,5 @@ def keep_pauses_short() -> None:
 
 
 def _freeze_survivors(phase: str, info: dict[str, int]) -> None:
-    if phase == "stop" and info["generation"] == len(gc.get_threshold()) - 1:
+    if phase == "stop" and info["generation"] == len(gc.get_threshold()) - 1:  # the oldest: a full collection
         gc.freeze()

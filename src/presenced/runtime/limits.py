@@ -112,8 +112,8 @@ class Bucket:
 class Buckets:
     """Token buckets by key, with one rate in tokens per second and one burst for all.
 
-    Bounds: `max_keys`. At the bound, the bucket from which a token was taken least recently is evicted. It is full by
-    then, unless more keys than that are in use.
+    Bounds: `max_keys`. At the bound, the bucket from which a token was taken least recently is evicted. It is
+    full by then, unless more than `max_keys` keys are in use.
     """
 
     def __init__(self, rate: float, burst: float, max_keys: int) -> None:
@@ -134,7 +134,7 @@ class Buckets:
         return 0.0
 
     def wait(self, key: str, now: float) -> float:
-        """Return the seconds until there is a token to take; 0 if there is one."""
+        """Return the seconds until there is a token, without taking it; 0 if there is one."""
         left = self._tokens(key, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 

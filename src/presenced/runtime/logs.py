@@ -1,13 +1,13 @@
 """Format and output of log lines.
 
-Standard output may be a full pipe or a paused terminal. Writing to it would then stop the event loop. So a thread
-writes the lines, and a bounded queue leads to it:
+Standard output may be a full pipe or a paused terminal. Writing to it would then block the event loop. So a thread
+writes the lines, which it takes from a bounded queue:
 
     logger ──▶ queue (10,000 records) ──▶ thread ──▶ standard output
                  └─ full: drop the record and count it
 
 The number of dropped lines is printed to standard error when the server stops. Lines contain text from clients, so both
-formats escape everything that could end a line, change a terminal or pass for another message.
+formats escape everything that could end a line, control a terminal or pass for another message.
 """
 
 from __future__ import annotations
@@ -114,17 +114,17 @@ class _BoundedQueueHandler(QueueHandler):
 class _Writer(logging.StreamHandler[TextIO]):
     """Stream handler that reports the first failed write (broken pipe, full disk) on standard error, and continues."""
 
-    _failing = False
+    _is_failing = False
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.stream.write(self.format(record) + self.terminator)
             self.stream.flush()
-            self._failing = False
+            self._is_failing = False
         except OSError as error:
-            if not self._failing:
+            if not self._is_failing:
                 sys.stderr.write(f"presenced: log lines can't be written: {error.strerror}; the server continues\n")
-            self._failing = True
+            self._is_failing = True
 
 
 def discard_output() -> None:

@@ -15,9 +15,9 @@ MIN_GAPS = 64
 class NumberedItems(Generic[T]):
     """Items in the order in which they were added, each with a number.
 
-    A page starts after the number of the last item of the page before. A dict has the same order, but cannot start in
-    the middle, so each page would go through all items before it. Here bisection finds the place. A removed item leaves
-    a gap. When there are more gaps than items, the list closes them.
+    A page starts after the number of the last item of the previous page. A dict has the same order, but cannot start in
+    the middle, so each page would go through all items before it. This list finds the start by bisection. A removed
+    item leaves a gap. When there are more gaps than items, the list closes them.
 
     Adding and removing are O(log items), amortised. Reading a page is O(page + gaps in it).
     """

@@ -24,7 +24,8 @@ def stop_signal() -> asyncio.Future[signal.Signals]:
     def restore(_: object) -> None:
         for number in _STOP:
             loop.remove_signal_handler(number)
-            # Not the earlier handler after a signal: that of asyncio raises KeyboardInterrupt, and prints a traceback.
+            # After a signal, restore the default: the earlier handler may be that of asyncio, which raises
+            # KeyboardInterrupt and prints a traceback.
             signal.signal(number, earlier[number] if received.cancelled() else signal.SIG_DFL)
 
     for number in _STOP:

@@ -4,7 +4,8 @@ A misspelt field (`expires_in`) must not pass for an omitted one, because a stat
 begin with `x-` belong to the sender and are ignored. `docs/reference/websocket-v1.md` states the rule and its reason.
 
 A decoder of msgspec does the work, so a valid message costs nothing more. If it refuses a message, `read` examines the
-message. If there are fields of the sender, it removes them and decodes the rest. Otherwise it explains the error.
+message. If the message has fields of the sender, `read` removes them and decodes the rest. Otherwise it explains the
+error.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None
     except msgspec.ValidationError as error:
-        if (rest := _without_extensions(data)) is not None:
+        if (rest := _json_without_extensions(data)) is not None:
             return read(rest, decoder, kind)
         raise msgspec.ValidationError(explain_invalid(error, _kind(data, kind))) from None
     except msgspec.DecodeError:
-        if (half := half_pair(data)) is None:
+        if (surrogate := lone_surrogate(data)) is None:
             raise
-        raise msgspec.ValidationError(f"a string holds {half}, which is half of a surrogate pair") from None
+        raise msgspec.ValidationError(f"a string holds {surrogate}, which is half of a surrogate pair") from None
 
 
 def without_extensions(given: Any) -> Any:
@@ -77,7 +78,7 @@ def explain_invalid(error: Exception, kind: Any) -> str:
     """
     text = str(error)
     if (unknown := _UNKNOWN.fullmatch(text)) is not None and isinstance(kind, type) and not unknown[2]:
-        return no_field(unknown[1], [*_tag(kind), *(f.encode_name for f in fields(kind))], "field")
+        return unknown_name_message(unknown[1], [*_tag_field(kind), *(f.encode_name for f in fields(kind))], "field")
     found = _AT_FIELD.search(text)
     allowed = _choices(kind).get(found[1], ()) if found else ()
     message = text.replace("$.", "").replace("`$`", "the body")
@@ -86,7 +87,7 @@ def explain_invalid(error: Exception, kind: Any) -> str:
     return f"{message}; allowed values: {', '.join(allowed)}" if allowed else message
 
 
-def no_field(name: str, known: Sequence[str], what: str) -> str:
+def unknown_name_message(name: str, known: Sequence[str], what: str) -> str:
     """Return an error message for an unknown name, with the closest known name and all known names.
 
     Args:
@@ -106,10 +107,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return plain[found[0]] if found else ""
 
 
-def half_pair(data: str | bytes) -> str | None:
+def lone_surrogate(data: str | bytes) -> str | None:
     """Return the first lone surrogate in JSON text, as the escape `\\ud83d`; None if there is none.
 
-    RFC 8259 section 8.2: the grammar allows it, but it is not Unicode text, and msgspec calls it malformed.
+    The grammar allows it (RFC 8259 section 8.2), but it is not Unicode text, so msgspec calls the JSON malformed.
     """
     try:
         texts = json.dumps(json.loads(data), ensure_ascii=False)
@@ -126,7 +127,7 @@ def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-def _without_extensions(data: str | bytes) -> bytes | None:
+def _json_without_extensions(data: str | bytes) -> bytes | None:
     """Return the JSON without the sender's own fields; None if it has none."""
     try:
         given = msgspec.json.decode(data, type=dict[str, Raw])
@@ -155,7 +156,7 @@ def _by_tag(union: Any) -> Mapping[str, type[Struct]]:
     return {str(kind.__struct_config__.tag): kind for kind in get_args(union)}
 
 
-def _tag(kind: type[Struct]) -> tuple[str, ...]:
+def _tag_field(kind: type[Struct]) -> tuple[str, ...]:
     """Return the name of the tag field; nothing if the record has none."""
     name = kind.__struct_config__.tag_field
     return (name,) if name else ()
@@ -163,7 +164,7 @@ def _tag(kind: type[Struct]) -> tuple[str, ...]:
 
 @cache
 def _choices(kind: Any) -> Mapping[str, tuple[str, ...]]:
-    """Return the allowed values of each field with a literal type. For a union, that is its tag alone."""
+    """Return the allowed values of each field with a literal type; for a union, of the tag field alone."""
     if not isinstance(kind, type):
         return {"type": tuple(_by_tag(kind))}
     types = {f.encode_name: type_info(f.type) for f in fields(kind)}

@@ -195,7 +195,7 @@ def test_answers_of_the_service_are_marked_too() -> None:
         users = ["ada", "bob", "nobody"]
         return {
             user: scope.record(user, change).certainty == "stale"
-            for user, change in zip(users, scope.seen(users), strict=True)
+            for user, change in zip(users, scope.last_changes(users), strict=True)
         }
 
     assert marked() == {"ada": False, "bob": False, "nobody": False}

@@ -62,6 +62,6 @@ def test_a_user_of_another_node_who_connects_here_keeps_both_sessions() -> None:
     user = directory.users.get_or_add("user-1")
     assert user is directory.users.user("user-1")
     assert [session.slot for session in user.sessions] == [5]
-    assert directory.users.on_all_nodes("user-1") == 1
+    assert directory.users.connection_count_on_all_nodes("user-1") == 1
     [change] = directory.users.changes_of(["user-1"])
     assert user.last_change is change

@@ -59,7 +59,7 @@ async def test_a_request_may_end_in_the_moment_in_which_its_write_times_out() ->
     asyncio.get_running_loop().call_soon(requests.end)
     with pytest.raises(TimeoutError):
         await writing
-    assert request.gone
+    assert request.is_ending
     request.leave()
 
 

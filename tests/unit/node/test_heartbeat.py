@@ -104,7 +104,7 @@ def test_the_predicted_pings_and_timeout_of_a_connection_occur(timeout: float) -
         if peer in to_ping:
             assert pings <= {second}, "it was foretold, each second"
             pings.clear()
-        pinged_in, judged_in = sweep.next_beat_in_ticks(peer)
+        pinged_in, judged_in = sweep.next_heartbeat_in_ticks(peer)
         pings.add(second + pinged_in)
         if judged_in is not None:
             ends.add(second + judged_in)
@@ -118,13 +118,13 @@ def test_no_timeout_is_pending_after_a_response() -> None:
     peer = PingedConnection()
     sweep.add(peer)
     assert [peer in sweep.tick(second)[0] for second in (1, 2)] == [True, False]
-    assert sweep.next_beat_in_ticks(peer) == (59, 19)
+    assert sweep.next_heartbeat_in_ticks(peer) == (59, 19)
     peer.heard_at = 1.5
-    assert sweep.next_beat_in_ticks(peer) == (59, None)
+    assert sweep.next_heartbeat_in_ticks(peer) == (59, None)
     peer.heard_at = 0
     for second in range(3, 22):
         sweep.tick(second)
-    assert sweep.next_beat_in_ticks(peer) == (40, None), "it has been judged for this ping"
+    assert sweep.next_heartbeat_in_ticks(peer) == (40, None), "it has been judged for this ping"
 
 
 def test_a_silent_connection_is_not_pinged_after_its_close() -> None:

@@ -123,7 +123,7 @@ async def test_a_hidden_user_looks_like_an_unknown_one() -> None:
         def user_id(change: Change | None) -> str | None:
             return change.user_id if change else None
 
-        return [user_id(change) for change in service.scope_of(viewer).seen(["ada", "bo", "eve", "nobody"])]
+        return [user_id(change) for change in service.scope_of(viewer).last_changes(["ada", "bo", "eve", "nobody"])]
 
     assert seen(None) == ["ada", "bo", "eve", None]
     assert seen("ada") == ["ada", "bo", None, None]

@@ -6,7 +6,7 @@ from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Choice, Ending, Status, StatusDetails
 from presenced.presence.session import Grace
-from presenced.presence.status import TimedChoice, choice_of, in_force
+from presenced.presence.status import TimedChoice, choice_of, choices_in_force
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -46,7 +46,7 @@ def test_the_last_permanent_choice_and_the_last_temporary_one_after_it_are_in_fo
         (call, (good, call)),
         (other, (other,)),
     ]:
-        held = in_force(held, latest)
+        held = choices_in_force(held, latest)
         assert held == expected
 
 

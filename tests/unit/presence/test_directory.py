@@ -192,9 +192,9 @@ def test_a_disconnect_has_no_grace_period_and_stop_waiting_ends_the_others(
     directory.open("7", "b", at(0))
     directory.close("7", "a", Ending.LOST, at(1))
     assert directory.close("7", "b", Ending.DISCONNECTED, at(2)).change is None
-    assert summary(directory.stop_waiting("7", at(2)).change) == ("7", Status.OFFLINE, Cause.KICK)
-    assert directory.stop_waiting("7", at(2)).change is None
-    assert directory.stop_waiting("nobody", at(2)).change is None
+    assert summary(directory.end_grace_periods("7", at(2)).change) == ("7", Status.OFFLINE, Cause.KICK)
+    assert directory.end_grace_periods("7", at(2)).change is None
+    assert directory.end_grace_periods("nobody", at(2)).change is None
     assert directory.next_deadline() is None
 
 

@@ -27,7 +27,7 @@ def test_changes_are_returned_in_order_page_by_page() -> None:
     assert journal.since(7, 3) == changes[3:]
     assert journal.since(5, 3) == changes[2:], "a position may be that of a room"
     assert journal.since(9, 3) == []
-    assert journal.newest_change == 9
+    assert journal.newest_change_position == 9
 
 
 def test_a_full_journal_drops_the_oldest_change_and_followers_detect_the_gap() -> None:
@@ -39,7 +39,7 @@ def test_a_full_journal_drops_the_oldest_change_and_followers_detect_the_gap() -
     assert [c.position for c in journal.since(2, 10) or []] == [3, 4, 5]
     assert [c.position for c in journal.since(3, 1) or []] == [4]
     assert [c.position for c in journal.since(4, 10) or []] == [5]
-    assert journal.newest_change == 5
+    assert journal.newest_change_position == 5
 
 
 def test_the_last_changes_of_one_user_are_returned_newest_first() -> None:
@@ -88,7 +88,7 @@ def test_blanking_a_user_leaves_only_what_followers_need() -> None:
     for position in range(1, 5):
         journal.append(structs.replace(change(position, "ada" if position % 2 else "bo"), view=view, seen_ms=7))
     before = journal.digest(nobody)
-    journal.blank("ada")
+    journal.erase_details("ada")
     assert journal.digest(nobody) == before
     found = journal.since(1, 10)
     assert found

@@ -10,7 +10,7 @@ from msgspec.json import Decoder
 
 from presenced.http.api.requests import NewStatus
 from presenced.protocols.v1.messages import Request
-from presenced.runtime.strict_json import half_pair, nearest, read, without_extensions
+from presenced.runtime.strict_json import lone_surrogate, nearest, read, without_extensions
 
 STATUS = Decoder(NewStatus)
 FIELDS = ("status", "text", "emoji", "data", "expiresIn")
@@ -82,7 +82,7 @@ def test_a_name_that_imitates_the_end_of_an_error_is_refused_briefly(end: str) -
     ],
 )
 def test_half_a_surrogate_pair_is_found(text: str, half: str | None) -> None:
-    assert half_pair(text) == half
+    assert lone_surrogate(text) == half
 
 
 @given(

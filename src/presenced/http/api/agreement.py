@@ -16,11 +16,11 @@ async def wait_for_agreement(api: Api, user_id: str) -> str:
     """Wait until all nodes have what this one has decided about a user. A single node does not wait.
 
     Returns:
-        `certainty` of the response: `STALE` if the store is out of reach, so that the others learn it later;
-        otherwise empty.
+        `certainty` of the response: `STALE` if the store is out of reach, so that the other nodes learn of the
+        decision later; otherwise empty.
 
     Raises:
-        ProblemError: The other nodes do not have it yet.
+        ProblemError: The other nodes have not confirmed the decision within `AGREEMENT_TIMEOUT_S`.
         CapacityError: Too many commands wait.
     """
     answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

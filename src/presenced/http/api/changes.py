@@ -1,6 +1,6 @@
 """The ordered feed of all changes after a cursor: as a page, as a long poll, or as an event stream.
 
-A stream repeats these steps until its client is gone. The first one that applies is taken:
+A stream repeats these steps until its client disconnects. The first state that applies decides:
 
 | state | step |
 |---|---|
@@ -98,7 +98,7 @@ async def _changes_within_wait(
     while True:
         found = api.service.changes_since(position, query.limit)
         left = ends - api.clock.monotonic()
-        if found or found is None or left <= 0 or waiting.gone:
+        if found or found is None or left <= 0 or waiting.is_ending:
             return found
         await waiting.wait(left)
 
@@ -108,7 +108,7 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
     yield sse.retry_field()
     digest_at = clock.monotonic()
     proved: int | None = None  # position of the last digest
-    while not waiting.gone:
+    while not waiting.is_ending:
         found = service.changes_since(position, PAGE_CHANGES)
         if found is None:
             yield sse.event("restart", problem_document(Problem.CURSOR_TOO_OLD, _START_AGAIN))
@@ -130,7 +130,7 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
 
 async def _digest(service: PresenceService, position: int) -> Digest | None:
     """Return the digest of the state after the changes up to `position`; None if newer changes exist."""
-    while (digest := service.digest()) is None:  # noqa: ASYNC110  # does the rest of the work, does not wait for it
+    while (digest := service.digest()) is None:  # noqa: ASYNC110  # no polling: each call hashes one part
         await asyncio.sleep(0)
     return digest if not service.changes_since(position, 1) else None
 

@@ -182,11 +182,11 @@ async def _shown(api: Api, user_id: str) -> UserRecord:
     return replace(record, certainty=mark) if mark else record
 
 
-# From bodies, for the Python interface, too.
+# Values from bodies, for the Python interface, too.
 
 
 def choice_in(body: NewStatus) -> Choice:
-    """Return the choice in a request.
+    """Return the choice that a request describes.
 
     Raises:
         BadParameter: Its text, emoji or data is invalid.
@@ -196,7 +196,7 @@ def choice_in(body: NewStatus) -> Choice:
 
 
 def claim_in(source: str, body: NewClaim) -> Claim:
-    """Return the claim in a request.
+    """Return the claim that a request describes.
 
     Raises:
         BadParameter: Its text, emoji or data is invalid.

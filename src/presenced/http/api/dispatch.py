@@ -16,8 +16,8 @@ Up to step 5 the body may still be in flight. A refusal is therefore raised, and
 From step 6 on a refusal is an ordinary response, and the connection stays open for the next request.
 
 The clock is read in step 4, when only the head has arrived. It is read again in step 6, because the body may take
-`BODY_TIMEOUT_S` in between. `ApiCall.now` is the moment at which the request happens. Nothing below reads the clock
-again, unless the request waited.
+`BODY_TIMEOUT_S` in between. `ApiCall.now` is the moment at which the request happens. Later steps read the clock
+again only if the request waited.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.metrics import Metrics
-from presenced.runtime.strict_json import EXTENSION, explain_invalid, no_field, read
+from presenced.runtime.strict_json import EXTENSION, explain_invalid, read, unknown_name_message
 
 S = TypeVar("S", bound=Struct)
 
 CLIENT_GONE = 499
 """Status in the metrics for a request whose client disconnected before its body was complete. nginx logs the same
-one."""
+status."""
 
 BODY_TIMEOUT_S = 10.0
 """Seconds for a body to arrive. After that the request gets 408, and the connection ends."""
@@ -69,7 +69,7 @@ _EMPTY = Empty()
 
 
 def api_mount(api: Api) -> Mount:
-    """Return the API under `/api/v1`, and the endpoints that are reachable under `/api`, too."""
+    """Return the API under `/api/v1`, and the endpoints that are also reachable under `/api`."""
     v1 = Router(routes_of(api, ENDPOINTS), redirect_slashes=False)
     return Mount("/api", app=Router([Mount("/v1", app=v1), *routes_of(api, TOKENS)], redirect_slashes=False))
 
@@ -244,7 +244,7 @@ def check_names(
         if key.startswith(EXTENSION):
             continue
         if key not in known:
-            raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
+            raise ProblemError(Problem.BAD_PARAMETER, unknown_name_message(key, known, "parameter"))
         values = found[key] = request.query_params.getlist(key)
         if "" in values and not may_be_empty:
             raise ProblemError(Problem.BAD_PARAMETER, f"{key} is empty; give a value, or leave it out")

@@ -201,7 +201,7 @@ def _shown_to(found: Explanation) -> str:
 
 
 def _decision(decided: Decision) -> str:
-    claim, more = decided.claim, "" if decided.ends_in is None else f", for {_span(decided.ends_in)} more"
+    claim, more = decided.claim, "" if decided.ends_in is None else f", for {_duration(decided.ends_in)} more"
     match decided.basis:
         case Basis.CLAIM:
             assert claim is not None, "it decides"
@@ -232,18 +232,18 @@ def _activity(sessions: int, active: int) -> str:
 def _liveness(liveness: Liveness) -> str:
     if liveness.quiet is not None:
         are = "1 connection is" if liveness.connections == 1 else f"{liveness.connections} connections are"
-        return f"{are} open, last heard {_span(liveness.quiet)} ago"
+        return f"{are} open, last heard {_duration(liveness.quiet)} ago"
     if liveness.elsewhere:
         count = liveness.elsewhere
         return "1 session is on another node" if count == 1 else f"{count} sessions are on other nodes"
     if liveness.grace_left is not None:
-        return f"no connection is open, and the grace period of a lost one lasts {_span(liveness.grace_left)} more"
+        return f"no connection is open, and the grace period of a lost one lasts {_duration(liveness.grace_left)} more"
     if liveness.left is not None:
-        return f"{_LEFT[liveness.left]} {_span(liveness.left_ago)} ago"
+        return f"{_LEFT[liveness.left]} {_duration(liveness.left_ago)} ago"
     return "no connection is open, and a backend announces them"
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"

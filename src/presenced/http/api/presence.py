@@ -102,7 +102,9 @@ def record_of_user(service: PresenceService, user_id: str, viewer: str | None = 
 
 def user_records(scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
     """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
-    return [scope.record(user_id, change) for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)]
+    return [
+        scope.record(user_id, change) for user_id, change in zip(user_ids, scope.last_changes(user_ids), strict=True)
+    ]
 
 
 def online_page(service: PresenceService, viewer: str | None, page: OnlineParams) -> OnlineUsers:

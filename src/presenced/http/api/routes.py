@@ -6,7 +6,7 @@ from presenced.http.api import changes, commands, explain, presence, stored, wat
 from presenced.http.api.endpoint import Endpoint
 
 TOKENS: tuple[Endpoint, ...] = (commands.new_ticket, commands.revoke)
-"""Endpoints that are reachable under `/api`, too, where they were first."""
+"""Endpoints that are also reachable under `/api`, their first address."""
 
 GROUPS: dict[str, tuple[Endpoint, ...]] = {
     "Presence": (

@@ -1,17 +1,17 @@
 """Read-only watching over Server-Sent Events, for networks where WebSockets are blocked.
 
 A stream begins with a snapshot, or with the changes since `Last-Event-ID`. Then it repeats these steps until the client
-is gone or its token is no longer accepted:
+disconnects or its token is no longer accepted:
 
 | position of the client | step |
 |---|---|
-| none, or before the journal | events `snapshot` in pages, the position is now |
+| none, or older than the journal | events `snapshot` in pages, which lead to the current position |
 | before the newest change | events `changes` in pages: each user once, with the last state |
 | current | nothing |
 
 After each step the stream waits for the next multiple of `WRITE_PERIOD_S`, and then for a change. All streams write at
 the same moments, so `SpanCache` computes each span of changes once for all of them. Each change is encoded once, too,
-in the cache that WebSocket clients use.
+in the cache that is shared with WebSocket clients.
 
 A position is in the id of the last page only. A client that loses the stream between two pages gets all pages again.
 
@@ -72,8 +72,8 @@ SCAN_PAGE_USERS = 5_000
 """Number of users that a snapshot of everyone looks up at a time. Each look-up goes through all users."""
 
 
-class _View:
-    """Users that one stream shows, as its viewer may see them.
+class _WatchedUsers:
+    """Users that one stream watches, as far as its viewer may see them.
 
     Args:
         principal: The viewer; None for a backend, or for anyone if `auth` is none.
@@ -118,7 +118,7 @@ class _View:
         visible = self._visible.users
         wanted = sorted(visible if self._everyone else self._requested)
         records: list[Raw] = []
-        for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
+        for user_id, change in zip(wanted, self._service.last_changes(wanted), strict=True):
             if change and user_id in visible:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._encoder.uncached(change))
@@ -144,7 +144,7 @@ class _View:
         return self._service.position_text(position) + self.suffix
 
     def visible_changes(self, latest: Mapping[str, Change]) -> list[Change]:
-        """Return the changes that the stream shows."""
+        """Return the changes of watched users that the viewer may see."""
         if self._visible.everyone:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
         return [latest[user_id] for user_id in latest.keys() & self._visible.users]
@@ -179,14 +179,14 @@ async def watch(api: Api, call: ApiCall[WatchParams, Empty]) -> Response:
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)
     principal, opening = await _authenticate(api, call, secret)
-    view = _View(api, principal, opening, call.query)
+    watched = _WatchedUsers(api, principal, opening, call.query)
     if opening is not None:
         api.resumable_streams.take_over(opening.key)  # before the new connection takes one of the user's places
     waiting = api.waiting.enter(call.request.receive, principal.user_id if principal else None)
     if opening is not None:
         _register(api, call, waiting, opening)
     position = api.service.parse_cursor(cursor) if cursor else None
-    return sse.EventStream(waiting, _stream(api, waiting, view, position), api.settings.behind_timeout)
+    return sse.EventStream(waiting, _stream(api, waiting, watched, position), api.settings.behind_timeout)
 
 
 async def _authenticate(
@@ -207,7 +207,7 @@ async def _authenticate(
     token = call.query.token or bearer_of(call.request)
     if not token:
         detail = "send Authorization: Bearer and a user's token, a ticket or an API key"
-        raise api.access.refused(call.request, detail, call.now, is_guess=False)
+        raise api.access.unauthorized(call.request, detail, call.now, is_guess=False)
     opening: Opening | None = None
     try:
         await _fetch_ticket(api, token, call.now)
@@ -221,7 +221,7 @@ async def _authenticate(
         return result, opening
     if result.kind == "unavailable":
         raise unavailable(str(result))
-    raise api.access.refused(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
+    raise api.access.unauthorized(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
 
 
 async def _fetch_ticket(api: Api, token: str, now: Instant) -> None:
@@ -263,7 +263,7 @@ def _register(api: Api, call: ApiCall[WatchParams, Empty], waiting: WaitingReque
     if not api.resumable_streams.opened(opening.key, end):
         waiting.leave()
         detail = "the application closed this user's connections"
-        raise api.access.refused(call.request, detail, call.now, is_guess=False)
+        raise api.access.unauthorized(call.request, detail, call.now, is_guess=False)
     waiting.on_leave = lambda: api.resumable_streams.closed(opening.key, end, api.clock.monotonic())
 
 
@@ -279,34 +279,36 @@ class _CertaintyEvents:
 
     def __init__(self, service: PresenceService) -> None:
         self._service = service
-        # The turn that the client knows of; -1 if the server was stale when the stream began.
-        self._known_turn = -1 if service.stale_since_ms else service.certainty_turns
+        # Last transition that the client knows of; -1 if the server was stale when the stream began.
+        self._known_transitions = -1 if service.stale_since_ms else service.certainty_transitions
 
     def if_stale(self) -> Iterator[bytes]:
-        """Return an event if the server is stale, and the stream has not said so."""
+        """Return an event if the server is stale and the client does not know."""
         if since_ms := self._service.stale_since_ms:
-            yield from self._unless_said(WatchCertainty("stale", since_ms))
+            yield from self._unless_known(WatchCertainty("stale", since_ms))
 
     def if_live(self) -> Iterator[bytes]:
-        """Return an event if the server is current, and the stream has not said so."""
+        """Return an event if the server is current and the client does not know."""
         if not self._service.stale_since_ms:
-            yield from self._unless_said(WatchCertainty("live"))
+            yield from self._unless_known(WatchCertainty("live"))
 
-    def _unless_said(self, certainty: WatchCertainty) -> Iterator[bytes]:
-        if self._known_turn != self._service.certainty_turns:
-            self._known_turn = self._service.certainty_turns
+    def _unless_known(self, certainty: WatchCertainty) -> Iterator[bytes]:
+        if self._known_transitions != self._service.certainty_transitions:
+            self._known_transitions = self._service.certainty_transitions
             yield sse.event("certainty", certainty)
 
 
-async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int | None) -> AsyncGenerator[bytes, None]:
-    yield sse.retry_field(view.suffix)
+async def _stream(
+    api: Api, waiting: WaitingRequest, watched: _WatchedUsers, position: int | None
+) -> AsyncGenerator[bytes, None]:
+    yield sse.retry_field(watched.suffix)
     silent_s, certainty = 0.0, _CertaintyEvents(api.service)
-    while not waiting.gone and view.is_allowed(api.clock.now()):
+    while not waiting.is_ending and watched.is_allowed(api.clock.now()):
         latest = None if position is None else api.latest_changes.since(position)
         if position is None or latest != {}:
             position = api.service.position
         # The event `live` comes last, because the changes before it are from the time in which the server was stale.
-        for part in chain(certainty.if_stale(), _events(view, latest, position), certainty.if_live()):
+        for part in chain(certainty.if_stale(), _events(watched, latest, position), certainty.if_live()):
             yield part
             silent_s = 0.0
         await asyncio.sleep(WRITE_PERIOD_S - api.clock.monotonic() % WRITE_PERIOD_S)
@@ -317,18 +319,18 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
                 yield sse.COMMENT
 
 
-def _events(view: _View, latest: Mapping[str, Change] | None, position: int) -> Iterator[bytes]:
+def _events(watched: _WatchedUsers, latest: Mapping[str, Change] | None, position: int) -> Iterator[bytes]:
     """Return the events that bring a stream to a position: a snapshot if `latest` is None, otherwise these changes."""
     if latest is None:
         last: list[Raw] = []
-        for page in view.snapshot():
+        for page in watched.snapshot():
             if last:
                 yield sse.event("snapshot", WatchEvent(last, more=True))
             last = page
-        yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
+        yield sse.event("snapshot", WatchEvent(last), watched.event_id(position))
         return
-    changes = view.visible_changes(latest)
+    changes = watched.visible_changes(latest)
     for start in range(0, len(changes), PAGE_USERS):
-        page = [view.record(change) for change in changes[start : start + PAGE_USERS]]
+        page = [watched.record(change) for change in changes[start : start + PAGE_USERS]]
         more = start + PAGE_USERS < len(changes)
-        yield sse.event("changes", WatchEvent(page, more), "" if more else view.event_id(position))
+        yield sse.event("changes", WatchEvent(page, more), "" if more else watched.event_id(position))

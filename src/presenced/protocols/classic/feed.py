@@ -93,7 +93,9 @@ class ClassicFeed:
 
     def portion_for(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
-        return self._portion(connection, [event for event in events if isinstance(event, Change) and event.is_turn])
+        return self._portion(
+            connection, [event for event in events if isinstance(event, Change) and event.went_online_or_offline]
+        )
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
@@ -151,7 +153,7 @@ class _BatchMessages:
         self._starts: list[int] = []  # for each event, the number of messages before it
         for index, event in enumerate(events):
             self._starts.append(len(self.encoded))
-            if isinstance(event, Change) and event.is_turn:  # the only event that this protocol knows
+            if isinstance(event, Change) and event.went_online_or_offline:  # the only event that this protocol knows
                 self.users.append((index, event.user_id))
                 self.encoded.append(change_message(event))
         self._starts.append(len(self.encoded))

@@ -98,23 +98,23 @@ class CertaintyNotices:
 
     def __init__(self, certainty: NodeCertainty) -> None:
         self._certainty = certainty
-        self._known_turns: dict[Connection, int] = {}
-        """`NodeCertainty.turns` when each connection was last sent the certainty."""
+        self._known_transitions: dict[Connection, int] = {}
+        """`NodeCertainty.transitions` when each connection was last sent the certainty."""
 
     def opened(self, connection: Connection) -> int:
         """Return `staleSince` of the first message of a connection, which knows the certainty from now on."""
-        self._known_turns[connection] = self._certainty.turns
+        self._known_transitions[connection] = self._certainty.transitions
         return self._certainty.stale_since_ms
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._known_turns.pop(connection, None)
+        self._known_transitions.pop(connection, None)
 
     def newest(self, connections: Collection[Connection]) -> Iterator[Portion]:
         """Return CERTAINTY for those connections that do not know the certainty at the time of sending."""
-        turns, since_ms = self._certainty.turns, self._certainty.stale_since_ms
-        found = [connection for connection in connections if self._known_turns[connection] != turns]
+        transitions, since_ms = self._certainty.transitions, self._certainty.stale_since_ms
+        found = [connection for connection in connections if self._known_transitions[connection] != transitions]
         if found:
-            self._known_turns.update(dict.fromkeys(found, turns))
+            self._known_transitions.update(dict.fromkeys(found, transitions))
             message = wire.Certainty("stale", since_ms) if since_ms else wire.Certainty("live")
             yield Portion(found, Batch((codec.encode(message),)), 0)

@@ -8,7 +8,7 @@ from presenced.errors import BadParameter
 from presenced.net.query import parameter_values
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Choice, Status
-from presenced.presence.status import AUTO, choice_of, is_nothing
+from presenced.presence.status import AUTO, choice_of, is_empty_choice
 from presenced.protocols.v1.messages import MAX_EMOJI_CHARACTERS, MAX_TEXT_CHARACTERS
 from presenced.runtime.text import refused_character
 
@@ -87,7 +87,7 @@ def _choice(query: bytes) -> Choice | None:
         _single(query, "emoji", MAX_EMOJI_CHARACTERS),
         until_ms=int(until),
     )
-    return None if is_nothing(choice) else choice
+    return None if is_empty_choice(choice) else choice
 
 
 def _single(query: bytes, name: str, max_characters: int) -> str:

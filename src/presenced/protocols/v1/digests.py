@@ -103,7 +103,7 @@ class Digests:
         return bool(self._changed_rooms or self._recount_everyone or self._recount_rooms or self._recount_connections)
 
     def _collect_change(self, change: Change) -> None:
-        if change.is_turn:
+        if change.went_online_or_offline:
             if self._counting.everyone:
                 self._recount_everyone.add(change.user_id)
             self._recount_connections.update(self._counting.subscribers_of(change.user_id))

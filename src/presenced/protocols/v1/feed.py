@@ -167,7 +167,7 @@ class V1Feed:
             reached = changes[-1].position if len(changes) == CATCH_UP_RECORDS else reached
             changes = [change for change in changes if change.user_id not in blocked]
         else:
-            changes, unknown = self._users.since_of(position, selection.users)
+            changes, unknown = self._users.missed_changes(position, selection.users)
             # Hidden users are reported as unknown in the same case as unknown users. Otherwise their absence from the
             # answer would reveal that they exist.
             if self._users.log.since(position, 1) is None:
@@ -250,7 +250,7 @@ class V1Feed:
         """Count a snapshot of the session that ends at `position`. Return its number."""
         session = connection.session
         session.snapshots += 1
-        session.whole_from = Cursor(position, session.snapshots)
+        session.snapshot_end = Cursor(position, session.snapshots)
         return session.snapshots
 
     def _missed_of(self, extension: FeedExtension, connection: Connection, position: int | None) -> Iterator[Portion]:
@@ -330,7 +330,7 @@ class V1Feed:
         changes: list[Change] = []
         if not selection.everyone:
             new = {member.user_id for member in joined} | selection.users
-            changes = self._users.since_of(position, [user for user in room.members if user not in new])[0]
+            changes = self._users.missed_changes(position, [user for user in room.members if user not in new])[0]
         return _MissedOfRoom(joined, left, changes)
 
     def _room_changes(
@@ -362,5 +362,5 @@ class V1Feed:
 
 def _cursor(connection: Connection, position: int) -> Cursor:
     """Return the cursor of a session that is at `position` and has received all its snapshots."""
-    whole = connection.session.whole_from
+    whole = connection.session.snapshot_end
     return whole if whole.position == position else Cursor(position)

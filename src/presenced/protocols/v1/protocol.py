@@ -177,7 +177,7 @@ class V1Protocol(ClientProtocol):
         # A client that can name its session has read an earlier CONNECTION_ESTABLISHED, so it counts as heard.
         connection.opened_at = -inf
         cursor = parameters.cursor or self.feed.encoder.names.cursor(parameters.position)
-        if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
+        if cursor is not None and outcome.session and cursor < outcome.session.snapshot_end:
             cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
         self._parts.metrics.sessions.labels("resynced" if position is None else "resumed").inc()

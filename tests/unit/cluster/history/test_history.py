@@ -311,7 +311,7 @@ def test_only_the_first_node_of_a_new_cluster_restores_choices() -> None:
         assert known["ada"]
         assert known["ada"].chosen == BUSY
         assert known["bob"] is None
-    assert (first.cluster.finds_others, second.cluster.finds_others) == (False, True)
+    assert (first.cluster.has_joined_running_cluster, second.cluster.has_joined_running_cluster) == (False, True)
     for node, settling in ((first, 35), (second, 0)):
         node.node.start()  # as a server does: after it has joined
         [established] = [message for message in node.open("userId=eve").messages if "settling" in message]
@@ -322,7 +322,7 @@ def test_a_decision_of_any_node_is_newer_than_what_is_restored_late() -> None:
     cluster = storing()
     other(cluster).service.set_status("ada", Choice(Status.AWAY))
     cluster.run(1, step=0.02)
-    first = next(node for node in cluster.nodes.values() if not node.cluster.finds_others)
+    first = next(node for node in cluster.nodes.values() if not node.cluster.has_joined_running_cluster)
     first.storage.restore([RestoredChoices("ada", choice_json(BUSY)), RestoredChoices("bob", choice_json(BUSY))])
     cluster.run(1, step=0.02)
     for node in cluster.nodes.values():

@@ -8,11 +8,10 @@ from presenced.protocols.base import ClientProtocol
 from presenced.runtime.instant import Instant
 
 
-class Arrival:
-    """Placeholder for the protocol of a connection that waits for its session. Clients send nothing in that time."""
+class PlaceholderProtocol:
+    """Placeholder for the protocol of a connection that waits for its session. Clients must not send meanwhile."""
 
     def __init__(self, protocol: ClientProtocol) -> None:
-        self.protocol = protocol
         self.warns_of_expiry = protocol.warns_of_expiry
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
