@@ -9,7 +9,7 @@ from presenced.auth.callable import AuthenticateFunction, CallableAuthenticator
 from presenced.auth.callbacks import Callback, CallbackAuthenticator, CallbackVisibility
 from presenced.auth.jwks import JwksAuthenticator
 from presenced.auth.jwt import JwtAuthenticator
-from presenced.auth.keys import Key, check_keys, keys_from_file, keys_from_text, restrict_algorithms
+from presenced.auth.keys import HMAC_ALGORITHMS, Key, check_keys, keys_from_file, keys_from_text, restrict_algorithms
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
@@ -70,6 +70,10 @@ def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
     if not keys and not settings.jwt_jwks_url:
         raise ConfigError(
             "there is no key to verify tokens with: set auth to jwt, and jwt_key, jwt_key_file or jwt_jwks_url"
+        )
+    if settings.jwt_jwks_url and any(key.algorithms[0] in HMAC_ALGORITHMS for key in keys):
+        raise ConfigError(
+            "jwt_key is a shared secret, and jwt_jwks_url has public keys: they can't be used together, so remove one"
         )
     if keys:
         keys = restrict_algorithms(check_keys(keys), settings.jwt_algorithms)

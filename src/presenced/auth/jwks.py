@@ -36,7 +36,7 @@ import math
 
 from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
 from presenced.auth.jwt import JwtAuthenticator
-from presenced.auth.keys import HMAC_ALGORITHMS, Key, check_keys, keys_from_jwks, restrict_algorithms
+from presenced.auth.keys import HMAC_ALGORITHMS, MAX_KEYS, Key, check_keys, keys_from_jwks, restrict_algorithms
 from presenced.config.settings import Settings
 from presenced.errors import BadToken, ConfigError
 from presenced.net.http_client import HttpClient, HttpClientError
@@ -127,7 +127,8 @@ class JwksAuthenticator(Authenticator):
                 raise HttpClientError(f"it responded with status {response.status}")
             # A secret that everyone can download is not a secret: HMAC keys in the set would let anyone sign tokens.
             public = [key for key in keys_from_jwks(response.body) if key.algorithms[0] not in HMAC_ALGORITHMS]
-            keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._settings.jwt_algorithms)
+            together = check_keys([*self._static_keys, *public][:MAX_KEYS])
+            keys = restrict_algorithms(together, self._settings.jwt_algorithms)
         except (HttpClientError, ConfigError) as error:
             logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
             return False

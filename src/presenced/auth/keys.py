@@ -183,7 +183,7 @@ def _from_jwk(entry: dict[str, Any]) -> Key | None:
             key = shared_secret(PyJWK.from_dict(entry, "HS256").key, key_id)
         else:
             key = _public(PyJWK.from_dict(entry).key, key_id)
-    except (PyJWTError, ConfigError, ValueError, TypeError, KeyError):
+    except (PyJWTError, ConfigError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
         return None
     algorithm = entry.get("alg")
     if algorithm is None:

@@ -45,7 +45,8 @@ class Revocations:
         self._expire(now)
         if subject not in self._revoked_at[kind] and len(self) >= MAX_REVOCATIONS:
             raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
-        revocation = StoredRevocation(kind, subject, now, now + self._lifetime)
+        at = max(now, self._revoked_at[kind].get(subject, now))  # the clock may have been set back
+        revocation = StoredRevocation(kind, subject, at, at + self._lifetime)
         self._set(revocation)
         if self._on_revoked is not None:
             self._on_revoked(revocation)

@@ -317,7 +317,7 @@ class Receiver(Protocol):
         """Note that a batch could not be sent, or its reply was lost. The log shows whether it was accepted."""
 
     def full(self, shard: int) -> None:
-        """Note that the store has no memory for the batch in flight. `unknown` follows, and reading goes on."""
+        """Note that the store has no memory for the batch in flight. `unknown` follows at once, and reading goes on."""
 
     def fenced(self, shard: int) -> None:
         """Note that this incarnation may no longer write. No result of a batch in flight follows.

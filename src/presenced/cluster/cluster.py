@@ -77,9 +77,6 @@ LOCAL_AFTER_S = 1.0
 CHECK_PERIOD_S = 0.5
 """Seconds between two checks of what only time changes: unsettled users and retained contributions."""
 
-UNKNOWN_PAUSE_S = 0.05
-"""Seconds from a commit whose reply was lost to the next one."""
-
 
 class Cluster(ClusterEvents):
     """The cluster, as one node takes part in it (`cluster.backend.Receiver`, `cluster.directory.Agreement`).
@@ -396,8 +393,7 @@ class Cluster(ClusterEvents):
         """Propose the users of a batch again, because its reply was lost."""
         this = self._shards[shard]
         self._metrics.refused("unknown", this.replica.users_in_flight)
-        this.replica.unknown()
-        this.next_commit = self._clock.monotonic() + UNKNOWN_PAUSE_S
+        this.commit_unknown(self._clock.monotonic())
         self._wake(shard)
 
     def full(self, shard: int) -> None:

@@ -11,6 +11,12 @@ from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
 from presenced.runtime.instant import Instant
 
+UNKNOWN_PAUSE_S = 0.05
+"""Seconds from a commit whose reply was lost to the next one."""
+
+FULL_PAUSE_S = 0.25
+"""Seconds from a commit for which the store had no memory to the next one, which shows whether there is some again."""
+
 REMOVE_AGAIN_S = 1.0
 """Seconds after which the store is asked again to remove a dead node, if the log does not show the removal."""
 
@@ -118,6 +124,11 @@ class NodeShard:
             self._recovered_at = self.members.contact + self._recovery_s
         self.must_verify = self.must_verify or generation != self.generation or self.lost_at is not None
         self.generation = generation
+
+    def commit_unknown(self, now: float) -> None:
+        """Propose the users of the batch in flight again, after a pause (`now`: monotonic seconds)."""
+        self.replica.unknown()
+        self.next_commit = now + (UNKNOWN_PAUSE_S if self.full_at is None else FULL_PAUSE_S)
 
     def has_all_since(self, at: float) -> bool:
         """Return whether this node has what any other node had at a monotonic time.

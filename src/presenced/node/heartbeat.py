@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from presenced.config.settings import Settings
@@ -157,8 +158,10 @@ class Heartbeat:
         self.metrics.loop_lag.observe(self._lag)
         to_ping, silent = self._sweep.tick(now)
         for connection in silent:
-            # A slow client cannot be pinged. It counts as alive while it reads some of what its transport holds.
-            if not (connection.paused and connection.unsent < self._unsent_at_ping.pop(connection, 0)):
+            unsent_before = self._unsent_at_ping.pop(connection, inf)
+            # A slow client cannot be pinged, and responds to an earlier ping only after what its transport holds. It
+            # counts as alive while it reads some of that, and until the next check if it was pinged before it was slow.
+            if not (connection.paused and connection.unsent < unsent_before):
                 self.metrics.heartbeats_failed.inc()
                 self.log.heartbeat_failed(connection.user_id)
                 connection.close(Close.TIMED_OUT, "no answer to a ping")

@@ -457,6 +457,11 @@ class PresenceService:
         """Position of the newest event."""
         return self._directory.users.journal.position
 
+    @property
+    def erasures(self) -> int:
+        """Number of users whose details were erased from the journal, without an event."""
+        return self._directory.users.journal.erasures
+
     def unknown_version(self, user_id: str) -> int:
         """Return the version in the record of a user without known presence (`presence.versions`)."""
         return self._directory.users.versions.of_unknown()(user_id)

@@ -65,8 +65,7 @@ class ViewerScope:
         """Return whether the viewer may see the user, even if only in a room that both are in."""
         if any(one.sees(user_id) for one in self._visibilities) or user_id == self._viewer:
             return True
-        rooms = self._rooms
-        return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
+        return user_id not in self.blocked and not self._rooms_of_viewer().isdisjoint(self._rooms.of(user_id))
 
     def last_changes(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user; None for users who are unknown or hidden from the viewer.
@@ -124,13 +123,18 @@ class ViewerScope:
             hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
             return self._users.online_users - self._count_shown_online(hidden)
         members: set[str] = set()
-        for name in tuple(self._rooms.of(self._viewer)):
+        for name in self._rooms_of_viewer():
             if room := self._rooms.get(name):
                 members.update(room.members)
             await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
         members -= self.blocked
         named = {self._viewer}.union(*(one.users for one in self._visibilities))
         return len(members) + self._count_shown_online(named - members)
+
+    def _rooms_of_viewer(self) -> set[str]:
+        """Return the rooms that the viewer is in, also those where others do not see an invisible viewer."""
+        viewer = self._users.user(self._viewer)
+        return set(viewer.rooms()) if viewer is not None else set()
 
     def _count_shown_online(self, user_ids: Iterable[str]) -> int:
         changes = self._users.changes_of(user_ids)

@@ -117,6 +117,13 @@ def test_of_two_revocations_of_one_subject_the_newer_one_stays() -> None:
     assert table.get("user", "ada") is None
 
 
+def test_a_clock_that_is_set_back_makes_no_revoked_token_valid() -> None:
+    table = Revocations(600)
+    table.revoke("user", "ada", NOW + 60)
+    table.revoke("user", "ada", NOW)
+    assert table.is_revoked(shown(issued_at=NOW + 30), NOW)
+
+
 def test_revocations_are_never_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 2)
     table = Revocations(600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import statuses, types
@@ -92,6 +93,25 @@ def test_a_node_whose_store_is_full_is_on_its_own_until_there_is_memory_again() 
     assert cluster.statuses("ada") == {"a": "online", "b": "online"}
     assert cluster.statuses("bob") == {"a": "offline", "b": "offline"}
     assert here.cluster.warnings == []
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_a_store_that_is_full_has_one_batch_of_a_node_in_flight(shards: int) -> None:
+    """Also when the node becomes local while it waits for memory: the store's link would refuse a second batch."""
+    cluster = ClusterHarness(shards=shards)
+    here, there = cluster.nodes["a"], cluster.nodes["b"]
+    people = [here.enter(f"userId=user {number}&watch=none") for number in range(8)]
+    watcher = there.watch(*(f"user {number}" for number in range(8)))
+    cluster.run()
+    cluster.hub.is_out_of_memory = True
+    for turn in range(150):
+        here.send(people[turn % 8], "SET_STATUS", status=("busy", "away")[turn % 16 // 8])
+        cluster.run(0.02)
+    cluster.hub.is_out_of_memory = False
+    cluster.run(2, step=0.05)
+    there.new_messages(watcher)
+    assert {cluster.statuses(f"user {number}")["b"] for number in range(8)} <= {"busy", "away"}
+    assert all(len(set(cluster.statuses(f"user {number}").values())) == 1 for number in range(8))
 
 
 def test_a_store_that_is_full_ends_being_so_without_a_change() -> None:

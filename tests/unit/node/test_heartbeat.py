@@ -137,6 +137,25 @@ def test_a_silent_connection_is_not_pinged_after_its_close() -> None:
     assert silent.pings == 1
 
 
+def test_a_connection_that_becomes_slow_after_a_ping_has_until_the_next_check() -> None:
+    """Its pong comes after everything that its transport holds."""
+    harness = NodeHarness(heartbeat_interval=10, pong_timeout=5, behind_timeout=100)
+    client = harness.connect()
+    client.answers = False
+    while client.pings == 0:
+        harness.clock.advance(0.5)
+    client.paused, client.unsent = True, 1000
+    harness.node.paused(client)
+    harness.clock.advance(7)
+    assert client.closed_with is None
+    for _ in range(100):
+        client.unsent -= 5
+        harness.clock.advance(0.5)
+        assert client.closed_with is None, "it reads"
+    harness.clock.advance(20)
+    assert client.closed_with == (Close.TIMED_OUT, "no answer to a ping")
+
+
 def test_a_slow_connection_that_is_closed_leaves_nothing_in_memory() -> None:
     harness = NodeHarness(heartbeat_interval=10, pong_timeout=10, behind_timeout=100)
     slow = harness.connect()

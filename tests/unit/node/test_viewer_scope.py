@@ -39,6 +39,16 @@ async def test_invisible_users_are_not_counted() -> None:
     assert (counts.connected_users, counts.rooms) == (2, 0), "the user is connected nevertheless"
 
 
+async def test_an_invisible_viewer_continues_to_see_others_in_common_rooms() -> None:
+    harness = GrantsHarness("rooms")
+    ada, bo = harness.come("ada"), harness.come("bo")
+    for connection in (ada, bo):
+        harness.send(connection, "JOIN", room="lobby")
+    harness.send(ada, "SET_STATUS", status="invisible")
+    assert await counted_and_listed(harness, "ada") == (1, ["bo"])
+    assert await counted_and_listed(harness, "bo") == (1, ["bo"])
+
+
 async def test_blocked_users_are_not_counted_in_rooms_either() -> None:
     harness = GrantsHarness("rooms")
     for connection in (harness.come("ada", block=["eve"]), harness.come("bo"), harness.come("eve")):
@@ -52,9 +62,12 @@ MEMBERS = {"ada": ("lobby",), "bob": ("lobby", "bar"), "eve": ("bar",)}
 
 def scope(viewer: str, *parts: Visibility) -> ViewerScope:
     """Return what a viewer with these sessions may see, where `MEMBERS` says who is in which room."""
-    node = GrantsHarness("everyone").node
+    harness = GrantsHarness("everyone")
     for user_id, names in MEMBERS.items():
-        node.rooms.update(user_id, dict.fromkeys(names, b""), node.clock.now())
+        connection = harness.come(user_id, "watch=none")
+        for name in names:
+            harness.send(connection, "JOIN", room=name)
+    node = harness.node
     return ViewerScope(viewer, parts, node.directory.users, node.rooms, with_causes=False)
 
 

@@ -41,7 +41,8 @@ class PendingErasures:
         """Have all nodes and the database forget a user. No-op at the bound."""
         if len(self._until) < MAX_ERASURES:
             self._until[user_id] = self._clock.monotonic() + ERASE_WITHIN_S
-            self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)
+            if self._check not in self._timer:  # otherwise frequent erasures would postpone the check
+                self._timer.set(self._check, self._clock.monotonic() + CHECK_PERIOD_S)
 
     def _check(self) -> None:
         now = self._clock.monotonic()

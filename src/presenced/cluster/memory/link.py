@@ -63,6 +63,7 @@ class Link:
         self._is_attached = False  # registered on this connection, and not fenced
         self._is_fenced = False  # the receiver knows that the registration has ended
         self._is_lost = False  # the receiver knows that the connection was lost
+        self._has_commit_in_flight = False
         self._reads_to_repeat: list[Action] = []
         self.reader = LogReader(self)
 
@@ -195,6 +196,7 @@ class Link:
         self._is_attached = False
         if self._registration is not None and not self._is_fenced:
             self._is_fenced = True
+            self._has_commit_in_flight = False
             self.reader.stop()
             self.receiver.fenced(self.index)
 
@@ -279,21 +281,28 @@ class Link:
         """Ask the store to accept a batch."""
         self.know(floor)
         registered = self._registration
-        on_lost: Action = lambda: self.receiver.unknown(self.index, batch.serial)  # noqa: E731 -- it is used twice below
+
+        def on_lost() -> None:
+            self._has_commit_in_flight = False
+            self.receiver.unknown(self.index, batch.serial)
+
         if registered is None or not self._is_attached:
             self.hub.clock.call_soon(lambda: self.backend.run_here(on_lost))
             return
+        assert not self._has_commit_in_flight, "one batch in flight"
+        self._has_commit_in_flight = True
         loses_request, loses_reply = self.backend.next_commit_faults()
 
         def on_answer(result: Committed | str | None) -> None:
             if isinstance(result, Committed):
+                self._has_commit_in_flight = False
                 self.know(result.n)
                 self.receiver.committed(self.index, result)
             elif result is None:
                 self._end_registration(registered)
-            else:  # out of memory: without the pause, the node would commit in a busy loop
+            else:  # out of memory
                 self.receiver.full(self.index)
-                self.later(RETRY_S, on_lost)
+                on_lost()
 
         execute = (lambda _: None) if loses_request else self._committing(registered, batch)
         self.send(execute, on_answer, on_lost, loses_reply=loses_reply)

@@ -367,9 +367,9 @@ class RedisShard:
                     *proposals,
                 ],
             )
-        except OutOfMemory:  # without the pause, the node would commit in a busy loop
+        except OutOfMemory:
             self.receiver.full(self.index)
-            asyncio.get_running_loop().call_later(RETRY_S, self._unknown, batch)
+            self._unknown(batch)
             return
         if reply == FENCED:
             await self._end_registration(writer)

@@ -129,10 +129,10 @@ async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGene
 
 
 async def _digest(service: PresenceService, position: int) -> Digest | None:
-    """Return the digest of the state after the changes up to `position`; None if newer changes exist."""
+    """Return the digest of the state after the changes up to `position`; None if there are newer ones by then."""
     while (digest := service.digest()) is None:  # noqa: ASYNC110  # no polling: each call hashes one part
         await asyncio.sleep(0)
-    return digest if not service.changes_since(position, 1) else None
+    return digest if service.changes_since(position, 1) == [] else None
 
 
 def _digest_record(service: PresenceService, digest: Digest) -> DigestRecord:

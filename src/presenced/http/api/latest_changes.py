@@ -23,14 +23,14 @@ class SpanCache:
     def __init__(self, service: PresenceService, max_changes: int) -> None:
         self._service = service
         self._max_changes = max_changes
-        self._spans: BoundedMap[tuple[int, int], Mapping[str, Change]] = BoundedMap(MAX_CACHED_SPANS)
+        self._spans: BoundedMap[tuple[int, int, int], Mapping[str, Change]] = BoundedMap(MAX_CACHED_SPANS)
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def since(self, position: int) -> Mapping[str, Change] | None:
         """Return the last change of each user who changed after `position`; None if the journal has evicted some."""
-        key = position, self._service.position
+        key = position, self._service.position, self._service.erasures
         span = self._spans.get(key)
         if span is None and (changes := self._service.changes_since(position, self._max_changes)) is not None:
             span = {change.user_id: change for change in changes}

@@ -10,6 +10,7 @@ from tests.support.fakes import FakeConnection
 from tests.support.node_harness import statuses
 
 from presenced.auth.api_keys import new_key
+from presenced.cluster.backend import Kind
 from presenced.cluster.commands import waits
 from presenced.cluster.replica import outbox
 from presenced.errors import CapacityError, Close
@@ -219,6 +220,18 @@ def test_an_erased_user_is_forgotten_on_all_nodes() -> None:
         [last] = node.node.directory.users.changes_of(["ada"])
         assert last is not None
         assert (last.view.status, last.view.display, last.view.details.text) == (Status.ONLINE, b"", "")
+
+
+def test_frequent_erasures_do_not_postpone_one_another() -> None:
+    cluster = protected()
+    erased: list[str] = []
+    cluster.nodes["b"].cluster.handlers[Kind.ERASE] = lambda body, _: erased.append(body.decode())
+    others = cluster.nodes["a"].node.other_nodes
+    assert others is not None
+    for number in range(10):
+        others.erase(f"user {number}")
+        cluster.run(0.4, step=0.01)
+    assert erased[:8] == [f"user {number}" for number in range(8)]
 
 
 def test_erasing_on_a_node_that_never_knew_the_user_erases_the_display_data_of_the_others() -> None:
