@@ -12,6 +12,8 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.api_client import api_client
 from tests.support.callback_server import (
     CallbackServer,
@@ -36,6 +38,7 @@ from websockets.exceptions import InvalidStatus
 
 from presenced.auth import jwks
 from presenced.auth.callbacks import signature_headers
+from presenced.auth.keys import MAX_KEYS
 from presenced.errors import Close
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +74,17 @@ async def test_tokens_with_invented_keys_cause_a_bounded_number_of_requests() ->
             assert len(issuer.requests) == 1
             forger.keys[-1] = ("a", forger.keys[-1][1])
             assert (await connect_with(running, forger.token()))[1] == "the token's signature does not fit any key"
+
+
+async def test_keys_beyond_the_bound_are_left_out_beside_a_key_of_ones_own() -> None:
+    own = ec.generate_private_key(ec.SECP256R1())
+    public = own.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    async with callback_server() as issuer:
+        for number in range(MAX_KEYS):
+            issuer.new_key(f"k{number}")
+        async with jwks_server(issuer, jwt_key=public) as running:
+            issuer.keys = issuer.keys[: MAX_KEYS - 1]
+            assert await connect_with(running, issuer.token()) == (0, "ada")
 
 
 async def test_while_the_issuer_is_down_its_keys_stay_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.attacked_server import AttackedServer, attacked_server
 from tests.support.raw import raw, upgrade
 from websockets.asyncio.client import ClientConnection, connect
@@ -364,12 +366,18 @@ async def test_a14_a_hostile_callback(answer: bytes) -> None:
 
 
 async def test_a14_private_addresses_get_no_request() -> None:
+    private, another = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    lasting = {"exp": time.time() + LASTS}
+    good = jwt.encode({"sub": "good", "presence": {"watch": "*"}, **lasting}, private, "ES256")
     async with (
         backend(b"") as (port, requests),
-        jwt_server(jwt_jwks_url=f"https://127.0.0.1:{port}/") as target,
+        attacked_server(
+            {"PRESENCED_JWT_KEY": public}, good, auth="jwt", jwt_jwks_url=f"https://127.0.0.1:{port}/"
+        ) as target,
         target.attack(),
     ):
-        unknown = jwt.encode({"sub": "eve", "exp": time.time() + LASTS}, "t" * 40, headers={"kid": "another"})
+        unknown = jwt.encode({"sub": "eve", **lasting}, another, "ES256", headers={"kid": "another"})
         async with connect(f"{target.server.websocket_url}?token={unknown}", proxy=None) as socket:
             assert await close_code(socket) == 4401
         assert "private address" in target.server.output

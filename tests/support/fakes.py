@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -116,6 +117,7 @@ class FakeTransport:
         self.ended = False
         self.closed = False
         self.aborted = False
+        self.has_linger_option = False
         self.reading = True
         self.limit = 0
 
@@ -133,6 +135,11 @@ class FakeTransport:
     def get_extra_info(self, name: str) -> object:
         """Return the socket, which this object is itself."""
         return self if name == "socket" else None
+
+    def setsockopt(self, level: int, name: int, value: bytes) -> None:
+        """Record the option SO_LINGER, with which a close resets the connection."""
+        assert (level, name, value) == (socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.has_linger_option = True
 
     def fileno(self) -> int:
         """Return the number of the file."""
@@ -159,7 +166,8 @@ class FakeTransport:
         self.closed = True
 
     def abort(self) -> None:
-        """Record that the transport was aborted."""
+        """Record that the transport was aborted. The server does so only with a reset."""
+        assert self.has_linger_option
         self.aborted = True
 
     def is_closing(self) -> bool:

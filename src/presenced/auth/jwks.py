@@ -77,6 +77,7 @@ class JwksAuthenticator(Authenticator):
         self._waiting: list[tuple[str, OnAuthResult]] = []
         self._fetched_at = -math.inf
         """Monotonic time at which the last request began."""
+        self._is_fetching = False
         self._fetch_wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -97,7 +98,7 @@ class JwksAuthenticator(Authenticator):
         if not _may_be_new(result):
             return result
         may_fetch = now.monotonic - self._fetched_at >= MIN_REFETCH_S
-        if self._jwt.keys and not self._waiting and not may_fetch:
+        if self._jwt.keys and not self._is_fetching and not self._waiting and not may_fetch:
             return result
         if len(self._waiting) >= MAX_WAITING_TOKENS:
             return UNAVAILABLE
@@ -107,7 +108,9 @@ class JwksAuthenticator(Authenticator):
 
     async def _keep_fresh(self) -> None:
         while True:
+            self._is_fetching = True
             is_fresh = await self._fetch()
+            self._is_fetching = False
             self._fetch_wanted.clear()
             self._finish_waiting(is_fresh)
             try:

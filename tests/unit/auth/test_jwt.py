@@ -12,12 +12,16 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt import PyJWK
+from pydantic import SecretStr
 
 from presenced.auth.authenticator import MAX_TOKEN_CHARACTERS
+from presenced.auth.factory import make_jwt_authenticator
 from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import (
     MAX_KEYS,
@@ -281,6 +285,21 @@ def test_shared_secrets_and_public_keys_together_are_refused() -> None:
         check_keys([*keys_from_text(SECRET), *keys_from_text(pem(RSA_KEY))])
     with pytest.raises(ConfigError, match="at most 32"):
         check_keys([shared_secret(b"x" * 32)] * (MAX_KEYS + 1))
+
+
+def test_a_shared_secret_beside_a_url_of_public_keys_is_refused_at_the_start() -> None:
+    settings = Settings(auth="jwt", jwt_key=SecretStr(SECRET), jwt_jwks_url="https://issuer.example/keys")
+    with pytest.raises(ConfigError, match="remove one"):
+        make_jwt_authenticator(settings)
+
+
+def test_a_key_of_a_kind_that_this_machine_cannot_use_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(*_: object) -> PyJWK:
+        raise UnsupportedAlgorithm("Ed448 is not supported by this version of OpenSSL")
+
+    monkeypatch.setattr(PyJWK, "from_dict", unusable)
+    with pytest.raises(ConfigError, match="no key"):
+        keys_from_jwks('{"keys": [{"kty": "OKP", "crv": "Ed448", "x": "AAAA"}]}')
 
 
 def test_algorithms_can_be_restricted() -> None:

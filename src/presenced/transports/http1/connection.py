@@ -42,6 +42,7 @@ from presenced.transports.http1.body import Body, Chunked, Sized
 from presenced.transports.http1.exchange import ABORT_EXTENSION, MAX_UNREAD_BODY_BYTES, Exchange, asgi_scope
 from presenced.transports.http1.head import Head, InvalidRequest, check_part, find_end, parse, skip_empty_lines
 from presenced.transports.http1.response import refusal_response
+from presenced.transports.reset import reset
 
 if TYPE_CHECKING:
     from presenced.transports.front_door import FrontDoor
@@ -318,7 +319,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_ending = True
         if self._exchange is not None:
             self._exchange.disconnected()
-        self.transport.abort()
+        reset(self.transport)
 
     # The end.
 
@@ -407,7 +408,7 @@ class HttpConnection(asyncio.Protocol):
     def _on_timeout(self) -> None:
         """End the connection after a timeout."""
         if self._is_ending:
-            self.transport.abort()
+            reset(self.transport)
         elif self._exchange is not None:
             if self._exchange.probe():
                 self._set_timeout(PROBE_S)

@@ -36,6 +36,7 @@ from presenced.presence.model import Ending
 from presenced.presence.session import Session
 from presenced.protocols.base import ConnectRequest
 from presenced.transports.base import ConnectionHandler
+from presenced.transports.reset import reset
 from presenced.transports.websocket import endings
 from presenced.transports.websocket.frame_reader import Closed, Failed, FrameEvent, FrameReader, Pinged
 from presenced.transports.websocket.framing import PING_FRAME, close_frame, control_frame, frames, text_frame
@@ -240,7 +241,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection immediately, without a close frame."""
-        self._transport.abort()
+        reset(self._transport)
 
     # Input.
 
