@@ -68,7 +68,7 @@ async def later_node(store: Redis) -> AsyncIterator[int]:
     slot = recorder.registrations[-1].slot
 
     async def beat() -> None:
-        figures = msgpack.encode([*msgpack.decode(msgpack.encode(Figures(version="9.0"))), "more", {"x": 1}])
+        figures = msgpack.encode([*msgpack.decode(msgpack.encode(Figures(release="9.0"))), "more", {"x": 1}])
         while True:
             backend.heartbeat(0, State.READY, figures)
             await asyncio.sleep(0.3)

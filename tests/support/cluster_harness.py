@@ -93,7 +93,7 @@ class ClusterNode(NodeHarness):
             return self._own
         storage = self.storage
         return replace(
-            self._own, stored_n=storage.stored_n, stores=storage.is_storing, stored_epoch=storage.stored_epoch
+            self._own, stored_n=storage.stored_n, has_database=storage.is_storing, stored_epoch=storage.stored_epoch
         )
 
     def kill(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from presenced.cluster.backend import (
-    JUMP,
+    LOST_WRITES_JUMP,
     CommitBatch,
     Committed,
     ContributionUpdate,
@@ -96,9 +96,9 @@ class Store:
         head = self.tables.head
         if head is None:
             self.tables = EMPTY
-            return Head(floor + JUMP if floor else 0, self.run_id, generation + 1, 0)
+            return Head(floor + LOST_WRITES_JUMP if floor else 0, self.run_id, generation + 1, 0)
         if head.run_id != self.run_id:
-            return Head(max(head.n, floor) + JUMP, self.run_id, head.generation + 1, head.registrations)
+            return Head(max(head.n, floor) + LOST_WRITES_JUMP, self.run_id, head.generation + 1, head.registrations)
         return head._replace(n=max(head.n, floor))
 
     def live(self, slot: int, incarnation: str) -> Member | None:

@@ -231,7 +231,7 @@ def _table(shards: Sequence[Sequence[Member]]) -> Iterator[str]:
         if one.state in (State.LEAVING, State.DEAD):  # its figures are from before it stopped
             figures = replace(figures, connections=0, users=0)
         counts = (f"{figures.connections:,}", f"{figures.users:,}", f"{figures.lag_s:g} s")
-        rows.append((str(one.slot), one.name, one.state.value, since, figures.version or "-", *counts, writes or "-"))
+        rows.append((str(one.slot), one.name, one.state.value, since, figures.release or "-", *counts, writes or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -4,28 +4,30 @@ A store keeps, for each shard of the users:
 
     user records     what all nodes have agreed on about a user
     contributions    what each node contributes to a user: its sessions, and their rooms
-    log              the accepted changes, in one order, with rising numbers
+    log              the accepted changes, in one order, each with a number `n` above the one before
     members          the registered nodes, with their heartbeat counters
 
 and for all shards together the revoked users and tokens, and values that one node leaves for another.
 
 The store contains no rule of presence. It compares, numbers and logs. A node proposes that a user's record changes, and
-names the number of the record that the change replaces. The store accepts the item only if that is still the number.
+names the number of the record that the change replaces. The store accepts the proposal only if that is still the
+number; an accepted proposal is an *item*.
 Every node, the proposer included, makes the change visible when it reads it back from the log:
 
     node A                      store                       nodes A, B, C
     commit(batch)    ------>    compare, number, log
     committed        <------                   ------>      entries
 
-Bytes are opaque to the store (`cluster.records` makes them). Records and contributions of `b""` do not exist.
+Bytes are opaque to the store (`cluster.records` makes them). `b""` stands for no record or no contribution.
 
 An implementation makes these promises, which `presenced.testing.backend_suite` tests:
 
 - *Order.* A receiver gets the items of a shard in the order of `n`, each once, or `interrupted`.
-- *Atomicity.* An item is in the records, the contributions and the log, or in none of them.
-- *Comparison.* An item is accepted only if the record has the expected number.
+- *Atomicity.* A proposal changes the records, the contributions and the log, or none of them.
+- *Comparison.* A proposal is accepted only if the record has the expected number.
 - *Fencing.* Nothing is accepted from an incarnation that was declared dead.
-- *Numbers.* The number of an accepted item is above every floor that was passed with it or before it.
+- *Numbers.* A node's *floor* is the highest number that it has read or shown. The number of an item is above every
+  floor that was passed with it or before it.
 - *Loss.* A store may forget what it accepted. `reconnected` then has another generation.
 """
 
@@ -40,18 +42,19 @@ from presenced.storage.records import StoredRevocation
 MAX_SLOTS = 64
 """Maximum number of nodes. A node's slot is its number, from 0."""
 
-JUMP = 1 << 20
-"""Numbers that the store skips if it may have lost writes, so that it assigns none twice. The scripts in
-`cluster/redis/lua` have it as 1048576."""
+LOST_WRITES_JUMP = 1 << 20
+"""Numbers that the store skips if it may have lost writes, so that it assigns none twice. A failover loses seconds of
+writes, and this is 100 s of them at 10,000 items a second. The scripts in `cluster/redis/lua` have it as 1048576."""
 
-MAX_ITEMS = 200
-"""Maximum number of items in a batch."""
+MAX_PROPOSALS = 200
+"""Maximum number of proposals in a batch. The rest waits for the next batch."""
 
 MAX_BATCH_BYTES = 65_536
-"""Maximum number of bytes in a batch, unless it has one item."""
+"""Maximum number of bytes in a batch, unless it has one proposal. The rest waits for the next batch."""
 
 MESSAGE_TTL_S = 5.0
-"""Seconds after which a message to another node is dropped. The node or the store was frozen or out of reach then."""
+"""Seconds after which a message to another node is dropped. It arrives so late only if a node or the store was frozen
+or out of reach."""
 
 LOG_ITEMS = 200_000
 """Number of items that the log keeps, approximately. A node that is further behind loads everything."""
@@ -94,11 +97,12 @@ class Kind(StrEnum):
     KICK = "kick"
     """All nodes close the connections of a user."""
     FORGET = "forget"
-    """All nodes close the connections of a user, and forget what only they remember."""
+    """First step of erasing a user: all nodes close the user's connections, and forget what only they remember."""
     REVOKE = "revoke"
     """Tokens of a user were revoked (`cluster.commands.revocations`)."""
     ERASE = "erase"
-    """All nodes and the database forget a user, whose last changes are in the log before this entry."""
+    """Last step of erasing a user, when the user is offline on all nodes. All nodes and the database forget what is in
+    the log before this entry."""
     LATER = "later"
     """Something that only a later release knows. Nodes skip it, and never commit it."""
 
@@ -108,7 +112,7 @@ class Kind(StrEnum):
 
 
 class CommitBatch(NamedTuple):
-    """Content of one commit. The entries of the log have the same form."""
+    """Content of one commit. The store logs it as an `Entry` with the same serial, kind and body."""
 
     serial: int
     """Running number of the node's batches in this shard. It identifies the batch if the reply is lost."""
@@ -192,7 +196,7 @@ class State(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> State:
-        return cls.LOADING  # a state of a later release: the node lives, and no duty is given to it
+        return cls.LOADING  # a state of a later release: the node lives, and is not chosen as designated writer
 
 
 class Member(NamedTuple):
@@ -215,9 +219,9 @@ class Counts(NamedTuple):
 
     records: int
     """Users with a record."""
-    sessions: int
+    users_with_sessions: int
     """Users to whom this node contributes sessions."""
-    rooms: int
+    users_with_rooms: int
     """Users to whom this node contributes rooms."""
 
 
@@ -232,7 +236,8 @@ class Registration(NamedTuple):
     generation: int
     """Number of times that the store may have lost writes."""
     epoch: str
-    """Id of this start of the cluster, in positions. An empty store gives a new one unless a node knows the old one."""
+    """Id of this start of the cluster. It is part of every position. An empty store gives a new one unless a node knows
+    the old one."""
 
 
 class Committed(NamedTuple):
@@ -269,13 +274,13 @@ class StoredKey(NamedTuple):
 
 
 class Receiver(Protocol):
-    """Reports of a backend. All calls happen on the thread of the event loop, each in a turn of its own."""
+    """Reports of a backend. All calls happen on the thread of the event loop, and none during a call of the backend."""
 
     def registered(self, shard: int, registration: Registration) -> None:
         """Take the slot and the incarnation that the node has from now on. The receiver then calls `load`."""
 
     def rejected(self, reason: str) -> None:
-        """Note that the node cannot register: the store has another layout, or too many nodes."""
+        """Report that the node cannot register: the store has another layout, or too many nodes."""
 
     def page(self, shard: int, users: Sequence[StoreRecord], updates: Sequence[tuple[str, ContributionUpdate]]) -> None:
         """Take one page of a load.
@@ -292,7 +297,7 @@ class Receiver(Protocol):
         """End a load, because all pages were sent.
 
         Return whether the receiver has adopted all users. If not, call this again in the next turn, and before
-        `entries`. The receiver adopts some users in each turn, so that it can do other things in between.
+        `entries`. The receiver adopts some users in each turn, to do other things in between.
 
         Args:
             last: Entry after which the log continues; None if it was empty.
@@ -314,29 +319,35 @@ class Receiver(Protocol):
         """Take the result of a batch that the store has processed."""
 
     def unknown(self, shard: int, serial: int) -> None:
-        """Note that a batch could not be sent, or its reply was lost. The log shows whether it was accepted."""
+        """Record that a batch could not be sent, or its reply was lost. The log shows whether it was accepted."""
 
     def full(self, shard: int) -> None:
-        """Note that the store has no memory for the batch in flight. `unknown` follows at once, and reading goes on."""
+        """Record that the store has no memory for the batch in flight.
+
+        `unknown` follows in the same turn. Reading goes on.
+        """
 
     def fenced(self, shard: int) -> None:
-        """Note that this incarnation may no longer write. No result of a batch in flight follows.
+        """Record that this incarnation may no longer write. No result of a batch in flight follows.
 
         The backend registers the node again, which `registered` reports.
         """
 
     def reconnected(self, shard: int, generation: int) -> None:
-        """Note that the store is reachable again. Another generation means that it may have lost writes.
+        """Record that the store is reachable again. Another generation means that it may have lost writes.
 
         If the registration was lost meanwhile, `fenced` comes before, and `registered` after. Otherwise reading goes
         on, or `interrupted` is reported.
         """
 
     def disconnected(self, shard: int) -> None:
-        """Note that a call to the store failed. The backend tries again until `reconnected`."""
+        """Record that a call to the store failed. The backend tries again until `reconnected`."""
 
     def members(self, shard: int, members: Sequence[Member]) -> None:
-        """Take the nodes that are registered now. A call about once a second also shows that reads succeed."""
+        """Take the nodes that are registered now. Each call proves that reads succeed.
+
+        Called about once a second, and after each heartbeat.
+        """
 
     def counted(self, shard: int, counts: Counts) -> None:
         """Take how many users the store has now. Called about once a second."""
@@ -367,12 +378,14 @@ class Backend(Protocol):
     def commit(self, shard: int, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch. `committed`, `unknown` or `fenced` follows.
 
+        Do not call this again for the shard before one of them.
+
         Args:
-            floor: Highest number that this node has seen or shown.
+            floor: Highest number that this node has read or shown.
         """
 
     def heartbeat(self, shard: int, state: State, figures: bytes) -> None:
-        """Show that this node is alive. `members` or `fenced` follows."""
+        """Show that this node is alive. `members` or `fenced` follows, unless the connection is lost."""
 
     def declare_dead(self, shard: int, member: Member) -> None:
         """Fence a node if its incarnation and heartbeat are still the same. `members` then names the remover.
@@ -402,14 +415,14 @@ class Backend(Protocol):
 
         Args:
             on_answer: Gets the value; None if there is none.
-            on_lost: Called instead if the store gives no answer, so that the value may be gone. By default, `on_answer`
-                gets None.
+            on_lost: Called instead if the store gives no answer, in which case the value may be gone. By default,
+                `on_answer` gets None.
         """
 
     def add_revoked(self, revoked: Sequence[StoredRevocation], now: float, on_answer: Callable[[bool], None]) -> None:
         """Store revocations of users and tokens, each until it expires. For each subject, only the newest is kept.
 
-        The nodes do not add more than `MAX_REVOCATIONS`.
+        The nodes do not add more than `auth.revocations.MAX_REVOCATIONS`.
 
         Args:
             now: Epoch seconds. The store deletes some of the revocations that have expired by then.

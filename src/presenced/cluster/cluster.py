@@ -470,7 +470,7 @@ class Cluster(ClusterEvents):
         if not shard:
             self.history.members_seen(known)
             if self._was_ready:
-                self._notices.compare(known, own, this.members.has_beaten)
+                self._notices.compare(known, own, this.members.heartbeat_has_risen)
         # Without a designated writer, the last one continues, and so does a node that is stopping. A node that loads
         # again takes no shard, because its states are old.
         if writer is not None and self._was_ready and self._state is not State.LEAVING and this.replica.is_loaded:

@@ -84,7 +84,7 @@ def conflict(settings: Settings, members: Iterable[Member]) -> str:
 
 def figures_from(settings: Settings) -> Figures:
     """Return the figures of a node with these settings that do not change while it runs."""
-    return Figures(version=__version__, auth=settings.auth, settings=digests_of(settings))
+    return Figures(release=__version__, auth=settings.auth, settings=digests_of(settings))
 
 
 def _digest(name: str, value: object) -> int:

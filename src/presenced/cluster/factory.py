@@ -122,7 +122,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
             connections=len(node.connections),
             users=node.directory.users.connected_users,
             stored_n=storage.stored_n if storage is not None else 0,
-            stores=storage is not None and storage.is_storing,
+            has_database=storage is not None and storage.is_storing,
             stored_epoch=storage.stored_epoch if storage is not None else "",
         )
 

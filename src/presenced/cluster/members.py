@@ -6,8 +6,8 @@ same for the lease, they declare the node dead. The store accepts the first of t
 Time is *contact time*: each look at the store advances it by at most `MAX_STEP_S`, and only while reads succeed.
 Otherwise a node that was frozen, or had no contact, would declare live nodes dead.
 
-    look    look    look                        look    look
-    |--1--|--1--|----- frozen for an hour -----|--1--|         contact time: 4 s
+    look   look   look                                    look   look
+     |--1 s--|--1 s--|--- frozen for an hour: counts as 1 s ---|--1 s--|      contact time: 4 s
 
 No clock of another machine is involved, and nothing expires in the store.
 """
@@ -34,7 +34,7 @@ HEARTBEATS_PER_LEASE = 5
 class Figures(Struct, frozen=True, array_like=True):
     """Figures that a node reports about itself with its heartbeat."""
 
-    version: str = ""
+    release: str = ""
     """Release of the software."""
     connections: int = 0
     """Number of open connections."""
@@ -42,8 +42,8 @@ class Figures(Struct, frozen=True, array_like=True):
     """Number of users with a connection."""
     stored_n: int = 0
     """Number up to which its database has the log of shard 0; 0 if it is not the designated writer."""
-    stores: bool = False
-    """Whether it has a working database, so that it may be a designated writer."""
+    has_database: bool = False
+    """Whether it has a working database. Only such a node may be a designated writer."""
     leave_grace_s: float = 0.0
     """Seconds that the users of a leaving node have to return to other nodes; 0 for a node that does not leave."""
     stored_epoch: str = ""
@@ -51,7 +51,7 @@ class Figures(Struct, frozen=True, array_like=True):
     started_ms: int = 0
     """When it started, in epoch milliseconds."""
     lag_s: float = 0.0
-    """Seconds since it had read all of the log."""
+    """Seconds since it last reached the end of the log, in the shard that is furthest behind."""
     unsettled: int = 0
     """Number of unsettled users of the shard (`cluster.replica.lost_writes`)."""
     digests: tuple[Checkpoint, ...] = ()
@@ -66,14 +66,14 @@ _decoder = msgpack.Decoder(Figures)
 
 
 class DutyKind(Enum):
-    """Action of a node about another one."""
+    """Kind of an action that one node takes on another."""
 
     DECLARE_DEAD = "declare dead"
     REMOVE = "remove"
 
 
 class Duty(NamedTuple):
-    """Action that this node has to take about another one."""
+    """Action that this node has to take on another."""
 
     kind: DutyKind
     member: Member
@@ -87,13 +87,14 @@ class _Sign(NamedTuple):
     seen_at: float
     """Contact time of the first look that saw it."""
     has_risen: bool
-    """Whether the counter has risen since the first look. A node that was killed before has a counter, too."""
+    """Whether the counter has risen since the first look. A counter alone proves nothing: a node that was killed before
+    the first look still has one."""
 
 
 class Members:
     """The registered nodes in one shard, as this node sees them.
 
-    Bounds: the slots.
+    Bounds: one entry for each slot, so `MAX_SLOTS`.
 
     Args:
         lease_s: Seconds of contact time without a heartbeat after which a node is declared dead.
@@ -110,13 +111,13 @@ class Members:
         self._signs: dict[int, _Sign] = {}
 
     def look(self, now: float) -> None:
-        """Note that a read has succeeded at `now` (monotonic seconds)."""
+        """Record that a read has succeeded at `now` (monotonic seconds)."""
         if self._looked_at is not None:
             self.contact += min(MAX_STEP_S, max(0.0, now - self._looked_at))
         self._looked_at = now
 
     def lost(self) -> None:
-        """Note that reads fail, and forget the signs of life. The silence of other nodes begins with the next look."""
+        """Record that reads fail, and forget the signs of life. The silence of other nodes begins with the next look."""
         self._looked_at = None
         self._signs.clear()
 
@@ -132,22 +133,22 @@ class Members:
             if member.state is State.DEAD and member.remover == self.incarnation:
                 duties.append(Duty(DutyKind.REMOVE, member))
             # If the remover of a dead node is gone as well, the dead node needs another one.
-            elif self._is_dead(member) and (member.state is not State.DEAD or member.remover not in alive):
+            elif self._record_heartbeat(member) and (member.state is not State.DEAD or member.remover not in alive):
                 duties.append(Duty(DutyKind.DECLARE_DEAD, member))
         return duties
 
     def is_silent(self, slot: int) -> bool:
-        """Return whether two heartbeats of a node are late, so that it may be dead."""
+        """Return whether two heartbeats of a node are late. It may be dead. False if no heartbeat was seen yet."""
         sign = self._signs.get(slot)
         return sign is not None and self.contact - sign.seen_at > 2 * self._lease_s / HEARTBEATS_PER_LEASE
 
-    def has_beaten(self, member: Member) -> bool:
+    def heartbeat_has_risen(self, member: Member) -> bool:
         """Return whether this node has seen the heartbeat counter of another one rise."""
         sign = self._signs.get(member.slot)
         return sign is not None and sign.incarnation == member.incarnation and sign.has_risen
 
-    def _is_dead(self, member: Member) -> bool:
-        """Note the node's heartbeat, if it is new. Return whether the node has been silent for the lease."""
+    def _record_heartbeat(self, member: Member) -> bool:
+        """Record the node's heartbeat, if it is new. Return whether the node has been silent for too long."""
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
             has_risen = sign is not None and sign.incarnation == member.incarnation
@@ -158,10 +159,11 @@ class Members:
     def _max_silence_s(self, member: Member) -> float:
         """Return the seconds of silence after which a node is declared dead.
 
-        A node that is leaving has announced for how long its users may return. Its process does not come back, but it
-        may need that time to stop.
+        For a leaving node, this is the time that it has announced for its users to return. Its last heartbeat may be
+        the one with the announcement, and its users must not go offline before that time has passed. If this release
+        cannot decode the announcement, the lease applies.
         """
-        return figures_of(member).leave_grace_s if member.state is State.LEAVING else self._lease_s
+        return (figures_of(member).leave_grace_s if member.state is State.LEAVING else 0.0) or self._lease_s
 
 
 def figures_of(member: Member) -> Figures:
@@ -178,7 +180,7 @@ def writer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member |
     It is the ready node with a working database that has the highest rendezvous hash. If a node comes or goes, only its
     own shards change their writer.
     """
-    return _highest(shard, [member for member, figures in members if figures.stores])
+    return _highest(shard, [member for member, figures in members if figures.has_database])
 
 
 def expirer_of(shard: int, members: Iterable[tuple[Member, Figures]]) -> Member | None:

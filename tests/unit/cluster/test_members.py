@@ -84,6 +84,13 @@ def test_users_of_a_leaving_node_have_the_time_that_it_says() -> None:
     assert observer.look(leaving) == [(DutyKind.DECLARE_DEAD.value, 1)]
 
 
+def test_a_leaving_node_with_figures_that_this_release_cannot_decode_has_the_lease() -> None:
+    observer = Observer()
+    leaving = member(1, state=State.LEAVING)._replace(figures=b"\xff")
+    assert [observer.look(leaving) for _ in range(15)] == [[]] * 15
+    assert observer.look(leaving) == [(DutyKind.DECLARE_DEAD.value, 1)]
+
+
 def test_figures_of_another_release_are_read_as_far_as_they_are_known() -> None:
     assert figures_of(member(1)._replace(figures=msgpack.encode([*astuple(Figures("9.0", 3)), "new"]))).connections == 3
     assert figures_of(member(1)._replace(figures=b"\xff")) == Figures()
@@ -100,12 +107,12 @@ def test_a_node_whose_heartbeats_are_late_is_silent() -> None:
 
 
 def test_the_designated_writer_changes_only_if_it_goes() -> None:
-    nodes = [(member(slot), Figures(stores=True)) for slot in range(5)]
+    nodes = [(member(slot), Figures(has_database=True)) for slot in range(5)]
     writers = [writer_of(shard, nodes) for shard in range(8)]
     gone = writers[0]
     left = [(one, figures) for one, figures in nodes if one != gone]
     for shard, writer in enumerate(writers):
         assert writer is not None
         assert writer_of(shard, left) == writer if writer != gone else writer_of(shard, left) != gone
-    assert writer_of(0, [(member(1), Figures(stores=False))]) is None
-    assert writer_of(0, [(member(1, state=State.LEAVING), Figures(stores=True))]) is None
+    assert writer_of(0, [(member(1), Figures(has_database=False))]) is None
+    assert writer_of(0, [(member(1, state=State.LEAVING), Figures(has_database=True))]) is None

@@ -35,7 +35,7 @@ INTERNAL = {
     "worker.program.MAX_READ_BYTES",
     "cli.health.MAX_HEALTH_RESPONSE_BYTES",
     "cluster.backend.MAX_BATCH_BYTES",
-    "cluster.backend.MAX_ITEMS",
+    "cluster.backend.MAX_PROPOSALS",
     "cluster.redis.shard.MAX_READ_USERS",
     "cluster.marks.MAX_MARK_GAP_S",
     "cluster.history.write_behind.MAX_CATCHING_UP",

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from presenced.cluster.backend import (
-    JUMP,
+    LOST_WRITES_JUMP,
     MAX_SLOTS,
     Applicant,
     CommitBatch,
@@ -276,10 +276,10 @@ class MemoryShard:
         """Return the head, with a number above the floor and above everything that may have been lost."""
         head = self.head
         if head is None:
-            n = known.floor + JUMP if known.floor else 0
+            n = known.floor + LOST_WRITES_JUMP if known.floor else 0
             head = ShardHead(n, known.generation + 1, run, known.epoch or epoch)
         elif head.run != run:
-            n = max(head.n, known.floor) + JUMP
+            n = max(head.n, known.floor) + LOST_WRITES_JUMP
             head = head._replace(n=n, generation=max(head.generation, known.generation) + 1, run=run)
         return self._set_head(undo, head._replace(n=max(head.n, known.floor)))
 

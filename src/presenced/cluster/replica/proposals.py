@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.cluster.backend import MAX_BATCH_BYTES, MAX_ITEMS, ContributionUpdate, Proposal
+from presenced.cluster.backend import MAX_BATCH_BYTES, MAX_PROPOSALS, ContributionUpdate, Proposal
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import UserRecord, encode_record
 from presenced.cluster.replica.agreed_state import AgreedState
@@ -12,7 +12,7 @@ from presenced.presence.model import SEEN_OFFLINE
 class Proposals:
     """Proposals for one batch.
 
-    Bounds: `MAX_ITEMS`, and half of `MAX_BATCH_BYTES`, because a batch has other bytes, too.
+    Bounds: `MAX_PROPOSALS`, and half of `MAX_BATCH_BYTES`, because a batch has other bytes, too.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Proposals:
     @property
     def is_full(self) -> bool:
         """Whether no more should be added."""
-        return len(self.proposals) >= MAX_ITEMS or self._bytes >= MAX_BATCH_BYTES // 2
+        return len(self.proposals) >= MAX_PROPOSALS or self._bytes >= MAX_BATCH_BYTES // 2
 
     def add(
         self, user_id: str, wanted: UserRecord, stored: AgreedState | None, shown: Shown, *updates: ContributionUpdate
