@@ -64,7 +64,7 @@ def differing(own: Figures, other: Figures) -> tuple[str, ...]:
 
     Nodes of two releases cannot be compared: the result is empty.
     """
-    if other.version != own.version or len(other.settings) != len(own.settings):
+    if other.release != own.release or len(other.settings) != len(own.settings):
         return ()
     return tuple(name for name, a, b in zip(COMMON, own.settings, other.settings, strict=True) if a != b)
 

@@ -26,8 +26,8 @@ UserContributions = Contribution | tuple[Contribution, ...] | None
 tuple. A tuple would take 48 bytes more, both in the replica and in the directory."""
 
 
-def each(contributions: UserContributions) -> tuple[Contribution, ...]:
-    """Return the contributions to a user one by one."""
+def as_tuple(contributions: UserContributions) -> tuple[Contribution, ...]:
+    """Return the contributions to a user as a tuple, even if there is one or none."""
     if contributions is None:
         return ()
     return (contributions,) if isinstance(contributions, Contribution) else contributions
@@ -40,11 +40,11 @@ def find(contributions: UserContributions, slot: int) -> Contribution | None:
     return next((one for one in contributions or () if one.slot == slot), None)
 
 
-def put(contributions: UserContributions, new: Contribution) -> UserContributions:
+def with_contribution(contributions: UserContributions, new: Contribution) -> UserContributions:
     """Return the contributions with one of them replaced, added, or left out if it is empty."""
     if contributions is None or (isinstance(contributions, Contribution) and contributions.slot == new.slot):
         return None if new.is_empty else new
-    others = [one for one in each(contributions) if one.slot != new.slot]
+    others = [one for one in as_tuple(contributions) if one.slot != new.slot]
     if not new.is_empty:
         others.append(new)
     return others[0] if len(others) == 1 else tuple(others) or None

@@ -262,7 +262,7 @@ class SharedDirectory(Directory[C]):
 
     def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
         """Restore display data from before the start, as on a single node."""
-        self.users.get(user_id)  # moves a user of other nodes to `_by_id`, where `super()` looks
+        self.users.get_for_update(user_id)  # moves a user of other nodes to `_by_id`, where `super()` looks
         return super().restore_display(user_id, data, now)
 
     def display_erased(self, user_id: str, epoch_ms: int) -> None:
@@ -271,7 +271,7 @@ class SharedDirectory(Directory[C]):
         The user's record has no display data either, but an absent user may have no record.
         """
         self.users.displays.pop(user_id)
-        user = self.users.get(user_id)
+        user = self.users.get_for_update(user_id)
         if user is not None and user.display.issued < epoch_ms / 1000:
             user.display = Display(b"", epoch_ms / 1000)
 
@@ -322,7 +322,9 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None and new.sessions and user_id in self.users.displays:
             user = self.users.get_or_add(user_id)
-        rooms_differ = self._replace_sessions(user, new) if user else self.users.contribute_elsewhere(user_id, new)
+        rooms_differ = (
+            self._replace_sessions(user, new) if user else self.users.set_contribution_elsewhere(user_id, new)
+        )
         if rooms_differ:
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
@@ -389,7 +391,7 @@ class SharedDirectory(Directory[C]):
 
     def show_locally(self, user_id: str, version: int, now: Instant) -> None:
         """Show the user as the rule of presence says, without the store."""
-        user = self.users.get(user_id)
+        user = self.users.get_for_update(user_id)
         if user is None:
             return
         change = self._make_change(user, self.record(user_id, now), version, now)
@@ -440,7 +442,7 @@ class SharedDirectory(Directory[C]):
 
     def _replace_sessions(self, user: User[C], new: Contribution) -> bool:
         """Replace the sessions of another node. Return whether their rooms changed."""
-        self.users.set_contribution(user.user_id, new)
+        self.users.set_contribution_here(user.user_id, new)
         before = [session for session in user.sessions if session.slot == new.slot]
         for session in before:
             user.sessions.remove(session)

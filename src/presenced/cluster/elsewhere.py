@@ -4,9 +4,9 @@ The node needs only their visible state, and the contributions of the other node
 bytes, while a `User` with the objects of one session takes 500 (CPython 3.11). As soon as something happens to such a
 user on this node, `get_or_add` replaces the `UserElsewhere` by a `User`. `compact` does the reverse:
 
-    record of another node --> UserElsewhere --connects here, chooses, is claimed--> User
-                                     ^                                               |
-                                     '--------- all of that has ended ---------------'
+    record of another node --> UserElsewhere --connects here, picks a status, gets a claim--> User
+                                     ^                                                        |
+                                     '------------- all of that has ended --------------------'
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from presenced.cluster.contribution import Contribution, UserContributions, each, find, put
+from presenced.cluster.contribution import Contribution, UserContributions, as_tuple, find, with_contribution
 from presenced.cluster.records import decode_rooms, decode_sessions
 from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, SEEN_OFFLINE, Change, Status, View
@@ -29,7 +29,7 @@ C = TypeVar("C", bound=Hashable)
 
 
 class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
-    """A user who has sessions on other nodes only, and about whom nothing was chosen, claimed or announced."""
+    """A user without anything on this node: no session here, and nothing chosen, claimed or announced."""
 
     user_id: str
     serial: int
@@ -54,14 +54,14 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
     def sessions(self) -> list[Session[C]]:
         """The sessions on the other nodes, created for each call."""
         found: list[Session[C]] = []
-        for one in each(self.contributions):
+        for one in as_tuple(self.contributions):
             found += sessions_of(self.user_id, one)
         return found
 
     @property
     def has_rooms(self) -> bool:
         """Whether a session is in a room."""
-        return any(one.rooms for one in each(self.contributions))
+        return any(one.rooms for one in as_tuple(self.contributions))
 
     def to_user(self) -> User[C]:
         """Return a `User` with the same state."""
@@ -81,7 +81,8 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
 class SharedUsers(Users[C]):
     """All known users. A user who has anything on this node is in `by_id`, and any other in `elsewhere`.
 
-    Bounds: a user in `elsewhere` has a session on another node, or the user's last change is in the log.
+    Bounds: a user in `elsewhere` has a session on another node, has one of the recent changes (`RecentChanges`), or is
+    shown as not offline until the nodes agree.
 
     Args:
         limits: As for `Users`, like the following arguments.
@@ -96,18 +97,18 @@ class SharedUsers(Users[C]):
     # Users.
 
     def user(self, user_id: str) -> User[C] | None:
-        """Return the user (read-only); None if unknown."""
+        """Return the user (read-only); None if unknown. For a user in `elsewhere`, this is a new `User`."""
         user = self.by_id.get(user_id)
         if user is None and (found := self.elsewhere.get(user_id)) is not None:
             return found.to_user()
         return user
 
     def known(self, user_id: str) -> User[C] | UserElsewhere[C] | None:
-        """Return the user as the table has them; None if unknown."""
+        """Return the user without creating a `User` for one in `elsewhere` (read-only); None if unknown."""
         return self.by_id.get(user_id) or self.elsewhere.get(user_id)
 
-    def get(self, user_id: str) -> User[C] | None:
-        """Return the user, to be changed; None if unknown."""
+    def get_for_update(self, user_id: str) -> User[C] | None:
+        """Move the user from `elsewhere` to `by_id`, to be changed there, and return the user; None if unknown."""
         return self.get_or_add(user_id) if user_id in self.elsewhere else self.by_id.get(user_id)
 
     def status(self, user_id: str) -> Status:
@@ -120,6 +121,7 @@ class SharedUsers(Users[C]):
         On other nodes, lost ones count during their grace period, too.
         """
         user = self.user(user_id)
+        # Sessions of this node have slot -1, and `connected` counts those with a connection.
         return user.connected + sum(session.slot >= 0 for session in user.sessions) if user is not None else 0
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
@@ -163,7 +165,7 @@ class SharedUsers(Users[C]):
         found.serial = self._numbered.add(found)
         return found
 
-    def contribute_elsewhere(self, user_id: str, new: Contribution) -> bool:
+    def set_contribution_elsewhere(self, user_id: str, new: Contribution) -> bool:
         """Set what another node contributes to a user who has nothing here. Return whether the rooms have changed."""
         found = self.elsewhere.get(user_id)
         if found is None:
@@ -171,19 +173,22 @@ class SharedUsers(Users[C]):
                 return False
             found = self.add_elsewhere(user_id)
         before = find(found.contributions, new.slot)
-        found.contributions = put(found.contributions, new)
+        found.contributions = with_contribution(found.contributions, new)
         return new.rooms != (before.rooms if before is not None else b"")
 
-    def set_contribution(self, user_id: str, new: Contribution) -> None:
-        """Set what another node contributes to a user in `by_id`, to whom the caller gives the sessions."""
-        contributions = put(self._contributions.get(user_id), new)
+    def set_contribution_here(self, user_id: str, new: Contribution) -> None:
+        """Set what another node contributes to a user in `by_id`. The caller must add the sessions to the `User`."""
+        contributions = with_contribution(self._contributions.get(user_id), new)
         if contributions is not None:
             self._contributions[user_id] = contributions
         else:
             self._contributions.pop(user_id, None)
 
     def compact(self, user: User[C]) -> None:
-        """Move a user, whose sessions are all on other nodes, from `by_id` to `elsewhere`."""
+        """Move a user from `by_id` to `elsewhere`.
+
+        The caller has checked that the user has nothing on this node (`SharedDirectory._is_elsewhere`).
+        """
         user_id = user.user_id
         assert user.connected == 0, "the caller has checked it"
         del self.by_id[user_id]
@@ -195,7 +200,7 @@ class SharedUsers(Users[C]):
         self._numbered.replace(user.serial, found)
 
     def evict_elsewhere_if_unneeded(self, found: UserElsewhere[C]) -> bool:
-        """Evict a user who is no longer on any node, unless their last change is still in the log.
+        """Evict a user who is no longer on any node, unless the user's last change is still among the recent ones.
 
         Return whether the user was evicted.
         """
@@ -211,7 +216,7 @@ class SharedUsers(Users[C]):
 
     def erase_seen(self, user_id: str) -> None:
         """Erase when the user was last seen and last active. No-op if the user is unknown."""
-        self.get(user_id)  # moves a user of other nodes to `by_id`, where `super()` looks
+        self.get_for_update(user_id)  # moves a user of other nodes to `by_id`, where `super()` looks
         super().erase_seen(user_id)
 
     def _is_latest(self, change: Change) -> bool:
@@ -225,7 +230,9 @@ class SharedUsers(Users[C]):
         elif found.contributions is None:
             self.evict_elsewhere_if_unneeded(found)
         elif change.view.status is Status.OFFLINE:
-            self.get_or_add(change.user_id)  # has sessions, but is shown as offline: the nodes will agree soon
+            # The user has sessions, so the nodes will soon agree on a status. Until then `super()` replaces the change
+            # by a `Departure`, which only a `User` has room for.
+            self.get_or_add(change.user_id)
             super()._dropped_from_log(change)
 
 

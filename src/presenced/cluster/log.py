@@ -1,4 +1,4 @@
-"""Position of a reader in the log of a shard, and values of a shard that a node remembers if the store loses them."""
+"""Position of a reader in the log of a shard, and values that a node remembers in case the store loses them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ class Position(NamedTuple):
 
 
 class LastKnown(NamedTuple):
-    """Values of a shard that a node has seen last. If the store has lost them, it continues with higher ones."""
+    """Values of a shard that a node has seen last.
+
+    The node passes them with its writes, so that a store that has lost them continues with higher ones.
+    """
 
     floor: int = 0
-    """Highest number that the node has seen or shown."""
+    """Highest number that the node has read or shown."""
     generation: int = 0
     """As in `cluster.backend.Registration`."""
     epoch: str = ""

@@ -117,7 +117,7 @@ class Members:
         self._looked_at = now
 
     def lost(self) -> None:
-        """Record that reads fail, and forget the signs of life. The silence of other nodes begins with the next look."""
+        """Record that reads fail, and forget the signs of life. The silence of all nodes begins with the next look."""
         self._looked_at = None
         self._signs.clear()
 

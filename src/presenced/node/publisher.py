@@ -1,4 +1,4 @@
-"""The publisher: notifies everyone that the result of an event concerns.
+"""The publisher: notifies everyone affected by the result of an event.
 
 The directory decides what an event means and returns an `Outcome`, a value. The publisher is the one place that acts on
 outcomes, in this order:
@@ -7,7 +7,7 @@ outcomes, in this order:
     storage                          the user's state, and the change
     the user's own devices           the user's true state, if it changed
     rooms                            the user is a member of exactly the rooms of their sessions
-    the timer                        for the next change by time alone: a grace period, a choice, a claim
+    the timer                        for the next end of a grace period, a choice, a claim or a status pause
 
 In a cluster, a user may get a new version without looking different (`Outcome.renumbered`): only the journal and its
 followers receive that version.
@@ -58,14 +58,14 @@ class NodePublisher:
         self._change_counters = {status: self.metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
+        """Notify everyone affected by the result of an event, and schedule what time alone will change."""
         change = outcome.change
         if change and not self.is_draining:
             if not self.is_loading:
                 self._change_counters[change.status].inc()
             if change.went_online_or_offline and not self.is_loading:
-                is_connected = bool(self.directory.users.connection_count(change.user_id))
-                others = self.directory.users.connected_users - is_connected
+                users = self.directory.users
+                others = users.connected_users - (1 if users.connection_count(change.user_id) else 0)
                 self.log.changed(change.user_id, change.status, others)
             self.directory.users.journal.append(change)
             self.followers.changed()
@@ -74,7 +74,7 @@ class NodePublisher:
             self.directory.users.journal.append(outcome.renumbered)
             self.followers.changed()
         if self.storage is not None:
-            self.storage.event(outcome, self.is_draining)
+            self.storage.store_outcome(outcome, self.is_draining)
         if outcome.own:
             for connection in self.directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
@@ -98,7 +98,7 @@ class NodePublisher:
             self.storage.opened(connection)
 
     def expire(self) -> None:
-        """Apply what time alone has changed: ended grace periods, choices, claims and pauses."""
+        """Apply what time alone has changed: ended grace periods, choices, claims and status pauses."""
         now = self.clock.now()
         for outcome in self.directory.expire(now):
             self.apply(outcome, now)

@@ -142,7 +142,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
 
     # Events. They run for each event of the node, so they do as little as possible.
 
-    def event(self, outcome: Outcome[Any], is_draining: bool) -> None:
+    def store_outcome(self, outcome: Outcome[Any], is_draining: bool) -> None:
         """Collect the user of an outcome, and the change if there is one.
 
         Args:

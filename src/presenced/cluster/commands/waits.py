@@ -1,4 +1,8 @@
-"""Callers of the HTTP API that wait until all nodes have what this node has decided about a user."""
+"""Callers of the HTTP API that wait until all nodes have what this node has decided about a user.
+
+All nodes read the same log in the same order. So once this node has read its decision back from the log, every node has
+it, or gets it before it reads anything newer.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from presenced.cluster.replica.replica import ShardReplica
 from presenced.errors import CapacityError
 
 MAX_WAITS = 1_000
-"""Maximum number of waiting callers. At the bound, one more is refused."""
+"""Maximum number of waiting callers. Further callers get `CapacityError`."""
 
 OnAnswer = Callable[[bool], None]
 """Gets True if all nodes have the decision, and False if the store is out of reach."""
@@ -24,7 +28,7 @@ class _Wait:
 
 
 class Waits:
-    """Waiting callers. *Agreed* is what this node decided about a user and has read back from the log.
+    """Waiting callers. The wait of each is over when this node has read its decision about the user back from the log.
 
     Bounds: `MAX_WAITS`. The callers decide how long they wait.
     """
@@ -52,7 +56,7 @@ class Waits:
         """Answer the callers for whom the wait is over.
 
         Args:
-            must_wait: Returns whether something else about a user is pending.
+            must_wait: Returns whether a revocation of the user's tokens is not in the store yet.
         """
         if not self._waits:
             return

@@ -10,13 +10,19 @@ from presenced.cluster.members import Figures
 
 
 class History(Protocol):
-    """Receiver of the cluster's reports that stores its history (`cluster.history.write_behind`)."""
+    """Receiver of the cluster's reports that stores the cluster's history (`cluster.history.write_behind`).
+
+    An implementation stores a shard's entries only while it is the designated writer of the shard.
+    """
 
     def registered(self, shard: int, epoch: str) -> None:
-        """Take the epoch of the cluster."""
+        """Take the epoch of the cluster, to which all later entries of the shard belong.
+
+        Called each time that the node has registered in the shard.
+        """
 
     def loaded(self, shard: int) -> None:
-        """Note that a shard was loaded, so that entries of the log may have been skipped."""
+        """Record that a shard was loaded, in which case entries of the log may have been skipped."""
 
     def entry_read(self, shard: int, entry: Entry) -> None:
         """Take the next entry of the log, before the node applies it."""
@@ -29,13 +35,16 @@ class History(Protocol):
         """
 
     def members_seen(self, members: Sequence[tuple[Member, Figures]]) -> None:
-        """Take the registered nodes in shard 0, with their figures."""
+        """Take the registered nodes, with their figures, about once a second.
+
+        They are those of shard 0, because every node registers in all shards.
+        """
 
     def ready(self, is_new: bool) -> None:
-        """Note that the node accepts connections.
+        """Record that the node accepts connections.
 
         Args:
-            is_new: Whether neither the store nor another node had any state, so that the state in the database counts.
+            is_new: Whether the store had no user records. The node then restores presence from the database.
         """
 
 

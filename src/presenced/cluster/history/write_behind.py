@@ -172,7 +172,7 @@ class SharedWriteBehind(WriteBehind):
 
     # Events of the node. Records on which the nodes agree come from the log.
 
-    def event(self, outcome: Outcome[Any], is_draining: bool) -> None:
+    def store_outcome(self, outcome: Outcome[Any], is_draining: bool) -> None:
         """Send the sessions that wait."""
         self._is_draining = is_draining
         if self._sessions and self._collected_since is None:

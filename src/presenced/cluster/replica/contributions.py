@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from presenced.cluster.backend import ContributionUpdate
-from presenced.cluster.contribution import Contribution, UserContributions, each, find, put
+from presenced.cluster.contribution import Contribution, UserContributions, as_tuple, find, with_contribution
 
 
 class Contributions:
@@ -29,7 +29,7 @@ class Contributions:
 
     def of(self, user_id: str) -> tuple[Contribution, ...]:
         """Return the contributions to a user."""
-        return each(self._by_user.get(user_id))
+        return as_tuple(self._by_user.get(user_id))
 
     def get(self, user_id: str, slot: int) -> Contribution:
         """Return what the node in a slot contributes to a user."""
@@ -42,7 +42,7 @@ class Contributions:
     def set(self, user_id: str, new: Contribution) -> None:
         """Set what a node contributes to a user."""
         all_before = self._by_user.get(user_id)
-        all_of_user = put(all_before, new)
+        all_of_user = with_contribution(all_before, new)
         if all_of_user is not None:
             self._by_user[user_id] = all_of_user
         else:

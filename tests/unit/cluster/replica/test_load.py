@@ -124,7 +124,7 @@ def test_a_node_that_takes_the_slot_of_another_one_forgets_that_ones_users() -> 
     assert node.sessions() == 1
     node.replica.registered(OTHER)
     assert node.sessions() == 0
-    assert node.replica.counts().sessions == 0
+    assert node.replica.counts().users_with_sessions == 0
 
 
 def test_a_node_that_was_removed_and_is_back_in_its_slot_keeps_what_was_loaded_of_it() -> None:
