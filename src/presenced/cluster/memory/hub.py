@@ -83,7 +83,7 @@ class MemoryHub:
         self.clock = clock
         self.delay = delay
         self.page_size = page_size
-        self.run = 1
+        self.run_id = 1
         """Id of the store's process. `fail_over` changes it."""
         self.is_out_of_memory = False
         """Whether the store refuses commits. Reads, heartbeats and removals go on."""
@@ -157,7 +157,7 @@ class MemoryHub:
     def fail_over(self, lost_writes: int = 0) -> None:
         """Continue as another process, without the last writes (at most `LOSABLE_WRITES`). All links fail."""
         self._undo.take_back(lost_writes)
-        self.run += 1
+        self.run_id += 1
         self._suspension.forget()
         for backend in self._backends.values():
             backend.dropped()
@@ -177,9 +177,9 @@ class MemoryHub:
     def evict_contributions(self, shard: int, slot: int) -> None:
         """Lose what a node contributes, as a store with a wrong eviction policy does."""
         store = self.shards[shard]
-        for hashed in (store.sessions, store.rooms):
-            for key in [key for key in hashed if key[0] == slot]:
-                del hashed[key]
+        for table in (store.sessions, store.rooms):
+            for key in [key for key in table if key[0] == slot]:
+                del table[key]
 
     # Used by the backends.
 
@@ -409,4 +409,4 @@ class MemoryBackend:
     def dropped(self) -> None:
         """Fail all links, because the store has closed the connections."""
         for link in self.links:
-            link.close_at_store()
+            link.connection_closed_by_store()

@@ -21,7 +21,7 @@ from presenced.cluster.backend import (
 )
 from presenced.cluster.log import LastKnown
 from presenced.cluster.memory.reader import READ_ENTRIES, LogReader
-from presenced.cluster.memory.store import Fenced, Full, MemoryShard, Waiting
+from presenced.cluster.memory.store import Fenced, MemoryShard, NoFreeSlot, Waiting
 from presenced.runtime.clock import Action
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ RETRY_S = 0.25
 MEMBERS_PERIOD_S = 1.0
 """Seconds between reports of the members."""
 
-Reply = Callable[[Any], None]
+OnReply = Callable[[Any], None]
+"""Function called with what the store replies."""
 
 
 class _Call:
@@ -77,8 +78,11 @@ class Link:
         registered = self._registration
         return registered is not None and (registered.slot, registered.incarnation) == (slot, incarnation)
 
-    def know(self, n: int) -> None:
-        """Remember a number that was seen or shown. The store gives only higher numbers."""
+    def raise_floor(self, n: int) -> None:
+        """Raise the floor to `n`, a number that this node has read from the log or shown to clients.
+
+        After lost writes, the store continues above the floor.
+        """
         self.known = self.known.above(n)
 
     # Connecting.
@@ -90,10 +94,10 @@ class Link:
             self._is_connected = True
             self._register()
 
-    def close_at_store(self) -> None:
-        """Fail when the node notices that the store has closed the connection. Replies on their way are lost."""
+    def connection_closed_by_store(self) -> None:
+        """Fail the link after the network delay, because the store has closed the connection."""
         if self._is_connected:
-            self._connection += 1
+            self._connection += 1  # replies on their way are lost
             connection = self._connection
             self.backend.reply(lambda: self._fail(connection))
 
@@ -126,14 +130,14 @@ class Link:
             applicant = applicant._replace(slot=former.slot, incarnation=former.incarnation)
         if self.index:
             applicant = applicant._replace(slot=self.backend.slot)
-        run, known, nonce = self.hub.run, self.known, self._nonce
+        run_id, known, nonce = self.hub.run_id, self.known, self._nonce
 
         def register(store: MemoryShard) -> tuple[Registration, bool] | str:
             try:
-                return store.register(applicant, bool(self.index), run, known, nonce)
+                return store.register(applicant, bool(self.index), run_id, known, nonce)
             except Waiting:
                 return ""
-            except Full:
+            except NoFreeSlot:
                 return "all slots are taken by other nodes"
 
         self.request(register, self._registered, lambda: None)
@@ -158,7 +162,8 @@ class Link:
         if not is_kept:
             self._set_fenced()
             self._nonce = self.hub.nonce()
-        # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
+        # After a failover the store may not know that it declared this node dead, and keeps the incarnation. The reader
+        # was stopped when the node was fenced, so the receiver must load again.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
         self.known = LastKnown(max(self.known.floor, registration.n), registration.generation, registration.epoch)
@@ -202,14 +207,14 @@ class Link:
 
     # Requests.
 
-    def request(self, execute: Callable[[MemoryShard], Any], on_answer: Reply, on_lost: Action) -> None:
-        """Execute a function at the store. Then either `on_answer` gets the result, or `on_lost` is called."""
-        self.send(lambda reply: reply(execute(self.store)), on_answer, on_lost)
+    def request(self, execute: Callable[[MemoryShard], Any], on_reply: OnReply, on_lost: Action) -> None:
+        """Execute a function at the store. Then either `on_reply` gets the result, or `on_lost` is called."""
+        self.send(lambda reply: reply(execute(self.store)), on_reply, on_lost)
 
     def send(
         self,
-        execute: Callable[[Reply], None],
-        on_answer: Reply,
+        execute: Callable[[OnReply], None],
+        on_reply: OnReply,
         on_lost: Action,
         *,
         timeout: float = CALL_TIMEOUT_S,
@@ -218,10 +223,10 @@ class Link:
         """Execute a function at the store that passes its result to its argument, immediately or later.
 
         Args:
-            on_answer: Gets the result.
-            on_lost: Called instead if the result does not arrive.
-            timeout: Seconds without a result after which the link fails.
-            loses_reply: Whether the result gets lost on the way.
+            on_reply: Gets the result.
+            on_lost: Called instead if the reply does not arrive.
+            timeout: Seconds without a reply after which the link fails.
+            loses_reply: Injected fault: drop the reply.
         """
         if not self._is_connected:
             self.hub.clock.call_soon(lambda: self.backend.run_here(on_lost))
@@ -237,7 +242,7 @@ class Link:
         def arrive(result: object) -> None:
             if connection == self._connection and call in self._calls:
                 del self._calls[call]
-                on_answer(result)
+                on_reply(result)
 
         def expire() -> None:
             if call in self._calls:
@@ -259,64 +264,75 @@ class Link:
                 return None
             return list(store.nodes.values())
 
-        def on_answer(members: list[Member] | None) -> None:
+        def on_reply(members: list[Member] | None) -> None:
             if members is None:
                 self._end_registration(registered)
             else:
                 self.receiver.members(self.index, members)
 
-        self.request(execute, on_answer, lambda: None)
+        self.request(execute, on_reply, lambda: None)
 
     def remove(self, member: Member) -> None:
         """Remove a dead node."""
-        run, known = self.hub.run, self.known
+        run_id, known = self.hub.run_id, self.known
 
         def script(store: MemoryShard, slot: int, incarnation: str) -> None:
-            store.remove(slot, incarnation, run, known, member)
+            store.remove(slot, incarnation, run_id, known, member)
             self.hub.log_grew(self.index)
 
         self.write(script)
 
     def commit(self, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch."""
-        self.know(floor)
+        self.raise_floor(floor)
         registered = self._registration
 
-        def on_lost() -> None:
-            self._has_commit_in_flight = False
+        def report_unknown() -> None:
             self.receiver.unknown(self.index, batch.serial)
 
         if registered is None or not self._is_attached:
-            self.hub.clock.call_soon(lambda: self.backend.run_here(on_lost))
+            self.hub.clock.call_soon(lambda: self.backend.run_here(report_unknown))
             return
         assert not self._has_commit_in_flight, "one batch in flight"
         self._has_commit_in_flight = True
         loses_request, loses_reply = self.backend.next_commit_faults()
 
-        def on_answer(result: Committed | str | None) -> None:
-            if isinstance(result, Committed):
-                self._has_commit_in_flight = False
-                self.know(result.n)
-                self.receiver.committed(self.index, result)
-            elif result is None:
+        def on_lost() -> None:
+            if self._end_commit(registered):
+                report_unknown()
+
+        def on_reply(result: Committed | str | None) -> None:
+            if result is None:
                 self._end_registration(registered)
+            elif not self._end_commit(registered):
+                return
+            elif isinstance(result, Committed):
+                self.raise_floor(result.n)
+                self.receiver.committed(self.index, result)
             else:  # out of memory
                 self.receiver.full(self.index)
-                on_lost()
+                report_unknown()
 
         execute = (lambda _: None) if loses_request else self._committing(registered, batch)
-        self.send(execute, on_answer, on_lost, loses_reply=loses_reply)
+        self.send(execute, on_reply, on_lost, loses_reply=loses_reply)
 
-    def _committing(self, registered: Registration, batch: CommitBatch) -> Callable[[Reply], None]:
-        run, known = self.hub.run, self.known
+    def _end_commit(self, registered: Registration) -> bool:
+        """End a commit. Return whether to report its result: no result follows after `fenced`."""
+        if registered != self._registration or self._is_fenced:
+            return False
+        self._has_commit_in_flight = False
+        return True
 
-        def execute(reply: Reply) -> None:
+    def _committing(self, registered: Registration, batch: CommitBatch) -> Callable[[OnReply], None]:
+        run_id, known = self.hub.run_id, self.known
+
+        def execute(reply: OnReply) -> None:
             if self.hub.is_out_of_memory:
                 reply("out of memory")
                 return
             now_ms = self.hub.clock.now().epoch_ms
             try:
-                result = self.store.commit(registered.slot, registered.incarnation, run, known, batch, now_ms)
+                result = self.store.commit(registered.slot, registered.incarnation, run_id, known, batch, now_ms)
             except Fenced:
                 reply(None)
                 return
@@ -348,7 +364,7 @@ class Link:
         if connection != self._connection or not self._is_attached or registered != self._registration:
             return
 
-        def on_answer(found: tuple[list[Member], Counts]) -> None:
+        def on_reply(found: tuple[list[Member], Counts]) -> None:
             members, counts = found
             self.receiver.members(self.index, members)
             self.receiver.counted(self.index, counts)
@@ -356,5 +372,5 @@ class Link:
         def look(store: MemoryShard) -> tuple[list[Member], Counts]:
             return list(store.nodes.values()), store.counts(registered.slot)
 
-        self.request(look, on_answer, lambda: None)
+        self.request(look, on_reply, lambda: None)
         self.later(MEMBERS_PERIOD_S, lambda: self._poll_members(connection, registered))

@@ -87,12 +87,12 @@ class LogReader:
         size = self._link.hub.page_size
         page, rest = user_ids[:size], user_ids[size:]
 
-        def on_answer(users: list[StoreRecord]) -> None:
+        def on_reply(users: list[StoreRecord]) -> None:
             self._has_pages = True
             self._link.receiver.page(self._link.index, users, ())
             self._load_users(position, rest)
 
-        self._ask(lambda store: [store.users[user_id] for user_id in page if user_id in store.users], on_answer)
+        self._ask(lambda store: [store.users[user_id] for user_id in page if user_id in store.users], on_reply)
 
     def _load_contributions(self, position: Position, updates: list[tuple[str, ContributionUpdate]]) -> None:
         self._has_pages, size = True, self._link.hub.page_size
@@ -107,7 +107,7 @@ class LogReader:
             if number == self._load_number:
                 self._loaded(position, n)
 
-        link.know(n)
+        link.raise_floor(n)
         if not link.receiver.loaded(link.index, position.last, n):
             link.hub.clock.call_soon(lambda: link.backend.run_here(again))
         elif number == self._load_number:
@@ -115,13 +115,13 @@ class LogReader:
             self._position, self._generation = position, link.known.generation
             self._read(must_block=False)
 
-    def _ask(self, execute: Callable[[MemoryShard], Any], on_answer: Callable[[Any], None]) -> None:
+    def _ask(self, execute: Callable[[MemoryShard], Any], on_reply: Callable[[Any], None]) -> None:
         """Execute a function at the store. The answer is dropped if another load has begun."""
         number = self._load_number
 
         def current(result: object) -> None:
             if number == self._load_number:
-                on_answer(result)
+                on_reply(result)
 
         self._link.request(execute, current, lambda: None)
 
@@ -166,11 +166,11 @@ class LogReader:
             else:
                 complete()
 
-        def on_answer(result: tuple[list[Entry] | None, int]) -> None:
+        def on_reply(result: tuple[list[Entry] | None, int]) -> None:
             if number == self._load_number:
                 self._answered(*result)
 
-        self._link.send(execute, on_answer, lambda: None, timeout=READ_TIMEOUT_S)
+        self._link.send(execute, on_reply, lambda: None, timeout=READ_TIMEOUT_S)
 
     def _answered(self, found: list[Entry] | None, n: int) -> None:
         if found is None:
@@ -181,7 +181,7 @@ class LogReader:
             n = max(n, last.n) if len(found) == READ_ENTRIES else last.n
             self._position = Position(last.key, last.n)
         number = self._load_number
-        self._link.know(n)
+        self._link.raise_floor(n)
         self._link.receiver.entries(self._link.index, found, n)
         if number == self._load_number:
             self._read(must_block=True)

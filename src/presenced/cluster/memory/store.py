@@ -47,7 +47,7 @@ class Waiting(Exception):
     """The caller cannot register yet. Its former incarnation is still being removed, or its slot is taken."""
 
 
-class Full(Exception):
+class NoFreeSlot(Exception):
     """All slots are taken."""
 
 
@@ -58,7 +58,7 @@ class ShardHead(NamedTuple):
     """Highest number of the shard so far."""
     generation: int
     """Number of times that the store may have lost writes."""
-    run: int
+    run_id: int
     """Id of the store's process that wrote last."""
     epoch: str
     """As in `Registration`."""
@@ -83,10 +83,12 @@ class Undo:
     def write(self) -> Iterator[list[Callable[[], None]]]:
         """Collect the actions that take one write back."""
         actions: list[Callable[[], None]] = []
-        yield actions
-        if actions:
-            self._writes.append(actions)
-            self.count += 1
+        try:
+            yield actions
+        finally:  # a refused registration may have set the head, too
+            if actions:
+                self._writes.append(actions)
+                self.count += 1
 
     def take_back(self, count: int) -> None:
         """Take the newest writes back, as far as they are remembered, and forget all others."""
@@ -114,21 +116,21 @@ class MemoryShard:
     # Scripts.
 
     def register(
-        self, applicant: Applicant, exact: bool, run: int, known: LastKnown, nonce: str
+        self, applicant: Applicant, exact: bool, run_id: int, known: LastKnown, nonce: str
     ) -> tuple[Registration, bool]:
-        """Return the registration, and whether the applicant keeps its incarnation.
+        """Register the applicant. Return the registration, and whether the applicant keeps its incarnation.
 
         Args:
             exact: Whether only the preferred slot is accepted.
-            run: Id of the store's process. If another process wrote last, writes may be lost.
+            run_id: Id of the store's process. If another process wrote last, writes may have been lost.
             nonce: Makes the incarnation unique, and is the epoch of a new cluster.
 
         Raises:
             Waiting: The applicant's former incarnation is being removed, or the slot is taken.
-            Full: No slot is free.
+            NoFreeSlot: All slots are taken.
         """
         with self._undo.write() as undo:
-            head = self._current_head(undo, run, known, nonce)
+            head = self._current_head(undo, run_id, known, nonce)
             for earlier in self.nodes.values():
                 if earlier.incarnation.endswith(nonce):  # the reply to an earlier attempt was lost
                     return self._registration(undo, earlier, known), False
@@ -152,12 +154,12 @@ class MemoryShard:
             self._put(undo, self.nodes, slot, member)
 
     def commit(
-        self, slot: int, incarnation: str, run: int, known: LastKnown, batch: CommitBatch, now_ms: int
+        self, slot: int, incarnation: str, run_id: int, known: LastKnown, batch: CommitBatch, now_ms: int
     ) -> Committed:
         """Accept the proposals whose expected number is that of the record."""
         with self._undo.write() as undo:
             self._live(slot, incarnation)
-            head = self._current_head(undo, run, known, "")
+            head = self._current_head(undo, run_id, known, "")
             if 0 < batch.until_ms < now_ms:
                 return Committed(batch.serial, head.n, (), now_ms, is_late=True)
             refused, items = [], []
@@ -178,8 +180,8 @@ class MemoryShard:
             return Committed(batch.serial, n, tuple(refused), now_ms)
 
     def counts(self, slot: int) -> Counts:
-        """Return the numbers of users, and of those to whom a node contributes."""
-        sessions, rooms = (sum(key[0] == slot for key in hashed) for hashed in (self.sessions, self.rooms))
+        """Return how many users have a record, and to how many the node in a slot contributes sessions and rooms."""
+        sessions, rooms = (sum(key[0] == slot for key in table) for table in (self.sessions, self.rooms))
         return Counts(len(self.users), sessions, rooms)
 
     def declare_dead(self, slot: int, incarnation: str, target: Member) -> None:
@@ -193,18 +195,18 @@ class MemoryShard:
                 return
             self._put(undo, self.nodes, target.slot, member._replace(state=State.DEAD, remover=incarnation))
 
-    def remove(self, slot: int, incarnation: str, run: int, known: LastKnown, target: Member) -> None:
+    def remove(self, slot: int, incarnation: str, run_id: int, known: LastKnown, target: Member) -> None:
         """Remove a dead node with its contributions, if the caller is its remover."""
         with self._undo.write() as undo:
             self._live(slot, incarnation)
             member = self.nodes.get(target.slot)
             if member is None or (member.incarnation, member.remover) != (target.incarnation, incarnation):
                 return
-            head = self._current_head(undo, run, known, "")
+            head = self._current_head(undo, run_id, known, "")
             self._put(undo, self.nodes, target.slot, None)
-            for hashed in (self.sessions, self.rooms):
-                for key in [key for key in hashed if key[0] == target.slot]:
-                    self._put(undo, hashed, key, None)
+            for table in (self.sessions, self.rooms):
+                for key in [key for key in table if key[0] == target.slot]:
+                    self._put(undo, table, key, None)
             head = head._replace(n=head.n + 1)
             body = f"{target.slot} {target.incarnation}".encode()
             entry = Entry(head.n, slot, incarnation, 0, Kind.REMOVED, (), body)
@@ -233,7 +235,10 @@ class MemoryShard:
         return Excerpt(tuple(logged.entry for logged in found), before <= after)
 
     def continues(self, position: Position) -> bool:
-        """Return whether the log still has the entry that the reader has read last."""
+        """Return whether the log still has the entry that the reader has read last.
+
+        If the log was empty then, return whether nothing was trimmed since.
+        """
         if position.last is None:
             return not self.log or (self.log[0].previous == 0 and self.log[0].entry.n > position.n)
         index = bisect_left(self.log, position.last.n, key=_number)
@@ -254,7 +259,8 @@ class MemoryShard:
         head = self.head
         assert head is not None, "checked by the caller"
         if known.epoch and (head.epoch != known.epoch or head.generation < known.generation):
-            # The store had lost everything, and a node that did not know the cluster created the head.
+            # The store had lost everything, and a node that did not know the cluster created the head, or a failover
+            # took the head back to an earlier generation.
             head = self._set_head(undo, head._replace(generation=max(head.generation, known.generation) + 1))
         return Registration(member.slot, member.incarnation, head.n, head.generation, head.epoch)
 
@@ -272,49 +278,52 @@ class MemoryShard:
     def _is_live(self, incarnation: str) -> bool:
         return any(one.incarnation == incarnation and one.state is not State.DEAD for one in self.nodes.values())
 
-    def _current_head(self, undo: list[Callable[[], None]], run: int, known: LastKnown, epoch: str) -> ShardHead:
-        """Return the head, with a number above the floor and above everything that may have been lost."""
+    def _current_head(self, undo: list[Callable[[], None]], run_id: int, known: LastKnown, epoch: str) -> ShardHead:
+        """Update the head and return it. Its number is at least the floor, and above everything that was lost."""
         head = self.head
         if head is None:
             n = known.floor + LOST_WRITES_JUMP if known.floor else 0
-            head = ShardHead(n, known.generation + 1, run, known.epoch or epoch)
-        elif head.run != run:
+            head = ShardHead(n, known.generation + 1, run_id, known.epoch or epoch)
+        elif head.run_id != run_id:
             n = max(head.n, known.floor) + LOST_WRITES_JUMP
-            head = head._replace(n=n, generation=max(head.generation, known.generation) + 1, run=run)
+            head = head._replace(n=n, generation=max(head.generation, known.generation) + 1, run_id=run_id)
         return self._set_head(undo, head._replace(n=max(head.n, known.floor)))
 
-    def _free_slot(self, proposed: int, exact: bool) -> int:
+    def _free_slot(self, preferred: int, exact: bool) -> int:
         for offset in range(MAX_SLOTS):
-            slot = (proposed + offset) % MAX_SLOTS
+            slot = (preferred + offset) % MAX_SLOTS
             if slot not in self.nodes:
                 return slot
             if exact:
                 raise Waiting
-        raise Full
+        raise NoFreeSlot
 
     def _accept(self, undo: list[Callable[[], None]], n: int, proposal: Proposal, stored: StoreRecord | None) -> Item:
         version = n if proposal.is_visible else stored.version if stored else 0
         user = StoreRecord(proposal.user_id, n, version, proposal.record) if proposal.is_kept else None
         self._put(undo, self.users, proposal.user_id, user)
         for update in proposal.contributions:
-            for hashed, value in ((self.sessions, update.sessions), (self.rooms, update.rooms)):
+            for table, value in ((self.sessions, update.sessions), (self.rooms, update.rooms)):
                 if value is not None:
-                    self._put(undo, hashed, (update.slot, proposal.user_id), value or None)
+                    self._put(undo, table, (update.slot, proposal.user_id), value or None)
         return Item(proposal.user_id, n, version, proposal.record, proposal.is_kept, proposal.contributions)
 
     def _append(self, undo: list[Callable[[], None]], head: ShardHead, entry: Entry) -> ShardHead:
         self.log.append(LoggedEntry(entry, head.last))
         self._logged_items += _size(entry)
-        undo.append(self._take_entry_back)
         oldest = 0
         while self._logged_items - _size(self.log[oldest].entry) >= self._log_items:
             self._logged_items -= _size(self.log[oldest].entry)
             oldest += 1
+        trimmed = self.log[:oldest]
         del self.log[:oldest]
+        undo.append(lambda: self._take_entry_back(trimmed))
         return head._replace(last=entry.n)
 
-    def _take_entry_back(self) -> None:
-        self._logged_items -= _size(self.log.pop().entry)
+    def _take_entry_back(self, trimmed: list[LoggedEntry]) -> None:
+        """Take the newest entry back, and restore those that were trimmed when it was appended."""
+        self._logged_items += sum(_size(logged.entry) for logged in trimmed) - _size(self.log.pop().entry)
+        self.log[:0] = trimmed
 
     def _set_head(self, undo: list[Callable[[], None]], head: ShardHead) -> ShardHead:
         if head != self.head:

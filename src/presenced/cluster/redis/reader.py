@@ -111,7 +111,7 @@ class RedisReader:
                 return
         n = int(await queries.call("HGET", keys.head, "n") or 0)
         position, generation = Position(key, last), shard.known.generation
-        shard.know(n)
+        shard.raise_floor(n)
         while number == self._load_number:
             if not shard.receiver.loaded(shard.index, key, n):
                 await asyncio.sleep(0)
@@ -181,7 +181,7 @@ class RedisReader:
         highest = int(n or 0)
         if found:
             highest = max(highest, new_position.n) if len(found) == READ_ENTRIES else new_position.n
-        shard.know(highest)
+        shard.raise_floor(highest)
         shard.receiver.entries(shard.index, [logged.entry for logged in found], highest)
         if found:
             await asyncio.sleep(shard.read_pause_s)

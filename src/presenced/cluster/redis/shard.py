@@ -124,15 +124,18 @@ class RedisShard:
         """Seconds between two reads of the log."""
         return self._backend.read_pause_s
 
-    def know(self, n: int) -> None:
-        """Remember a number that was seen or shown. The store gives only higher numbers."""
+    def raise_floor(self, n: int) -> None:
+        """Raise the floor to `n`, a number that this node has read from the log or shown to clients.
+
+        After lost writes, the store continues above the floor.
+        """
         self.known = self.known.above(n)
 
     # The contract.
 
     def commit(self, batch: CommitBatch, floor: int) -> None:
         """Ask the store to accept a batch."""
-        self.know(floor)
+        self.raise_floor(floor)
         registered = self._registration
         if registered is None or not self._is_attached:
             asyncio.get_running_loop().call_soon(self.receiver.unknown, self.index, batch.serial)
@@ -300,7 +303,8 @@ class RedisShard:
         if not is_kept:
             self._set_fenced()
             self._nonce = _nonce()
-        # The store may have lost that this node was declared dead. It has the same incarnation, but does not read.
+        # After a failover the store may not know that it declared this node dead, and keeps the incarnation. The reader
+        # was stopped when the node was fenced, so the receiver must load again.
         is_new = not is_kept or self._is_fenced
         self._registration = registration
         self.known = LastKnown(max(self.known.floor, registration.n), registration.generation, registration.epoch)
@@ -376,7 +380,7 @@ class RedisShard:
             return
         n, seconds, microseconds, refused, outcome = reply
         self._in_flight = None
-        self.know(int(n))
+        self.raise_floor(int(n))
         time_ms = int(seconds) * 1000 + int(microseconds) // 1000
         users = tuple(user_id.decode() for user_id in refused)
         self.receiver.committed(self.index, Committed(batch.serial, int(n), users, time_ms, outcome == b"LATE"))

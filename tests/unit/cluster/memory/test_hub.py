@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from presenced.cluster.backend import Applicant, CommitBatch, Committed, Kind, Proposal, State
 from presenced.cluster.log import LastKnown
 from presenced.cluster.memory.hub import MemoryBackend, MemoryHub
+from presenced.cluster.memory.store import MemoryShard, Undo, Waiting
 from presenced.testing import FakeClock
 from presenced.testing.backend_peers import Recorder
 
@@ -187,6 +190,48 @@ def test_a_node_whose_registration_lost_its_reply_has_no_second_slot() -> None:
     assert (again.slot, again.incarnation, is_kept) == (first.slot, first.incarnation, False)
     other, _ = store.register(Applicant("b", 17), False, 0, known, "0000cd")
     assert other.slot == 18
+
+
+def test_no_result_of_a_batch_follows_after_its_node_was_fenced() -> None:
+    world = World("a", "b")
+    a, b = world.backends["a"], world.backends["b"]
+    [member] = [one for one in world.hub.shards[0].nodes.values() if one.name == "a"]
+    world.hub.lose_requests("a")
+    world.send("a", 7, change("ada"))
+    b.declare_dead(0, member)
+    world.clock.run_soon()
+    a.heartbeat(0, State.READY, b"")
+    world.clock.run_soon()
+    b.remove(0, world.hub.shards[0].nodes[member.slot])
+    world.clock.advance(3)  # the link fails, because the batch gets no reply
+    assert world.recorders["a"].results == {7: "fenced"}
+    assert len(world.recorders["a"].registrations) == 2
+    world.load("a")
+    assert isinstance(world.commit("a", 8, change("ada")), Committed)
+
+
+def test_a_failover_restores_entries_that_were_trimmed_from_the_log_since() -> None:
+    undo = Undo()
+    store = MemoryShard(undo, log_items=3)
+    registration, _ = store.register(Applicant("a", 0), False, 1, LastKnown(), "0000ab")
+    for serial in range(1, 11):
+        batch = CommitBatch(serial, (change(f"u{serial}"),))
+        store.commit(registration.slot, registration.incarnation, 1, LastKnown(), batch, 0)
+    undo.take_back(5)
+    assert [logged.entry.serial for logged in store.log] == [3, 4, 5]
+    assert len(store.users) == 5
+
+
+def test_a_failover_takes_back_what_a_refused_registration_has_written() -> None:
+    undo = Undo()
+    store = MemoryShard(undo, log_items=3)
+    store.register(Applicant("a", 0), False, 1, LastKnown(), "0000ab")
+    head = store.head
+    with pytest.raises(Waiting):
+        store.register(Applicant("b", 0), True, 2, LastKnown(), "0000cd")
+    assert store.head != head, "another process of the store has written"
+    undo.take_back(1)
+    assert store.head == head
 
 
 def test_two_runs_are_equal() -> None:
