@@ -43,6 +43,9 @@ refused."""
 TICKET_PREFIX = "ticket_"
 """Start of every ticket."""
 
+_LEAST_FETCHED_S = 1.0
+"""Least seconds in which a fetched ticket can be used. The clock of the node that issued it may be behind."""
+
 _MARK_CHARACTERS = 16
 """Length in characters of the mark at the end of a ticket: 96 bits."""
 
@@ -51,7 +54,7 @@ class IssuedTicket(NamedTuple):
     """Rights and time limit that a ticket grants."""
 
     principal: Principal
-    lasts: float | None
+    max_connection_s: float | None
     """Maximum number of seconds for the connection; None for no limit."""
 
 
@@ -72,7 +75,8 @@ class SharedTickets(Protocol):
         """Take a ticket, which at most one caller gets.
 
         Args:
-            is_genuine: A node has issued the ticket, so it may be on its way to the store.
+            is_genuine: Whether the mark is valid. If the ticket is missing, the store is asked once more, because the
+                ticket may still be on its way.
             on_taken: Function called later, once unless the server stops: with the ticket, with None if it is not
                 there, or with `UNAVAILABLE` if that is not known.
         """
@@ -81,8 +85,8 @@ class SharedTickets(Protocol):
 class Tickets(Authenticator):
     """Tickets that were issued and not used yet, and the authenticator for `auth = "ticket"`.
 
-    Only digests are stored, so nobody who reads this memory can use a ticket. The time of looking up a digest says
-    nothing about the ticket either (comparing secrets directly: CVE-2021-33880).
+    Only digests are stored, so nobody who reads this memory can use a ticket. Looking up a digest leaks nothing through
+    timing. Comparing secrets directly does (CVE-2021-33880).
 
     Bounds: `MAX_TICKETS`, each for `TICKET_LIFETIME_S`. In a cluster, those that this node has put into the store count
     for that time, even if they are used.
@@ -93,8 +97,8 @@ class Tickets(Authenticator):
     """
 
     def __init__(self, api_keys: Iterable[str] = ()) -> None:
-        # One more than may be unused, for a reissued ticket, which must not evict an unused one.
-        self._tickets: BoundedMap[bytes, IssuedTicket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
+        # With room for tickets that are fetched or reissued. They are redeemed at once, and must not evict unused ones.
+        self._tickets: BoundedMap[bytes, IssuedTicket] = BoundedMap(MAX_TICKETS + 1_000, ttl=TICKET_LIFETIME_S)
         self.shared: SharedTickets | None = None
         """Tickets of all nodes; None if this node is alone. Set before the first ticket is issued."""
         self._shared_until: deque[float] = deque()
@@ -106,11 +110,11 @@ class Tickets(Authenticator):
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def issue(self, user_id: str, now: Instant, lasts: float | None = None, grants: Any = None) -> str:
+    def issue(self, user_id: str, now: Instant, max_connection_s: float | None = None, grants: Any = None) -> str:
         """Issue a ticket for this user.
 
         Args:
-            lasts: Maximum number of seconds for the connection it opens; None for no limit.
+            max_connection_s: Maximum number of seconds for the connection it opens; None for no limit.
             grants: Visibility, rooms and display data of the user: decoded JSON as for `Grants`.
 
         Raises:
@@ -125,7 +129,7 @@ class Tickets(Authenticator):
         principal = Principal(user_id, issued_at=now.epoch_ms / 1000)
         if grants is not None:
             principal = with_grants(principal, grants)
-        text, ticket = self._new_text(), IssuedTicket(principal, lasts)
+        text, ticket = self._new_text(), IssuedTicket(principal, max_connection_s)
         key = ticket_digest(text)
         if not self._put_into_store(key, ticket, TICKET_LIFETIME_S, now.monotonic):
             self._tickets.set(key, ticket, now.monotonic)
@@ -154,11 +158,14 @@ class Tickets(Authenticator):
     def fetch(self, ticket: str, now: Instant, on_fetched: Callable[[BadToken | None], None]) -> bool:
         """Move a ticket that another node may have issued into the memory of this node, where `take` finds it.
 
+        It expires there at the time set at its issue, as far as the clocks of the two nodes agree.
+
         Args:
             on_fetched: Function called later: with None if the ticket is here, otherwise with the reason for a refusal.
 
         Returns:
-            False if the ticket can only be here. `on_fetched` is not called then.
+            False if the store need not be asked: the ticket is here, is a guess, or there is no store. `on_fetched` is
+            not called then.
         """
         key = ticket_digest(ticket)
 
@@ -166,7 +173,8 @@ class Tickets(Authenticator):
             if isinstance(found, BadToken):
                 on_fetched(found)
             else:
-                self._tickets.set(key, found, now.monotonic)
+                age_s = min(max(0.0, ticket_age_s(found, now.epoch_ms)), TICKET_LIFETIME_S - _LEAST_FETCHED_S)
+                self._tickets.set(key, found, now.monotonic - age_s)
                 on_fetched(None)
 
         return key not in self._tickets and self._take_from_store(ticket, key, on_taken)
@@ -174,7 +182,7 @@ class Tickets(Authenticator):
     def reissue(self, principal: Principal, now: float) -> str:
         """Issue a ticket with the rights of an earlier one, to be redeemed immediately.
 
-        It never leaves the server, so it does not count towards `MAX_TICKETS`.
+        It never leaves the server and is used at once, so it is issued even at `MAX_TICKETS`.
         """
         text = self._new_text()
         self._tickets.set(ticket_digest(text), IssuedTicket(principal, None), now)
@@ -184,7 +192,9 @@ class Tickets(Authenticator):
         """Move the tickets of this node to the store, which is in reach again."""
         self._tickets.expire(now)
         for key in list(self._tickets):
-            ticket = self._tickets.get(key)
+            ticket = self._tickets.get(
+                key, now
+            )  # a fetched one expires before older ones, so `expire` may have missed it
             if ticket is not None and self._put_into_store(key, ticket, self._tickets.seconds_left(key, now), now):
                 self._tickets.pop(key)
 
@@ -221,9 +231,15 @@ class Tickets(Authenticator):
 def _redeemed(ticket: IssuedTicket, key: bytes, now: Instant) -> Principal:
     """Return the principal of a ticket that is used now."""
     principal = ticket.principal
-    if ticket.lasts is not None:
-        principal = principal._replace(expires_at=now.epoch_ms / 1000 + ticket.lasts)
+    if ticket.max_connection_s is not None:
+        principal = principal._replace(expires_at=now.epoch_ms / 1000 + ticket.max_connection_s)
     return principal if principal.token_id else principal._replace(token_id=key.hex())
+
+
+def ticket_age_s(ticket: IssuedTicket, epoch_ms: int) -> float:
+    """Return the seconds since a ticket was issued, by the clock of the node that issued it."""
+    issued_at = ticket.principal.issued_at
+    return epoch_ms / 1000 - issued_at if issued_at is not None else 0.0
 
 
 def ticket_digest(ticket: str) -> bytes:
@@ -235,7 +251,7 @@ def refused_ticket(is_genuine: bool) -> BadToken:
     """Return the refusal of an invalid ticket.
 
     Args:
-        is_genuine: This server issued the ticket, now or before a restart.
+        is_genuine: Whether a server with the same `api_keys` issued it.
     """
     detail = "the ticket is unknown, used or expired; request a new one from the backend"
     return BadToken("ticket", detail, is_genuine=is_genuine)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from presenced.auth import revocations, tickets
 from presenced.auth.api_keys import SCOPES, ApiKeys, new_key
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
-from presenced.auth.tickets import TICKET_LIFETIME_S, Tickets
+from presenced.auth.tickets import TICKET_LIFETIME_S, IssuedTicket, OnTaken, Tickets
 from presenced.errors import BadToken, CapacityError, ConfigError
 from presenced.runtime.instant import Instant
 from presenced.storage.records import StoredRevocation
@@ -30,7 +32,7 @@ def redeem(tickets: Tickets, ticket: str, now: Instant) -> Principal:
 
 def test_a_ticket_is_valid_once() -> None:
     waiting = Tickets()
-    ticket = waiting.issue("ada", at(5), lasts=60)
+    ticket = waiting.issue("ada", at(5), max_connection_s=60)
     found = redeem(waiting, ticket, at(6, NOW + 1))
     assert (found.user_id, found.expires_at, found.issued_at) == ("ada", NOW + 61, NOW)
     for bad in (ticket, "", "ticket_x", "\ud800"):
@@ -77,6 +79,66 @@ def test_tickets_are_stored_as_digests_and_bounded_in_number(monkeypatch: pytest
         waiting.issue("ada", at(5))
     assert redeem(waiting, made[0], at(5)).user_id == "ada"
     assert waiting.issue("ada", at(5))
+
+
+class Store:
+    """Store that answers when the test wants."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, IssuedTicket] = {}
+        self.put_seconds: list[float] = []
+        self.answers: list[Callable[[], None]] = []
+
+    def put(self, key: bytes, ticket: IssuedTicket, seconds: float) -> bool:
+        self.kept[key] = ticket
+        self.put_seconds.append(seconds)
+        return True
+
+    def take(self, key: bytes, is_genuine: bool, on_taken: OnTaken) -> None:
+        self.answers.append(lambda: on_taken(self.kept.pop(key, None)))
+
+
+def sharing(store: Store) -> Tickets:
+    table = Tickets([new_key("write").entry])
+    table.shared = store
+    return table
+
+
+def fetch(table: Tickets, store: Store, ticket: str, now: Instant) -> None:
+    results: list[BadToken | None] = []
+    assert table.fetch(ticket, now, results.append)
+    store.answers.pop()()
+    assert results == [None]
+
+
+def test_a_ticket_fetched_from_another_node_is_valid_for_thirty_seconds_from_its_issue() -> None:
+    store = Store()
+    table = sharing(store)
+    ticket = table.issue("ada", at(0))
+    fetch(table, store, ticket, at(29, NOW + 29))
+    assert table.take(ticket, at(30, NOW + 30)) is None
+    ticket = table.issue("bo", at(0))
+    fetch(table, store, ticket, at(29, NOW + 29))
+    assert table.take(ticket, at(29.9, NOW + 29.9)) is not None
+
+
+def test_a_fetched_ticket_can_be_redeemed_at_once_even_if_the_clocks_of_the_nodes_differ() -> None:
+    store = Store()
+    table = sharing(store)
+    for skew in (-25, 25):
+        ticket = table.issue("ada", at(0))
+        fetch(table, store, ticket, at(20, NOW + 20 + skew))
+        assert table.take(ticket, at(20.1, NOW + 20.1 + skew)) is not None
+
+
+def test_a_fetched_ticket_that_has_expired_does_not_move_to_the_store() -> None:
+    store = Store()
+    table = sharing(store)
+    ticket = table.issue("ada", at(0))
+    fetch(table, store, ticket, at(29, NOW + 29))
+    store.put_seconds.clear()
+    table.share(31)
+    assert store.put_seconds == []
 
 
 def shown(user_id: str = "ada", token_id: str = "t", issued_at: float | None = NOW) -> Principal:

@@ -20,7 +20,7 @@ import msgspec
 
 from presenced.auth.authenticator import UNAVAILABLE
 from presenced.auth.principal import Principal
-from presenced.auth.tickets import TICKET_LIFETIME_S, IssuedTicket, OnTaken
+from presenced.auth.tickets import TICKET_LIFETIME_S, IssuedTicket, OnTaken, ticket_age_s
 from presenced.cluster.backend import Backend, StoredKey
 from presenced.cluster.replica.lost_writes import RECOVERY_S
 from presenced.errors import BadUserId
@@ -90,7 +90,8 @@ class RemoteTickets:
             now = self._clock.now()
             if value is not None:
                 ticket = decode_ticket(value)
-                is_over = ticket is not None and _age(ticket, now.epoch_ms) > TICKET_LIFETIME_S + MAX_CLOCK_DIFFERENCE_S
+                age_s = ticket_age_s(ticket, now.epoch_ms) if ticket is not None else 0.0
+                is_over = age_s > TICKET_LIFETIME_S + MAX_CLOCK_DIFFERENCE_S
                 on_taken(None if is_over else ticket or UNAVAILABLE)
             elif asks_again and len(self._again) < MAX_ASKING_AGAIN:
                 at = now.monotonic + ASK_AGAIN_S
@@ -133,9 +134,3 @@ def decode_ticket(data: bytes) -> IssuedTicket | None:
     display = principal.display
     is_valid = is_valid and (display is None or not display.data or v1.is_display(display.data))
     return ticket if is_valid else None
-
-
-def _age(ticket: IssuedTicket, epoch_ms: int) -> float:
-    """Return the seconds since a ticket was issued."""
-    issued_at = ticket.principal.issued_at
-    return epoch_ms / 1000 - issued_at if issued_at is not None else 0.0
