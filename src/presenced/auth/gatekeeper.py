@@ -99,7 +99,7 @@ class Gatekeeper:
 
     Args:
         sessions: Sessions by id, including those without a connection.
-        on_revoked: Function called with each new revocation, which stores it.
+        on_revoked: Function that stores each new revocation.
     """
 
     def __init__(

@@ -8,11 +8,12 @@ from typing import Literal
 from presenced.auth.principal import Principal
 from presenced.errors import CapacityError
 from presenced.runtime.deadlines import Deadlines
+from presenced.runtime.logs import logger
 from presenced.storage.records import StoredRevocation
 
 MAX_REVOCATIONS = 100_000
-"""Maximum number of revoked users and tokens together, some 40 MB. At the bound new revocations are refused. Evicting
-one would accept a revoked token again."""
+"""Maximum number of revoked users and tokens together, some 40 MB. At the bound new revocations are refused, and those
+of other nodes are dropped. Evicting one would accept a revoked token again."""
 
 
 class Revocations:
@@ -22,7 +23,7 @@ class Revocations:
 
     Args:
         lifetime: Seconds for which a revocation is remembered. After that, every token issued before it has expired.
-        on_revoked: Function called with each new revocation, which stores it.
+        on_revoked: Function that stores each new revocation.
     """
 
     def __init__(self, lifetime: float, on_revoked: Callable[[StoredRevocation], None] | None = None) -> None:
@@ -30,6 +31,7 @@ class Revocations:
         self._on_revoked = on_revoked
         self._revoked_at: dict[str, dict[str, float]] = {"user": {}, "token": {}}  # by kind and subject
         self._ends: Deadlines[tuple[str, str]] = Deadlines()  # keys are (kind, subject)
+        self._has_logged_drop = False
 
     def __len__(self) -> int:
         return sum(map(len, self._revoked_at.values()))
@@ -63,13 +65,15 @@ class Revocations:
         return revoked_at is not None and (principal.issued_at is None or principal.issued_at <= revoked_at)
 
     def restore(self, revocation: StoredRevocation) -> None:
-        """Adopt a revocation from before the start or from another node, unless the table is full.
+        """Adopt a revocation from before the start or from another node. A newer one of the same subject stays.
 
-        A newer one of the same subject stays.
+        If the table is full, the revocation of a new subject is dropped, so this server accepts the revoked token. The
+        first drop is logged.
         """
         known_at = self._revoked_at[revocation.kind].get(revocation.subject)
-        is_wanted = len(self) < MAX_REVOCATIONS if known_at is None else known_at < revocation.at
-        if is_wanted:
+        if known_at is None and len(self) >= MAX_REVOCATIONS:
+            self._log_drop()
+        elif known_at is None or known_at < revocation.at:
             self._set(revocation)
 
     def get(self, kind: str, subject: str) -> StoredRevocation | None:
@@ -86,6 +90,15 @@ class Revocations:
             for subject, at in revoked_at.items()
         ]
 
+    def _log_drop(self) -> None:
+        if not self._has_logged_drop:
+            self._has_logged_drop = True
+            logger.error(
+                "%d revocations are remembered already: others are dropped, and their tokens are accepted here",
+                len(self),
+                extra={"event": "revocations_full"},
+            )
+
     def _set(self, revocation: StoredRevocation) -> None:
         self._revoked_at[revocation.kind][revocation.subject] = revocation.at
         self._ends.set((revocation.kind, revocation.subject), revocation.until)
@@ -94,3 +107,5 @@ class Revocations:
         while (ended := self._ends.pop_due(now)) is not None:
             kind, subject = ended
             del self._revoked_at[kind][subject]
+        if self._has_logged_drop and len(self) < 0.9 * MAX_REVOCATIONS:  # not at once: some end and come all the time
+            self._has_logged_drop = False

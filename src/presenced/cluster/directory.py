@@ -322,10 +322,8 @@ class SharedDirectory(Directory[C]):
         user = self._by_id.get(user_id)
         if user is None and new.sessions and user_id in self.users.displays:
             user = self.users.get_or_add(user_id)
-        rooms_differ = (
-            self._replace_sessions(user, new) if user else self.users.set_contribution_elsewhere(user_id, new)
-        )
-        if rooms_differ:
+        differ = self._replace_sessions(user, new) if user else self.users.set_contribution_elsewhere(user_id, new)
+        if differ:
             # Members of rooms come from contributions. If the record stays the same, nothing else updates the rooms.
             self._outcomes.append(Outcome(user_id, None, None))
         if user is not None:

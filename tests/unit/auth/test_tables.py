@@ -198,6 +198,29 @@ def test_revocations_are_never_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     table.revoke("token", "u", NOW + 700)
 
 
+def test_a_revocation_of_another_node_that_the_full_table_drops_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 2)
+    table = Revocations(600)
+
+    def restore(subject: str, at: float) -> None:
+        table.restore(StoredRevocation("token", subject, at, at + 600))
+
+    for subject in ("t", "u"):
+        restore(subject, NOW)
+    assert not caplog.records
+    for subject in ("v", "w"):
+        restore(subject, NOW)
+    assert [record.__dict__["event"] for record in caplog.records] == ["revocations_full"]
+    assert not table.is_revoked(shown(token_id="v"), NOW)
+    table.all(NOW + 601)
+    for subject in ("v", "w", "x"):
+        restore(subject, NOW + 601)
+    assert len(caplog.records) == 2, "there was room in between"
+    assert table.is_revoked(shown(token_id="v", issued_at=NOW + 601), NOW + 601)
+
+
 def test_api_keys_are_identified_by_their_digests_and_have_a_scope() -> None:
     read, admin = new_key("read"), new_key("admin")
     keys = ApiKeys([read.entry, admin.entry])

@@ -28,6 +28,7 @@ NOT_PRINTED = {"webhooks to %s are accepted again"}
 ELSEWHERE: dict[str, set[str]] = {
     "listening": {"url", "version", "authentication"},
     "insecure": set(),
+    "revocations_full": set(),
     "callback_failed": set(),
     "changes_lost": set(),
     "cluster_rejected": set(),
