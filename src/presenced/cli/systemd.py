@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
 import time
 from collections.abc import Mapping
 
+READY_TRIES, READY_PAUSE_S = 25, 0.02
+"""Number of attempts to send `READY=1`, and seconds between two of them. Without it, systemd would end the service when
+the time for its start is over."""
+
 
 class ServiceManager:
     """Connection to the service manager that started this process. Without `NOTIFY_SOCKET` all reports are no-ops.
 
-    A report never blocks and never fails, because the server continues even if the manager is gone.
+    A report never fails, because the server continues even if the manager is gone. If the manager's queue is full, the
+    report is dropped. Only `ready` waits for room, because no other report makes up for it.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -29,10 +33,15 @@ class ServiceManager:
 
     def ready(self) -> None:
         """Report that the server accepts connections, after its start or a reload."""
+        for _ in range(READY_TRIES - 1):
+            if self._report("READY=1"):
+                return
+            time.sleep(READY_PAUSE_S)
         self._report("READY=1")
 
     def reloading(self) -> None:
         """Report that a reload begins; `ready` reports its end."""
+        # `Type=notify-reload` requires the time.
         self._report(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
@@ -49,7 +58,13 @@ class ServiceManager:
             self._socket.close()
             self._socket, self.is_present = None, False
 
-    def _report(self, state: str) -> None:
+    def _report(self, state: str) -> bool:
+        """Send a report. Return False if the manager's queue is full."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # the manager is gone or busy
+            try:
                 self._socket.sendto(state.encode(), socket.MSG_DONTWAIT, self._address)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass  # the manager is gone
+        return True

@@ -6,8 +6,9 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -54,6 +55,26 @@ def test_a_manager_that_reads_nothing_does_not_block_the_server(manager: socket.
     with closing(ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")})) as service:
         for _ in range(10_000):  # more than the socket holds
             service.alive()
+
+
+def test_a_busy_manager_still_learns_that_the_server_is_ready(manager: socket.socket, tmp_path: Path) -> None:
+    manager.bind(str(tmp_path / "notify"))
+    received: list[bytes] = []
+
+    def read() -> None:
+        time.sleep(0.05)
+        with suppress(TimeoutError):  # the assertion fails
+            while received[-1:] != [b"READY=1"]:
+                received.append(manager.recv(100))
+
+    with closing(ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")})) as service:
+        for _ in range(10_000):
+            service.alive()
+        reader = Thread(target=read)
+        reader.start()
+        service.ready()
+        reader.join()
+    assert received[-1] == b"READY=1"
 
 
 @pytest.mark.parametrize(
