@@ -142,7 +142,7 @@ class WorkerClient(asyncio.Protocol):
         """Number of failed attempts of the current process that the metric has counted."""
         self._retry_s = RETRY_S
         self._launching: asyncio.TimerHandle | asyncio.Task[None] | None = None
-        """Start of the next process: the delay before it, then the start itself."""
+        """Start of the newest process: the delay before it, then the start itself, also when that is over."""
         self._stopping = False
         self._stop_sent = False
         self._number = 0
@@ -312,7 +312,6 @@ class WorkerClient(asyncio.Protocol):
 
     async def _launch(self) -> None:
         """Start a process and connect to it. If that fails, try again later."""
-        self._launching = None
         self._abandon_process()  # the previous process has exited by now
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,6 +154,7 @@ def test_a_batch_too_large_for_a_message_is_sent_in_several_and_a_record_too_lar
 
 def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     connected = Connected()
+    connected.transport.has_linger_option = True  # the stream is a Unix socket, which needs no reset
     connected.client.data_received(MESSAGE_HEADER.pack(MAX_MESSAGE_BYTES + 1))
     assert connected.transport.aborted
     assert "was announced" in connected.client.warning
@@ -239,6 +245,39 @@ async def test_a_worker_that_is_ready_only_when_the_server_stops_still_receives_
     stopping = asyncio.create_task(connected.client.stop())
     await asyncio.sleep(0)
     assert not connected.transport.ended, "the worker has yet to say whether it can store"
+    connected.client.connection_lost(None)
+    await stopping
+
+
+async def test_a_worker_that_is_being_connected_when_the_server_stops_still_receives_the_waiting_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_launched, may_connect = asyncio.Event(), asyncio.Event()
+    transport: Any = FakeTransport()
+
+    async def connect(factory: Callable[[], WorkerClient], sock: socket.socket) -> None:
+        sock.close()
+        is_launched.set()
+        await may_connect.wait()
+        factory().connection_made(transport)
+
+    monkeypatch.setattr(client, "RETRY_S", 0.0)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: SimpleNamespace(pid=0, poll=lambda: 0))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_unix_connection", connect)
+    connected = Connected()
+    connected.storing.worker.room = 0
+    connected.storing.open()
+    connected.client.connection_lost(None)
+    await is_launched.wait()
+    stopping = asyncio.create_task(connected.client.stop())
+    await asyncio.sleep(0.01)
+    assert not stopping.done()
+    may_connect.set()
+    await asyncio.sleep(0.01)
+    (setup,) = [to_worker.decode(message) for message in Splitter().split(transport.take())]
+    assert isinstance(setup, Setup)
+    assert not transport.ended, "the worker has yet to say whether it can store"
     connected.client.connection_lost(None)
     await stopping
 
