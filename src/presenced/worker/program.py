@@ -437,8 +437,7 @@ class WorkerProgram:
         """Store these items in one transaction. Return the messages for the server."""
         results: list[ToServer] = []
         position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
-        async with writing(self._database) as connection:
-            await self._store.renew(connection, now_ms(), position)
+        async with self._transaction(position) as connection:
             # Consecutive batches become one set of rows: of many records about a user only the newest is written.
             for is_batch, some in groupby(items, lambda item: isinstance(item, RecordBatch)):
                 if is_batch:
@@ -486,7 +485,7 @@ class WorkerProgram:
                 continue
             for record in item.records:
                 try:
-                    async with writing(self._database) as connection:
+                    async with self._transaction(self._position) as connection:
                         if item.shard < 0:
                             await self._store_records(connection, [record])
                         elif self._shards is not None:
@@ -497,12 +496,19 @@ class WorkerProgram:
                         raise
                     unusable += 1
             if item.n and self._shards is not None:
-                async with writing(self._database) as connection:
+                async with self._transaction(self._position) as connection:
                     end = RecordBatch(0, 0, [], item.shard, item.n)
                     results += await self._shards.store(connection, [end], now_ms())
             # `_stop` numbers its changes from here on. A lower number would collide with the changes just stored.
             self._position = max(self._position, item.position)
         return results, unusable
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, position: int) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that stores batches, and renew the server's row in it first (see `Store.renew`)."""
+        async with writing(self._database) as connection:
+            await self._store.renew(connection, now_ms(), position)
+            yield connection
 
     async def _store_records(self, connection: AsyncConnection, records: Sequence[Record]) -> None:
         await self._store.write(connection, records)
