@@ -130,7 +130,7 @@ class NodeWorld:
             self.check()
 
     def log(self, *event: object) -> None:
-        """Note what happens."""
+        """Record what happens."""
         self.trace.append(f"{self.clock.monotonic():.3f} {' '.join(map(str, event))}")
 
     def _advance(self, seconds: float) -> None:

@@ -88,7 +88,7 @@ class World:
         return link
 
     def _opening(self, client: AnyClient, query: str) -> None:
-        """Note the choice in the URL, which counts if the server knows nothing about the user."""
+        """Record the choice in the URL, which counts if the server knows nothing about the user."""
         named = dict(parse_qsl(query))
         if self.node.directory.users.user(client.user_id) is None and "until" not in named:
             fields: dict[str, Any] = {key: named[key] for key in ("status", "text") if key in named}

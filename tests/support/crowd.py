@@ -181,7 +181,7 @@ class Client(asyncio.Protocol):
         raise NotImplementedError
 
     def established(self) -> None:
-        """Note that the server has greeted the client."""
+        """Record that the server has greeted the client."""
         self.is_connected = True
         self.connections += 1
 

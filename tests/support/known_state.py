@@ -89,11 +89,11 @@ class KnownState:
         self._query_everyone = True
 
     def connected(self, query: str) -> None:
-        """Note what the URL says about a new session."""
+        """Record what the URL says about a new session."""
         self._query_everyone = parse_qs(query).get("watch") != ["none"]
 
     def sent(self, request: Line) -> None:
-        """Note a request that the server accepts."""
+        """Record a request that the server accepts."""
         self._subscription.accepted(request)
         self._knows_everyone &= self._subscription.everyone
 
@@ -184,7 +184,7 @@ def _expectations(at: float, states: dict[str, KnownState], last: dict[str, Line
 
 
 def _connected(line: Line, states: dict[str, KnownState]) -> Line:
-    """Note a connection. Return its line, with a mark if its position is not the last one that the client received."""
+    """Record a connection. Return its line, with a mark if its position is not the last that the client received."""
     named = {key: values[0] for key, values in parse_qs(line["query"]).items()}
     client = line["client"]
     if client not in states:

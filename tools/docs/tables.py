@@ -67,7 +67,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "timed": "Temporary choice of the user, as [JSON](#json).",
         "display": "Display data from the user's token: a JSON object.",
         "node": "Server that wrote the row. With several nodes, a shard of the cluster: `cluster:NAME:SHARD`.",
-        "epoch": "Start of that server, or life of the cluster.",
+        "epoch": "Start of that server, or epoch of the cluster.",
     },
     "presenced_sessions": {
         "session_key": "Id of the first connection of the session.",
@@ -85,7 +85,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "reason": "Why the latest connection ended: as in [metrics](metrics.md#labels), or `lost` if the server died.",
     },
     "presenced_changes": {
-        "epoch": "Start of the server that made the change, or life of the cluster.",
+        "epoch": "Start of the server that made the change, or epoch of the cluster.",
         "position": "Place in the order of the changes of this start.",
         "user_id": "User id.",
         "version": "Version of the user after the change.",

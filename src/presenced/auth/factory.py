@@ -23,7 +23,7 @@ JWKS_TIMEOUT_S = 10.0
 def make_authenticator(
     settings: Settings, *, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
 ) -> Authenticator | None:
-    """Return the authenticator that the settings select; None if `auth` is none, so that clients may claim any user id.
+    """Return the authenticator that the settings select; None if `auth` is none: clients may then claim any id.
 
     Args:
         tickets: Tickets for `auth = "ticket"`.

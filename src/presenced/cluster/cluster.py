@@ -119,7 +119,7 @@ class Cluster(ClusterEvents):
         self._leave_grace_s = 0.0
         self.history: History = NoHistory()
         self.has_joined_running_cluster = False
-        """Whether there were nodes or records when this one joined, so that it need not wait for returning users."""
+        """Whether there were nodes or records when this one joined. Otherwise it waits for returning users."""
         self._metrics = metrics
         self.in_reach_since = -inf
         """Monotonic time since when the store is in reach, if it is."""
@@ -165,7 +165,7 @@ class Cluster(ClusterEvents):
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything was loaded, so that the node may accept connections."""
+        """Whether everything was loaded. The node may accept connections then."""
         return bool(self.nodes) and all(shard.replica.is_loaded for shard in self._shards) and self.may_be_ready()
 
     @property
@@ -175,7 +175,7 @@ class Cluster(ClusterEvents):
 
     @property
     def is_local(self) -> bool:
-        """Whether some shard is out of reach, so that other nodes' users may be out of date."""
+        """Whether some shard is out of reach. Users of other nodes may be out of date then."""
         return any(shard.replica.is_local for shard in self._shards)
 
     def is_out_of_reach(self, user_id: str) -> bool:
@@ -282,19 +282,19 @@ class Cluster(ClusterEvents):
     # Events of this node.
 
     def user_changed(self, user_id: str, now: Instant) -> None:
-        """Note that something about the user has changed on this node."""
+        """Record that something about the user has changed on this node."""
         self._own_marks.changed(user_id)
         self.replica_of(user_id).user_changed(user_id, now)
         self._wake(shard_of(user_id, len(self._shards)))
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node's contribution to the user has changed. Others see the user as before."""
+        """Record that this node's contribution to the user has changed. Others see the user as before."""
         self._own_marks.changed(user_id)
         self.replica_of(user_id).contribution_changed(user_id)
         self._wake(shard_of(user_id, len(self._shards)))
 
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
-        """Note that a session has come from another node."""
+        """Record that a session has come from another node."""
         shard = self._shards[shard_of(user_id, len(self._shards))]
         shard.replica.session_moved_here(user_id, tag, shard.members.contact)
         self._own_marks.arrived(self._clock.monotonic())

@@ -65,16 +65,16 @@ class Agreement(Protocol):
     """Agreement with the other nodes (`cluster.cluster`)."""
 
     def user_changed(self, user_id: str, now: Instant) -> None:
-        """Note that something about the user has changed on this node."""
+        """Record that something about the user has changed on this node."""
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node's contribution to the user has changed, and others see the user as before.
+        """Record that this node's contribution to the user has changed, and others see the user as before.
 
         For example, a session has joined or left a room, or has moved to another node.
         """
 
     def session_moved_here(self, user_id: str, tag: bytes) -> None:
-        """Note that a session has come from another node. If that node has stopped, it no longer drops the session."""
+        """Record that a session came from another node. If that node has stopped, it no longer drops the session."""
 
     @property
     def has_newcomers(self) -> bool:
@@ -225,7 +225,7 @@ class SharedDirectory(Directory[C]):
         self.agreement.session_moved_here(user.user_id, tag_of(session.session_id))
 
     def session_replaced(self, user_id: str, session_id: str) -> None:
-        """Note that the client of another node's session continues here with a new one."""
+        """Record that the client of another node's session continues here with a new one."""
         assert self.agreement is not None
         self.agreement.session_moved_here(user_id, tag_of(session_id))
 

@@ -105,7 +105,7 @@ class NodeShard:
         return was_registered
 
     def lost(self, now: float) -> bool:
-        """Note that a call to the store failed (`now`: monotonic seconds). Return whether it was in reach before."""
+        """Record that a call to the store failed (`now`: monotonic seconds). Return whether it was in reach before."""
         if self.lost_at is not None:
             return False
         self.lost_at = now
@@ -113,7 +113,7 @@ class NodeShard:
         return True
 
     def reached(self, now: float) -> bool:
-        """Note that a read has succeeded (`now`: monotonic seconds). Return whether the store was out of reach."""
+        """Record that a read has succeeded (`now`: monotonic seconds). Return whether the store was out of reach."""
         self.members.look(now)
         was_lost, self.lost_at = self.lost_at is not None, None
         return was_lost
@@ -139,7 +139,7 @@ class NodeShard:
         return self.replica.is_loaded and is_recovered and (self.read_all_at or 0.0) > at
 
     def caught_up(self, n: int, now: Instant) -> None:
-        """Note that the log has been read to its end, and the store has given numbers up to `n`."""
+        """Record that the log has been read to its end, and the store has given numbers up to `n`."""
         self.read_all_at = now.monotonic
         self.replica.read_up_to(n, self.when(now))
         if self.full_at is None:  # otherwise the other nodes cannot commit, either
@@ -153,7 +153,7 @@ class NodeShard:
             self.replica.verify()
 
     def counted(self, counts: Counts) -> bool:
-        """Compare what the store has with what it should have. Return whether it has lost keys, so that a load is due.
+        """Compare what the store has with what it should have. Return whether it has lost keys: a load is due then.
 
         A count that arrives late differs by what happened meanwhile. So keys are lost only if two counts in a row are
         too low, and either nothing has changed in between, or less than half of something is left.

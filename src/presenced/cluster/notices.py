@@ -108,7 +108,7 @@ class Notices:
         self._fenced.add(shard)
 
     def registered(self, shard: int) -> None:
-        """Note that the store accepts this node in a shard."""
+        """Record that the store accepts this node in a shard."""
         self._fenced.discard(shard)
         self._is_rejected = False
 
@@ -142,7 +142,7 @@ class Notices:
 
         Args:
             own: Incarnation of this node.
-            is_alive: Returns whether heartbeats of a node were seen, so that it is not this node before a restart.
+            is_alive: Returns whether heartbeats of a node were seen. Otherwise it may be this node before a restart.
         """
         others = [(one, figures) for one, figures in known if one.incarnation != own and one.state is State.READY]
         warnings, by_settings = [], defaultdict[tuple[str, ...], list[str]](list)

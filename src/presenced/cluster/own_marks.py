@@ -49,16 +49,16 @@ class OwnMarks:
         self._has_lost = False  # the store may have lost changes that are visible here, until all were read back
 
     def changed(self, user_id: str) -> None:
-        """Note that something about a user is about to change on this node."""
+        """Record that something about a user is about to change on this node."""
         self._before.setdefault(user_id, self._journal.position)
 
     def lost(self) -> None:
-        """Note that the store may have lost changes that are visible here. Clients of other nodes lack them, too."""
+        """Record that the store may have lost changes that are visible here. Clients of other nodes lack them, too."""
         self._marks.forget(self._names.home)
         self._has_lost = True
 
     def published(self) -> None:
-        """Note whether everything that was published is what the nodes have agreed on."""
+        """Record whether everything that was published is what the nodes have agreed on."""
         is_agreed = not any(one.stale_since_ms or one.replica.unsettled or one.replica.retained for one in self._shards)
         if is_agreed and not self._is_agreed:
             self._agreed_from = self._journal.position
@@ -68,7 +68,7 @@ class OwnMarks:
             self._arrived_at = None
 
     def arrived(self, now: float) -> None:
-        """Note that a client has come from another node, perhaps with changes that this node has not read yet."""
+        """Record that a client has come from another node, perhaps with changes that this node has not read yet."""
         self._arrived_at = now
 
     @property
@@ -99,7 +99,7 @@ class OwnMarks:
         return Mark(home, position, tuple(key.n for key in applied if key is not None))
 
     def logged(self, mark: Mark, ready: frozenset[str], now: float) -> None:
-        """Note that a mark is being logged."""
+        """Record that a mark is being logged."""
         self._last, self._logged_at, self._known = mark, now, ready
         unread = [shard.replica.unread_users() for shard in self._shards]
         self._before = {user: at for user, at in self._before.items() if user in unread[shard_of(user, len(unread))]}

@@ -123,7 +123,7 @@ class OtherNodes(Protocol):
     def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None]:
         """Call `answered` when all nodes have what this one has decided about a user so far, immediately or later.
 
-        Its argument is False if the store is out of reach, so that the other nodes learn of the decision only later.
+        Its argument is False if the store is out of reach. The other nodes then learn of the decision only later.
 
         Returns:
             Function that ends the wait. `answered` is not called afterwards.

@@ -49,7 +49,7 @@ class NodePublisher:
     storage: WriteBehind | None
     """Stores results; None if the server stores nothing."""
     is_draining: bool = False
-    """Whether the node is stopping, so that others are no longer notified."""
+    """Whether the node is stopping. Others are no longer notified then."""
     is_loading: bool = False
     """Whether the node is joining a cluster. It reads changes that other nodes made, so it neither logs nor counts."""
 

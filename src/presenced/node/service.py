@@ -297,7 +297,7 @@ class PresenceService:
     def when_agreed(self, user_id: str, answered: Callable[[bool], None]) -> Callable[[], None] | None:
         """Call `answered` when all nodes have what this one has decided about a user so far, immediately or later.
 
-        Its argument is False if the store of the nodes is out of reach, so that the others learn of it only later.
+        Its argument is False if the store of the nodes is out of reach. The others then learn of it only later.
 
         Returns:
             Function that ends the wait. None if this node is alone: `answered` is not called then.

@@ -60,5 +60,5 @@ class DecisionsSinceStart:
         return (user_id, source) in self._claims or user_id in self._forgotten
 
     def is_forgotten(self, user_id: str) -> bool:
-        """Return whether the user was erased, so that nothing may be restored."""
+        """Return whether the user was erased. Nothing may be restored then."""
         return user_id in self._forgotten

@@ -90,7 +90,7 @@ class TimedChoice(NamedTuple):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the choice has no expiry, so that only another choice replaces it."""
+        """Whether the choice has no expiry. Only another choice replaces it then."""
         return self.ends == inf
 
 

@@ -40,7 +40,7 @@ class ShardLog:
 
     Args:
         cluster: Setting `cluster_name`.
-        epoch: Name of the cluster's life.
+        epoch: Epoch of the cluster.
         writer: Identifier of this start of the server.
         started_ms: Start of the server.
         history_ms: As for `Store`.
@@ -65,8 +65,7 @@ class ShardLog:
     async def take(self, connection: AsyncConnection, now_ms: int) -> int:
         """Become the writer. Return the number up to which everything of this epoch is stored; 0 if nothing is.
 
-        Rows that an earlier life of the cluster left open are closed, because its store is gone with the state of these
-        users.
+        Rows that an earlier epoch left open are closed, because its store is gone with the state of these users.
         """
         row = {"cluster": self._cluster, "shard": self._shard, "epoch": "", "n": 0, "writer": ""}
         await connection.execute(self._insert, [row])  # it also takes SQLite's lock, before anything is read

@@ -134,7 +134,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
         self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
         self._is_draining = False
-        """Whether the server is stopping, so that nobody is notified of changes."""
+        """Whether the server is stopping. Nobody is notified of changes then."""
         self.is_blocked = False
         """Whether something waits that the worker does not accept."""
         directory.begin_restore()

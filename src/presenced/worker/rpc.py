@@ -148,7 +148,7 @@ class TakeShard(Struct, frozen=True, array_like=True, tag="take_shard"):
 
     shard: int
     epoch: str
-    """Name of the cluster's life."""
+    """Epoch of the cluster."""
 
 
 class LeaveShard(Struct, frozen=True, array_like=True, tag="leave_shard"):
@@ -235,7 +235,7 @@ class ShardTaken(Struct, frozen=True, array_like=True, tag="shard_taken"):
 
     shard: int
     n: int
-    """Number up to which the log is stored; 0 if nothing of this life of the cluster is."""
+    """Number up to which the log is stored; 0 if nothing of this epoch of the cluster is."""
     room_version: int
     """Highest version of a room that receivers of webhooks may know."""
 

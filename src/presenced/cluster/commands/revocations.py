@@ -80,7 +80,7 @@ class SharedRevocations:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the revocations of all nodes were read, so that the node may accept connections."""
+        """Whether the revocations of all nodes were read. The node may accept connections then."""
         return self._has_read and not self._is_reading and not self._must_read
 
     def is_pending(self, user_id: str) -> bool:

@@ -157,7 +157,7 @@ class SharedWriteBehind(WriteBehind):
 
     @property
     def is_storing(self) -> bool:
-        """Whether the node has a working database, so that it may be a designated writer."""
+        """Whether the node has a working database. Only such a node may be a designated writer."""
         return self._cluster_worker.is_storing
 
     @property
@@ -274,7 +274,7 @@ class SharedWriteBehind(WriteBehind):
             self._take(writer)
         elif not is_writer and writer.stage is not WriterStage.IDLE:
             while writer.collects and writer.waiting and self._worker.accepts_batch:
-                writer.finish()  # the store may have lost these records, so that no other node can store them
+                writer.finish()  # if the store has lost these records, no other node can store them
                 self._store(writer, writer.next_batch(self._clock.monotonic()))
             writer.end()
             self._cluster_worker.post(LeaveShard(shard))

@@ -26,7 +26,7 @@ class Removal:
         self._committed_n = 0  # number of the last entry that takes users out
 
     def committed(self, n: int) -> None:
-        """Note that users were committed. Their entry in the log has the number `n`."""
+        """Record that users were committed. Their entry in the log has the number `n`."""
         self._committed_n = n
 
     def is_current(self, members: Iterable[Member], incarnation: str) -> bool:

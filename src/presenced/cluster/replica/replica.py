@@ -117,7 +117,7 @@ class ShardReplica:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether everything was loaded and checked, so that the node may accept connections."""
+        """Whether everything was loaded and checked. The node may accept connections then."""
         return self._is_read and not self._unchecked
 
     @property
@@ -159,17 +159,17 @@ class ShardReplica:
         self.slot = slot
 
     def user_changed(self, user_id: str, now: Instant) -> None:
-        """Note that something about the user has changed on this node."""
+        """Record that something about the user has changed on this node."""
         self._dirty[user_id] = None
         if self.is_local:
             self._show_locally(user_id, now)
 
     def contribution_changed(self, user_id: str) -> None:
-        """Note that this node's contribution to the user has changed. Others see the user as before."""
+        """Record that this node's contribution to the user has changed. Others see the user as before."""
         self._dirty[user_id] = None
 
     def session_moved_here(self, user_id: str, tag: bytes, contact: float) -> None:
-        """Note that a session has come from another node, at this contact time in seconds.
+        """Record that a session has come from another node, at this contact time in seconds.
 
         If that node has stopped, this one takes the session out of the contribution that is left.
         """
@@ -364,7 +364,7 @@ class ShardReplica:
         return True
 
     def removable(self) -> Member | None:
-        """Return the dead node if none of its contributions is left, so that the store may remove it; else None."""
+        """Return the dead node if none of its contributions is left, and the store may remove it; else None."""
         removal = self._removal
         if removal is None or self._outbox.in_flight is not None or self.applied is None:
             return None
@@ -418,7 +418,7 @@ class ShardReplica:
             self._digest.applied(before, entry.n)
 
     def read_up_to(self, n: int, when: When) -> None:
-        """Note that the log has been read to its end, and the store has given numbers up to `n`."""
+        """Record that the log has been read to its end, and the store has given numbers up to `n`."""
         self.floor = max(self.floor, n)
         self.shown_up_to = max(self.shown_up_to, n)
         self._outbox.read_up_to(n)
@@ -566,7 +566,7 @@ class ShardReplica:
 
     @property
     def has_unchecked(self) -> bool:
-        """Whether `next_batch` has users to check, so that it should be called again in a later turn."""
+        """Whether `next_batch` has users to check. It should be called again in a later turn then."""
         return bool(self._unchecked)
 
     def _check_some(self, when: When) -> None:

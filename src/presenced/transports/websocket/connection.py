@@ -246,7 +246,7 @@ class WebSocketConnection(asyncio.Protocol):
     # Input.
 
     def _hear(self) -> None:
-        """Note that the client is there now, and let what it has spent shrink by the time since it was there last."""
+        """Record that the client is there now, and let what it has spent shrink by the time since it was there last."""
         now = self._handler.clock.monotonic()
         self._spent = max(0.0, self._spent - (now - self.heard_at) * self._handler.settings.input_rate)
         self.heard_at = now

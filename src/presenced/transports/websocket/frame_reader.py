@@ -137,7 +137,7 @@ class FrameReader:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is between two messages, so that a new reader could take its place."""
+        """Whether it is between two messages. Only then can a new reader take its place."""
         return self._buffer is None and self._message is None and not self._is_done
 
     def _stop(self) -> None:
