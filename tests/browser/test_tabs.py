@@ -93,7 +93,7 @@ class Watcher:
 def watcher(server: ServerProcess) -> Iterator[Watcher]:
     address = f"{server.websocket_url}?userId=watcher&watch=none"
     # A plain string is a subprotocol, too.
-    with connect(address, subprotocols=["presenced.v1"]) as connection:  # type: ignore[list-item]
+    with connect(address, subprotocols=["presenced.v1"]) as connection:  # type: ignore[list-item]  # see above
         yield Watcher(connection)
 
 

@@ -124,7 +124,7 @@ class World:
     async def come_or_go(self) -> None:
         person = self.random.choice(self.people)
         if person.presence is None:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError):  # the client goes on trying
                 async with asyncio.timeout(5):
                     await person.come(self.balancer.url, self.everyone, self.heard)
         else:
@@ -135,7 +135,7 @@ class World:
         if person.presence is None:
             return
         status = self.random.choice(["away", "busy", "online"])
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError):  # the client goes on trying
             async with asyncio.timeout(5):
                 await person.presence.set_status(status)  # type: ignore[arg-type]  # one of the literals
         person.choice = status  # the client sends it again if it is not accepted now

@@ -81,7 +81,7 @@ class Storing:
         """Kill a node and its storage worker with -9."""
         server = self.servers.pop(name)
         for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(int(child), signal.SIGKILL)
         server.kill()
 

@@ -78,7 +78,7 @@ async def test_sentinels_without_the_master_are_asked_again(watched: SentinelSto
     url = watched.url.replace("mymaster", "other")
     backend = open_backend(url, "", cluster_name="t", shards=1)
     await backend.check()  # a store that does not respond is not refused
-    with contextlib.suppress(BackendError):
+    with contextlib.suppress(BackendError):  # the store does not respond
         await backend.stop()
 
 

@@ -53,6 +53,7 @@ def use(server: ServerProcess) -> None:
         socket.send('{"type":"SET_STATUS","status":"busy"}')
         socket.send("nonsense")
         socket.recv()
+    # The server refuses the token.
     with contextlib.suppress(ConnectionClosed), connect(url + token(SECRET[::-1]), proxy=None) as socket:
         socket.recv()
     httpx.get(f"{server.url}api/v1/counts", headers={"authorization": f"Bearer {KEY.key}"})

@@ -103,7 +103,7 @@ class Crowd:
         self._is_over = kind != "worker"
 
     async def _watch(self, watcher: ClientConnection) -> None:
-        with suppress(WebSocketException):
+        with suppress(WebSocketException):  # the server is killed
             async for text in watcher:
                 message = json.loads(text)
                 if message["type"] == "PRESENCE_CHANGES":
@@ -113,7 +113,7 @@ class Crowd:
     async def _live(self, user_id: str) -> None:
         url = f"{self._url}?userId={user_id}"
         while not self._is_over:
-            with suppress(OSError, WebSocketException):
+            with suppress(OSError, WebSocketException):  # the server is killed, or not up yet
                 asked_ms = now_ms()
                 async with connect(url, subprotocols=V1, close_timeout=1) as connection:
                     await connection.recv()

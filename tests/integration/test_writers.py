@@ -59,7 +59,7 @@ class WrittenClient(FakeConnection):
     def drain(self) -> None:
         """Write as much of the buffer as the socket takes."""
         waiting = b"".join(self.writes)
-        with suppress(BlockingIOError, BrokenPipeError):
+        with suppress(BlockingIOError, BrokenPipeError):  # the socket is full, or its other end has closed
             waiting = waiting[self.near.send(waiting) :]
         self.writes = [waiting] if waiting else []
         self.unsent = len(waiting)

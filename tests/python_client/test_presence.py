@@ -72,7 +72,7 @@ async def test_a_slow_reader_gets_the_last_state_of_each_user(shared: ServerProc
             for text in ("second", "third"):
                 await other.set_status("busy", text=text)
                 # mypy infers no lambda with a default.
-                await until(presence, lambda text=text: presence.user(bob).text == text)  # type: ignore[misc]
+                await until(presence, lambda text=text: presence.user(bob).text == text)  # type: ignore[misc]  # mypy cannot infer the default
             await backend.announce(ada, online=False)
             await until(presence, lambda: not presence.user(ada).online)
             seen = [await anext(aiter(stream)) for _ in range(2)]
@@ -119,7 +119,7 @@ async def test_a_status_that_is_chosen_with_the_first_connection_is_the_first_th
 
 def test_a_status_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(ValueError, match="one of auto, online, away, busy, invisible, not 'asleep'"):
-        Presence("ws://localhost:3001", status="asleep")  # type: ignore[arg-type]
+        Presence("ws://localhost:3001", status="asleep")  # type: ignore[arg-type]  # invalid on purpose
 
 
 async def test_set_status_is_seen_and_expires(shared: ServerProcess) -> None:
@@ -151,7 +151,7 @@ async def test_an_idle_device_makes_its_user_away(shared: ServerProcess) -> None
         for active, status in ((False, "away"), (True, "online")):
             own.set_active(active)
             # mypy infers no lambda with a default.
-            await until(presence, lambda status=status: presence.user(ada).status == status)  # type: ignore[misc]
+            await until(presence, lambda status=status: presence.user(ada).status == status)  # type: ignore[misc]  # mypy cannot infer the default
 
 
 async def test_a_room_has_members_while_their_blocks_run(shared: ServerProcess) -> None:

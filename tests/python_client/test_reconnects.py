@@ -164,7 +164,7 @@ async def test_a_client_whose_session_is_taken_begins_another_one_and_gives_up_a
                 before = presence.session.session_id
                 await take_session(shared, presence)
                 # mypy infers no lambda with a default.
-                await until(presence, lambda before=before: presence.session.session_id not in ("", before))  # type: ignore[misc]
+                await until(presence, lambda before=before: presence.session.session_id not in ("", before))  # type: ignore[misc]  # mypy cannot infer the default
                 await until(presence, lambda: presence.session.is_caught_up)
     assert (failed.value.code, failed.value.numeric_code) == ("REPLACED", 4409)
 

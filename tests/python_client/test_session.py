@@ -213,7 +213,7 @@ def test_a_status_that_waits_is_in_the_url_and_the_whole_choice_follows() -> Non
 
 
 def test_a_choice_that_the_server_would_refuse_is_not_in_the_url() -> None:
-    for choice in (Choice("asleep"), Choice("busy", ends_at=-1.0), Choice("busy", ends_at=float("inf"))):  # type: ignore[arg-type]
+    for choice in (Choice("asleep"), Choice("busy", ends_at=-1.0), Choice("busy", ends_at=float("inf"))):  # type: ignore[arg-type]  # invalid on purpose
         session = Session()
         session.set_status(choice)
         assert session.parameters(0) == {"watch": "none"}

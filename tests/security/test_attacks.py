@@ -28,7 +28,7 @@ def anyio_backend() -> str:
 
 async def flood(client: RawClient, data: bytes, times: int = 10_000) -> None:
     """Send until the server closes the connection."""
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError):  # that is the end
         for _ in range(times):
             await client.send(data)
             await asyncio.sleep(0)  # otherwise the good client, in the same loop, could not answer pings

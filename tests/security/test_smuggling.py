@@ -315,7 +315,7 @@ class Routes:
                 for at in range(0, len(data), size):
                     sock.sendall(data[at : at + size])
             found = bytearray()
-            with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+            with contextlib.suppress(ConnectionError, ssl.SSLEOFError):  # a reset ends the response, too
                 while b"CONNECTION_ESTABLISHED" not in found and (part := sock.recv(65_536)):
                     found += part
             return bytes(found)

@@ -85,7 +85,7 @@ async def call_api(target: AttackedServer, method: str, path: str, **more: Any) 
 
 
 async def close_code(socket: ClientConnection) -> int | None:
-    with contextlib.suppress(ConnectionClosed):
+    with contextlib.suppress(ConnectionClosed):  # that is awaited
         async with asyncio.timeout(8):
             async for _ in socket:
                 pass
@@ -256,7 +256,7 @@ async def probed(
             await socket.send(json.dumps(last))
         await socket.send('{"type":"PING","id":"last"}')
         received.append(json.loads(await classic.recv())["type"])
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError):  # nothing may arrive
             received.append(f"classic: {await asyncio.wait_for(classic.recv(), 0.1)!r}")
         came += await until(socket, lambda answer: answer["type"] == "PONG")
         for text in came:
@@ -318,7 +318,7 @@ async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # the caller has hung up
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readuntil(b"}")
             requests.append(head + body)

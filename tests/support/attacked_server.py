@@ -26,7 +26,7 @@ def kept_waiting(*pids: int | str) -> float:
     """Return the total seconds for which these processes were runnable without a core; 0 if unknown."""
     waited = 0
     for pid in pids:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the process has ended, or the kernel has no such file
             waited += int(Path(f"/proc/{pid}/schedstat").read_text("ascii").split()[1])
     return waited / 1e9
 

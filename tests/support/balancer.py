@@ -28,7 +28,7 @@ class Balancer:
     async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward a connection to a server that accepts it, both ways."""
         for port in sorted(self._ports(), key=lambda port: self._open.get(port, 0)):
-            with suppress(ConnectionRefusedError):
+            with suppress(ConnectionRefusedError):  # try the next server
                 back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
                 break
         else:
@@ -61,9 +61,9 @@ async def balancer(ports: Callable[[], Sequence[int]]) -> AsyncIterator[Balancer
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
+    with suppress(ConnectionError):  # one of the two has ended
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
-    with suppress(ConnectionError, RuntimeError):
+    with suppress(ConnectionError, RuntimeError):  # it is closed, or its loop is
         writer.close()

@@ -45,13 +45,13 @@ class Relay:
         with self._lock:
             broken, self._open = self._open, []
         for one in broken:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listening.accept()
                 try:
@@ -66,7 +66,7 @@ class Relay:
 
     @staticmethod
     def _pass_on(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one of the two was closed
             while data := source.recv(65_536):
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)

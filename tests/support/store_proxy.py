@@ -83,7 +83,7 @@ class StoreProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # one of the two connections has ended
                 await self._forward(reader, writer)
         finally:
             writer.transport.abort()
@@ -103,7 +103,7 @@ class StoreProxy:
             to_writer.transport.abort()
 
     async def _requests(self, source: asyncio.StreamReader, to: asyncio.StreamWriter, is_losing: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one of the two connections has ended
             while data := await source.read(65_536):
                 if self.replies_to_lose and COMMIT.digest in data:
                     self.replies_to_lose -= 1
@@ -116,7 +116,7 @@ class StoreProxy:
         to.close()
 
     async def _replies(self, source: asyncio.StreamReader, to: asyncio.StreamWriter, is_losing: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one of the two connections has ended
             while data := await source.read(65_536):
                 if is_losing.is_set():
                     break

@@ -361,7 +361,7 @@ def _choices(stored: bytes) -> list[Choice]:
     if (choice := choice_from(stored)) is None:
         return []
     data = b"" if choice.data is UNSET else bytes(choice.data)
-    with suppress(ValueError):
+    with suppress(ValueError):  # another release may have allowed this choice
         return [choice_of(choice.status, choice.text, choice.emoji, _readable(data), choice.until)]
     return []
 

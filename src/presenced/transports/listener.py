@@ -146,7 +146,7 @@ class Listener:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
         ends = self._handler.clock.monotonic() + seconds
         # Polling, because an event would have to be kept in step with two sets that others change.
-        while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110
+        while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110  # see above
             await asyncio.sleep(STOP_CHECK_S)
 
 

@@ -99,7 +99,7 @@ class EndpointDelivery:
                 except Exception as error:  # other endpoints and the storage in this process must continue
                     self._report(error)
                     pause_s = self._config.first_retry_s
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError):  # it is time for the next attempt
                     async with asyncio.timeout(pause_s):
                         await self._wake_up.wait()
                 self.is_idle = False

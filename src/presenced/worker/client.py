@@ -242,7 +242,7 @@ class WorkerClient(asyncio.Protocol):
         self.attach(write_behind)
         write_behind.start_above(self._setup.position)
         await self._launch()
-        # When both times have passed, the server starts without stored data.
+        # Suppressed, because when both times have passed, the server starts without stored data.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAUNCH_TIMEOUT_S):
                 await self._wait_until(lambda: self._runs or self._transport is None)

@@ -274,7 +274,7 @@ class WorkerProgram:
         while True:
             if not self._items and not self._ended_ms:
                 # If pruning is due, only items that have already arrived are stored before it.
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError):  # the server's row is renewed
                     async with asyncio.timeout(RENEW_S if time.monotonic() < self._next_prune else 0.001):
                         await self._arrived.wait()
             self._arrived.clear()

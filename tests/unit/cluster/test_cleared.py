@@ -101,7 +101,7 @@ def test_a_record_that_only_says_that_something_was_cleared_is_deleted_later() -
     assert stored(cluster) == {"ada"}
     cluster.run(120, step=5)
     assert stored(cluster) == set()
-    assert [list(node.node.directory.decided_users()) for node in cluster.nodes.values()] == [[], [], []]  # type: ignore[attr-defined]
+    assert [list(node.node.directory.decided_users()) for node in cluster.nodes.values()] == [[], [], []]  # type: ignore[attr-defined]  # a `SharedDirectory`
 
 
 def test_at_the_bound_the_oldest_record_about_something_cleared_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_nobody_notices_that_a_session_moves() -> None:
     ada = cluster.nodes["a"].enter("userId=ada&device=web")
     cluster.nodes["a"].send(ada, "JOIN", id=1, room="lobby", data={"seat": 1})
     cluster.run(1.0)
-    joined_ms = cluster.nodes["c"].node.rooms.get("lobby").members["ada"].joined_ms  # type: ignore[union-attr]
+    joined_ms = cluster.nodes["c"].node.rooms.get("lobby").members["ada"].joined_ms  # type: ignore[union-attr]  # known
     cluster.nodes["c"].new_messages(watcher)
     moved = resume(cluster, "b", ada, "ada")
     cluster.run(10, step=0.05)
@@ -88,7 +88,7 @@ def test_nobody_notices_that_a_session_moves() -> None:
     assert statuses(cluster.nodes["c"].new_messages(watcher)) == []
     assert cluster.nodes["a"].service.sessions_of("ada") != [], "as a session of the other node"
     assert all(session.slot >= 0 for session in cluster.nodes["a"].service.sessions_of("ada"))
-    member = cluster.nodes["c"].node.rooms.get("lobby").members["ada"]  # type: ignore[union-attr]
+    member = cluster.nodes["c"].node.rooms.get("lobby").members["ada"]  # type: ignore[union-attr]  # known
     assert (member.data, member.joined_ms) == (b'{"seat":1}', joined_ms)
     cluster.nodes["b"].end(moved)
     cluster.run()
@@ -265,7 +265,7 @@ def test_a_session_of_a_node_that_has_just_begun_to_stop_resumes_on_another_node
     b.cluster.members = lambda shard, members: None  # type: ignore[method-assign]  # it looks later
     moved = b.open(f"userId=watcher&session={session_of(client)}&position={position(client)}")
     cluster.run(0.5)
-    b.cluster.members = seen  # type: ignore[method-assign]
+    b.cluster.members = seen  # type: ignore[method-assign]  # the original
     assert established(moved)["resumed"] is True
 
 

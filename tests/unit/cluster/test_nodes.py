@@ -229,7 +229,7 @@ def test_a_user_who_leaves_before_a_node_has_read_that_the_user_came_is_offline(
     cluster.run()
     a.end(ada)
     cluster.run()
-    a.cluster.entries = entries  # type: ignore[method-assign]
+    a.cluster.entries = entries  # type: ignore[method-assign]  # the original
     for report in held:
         entries(*report)
     cluster.run(1)

@@ -64,6 +64,7 @@ class Waits:
         for wait in self._waits:
             by_shard.setdefault(wait.replica, []).append(wait)
         for replica, waits in by_shard.items():
+            # A local node does not reach the store, so nothing is agreed soon. Its callers get False at once.
             pending = set() if replica.is_local else replica.pending([wait.user_id for wait in waits])
             for wait in waits:
                 if wait.user_id in pending or (not replica.is_local and must_wait(wait.user_id)):

@@ -201,7 +201,7 @@ def test_an_erased_user_is_forgotten_on_all_nodes() -> None:
     c.service.set_claim("ada", Claim("calendar", Status.AWAY, priority=-1))
     b.service.announce("ada", online=True)
     cluster.run(0.5, step=0.01)
-    assert a.node.directory.users.changes_of(["ada"])[0].view.display == b'{"name":"Ada"}'  # type: ignore[union-attr]
+    assert a.node.directory.users.changes_of(["ada"])[0].view.display == b'{"name":"Ada"}'  # type: ignore[union-attr]  # known
     assert a.service.forget("ada") == 1
     cluster.run(1, step=0.01)
     assert there.closed_with == (Close.DISCONNECTED, "the application closed this user's connections")
@@ -297,7 +297,7 @@ def test_disconnecting_ends_what_only_another_node_knows_of() -> None:
     """A session that was lost long ago can be resumed, though it no longer counts."""
     cluster = ClusterHarness("ab", grace_lost=1)
     ended: list[str] = []
-    cluster.nodes["b"].service.on_disconnect(lambda user_id: len(ended.append(user_id) or ended))  # type: ignore[func-returns-value]
+    cluster.nodes["b"].service.on_disconnect(lambda user_id: len(ended.append(user_id) or ended))  # type: ignore[func-returns-value]  # None is falsy
     assert cluster.nodes["a"].service.disconnect("ada") == 0
     cluster.run()
     assert ended == ["ada"]

@@ -130,7 +130,7 @@ def test_a_store_that_lost_everything_repeats_nothing_in_the_history() -> None:
     database = database_of(cluster)
     assert [status for status, _ in database.history("u0")] == ["online", "offline"]
     assert [status for status, _ in database.history("u1")] == ["online"]
-    assert database.users["u1"].version == cluster.nodes["b"].node.directory.users.user("u1").version  # type: ignore[union-attr]
+    assert database.users["u1"].version == cluster.nodes["b"].node.directory.users.user("u1").version  # type: ignore[union-attr]  # known
 
 
 def test_a_gap_is_counted_and_the_current_states_follow() -> None:
@@ -327,8 +327,8 @@ def test_a_decision_of_any_node_is_newer_than_what_is_restored_late() -> None:
     cluster.run(1, step=0.02)
     for node in cluster.nodes.values():
         users = node.node.directory.users
-        assert users.user("ada").chosen == Choice(Status.AWAY)  # type: ignore[union-attr]
-        assert users.user("bob").chosen == BUSY  # type: ignore[union-attr]
+        assert users.user("ada").chosen == Choice(Status.AWAY)  # type: ignore[union-attr]  # known
+        assert users.user("bob").chosen == BUSY  # type: ignore[union-attr]  # known
 
 
 def test_the_store_continues_above_the_numbers_in_the_database() -> None:

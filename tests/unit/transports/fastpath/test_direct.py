@@ -36,13 +36,13 @@ class FastPeer(Reported):
         self.buffer += data
 
     def flush(self) -> None:
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # the socket is full
             while self.buffer:
                 self.buffer = self.buffer[self.near.send(self.buffer) :]
 
     def read(self) -> bytes:
         read = b""
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # everything was read
             while part := self.far.recv(1 << 20):
                 read += part
         return read

@@ -3,7 +3,7 @@
 The order of the imports is the order in which errors list the requests that are allowed.
 """
 
-# ruff: noqa: I001
+# ruff: noqa: I001 -- see above
 
 from presenced.protocols.v1.handlers import auth, subscriptions, status, rooms, ping
 
