@@ -62,8 +62,10 @@ def test_dots_of_a_facepile_stay_below_a_menu(page: Page) -> None:
 
 
 def test_dots_and_those_of_faces_fade_when_they_may_be_old(page: Page) -> None:
-    opacities = """() => [getComputedStyle(document.querySelector(".presenced-dot")).opacity,
-        ...[...document.querySelectorAll(".presenced-face")].map((face) => getComputedStyle(face, "::after").opacity)]"""
+    opacities = """() => [
+        getComputedStyle(document.querySelector(".presenced-dot")),
+        ...[...document.querySelectorAll(".presenced-face")].map((face) => getComputedStyle(face, "::after")),
+    ].map(({ opacity }) => opacity)"""
     assert page.evaluate(opacities) == ["1"] * 4
     page.locator("p").evaluate("(element) => element.dataset.stale = 'true'")
     assert page.evaluate(opacities) == ["0.5"] * 4
