@@ -73,7 +73,8 @@ class BadParameter(PresencedError, ValueError):
 class BadToken(PresencedError, ValueError):
     """A token or ticket is not accepted.
 
-    `str()` is the reason. It fits into the reason of a close frame, and contains no part of the token.
+    `str()` is the reason. It fits into the reason of a close frame, and contains no part of the token but the name of
+    a claim.
 
     Args:
         kind: Kind of the error, one of a small fixed set.
@@ -154,7 +155,7 @@ class Close(Enum):
         4401,
         "The token is missing, invalid, expired or revoked. The reason says which.",
         False,
-        "Fetch a new token, or let the user sign in again.",
+        "Fetch a new token, sign in again, or check the setup with presenced verify-token.",
     )
     BAD_PARAMETER = (
         4402,

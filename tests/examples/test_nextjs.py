@@ -25,6 +25,7 @@ from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 from tests.support.program import Program, until
 
+from presenced.config.settings import Settings
 from presenced.webhooks.signing import new_secret
 
 EXAMPLE = ROOT / "examples/nextjs"
@@ -139,7 +140,7 @@ class SignIn:
 
 def expect_current(page: Page) -> None:
     """Wait until the page is connected and knows everything."""
-    expect(page.locator("main")).to_have_attribute("data-stale", "false")
+    expect(page.locator("[data-stale]")).to_have_attribute("data-stale", "false")
 
 
 def rows(page: Page) -> Locator:
@@ -209,13 +210,39 @@ def test_a_chosen_status_shows_with_its_text_and_an_invisible_person_is_offline(
     expect_status(ada, "Grace Hopper", "online")
 
 
+def test_a_status_keeps_its_end_while_the_person_does_not_change_it(sign_in: SignIn) -> None:
+    grace = sign_in("Grace Hopper")
+    period = grace.get_by_label("Keep it")
+
+    def shown_end() -> str:
+        """Return the chosen period, as the menu shows it when it is opened again."""
+        grace.locator("summary").click()
+        shown = str(period.evaluate("(element) => element.selectedOptions[0].textContent"))
+        grace.locator("summary").click()
+        return shown
+
+    choose(grace, "Away", "", "for 30 minutes")
+    expect(grace.locator("summary")).to_have_accessible_name("My status: away")
+    end = shown_end()
+    assert re.fullmatch(r"until \w{3} \d+:\d\d\s[AP]M", end)
+    choose(grace, "Away", "at lunch")
+    expect(period.locator("option").first).to_have_text(end)
+    grace.reload()
+    expect_current(grace)
+    assert (shown_end(), grace.get_by_label("Text").input_value()) == (end, "at lunch")
+    choose(grace, "Automatic", "", "until I change it")
+    expect(period.locator("option").first).to_have_text("until I change it")
+
+
 def test_nobody_flickers_when_the_server_is_killed_and_started_again(application: Application, sign_in: SignIn) -> None:
     ada, grace = sign_in("Ada Lovelace"), sign_in("Grace Hopper")
     expect_status(ada, "Grace Hopper", "online")
     ada.evaluate(RECORD, "Grace Hopper")
     application.server.kill()
     for page in (ada, grace):
-        expect(page.locator("main")).to_have_attribute("data-stale", "true")
+        expect(page.locator("[data-stale]")).to_have_attribute("data-stale", "true")
+        for dot in page.locator(".presenced-dot").filter(visible=True).all():  # with that of the header
+            expect(dot).to_have_css("opacity", "0.5")
     expect(ada.get_by_role("status")).to_contain_text("No connection")
     application.server.start()
     for page in (ada, grace):
@@ -234,7 +261,7 @@ def test_the_webhook_stores_when_a_person_was_last_seen(application: Application
     before = application.person("linus")
     linus.context.close()
     expect_status(ada, "Linus Pauling", "offline")
-    expect(row(ada, "Linus Pauling")).to_contain_text("now")
+    expect(row(ada, "Linus Pauling")).to_contain_text("just now")
     until(lambda: application.person("linus")[1] > before[1])
     seen, version = application.person("linus")
     assert seen is not None
@@ -316,6 +343,21 @@ def test_the_files_of_earlier_steps_of_the_tutorial_have_the_right_types(tmp_pat
     options = {"extends": str(EXAMPLE / "tsconfig.json"), "compilerOptions": own, "files": files, "include": []}
     (tmp_path / "tsconfig.json").write_text(json.dumps(options), "utf-8")
     run("node_modules/.bin/tsc", "-p", tmp_path)
+
+
+def test_the_tutorial_configures_webhooks_once_it_has_a_route_for_them(tmp_path: Path) -> None:
+    """Before that, the server would retry at longer and longer intervals. Finally, its settings are the example's."""
+    page = (ROOT / "docs/tutorial/nextjs-app.md").read_text("utf-8")
+    before, after = page.split("app/api/webhooks/presence/route.ts -->")
+    (copy,) = re.findall(r"^grep .*$", before, re.MULTILINE)
+    (append,) = re.findall(r"^echo .*>> presenced\.toml$", after, re.MULTILINE)
+    script = f"example={EXAMPLE}\n{copy}\ncp presenced.example.toml presenced.toml\n{append}"
+    run("sh", "-ec", script, folder=tmp_path)
+    complete = tomllib.loads((EXAMPLE / "presenced.example.toml").read_text("utf-8"))
+    assert tomllib.loads((tmp_path / "presenced.toml").read_text("utf-8")) == complete
+    without_urls = {name: value for name, value in complete.items() if name != "webhook_urls"}
+    assert tomllib.loads((tmp_path / "presenced.example.toml").read_text("utf-8")) == without_urls
+    Settings.model_validate(without_urls | {"api_keys": [f"admin:sha256:{'0' * 64}"], "webhook_secrets": new_secret()})
 
 
 def test_the_tutorial_contains_the_files_of_the_example_unchanged() -> None:

@@ -164,7 +164,7 @@ def test_the_list_of_friends_opens_one_connection_in_strict_mode(page: Page, ser
         dots(page, "Online", "Offline")
         expect(page.get_by_text("1 of 2 friends, 2 users")).to_be_visible()
     dots(page, "Offline", "Offline")
-    expect(page.locator(".presenced-last-seen").first).to_have_text("now")
+    expect(page.locator(".presenced-last-seen").first).to_have_text("just now")
     assert opened(server) == 2, "that of the page and that of ada"
     page.get_by_role("button", name="busy").click()
     until(lambda: statuses(server)[-1] == "busy")

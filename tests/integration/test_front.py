@@ -286,6 +286,15 @@ async def test_input_that_is_not_http_gets_400(request_: bytes) -> None:
         assert await client.closed() == b""
 
 
+async def test_the_log_says_that_a_client_spoke_tls(caplog: pytest.LogCaptureFixture) -> None:
+    """A browser shows only 1006 for `wss://`, so the log is the only place that can say why."""
+    caplog.set_level("INFO")
+    async with server() as running, raw(running.port) as client:
+        await client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        await client.closed()
+    assert "400 BAD_REQUEST: this is TLS: use ws:// or http://, or set tls_certificate" in caplog.text
+
+
 async def test_an_upgrade_to_another_protocol_is_ignored() -> None:
     async with server() as running, raw(running.port) as client:
         h2c = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"

@@ -66,6 +66,12 @@ async def test_a_server_may_have_flags_that_the_check_does_not_know(tmp_path: Pa
         assert await health(tmp_path, settings) == (0, f"alive, version {__version__}")
 
 
+async def test_the_check_needs_none_of_the_secrets(tmp_path: Path) -> None:
+    async with listening(tmp_path) as (_, settings):
+        (tmp_path / "f.toml").write_text('auth = "jwt"\njwt_key_file = "/nowhere/key"\ndatabase = "url"\n')
+        assert await health(tmp_path, settings, "--config", "f.toml") == (0, f"alive, version {__version__}")
+
+
 async def test_the_settings_file_names_the_port(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "presenced.toml").write_text(f"port = {port}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests.support.ports import free_port
 from tests.support.services import MariaDB, PostgreSQL, Service
 
 pytestmark = pytest.mark.anyio
+
+SERVICE_USER = 54_321
+"""Id of a user of a service, which need not exist."""
 
 
 @pytest.fixture
@@ -46,6 +50,15 @@ async def test_a_newer_schema_and_a_broken_file_are_refused(tmp_path: Path) -> N
     file.write_bytes(b"no database" * 1000)
     code, _, errors = await run("migrate", cwd=tmp_path, environ=environ)
     assert (code, errors) == (1, "presenced: the database can't be used: file is not a database\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_file_that_root_creates_belongs_to_the_owner_of_its_directory(tmp_path: Path) -> None:
+    folder = tmp_path / "presenced-data"
+    folder.mkdir()
+    os.chown(folder, SERVICE_USER, SERVICE_USER)
+    assert (await run("migrate", cwd=tmp_path, environ={"PRESENCED_DATABASE": "sqlite"}))[0] == 0
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in folder.iterdir()} == {(SERVICE_USER, SERVICE_USER)}
 
 
 async def test_nothing_is_migrated_without_a_database(tmp_path: Path) -> None:

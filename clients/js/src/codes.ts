@@ -18,7 +18,7 @@ export const CLOSE_CODES: Readonly<Record<number, readonly [name: string, kind: 
   1011: ["INTERNAL_ERROR", "retry", "Look into the log of the server."],
   1013: ["TRY_AGAIN_LATER", "slow", "Check that the key set or callback that verifies tokens responds."],
   4400: ["BAD_USER_ID", "final", "Set userId, or connect only after the user has signed in."],
-  4401: ["UNAUTHORIZED", "final", "Fetch a new token, or let the user sign in again."],
+  4401: ["UNAUTHORIZED", "final", "Fetch a new token, sign in again, or check the setup with presenced verify-token."],
   4402: ["BAD_PARAMETER", "final", "Correct the parameter that the reason names."],
   4403: ["FORBIDDEN", "final", "Leave userId out: the token has it."],
   4408: ["TIMED_OUT", "retry", "Wait: the client reconnects."],

@@ -28,17 +28,19 @@ async function WithPresence({ me, children }: { me: Me; children: ReactNode }) {
   const initial = await presence.snapshot(me.friends.map(({ id }) => id));
   return (
     <PresenceProvider key={me.id} url={url} token={presenceTicket} initial={initial}>
-      <header>
-        <nav>
-          <Link href="/">Friends</Link>
-          <Link href="/lobby">
-            Lobby <Facepile room="lobby" max={3} />
-          </Link>
-        </nav>
-        <StatusMenu name={me.name} />
-      </header>
-      <ConnectionBanner />
-      <Page>{children}</Page>
+      <Page>
+        <header>
+          <nav>
+            <Link href="/">Friends</Link>
+            <Link href="/lobby">
+              Lobby <Facepile room="lobby" max={3} />
+            </Link>
+          </nav>
+          <StatusMenu name={me.name} />
+        </header>
+        <ConnectionBanner />
+        <main>{children}</main>
+      </Page>
     </PresenceProvider>
   );
 }

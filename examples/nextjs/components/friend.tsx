@@ -9,20 +9,14 @@ interface Props {
 }
 
 export function Friend({ id, name, stored }: Props) {
-  const { text, lastSeen, online } = usePresence(id);
+  const { text } = usePresence(id);
   return (
     <li>
       <OnlineDot userId={id} />
       <span className="who">
         {name} {text && <q>{text}</q>}
       </span>
-      {stored && !lastSeen && !online ? <Stored at={stored} /> : <LastSeen userId={id} />}
+      <LastSeen userId={id} fallback={stored?.getTime()} />
     </li>
   );
-}
-
-/** The time that the webhook stored, if presenced has none or cannot be reached. */
-function Stored({ at }: { at: Date }) {
-  const time = at.toLocaleString("en", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
-  return <time dateTime={at.toISOString()}>{time}</time>;
 }

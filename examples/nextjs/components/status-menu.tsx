@@ -12,14 +12,19 @@ const PERIODS = [
   { seconds: 14400, label: "for 4 hours" },
   { seconds: 86400, label: "for a day" },
 ];
+const TIME = { weekday: "short", hour: "numeric", minute: "2-digit" } as const;
 
 export function StatusMenu({ name }: { name: string }) {
   const menu = useRef<HTMLDetailsElement>(null);
   const [self, { setStatus }] = useSelf();
   const client = usePresenceClient();
+  const status = self?.status ?? "unknown";
+  const chosen = self?.chosen ?? "auto";
+  const { text, until } = self?.choice ?? { text: "", until: 0 };
   const [error, save, isSaving] = useActionState(async (_: string, form: FormData) => {
     const status = form.get("status") as Choice["status"];
-    const expiresIn = Number(form.get("expires"));
+    const period = form.get("expires");
+    const expiresIn = period === "kept" ? Math.max(1, (until - client.now()) / 1000) : Number(period);
     try {
       await setStatus({ status, text: String(form.get("text")), ...(expiresIn && { expiresIn }) });
     } catch (refused) {
@@ -28,9 +33,6 @@ export function StatusMenu({ name }: { name: string }) {
     menu.current?.removeAttribute("open");
     return "";
   }, "");
-  const status = self?.status ?? "unknown";
-  const chosen = self?.chosen ?? "auto";
-  const text = self?.choice.text ?? "";
 
   return (
     <details ref={menu}>
@@ -39,7 +41,7 @@ export function StatusMenu({ name }: { name: string }) {
         <span>{name}</span>
       </summary>
       <div className="card">
-        <form action={save} key={`${chosen} ${text}`}>
+        <form action={save} key={`${chosen} ${text} ${until}`}>
           <fieldset>
             <legend>Status</legend>
             {Object.entries(STATUSES).map(([value, label]) => (
@@ -54,6 +56,7 @@ export function StatusMenu({ name }: { name: string }) {
           <label>
             Keep it{" "}
             <select name="expires">
+              {until > 0 && <option value="kept">until {new Date(until).toLocaleString("en", TIME)}</option>}
               {PERIODS.map(({ seconds, label }) => (
                 <option key={seconds} value={seconds}>
                   {label}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED_USERS
 from presenced.presence.visibility import EVERYTHING, MAX_BLOCKED_USERS, Visibility
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import MAX_DISPLAY_BYTES, MAX_ROOM_NAME_CHARACTERS
-from presenced.runtime.strict_json import explain_invalid, without_extensions
+from presenced.runtime.strict_json import explain_invalid, field_at_fault, without_extensions
 from presenced.runtime.text import refused_character
 
 MAX_ROLES = 10
@@ -53,22 +54,37 @@ class Grants(Struct, frozen=True, forbid_unknown_fields=True):
     """Roles of the user. The server knows `causes`; applications may define others."""
 
 
+class InvalidGrants(ValueError):
+    """Grants are refused. `str()` says why, and may quote them.
+
+    Args:
+        field: Name of the field that is wrong, as `field_at_fault` returns it; empty if it is all of them.
+    """
+
+    def __init__(self, detail: str, field: str) -> None:
+        self.field = field
+        super().__init__(detail)
+
+    @property
+    def is_field_known(self) -> bool:
+        """Whether the field is one of `Grants`."""
+        return self.field in Grants.__struct_fields__
+
+
 def with_grants(principal: Principal, given: Any) -> Principal:
     """Return the principal with the grants in `given`, the decoded JSON.
 
     Raises:
-        ValueError: `given` is invalid; the message says why.
+        InvalidGrants: `given` is invalid.
     """
     try:
         grants = msgspec.convert(without_extensions(given), Grants)
-        watch = None if grants.watch in (UNSET, "*") else frozenset(map(parse_user_id, grants.watch or ()))
-        block = frozenset(map(parse_user_id, grants.block))
     except msgspec.ValidationError as error:
-        raise ValueError(explain_invalid(error, Grants)) from None
-    except BadUserId as error:
-        raise ValueError(str(error)) from None
+        raise InvalidGrants(explain_invalid(error, Grants), field_at_fault(error)) from None
+    watch = None if grants.watch in (UNSET, "*") else _user_ids(grants.watch or (), "watch")
+    block = _user_ids(grants.block, "block")
     if any(map(refused_character, grants.roles)):
-        raise ValueError("a role contains a line break or another control character")
+        raise InvalidGrants("a role contains a line break or another control character", "roles")
     rooms = None if grants.rooms is UNSET else frozenset(grants.rooms)
     display = None
     if grants.display is not None:
@@ -84,16 +100,25 @@ def with_grants(principal: Principal, given: Any) -> Principal:
     )
 
 
+def _user_ids(given: Iterable[int | str], field: str) -> frozenset[str]:
+    try:
+        return frozenset(map(parse_user_id, given))
+    except BadUserId as error:
+        raise InvalidGrants(str(error), field) from None
+
+
 def _encoded(display: dict[str, Any]) -> bytes:
     """Return display data as JSON; empty for `{}`."""
     try:
         data = msgspec.json.encode(display) if display else b""
     except (ValueError, TypeError, OverflowError, RecursionError):  # a lone surrogate, or a number out of range
-        raise ValueError("display contains half a surrogate pair, or a number out of range") from None
+        detail = "display contains half a surrogate pair, or a number out of range"
+        raise InvalidGrants(detail, "display") from None
     if data and not v1.is_display(data):
-        raise ValueError(
+        detail = (
             f"display has more than {MAX_DISPLAY_BYTES} bytes of JSON, or {v1.MAX_NESTING_LEVELS} levels of nesting"
         )
+        raise InvalidGrants(detail, "display")
     return data
 
 

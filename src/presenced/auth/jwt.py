@@ -20,7 +20,7 @@ accepted HMAC signatures made with the public key as secret (CVE-2017-11424, CVE
 header (`jwk`, `jku`, `x5u`, `x5c`) are never read.
 
 "If retired" means that a key that recently left the JWK Set verifies the token (`jwks`). Texts of refusals go to the
-client. They never contain parts of the token, because logs and close frames must not.
+client. They contain no part of the token but names of claims, because logs and close frames must not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import jwt
 from jwt import exceptions as faults
 
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult, refusal_if_too_long, token_digest
-from presenced.auth.grants import with_grants
+from presenced.auth.grants import InvalidGrants, with_grants
 from presenced.auth.keys import ALGORITHMS, Key
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
@@ -157,8 +157,10 @@ class JwtAuthenticator(Authenticator):
             return principal
         try:
             return with_grants(principal, claims["presence"])
-        except ValueError:  # its text may quote the token
-            raise _bad_claim("the token's claim presence is invalid") from None
+        except InvalidGrants as error:  # its text may quote the token, so only the field is named
+            claim = f"presence.{error.field}" if error.field else "presence"
+            fault = "is not a known field" if error.field and not error.is_field_known else "is invalid"
+            raise _bad_claim(f"the token's claim {claim} {fault}") from None
 
 
 def _candidates(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:

@@ -41,6 +41,16 @@ REMOVE_S = 10.0
 POLL_S = 0.2
 """Seconds between two reads of the store while a command waits."""
 
+STORE_SETTINGS = (
+    "backend",
+    "backend_password",
+    "cluster_name",
+    "cluster_shards",
+    "cluster_lease",
+    "placeholder_ids",
+)
+"""Settings that these commands use. They need no other secret than that of the store."""
+
 FIRST_STAMP_MS = 1_000_000_000_000
 """Epoch milliseconds in 2001. Lower stamps are not times (`cluster.directory.RESTORED_MS`)."""
 
@@ -155,7 +165,7 @@ def where(user: Annotated[str, Parameter(metavar="USER", help="User id.")], /, *
 
 
 def _settings(config: ConfigFile) -> Settings:
-    settings = load({"insecure": True}, os.environ, config).settings
+    settings = load({}, os.environ, config, STORE_SETTINGS).settings
     if not settings.backend:
         raise ConfigError(
             "there is no cluster: set PRESENCED_BACKEND, or backend in presenced.toml, to the URL of the store that "

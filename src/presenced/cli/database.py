@@ -43,10 +43,17 @@ async def _migrate(url: str, check: bool) -> Versions:
     """Return the version that the tables had, and the version that is needed."""
     # Imported here, because SQLAlchemy and Alembic would slow down the start of the other commands.
     from presenced.storage import migrate, probe
+    from presenced.storage.database import file_of
 
     if check:
         return await probe.table_versions(url)
+    file = file_of(url)
+    is_new = file is not None and not file.exists()
     async with probe.connected(url, with_time_limit=False) as connection:
         versions = await connection.run_sync(migrate.upgrade_tables)
         await connection.commit()
-        return versions
+    if file is not None and is_new and os.geteuid() == 0:
+        owner = file.parent.stat()  # the server, which is another user, has to write to the file
+        for path in file.parent.glob(f"{file.name}*"):
+            os.chown(path, owner.st_uid, owner.st_gid)
+    return versions

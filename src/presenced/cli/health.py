@@ -20,6 +20,9 @@ from presenced.errors import ConfigError, PresencedError
 from presenced.net.proxy_protocol import SIGNATURE
 from presenced.server import authority
 
+ADDRESS_SETTINGS = ("host", "port", "tls_certificate", "tls_key", "proxy_protocol", "trusted_proxies", "insecure")
+"""Settings that this command uses. It needs no secret."""
+
 TIMEOUT_S = 5.0
 """Timeout in seconds for connecting, and again for the response. After that the server counts as unhealthy."""
 
@@ -74,9 +77,7 @@ def health(
     The command asks /healthz, or /readyz with --ready. It is made for health checks of containers. A server without
     free connections works, but is not ready: a restart would not help it.
     """
-    # `insecure` allows every host without authentication. The server may have it, or authentication, as a flag, which
-    # this command does not know.
-    target = _target_of_url(url) if url else _target_of(load({"insecure": True}, os.environ, config).settings)
+    target = _target_of_url(url) if url else _target_of(_settings(config))
     status, body = _ask(target, "/readyz" if ready else "/healthz")
     if status == http.client.OK:
         sys.stdout.write("ready\n" if ready else f"alive, version {body.version}\n")
@@ -88,6 +89,15 @@ def health(
     else:
         detail = f": {body.detail}" if body.detail else ""
         raise UnhealthyError(f"{target.name} responds with status {status}, which is not healthy{detail}")
+
+
+def _settings(config: ConfigFile) -> Settings:
+    """Return the settings that say where the server is.
+
+    `insecure` allows every host without authentication: the server may have it, or authentication, as a flag, which
+    this command does not know.
+    """
+    return load({"insecure": True}, os.environ, config, ADDRESS_SETTINGS).settings
 
 
 def _target_of(settings: Settings) -> _Target:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
 from presenced.cli import auth, cluster, database, doctor, health, webhooks
@@ -114,6 +114,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(ConfigError("unexpected argument: a value follows its flag, as in --port 4000"), 2)
     except UnknownOptionError as error:
         _fail(_explained(error), 2)
+    except UnknownCommandError as error:
+        known, _, _ = str(error).partition(" Available commands:")  # cyclopts lists only the first eight
+        _fail(ConfigError(f"{known} `presenced --help` lists all commands."), 2)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:

@@ -338,14 +338,14 @@ class SharedDirectory(Directory[C]):
 
     def record(self, user_id: str, now: Instant) -> UserRecord:
         """Return the record that follows from all contributions and from what was decided here."""
-        user = self.users.user(user_id)
+        user = self.users.known(user_id)
         if user is None:
             record = UserRecord(SEEN_OFFLINE, now.epoch_ms, 0, Cause.GRACE)
             stamps = self._stamps.of_evicted(user_id)
             return stamps.added_to(record) if stamps is not None else record
         active_ms = user.active_ms
         cause, at_ms = self._causes.get(user_id, _Cause(Cause.GRACE, now.epoch_ms))
-        view, _ = user.states(cause)
+        view = user.states(cause)[0] if isinstance(user, User) else user.view()
         shown, last = user.shown, user.last_change
         if view == shown and last is not None:
             details = last.since_ms, last.seen_ms, last.cause, last.was, last.was_version
@@ -408,7 +408,7 @@ class SharedDirectory(Directory[C]):
         user_id = user.user_id
         user.active_ms = max(user.active_ms, record.active_ms)
         change, renumbered = self._show_record(user, record, version, now)
-        if user_id in self._causes and user.to_user().states(record.cause)[0] == user.shown:
+        if user_id in self._causes and user.view() == user.shown:
             del self._causes[user_id]
         self._outcomes.append(Outcome(user_id, change, renumbered=renumbered))
         if self.users.evict_elsewhere_if_unneeded(user):
@@ -565,8 +565,8 @@ class SharedDirectory(Directory[C]):
             self.agreement.contribution_changed(user_id)
         return self._stamps.add(user_id, is_known=user_id in self._by_id)
 
-    def _with_stamped_fields(self, record: UserRecord, user: User[C]) -> UserRecord:
-        display = user.display
+    def _with_stamped_fields(self, record: UserRecord, user: User[C] | UserElsewhere[C]) -> UserRecord:
+        display = user.display if isinstance(user, User) else NO_DISPLAY
         if display != NO_DISPLAY:
             record = replace(record, display=display.data, display_issued=display.issued)
         stamps = self._stamps.get(user.user_id)

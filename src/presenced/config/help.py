@@ -16,6 +16,10 @@ from presenced.config.types import Section, ValueName
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 _WORDS = {"FILE": "the name of a file", "DIRECTORY": "the name of a directory", "URL": "a URL without a user name"}
+_PATTERNS = {
+    "node": "at most 64 visible ASCII characters without spaces",
+    "cluster_name": "1 to 50 letters, digits, dots, hyphens and underscores",
+}
 _UNITS = {"SECONDS": " of seconds", "BYTES": " of bytes"}
 
 
@@ -49,6 +53,8 @@ def expected(name: str) -> str:
         return "one string, not a list and not a flag"
     if get_origin(annotation) is tuple:
         return "strings with commas between them, or a list"
+    if name in _PATTERNS:
+        return _PATTERNS[name]
     if value_name(name) in _WORDS:
         return _WORDS[value_name(name)]
     assert annotation in _KINDS, "the other types are handled above"

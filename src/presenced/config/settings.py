@@ -270,8 +270,12 @@ class StorageSettings(Section, title="Storage"):
     @model_validator(mode="after")
     def _check_storage(self) -> Self:
         url = self.database_url.get_secret_value()
-        if bool(url) is not (self.database == "url"):
-            raise ValueError("database_url belongs to database = url: set both, or none of them")
+        if self.database == "url" and not url:
+            raise ValueError(
+                "database is url, which needs database_url: set PRESENCED_DATABASE_URL or PRESENCED_DATABASE_URL_FILE"
+            )
+        if url and self.database != "url":
+            raise ValueError("database_url is set, and database is not url: set it to url, or remove database_url")
         if url and not url.startswith(DATABASE_SCHEMES):
             raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
         return self

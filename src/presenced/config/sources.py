@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,13 +84,20 @@ class _Given(NamedTuple):
     origin: str
 
 
-def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> EffectiveSettings:
+def load(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    only: Collection[str] = tuple(Settings.model_fields),
+) -> EffectiveSettings:
     """Merge the sources of settings.
 
     Args:
         flags: Values from the command line, by name of the setting.
         environ: The environment. Names that start with `PRESENCED_` are ours.
         file: The TOML file. None for the file that `PRESENCED_CONFIG` names, or `presenced.toml` if it exists.
+        only: Names of the settings that the caller uses. The others keep their defaults, so that a secret which belongs
+            to them, and which this user may not read, is not missed.
 
     Raises:
         ConfigError: A name is unknown, a value is invalid, or a file cannot be read.
@@ -100,8 +107,10 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     faults: list[str] = []
     for source in (_read_file(file, environ, faults), _read_environment(environ, faults), _read_flags(flags, faults)):
         _merge(source, values, files, faults)
+    values = {name: one for name, one in values.items() if name in only}
+    files = {name: one for name, one in files.items() if name in only}
     origins = dict.fromkeys(Settings.model_fields, "default") | {one.name: one.origin for one in values.values()}
-    given = {one.name: one.value for one in values.values()}
+    given = {one.name: one.value for one in values.values() if not _is_switch_for_number(one, faults)}
     paths, unread = {}, []
     for name, one in files.items():
         origins[name], paths[name] = one.origin, Path(one.value)
@@ -216,6 +225,15 @@ def _quotes_error(name: str, origin: str) -> str:
         f"{name} (from {origin}) has quotation marks around its value: remove them "
         "(docker --env-file and Kubernetes take them as part of the value)"
     )
+
+
+def _is_switch_for_number(one: _Given, faults: list[str]) -> bool:
+    """Return whether the value is true or false although the setting is a number. Pydantic would take it for 1 or 0."""
+    is_wrong = isinstance(one.value, bool) and Settings.model_fields[one.name].annotation in (int, float)
+    if is_wrong:
+        value = str(one.value).lower()
+        faults.append(f"{one.name} can't be {value} (from {one.origin}): expected {expected(one.name)}")
+    return is_wrong
 
 
 def _read_secret(name: str, given: _Given) -> str:

@@ -36,6 +36,7 @@ MAX_FIELD_NAME_CHARACTERS = 40
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`( - at `\$[^`]*`)?", re.DOTALL)
 _AT_FIELD = re.compile(r" - at `\$\.(\w+)`$")
+_BELOW_FIELD = re.compile(r" - at `\$\.(\w+)[^`]*`$")
 
 
 def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
@@ -85,6 +86,18 @@ def explain_invalid(error: Exception, kind: Any) -> str:
     if len(message) > MAX_ERROR_CHARACTERS:
         message = f"{message[: MAX_ERROR_CHARACTERS - 53]}...{message[-50:]}"
     return f"{message}; allowed values: {', '.join(allowed)}" if allowed else message
+
+
+def field_at_fault(error: Exception) -> str:
+    """Return the field of the record that an error of msgspec is about; empty if it is about the whole record.
+
+    The name of an unknown field is escaped and cut to `MAX_FIELD_NAME_CHARACTERS`.
+    """
+    text = str(error)
+    if (unknown := _UNKNOWN.fullmatch(text)) is not None and not unknown[2]:
+        return ascii(unknown[1])[1:-1][:MAX_FIELD_NAME_CHARACTERS]
+    found = _BELOW_FIELD.search(text)
+    return found[1] if found else ""
 
 
 def unknown_name_message(name: str, known: Sequence[str], what: str) -> str:

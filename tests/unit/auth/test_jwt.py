@@ -259,8 +259,30 @@ def test_a_token_contains_grants() -> None:
     assert (found.watch, found.rooms) == (frozenset({"7", "bo"}), frozenset({"lobby"}))
     found = tokens.verify(token(presence={"watch": "*"}), now)
     assert (found.watch, found.watch_everyone, found.rooms) == (None, True, None)
-    assert why_not(token(presence={"watch": "secret"})) == ("claims", "the token's claim presence is invalid")
-    assert why_not(token(presence={"blok": ["eve"]})) == ("claims", "the token's claim presence is invalid")
+
+
+@pytest.mark.parametrize(
+    ("presence", "reason"),
+    [
+        ({"blok": ["secret"]}, "presence.blok is not a known field"),
+        ({"watch": "secret"}, "presence.watch is invalid"),
+        ({"watch": [7, ""]}, "presence.watch is invalid"),
+        ({"rooms": ["x", 7]}, "presence.rooms is invalid"),
+        ({"rooms": None}, "presence.rooms is invalid"),
+        ({"block": ["secret\n"]}, "presence.block is invalid"),
+        ({"display": {"secret": "x" * 5000}}, "presence.display is invalid"),
+        ({"display": "secret"}, "presence.display is invalid"),
+        ({"roles": ["secret\n"]}, "presence.roles is invalid"),
+        ("secret", "presence is invalid"),
+        (["secret"], "presence is invalid"),
+        ({"a\n\0`b": 1}, "presence.a\\n\\x00`b is not a known field"),
+        ({"🦊" * 99: 1}, "presence." + "\\U0001f98a" * 4 + " is not a known field"),
+    ],
+)
+def test_a_refused_token_names_the_field_that_is_wrong_and_nothing_else(presence: object, reason: str) -> None:
+    found = why_not(token(presence=presence))
+    assert found == ("claims", f"the token's claim {reason}")
+    assert len(found[1].encode()) <= 123, "the reason of a close frame"
 
 
 def test_unusable_keys_are_errors_that_state_the_reason() -> None:

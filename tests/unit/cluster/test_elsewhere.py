@@ -5,14 +5,20 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from presenced.cluster.backend import ContributionUpdate, Entry, Item, Kind
+from presenced.cluster.contribution import Contribution
 from presenced.cluster.directory import SharedDirectory, tag_of
+from presenced.cluster.elsewhere import SharedUsers
 from presenced.cluster.records import SharedSession, UserRecord, encode_record, encode_sessions
 from presenced.cluster.replica.replica import ShardReplica, When
 from presenced.presence.journal import Journal
 from presenced.presence.model import SEEN_ONLINE, Cause
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
+from presenced.presence.versions import VersionCounter
 from presenced.runtime.instant import Instant
 
 MAX_BYTES_PER_USER = 700
@@ -53,6 +59,22 @@ def test_a_user_of_another_node_takes_less_than_700_bytes() -> None:
         tracemalloc.stop()
     assert directory.users.online_users == count
     assert (after - before) / count < MAX_BYTES_PER_USER
+
+
+session_of_a_node = st.builds(
+    SharedSession, st.binary(min_size=6, max_size=6), st.sampled_from(["", "phone", "tv"]), st.booleans()
+)
+
+
+@given(st.lists(st.lists(session_of_a_node, max_size=3), max_size=3))
+def test_the_state_of_a_user_of_other_nodes_follows_from_the_sessions_by_the_same_rule(
+    nodes: list[list[SharedSession]],
+) -> None:
+    users: SharedUsers[str] = SharedUsers(Limits(100, 600, 10), Journal(100), VersionCounter())
+    user = users.add_elsewhere("ada")
+    for slot, sessions in enumerate(nodes):
+        users.contribute_elsewhere("ada", Contribution(slot, encode_sessions(tuple(sessions)), b""))
+    assert user.view() == user.to_user().true_view()
 
 
 def test_a_user_of_another_node_who_connects_here_keeps_both_sessions() -> None:

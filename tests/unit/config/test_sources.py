@@ -127,6 +127,33 @@ def test_a_file_that_cannot_be_read_is_an_error(elsewhere: Path, content: bytes 
     assert str(file) in error
 
 
+def test_a_switch_is_no_number_and_a_name_has_rules(elsewhere: Path) -> None:
+    file = elsewhere / "f.toml"
+    file.write_text('port = true\nheartbeat_interval = false\nnode = "a b"\ncluster_name = "a/b"\n')
+    assert faults({}, {}, file) == [
+        f"port can't be true (from {file}): expected a whole number from 0 to 65535",
+        f"heartbeat_interval can't be false (from {file}): expected a number of seconds above 0 to 3600",
+        f"node can't be 'a b' (from {file}): expected at most 64 visible ASCII characters without spaces",
+        f"cluster_name can't be 'a/b' (from {file}): expected 1 to 50 letters, digits, dots, hyphens and underscores",
+    ]
+
+
+def test_a_database_and_its_url_belong_together() -> None:
+    (missing,) = faults({"database": "url"}, {})
+    assert missing.startswith("database is url, which needs database_url: set PRESENCED_DATABASE_URL")
+    (other,) = faults({}, {"PRESENCED_DATABASE_URL": "postgresql://localhost/x"})
+    assert other == "database_url is set, and database is not url: set it to url, or remove database_url"
+
+
+def test_settings_that_the_caller_does_not_use_need_no_secret(elsewhere: Path) -> None:
+    """Whoever checks the health of a server may not read the secrets."""
+    file = elsewhere / "f.toml"
+    file.write_text('port = 4000\ndatabase = "url"\nauth = "jwt"\njwt_key_file = "/nowhere"\n')
+    assert load({}, {}, file, ("port", "host")).settings.port == 4000
+    with pytest.raises(ConfigError, match="port can't be"):
+        load({"port": "x"}, {}, file, ("port", "host"))
+
+
 def test_settings_that_contradict_each_other_are_refused() -> None:
     (error,) = faults({"pong_timeout": "31"}, {})
     assert error == "pong_timeout (31 s) must not exceed heartbeat_interval (30 s)"

@@ -3,6 +3,8 @@ import type { Presence } from "../presence.js";
 export interface Labels {
     /** Language of times, as in `Intl`: "en", "de-AT". */
     language: string;
+    /** Time of a user who left within the last minute. Empty: "just now", or the word of `Intl` in other languages. */
+    now: string;
     online: string;
     away: string;
     busy: string;
@@ -23,7 +25,7 @@ export interface Labels {
 }
 export declare const ENGLISH: Labels;
 /** Return a number of full minutes as words, such as "5 minutes ago". */
-export declare function ago(minutes: number, language: string): string;
+export declare function ago(minutes: number, { language, now }: Labels): string;
 export declare function counted(label: string, count: number): string;
 /** Return the name in a user's display data, or else the id. */
 export declare function nameOf({ display, userId }: Presence): string;

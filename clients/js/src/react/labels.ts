@@ -4,6 +4,8 @@ import type { Presence } from "../presence.js";
 export interface Labels {
   /** Language of times, as in `Intl`: "en", "de-AT". */
   language: string;
+  /** Time of a user who left within the last minute. Empty: "just now", or the word of `Intl` in other languages. */
+  now: string;
   online: string;
   away: string;
   busy: string;
@@ -25,6 +27,7 @@ export interface Labels {
 
 export const ENGLISH: Labels = {
   language: "en",
+  now: "",
   online: "Online",
   away: "Away",
   busy: "Busy",
@@ -49,12 +52,13 @@ const UNITS = [
 const formats: Record<string, Intl.RelativeTimeFormat> = {}; // creating one takes longer than using it
 
 /** Return a number of full minutes as words, such as "5 minutes ago". */
-export function ago(minutes: number, language: string): string {
+export function ago(minutes: number, { language, now }: Labels): string {
   formats[language] ??= new Intl.RelativeTimeFormat(language, { numeric: "auto" });
   for (const [unit, length] of UNITS) {
     if (minutes >= length) return formats[language].format(-Math.floor(minutes / length), unit);
   }
-  return formats[language].format(0, "second");
+  // "now" beside the dot of a user who is offline would contradict it.
+  return now || formats[language].format(0, "second").replace(/^now$/, "just now");
 }
 
 export function counted(label: string, count: number): string {

@@ -24,7 +24,7 @@ export function LastSeen({ userId, fallback = 0, labels, className = "", ...rest
   const known = status === "unknown" ? "" : texts[status];
   return (
     <span {...rest} className={`presenced-last-seen ${className}`} data-status={status}>
-      {minutes === undefined ? known : ago(minutes, texts.language)}
+      {minutes === undefined ? known : ago(minutes, texts)}
     </span>
   );
 }

@@ -41,8 +41,8 @@ function lastSeen(client: FakePresence) {
 }
 
 test.each([
-  [0, "now"],
-  [59, "now"],
+  [0, "just now"],
+  [59, "just now"],
   [60, "1 minute ago"],
   [59 * 60, "59 minutes ago"],
   [3600, "1 hour ago"],
@@ -50,14 +50,14 @@ test.each([
   [3 * 86_400, "3 days ago"],
   [70 * 86_400, "2 months ago"],
   [800 * 86_400, "2 years ago"],
-  [-30, "now"],
+  [-30, "just now"],
 ])("%i seconds after the user was there, the text is %s", (seconds, text) => {
   const client = fakePresence({ 7: { status: "offline", lastSeen: NOON - seconds * 1000 } });
   expect(lastSeen(client).textContent).toBe(text);
 });
 
 test.each([
-  [59, "now"],
+  [59, "just now"],
   [61, "1 minute ago"],
   [3_599, "59 minutes ago"],
 ])("it does not matter when the minute of the clock begins: %i seconds are %s", (seconds, text) => {
@@ -96,6 +96,16 @@ test("LastSeen speaks the language of the labels", () => {
     </PresenceProvider>,
   );
   expect(screen.getByText("vor 5 Minuten")).toBeDefined();
+});
+
+test.each([
+  [{ language: "en-GB" }, "just now"],
+  [{ language: "de" }, "jetzt"],
+  [{ language: "de", now: "gerade eben" }, "gerade eben"],
+])("LastSeen with the labels %o says %s of a user who has just left", (labels, text) => {
+  const client = fakePresence({ 7: { status: "offline", lastSeen: NOON } });
+  const { container } = renderWith(client, <LastSeen userId={7} labels={labels} />);
+  expect(container.textContent).toBe(text);
 });
 
 test("all LastSeen share one timer, render once a minute, and end it with the last one", () => {

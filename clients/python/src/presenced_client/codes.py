@@ -105,7 +105,7 @@ CLOSE: Mapping[int, CloseCode] = MappingProxyType(
             "The token is missing, invalid, expired or revoked. The reason says which.",
             False,
             False,
-            "Fetch a new token, or let the user sign in again.",
+            "Fetch a new token, sign in again, or check the setup with presenced verify-token.",
         ),
         4402: CloseCode(
             "BAD_PARAMETER",

@@ -20,6 +20,9 @@ MAX_LENGTH_DIGITS = 20
 
 CRLF = b"\r\n"
 
+TLS_HANDSHAKE = b"\x16"
+"""First byte of a client that speaks TLS: the content type of its hello (RFC 8446 section 5.1)."""
+
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 _TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -117,7 +120,7 @@ def check_part(data: bytes, start: int) -> None:
     if start and data[start - 1] == 0x0D:  # its LF is among the new bytes
         start -= 1
     part = data[start:]
-    _check_bytes(part[:-1] if part[-1:] == b"\r" else part)
+    _check_bytes(part[:-1] if part[-1:] == b"\r" else part, is_start=start == 0)
     if b"\n" in part and (end := data.find(CRLF)) >= start:
         _request_line(data[:end])
 
@@ -163,10 +166,16 @@ def parse(data: bytes) -> Head:
     )
 
 
-def _check_bytes(data: bytes) -> None:
-    """Refuse control characters, and a CR or LF outside a CRLF."""
+def _check_bytes(data: bytes, is_start: bool = True) -> None:
+    """Refuse control characters, and a CR or LF outside a CRLF.
+
+    Args:
+        is_start: Whether `data` begins with the first byte of the head.
+    """
     # Without its text, a valid head consists of CRLFs only.
     if len(data.translate(None, _TEXT_CHARS)) != 2 * data.count(CRLF):
+        if is_start and data[:1] == TLS_HANDSHAKE:
+            raise InvalidRequest("this is TLS: use ws:// or http://, or set tls_certificate")
         raise InvalidRequest("the head has a control character, or a line that does not end with CRLF")
 
 

@@ -193,6 +193,21 @@ def test_input_that_cannot_become_a_request_is_refused_before_the_head_is_comple
             check_part(data, start)
 
 
+@pytest.mark.parametrize("end", [1, 5, 400])
+def test_the_hello_of_a_tls_client_is_recognised(end: int) -> None:
+    hello = (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n" + bytes(range(256)) * 2)[:end]
+    with pytest.raises(InvalidRequest, match="this is TLS: use ws:// or http://, or set tls_certificate"):
+        check_part(hello, 0)
+    assert "this is TLS" in str(refused(hello))
+
+
+def test_the_first_byte_of_a_tls_hello_within_a_head_is_a_control_character() -> None:
+    start = GOOD[:-1]
+    for checked in (0, len(start)):
+        with pytest.raises(InvalidRequest, match="control character"):
+            check_part(start + b"\x16", checked)
+
+
 def test_a_long_head_takes_linear_time() -> None:
     started = time.process_time()
     for field in (
