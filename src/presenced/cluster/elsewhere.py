@@ -65,7 +65,7 @@ class UserElsewhere(Struct, Generic[C], eq=False, gc=False):
         """
         active: list[bool] = []
         devices: set[str] = set()
-        for one in each(self.contributions):
+        for one in as_tuple(self.contributions):
             for session in decode_sessions(one.sessions):
                 active.append(session.active)
                 devices.add(session.device)

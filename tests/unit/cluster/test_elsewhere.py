@@ -73,7 +73,7 @@ def test_the_state_of_a_user_of_other_nodes_follows_from_the_sessions_by_the_sam
     users: SharedUsers[str] = SharedUsers(Limits(100, 600, 10), Journal(100), VersionCounter())
     user = users.add_elsewhere("ada")
     for slot, sessions in enumerate(nodes):
-        users.contribute_elsewhere("ada", Contribution(slot, encode_sessions(tuple(sessions)), b""))
+        users.set_contribution_elsewhere("ada", Contribution(slot, encode_sessions(tuple(sessions)), b""))
     assert user.view() == user.to_user().true_view()
 
 
