@@ -60,6 +60,7 @@ class ClusterNode(NodeHarness):
         publisher = ErasingPublisher(self.node.publisher, self.service.erase_past)
         self.cluster = Cluster(
             lease_s=LEASE_S,
+            settling_s=self.node.settings.settling,
             clock=clock,
             timer=self.node.timer,
             backend=self.backend,

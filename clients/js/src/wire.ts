@@ -109,7 +109,10 @@ export interface ConnectionEstablished {
   readonly sessionId: string;
   /** Whether the session named in the URL continues. Then everything that was missed follows, otherwise a snapshot. */
   readonly resumed: boolean;
-  /** Name of this start of the server. Positions of different starts cannot be compared. */
+  /**
+   * Name of this start of the server or, with several nodes, of the cluster. Positions of different epochs cannot be
+   * compared.
+   */
   readonly epoch: string;
   /** Time of opening in epoch milliseconds. */
   readonly serverTime: number;

@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -119,7 +120,9 @@ class Callback:
         Returns:
             The result. None if a request was sent; then `on_result` is called with the result later.
         """
-        if (cached := self._cache.get(key, now.monotonic)) is not None:
+        cached = self._cache.get(key, now.monotonic)
+        has_expired = isinstance(cached, Principal) and (cached.expires_at or math.inf) * 1000 <= now.epoch_ms
+        if cached is not None and not has_expired:
             return cached
         if self._pending.is_full:
             return UNAVAILABLE

@@ -10,8 +10,8 @@ signed by the issuer, so presenting it is not a guess and does not count against
 | 3 | no `crit` | algorithm | no | RFC 7515 section 4.1.11 |
 | 4 | a key fits `kid` and may be used with `alg` | unknown_key | if retired | RFC 8725 sections 3.1 and 3.10 |
 | 5 | the signature matches one of these keys | signature | if retired | RFC 8725 section 3.3 |
-| 6 | `exp`, `nbf`, `iat`, with leeway | expired, claims | yes | RFC 7519 sections 4.1.4 to 4.1.6 |
-| 7 | `iss`, `aud`, required claims | claims | yes | RFC 8725 sections 3.8 and 3.9 |
+| 6 | required claims; `exp`, `nbf`, `iat`, with leeway | expired, claims | yes | RFC 7519 sections 4.1.4 to 4.1.6 |
+| 7 | `iss`, `aud` | claims | yes | RFC 8725 sections 3.8 and 3.9 |
 | 8 | `sub` is a user id, `jti` is short, `exp` is near | claims | yes | RFC 7519 sections 4.1.2 and 4.1.7 |
 | 9 | the claim `presence` is valid | claims | yes | a misspelt restriction would restrict nothing |
 
@@ -20,7 +20,7 @@ accepted HMAC signatures made with the public key as secret (CVE-2017-11424, CVE
 header (`jwk`, `jku`, `x5u`, `x5c`) are never read.
 
 "If retired" means that a key that recently left the JWK Set verifies the token (`jwks`). Texts of refusals go to the
-client. They contain no part of the token but names of claims, because logs and close frames must not.
+client, and into logs. Of the token, they contain only names of claims, and of characters that are not allowed.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ from presenced.runtime.instant import Instant
 
 MAX_TOKEN_ID_CHARACTERS = 128
 """Maximum number of characters of a `jti`. Tokens with a longer one are refused, because revocations store it."""
+
+UNUSABLE_CLAIM = "one of the token's claims can't be used"
+"""Text of a refusal."""
 
 
 class JwtAuthenticator(Authenticator):
@@ -126,6 +129,10 @@ class JwtAuthenticator(Authenticator):
             )
         except faults.InvalidSignatureError:
             raise
+        except faults.DecodeError:  # the token is damaged, or a time in it is not a number
+            if _is_signed_by(key, token, algorithm):
+                raise _bad_claim(UNUSABLE_CLAIM) from None
+            raise BadToken("malformed", "the token is damaged") from None
         except faults.PyJWTError as error:
             raise _refusal(error) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
@@ -133,7 +140,7 @@ class JwtAuthenticator(Authenticator):
 
     def _principal(self, claims: Mapping[str, Any], digest: str, now: float) -> Principal:
         """Return the user that these claims name, after checks 8 and 9."""
-        settings, subject, expires = self._settings, claims["sub"], claims.get("exp")
+        settings, subject, expires = self._settings, claims["sub"], _time(claims, "exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
             raise _bad_claim("the token's sub must be a string or a number")
         try:
@@ -141,17 +148,16 @@ class JwtAuthenticator(Authenticator):
         except BadUserId as error:
             raise _bad_claim(f"the token's sub is not a user id: {error}") from None
         # A revocation is forgotten after `token_lifetime`. A token that is valid for longer would be accepted again.
-        if expires is not None and float(expires) > now + settings.token_lifetime + settings.jwt_leeway:
+        if expires is not None and expires > now + settings.token_lifetime + settings.jwt_leeway:
             raise _bad_claim(f"the token is valid for longer than {settings.token_lifetime:g} s from now")
         token_id = claims.get("jti", "")
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID_CHARACTERS:
             raise _bad_claim(f"the token's jti must be a string of at most {MAX_TOKEN_ID_CHARACTERS} characters")
-        issued = claims.get("iat")
         principal = Principal(
             user_id=user_id,
-            expires_at=None if expires is None else float(expires) + settings.jwt_leeway,
+            expires_at=None if expires is None else expires + settings.jwt_leeway,
             token_id=token_id or digest,
-            issued_at=None if issued is None else float(issued),
+            issued_at=_time(claims, "iat"),
         )
         if "presence" not in claims:
             return principal
@@ -161,6 +167,15 @@ class JwtAuthenticator(Authenticator):
             claim = f"presence.{error.field}" if error.field else "presence"
             fault = "is not a known field" if error.field and not error.is_field_known else "is invalid"
             raise _bad_claim(f"the token's claim {claim} {fault}") from None
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float | None:
+    """Return a time in epoch seconds; None if the token has none. PyJWT has checked that it is a number."""
+    value = claims.get(name)
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        raise _bad_claim(UNUSABLE_CLAIM) from None
 
 
 def _candidates(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:
@@ -199,7 +214,5 @@ def _refusal(error: faults.PyJWTError) -> BadToken:
         case faults.MissingRequiredClaimError():
             return _bad_claim(f"the token has no {error.claim}")
         case faults.InvalidIssuedAtError() | faults.InvalidJTIError():
-            return _bad_claim("one of the token's claims can't be used")
-        case faults.DecodeError():
-            return BadToken("malformed", "the token is damaged")
-    return BadToken("claims", "one of the token's claims can't be used")
+            return _bad_claim(UNUSABLE_CLAIM)
+    return BadToken("claims", UNUSABLE_CLAIM)

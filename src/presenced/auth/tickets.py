@@ -237,7 +237,10 @@ def _redeemed(ticket: IssuedTicket, key: bytes, now: Instant) -> Principal:
 
 
 def ticket_age_s(ticket: IssuedTicket, epoch_ms: int) -> float:
-    """Return the seconds since a ticket was issued, by the clock of the node that issued it."""
+    """Return the seconds from a ticket's issue, by the clock of its node, to `epoch_ms`, by the clock of this node.
+
+    0 if the time of issue is unknown.
+    """
     issued_at = ticket.principal.issued_at
     return epoch_ms / 1000 - issued_at if issued_at is not None else 0.0
 

@@ -83,6 +83,7 @@ class Cluster(ClusterEvents):
 
     Args:
         lease_s: Setting `cluster_lease`.
+        settling_s: Setting `settling`.
         figures: Returns the figures that the factory knows. The cluster adds its own.
         notices: Log lines and warnings for operators.
         resume_window: Setting of this name, in seconds.
@@ -93,6 +94,7 @@ class Cluster(ClusterEvents):
         self,
         *,
         lease_s: float,
+        settling_s: float,
         clock: Clock,
         timer: Timer,
         backend: Backend,
@@ -127,7 +129,8 @@ class Cluster(ClusterEvents):
         """Epoch milliseconds since when the users of some shard may have changed unnoticed; 0 if none may have."""
         self.transitions = 0
         """Number of calls of `on_certainty`."""
-        self._shards = [NodeShard(directory, lease_s, index, backend.shards) for index in range(backend.shards)]
+        shards = backend.shards
+        self._shards = [NodeShard(directory, lease_s, index, shards, settling_s) for index in range(shards)]
         self._own_marks = OwnMarks(self._marks, names, directory.users.journal, self._shards)
         self._pending: set[int] = set()  # shards with something to commit
         self._was_ready = False

@@ -183,9 +183,9 @@ class SharedDirectory(Directory[C]):
         has_held = user.held is not None and user.held.deadline is not None
         ends = [claim.ends for claim in user.claims] + ([user.timed_until] if user.timed else [])
         if ends and not has_held and not any(session.slot < 0 for session in user.sessions):
-            last = min(ends) + OTHERS_END_S
-            if now.monotonic < last and (user.sessions or not self.agreement.ends_for_absent(user.user_id)):
-                self._deadlines.set(user.user_id, last)
+            own_turn = min(ends) + OTHERS_END_S
+            if now.monotonic < own_turn and (user.sessions or not self.agreement.ends_for_absent(user.user_id)):
+                self._deadlines.set(user.user_id, own_turn)
                 return []
         return super()._expire(user, now)
 
@@ -266,11 +266,9 @@ class SharedDirectory(Directory[C]):
         return super().restore_display(user_id, data, now)
 
     def display_erased(self, user_id: str, epoch_ms: int) -> None:
-        """Erase display data from before `epoch_ms`, because another node has erased it.
-
-        The user's record has no display data either, but an absent user may have no record.
-        """
-        self.users.displays.pop(user_id)
+        """Erase display data from before `epoch_ms`, as another node has. An absent user may have no record of it."""
+        if (self.users.displays.get(user_id) or NO_DISPLAY).issued < epoch_ms / 1000:
+            self.users.displays.pop(user_id)
         user = self.users.get_for_update(user_id)
         if user is not None and user.display.issued < epoch_ms / 1000:
             user.display = Display(b"", epoch_ms / 1000)
@@ -332,7 +330,7 @@ class SharedDirectory(Directory[C]):
             self.users.evict_elsewhere_if_unneeded(found)
 
     def expect(self, user_id: str, cause: Cause, now: Instant) -> None:
-        """Set the cause of the user's next change, unless it has one: the end of another node may change the user."""
+        """Set the cause of the user's next change, because another node has ended. An earlier cause stays."""
         if self.users.known(user_id) is not None:
             self._causes.setdefault(user_id, _Cause(cause, now.epoch_ms))
 
@@ -424,7 +422,7 @@ class SharedDirectory(Directory[C]):
         self.shown_locally.discard(user.user_id)
         last = user.last_change
         is_raised = last is not None and version > last.version
-        is_offline = record.view.status is Status.OFFLINE  # not in digests, so no follower needs the new version
+        is_offline = record.view.status is Status.OFFLINE  # not in `Journal.digest`, so no follower needs it
         # A client from another node may have a change that this node never read, and then needs the newer version.
         must_notify = self.agreement is not None and self.agreement.has_newcomers
         if record.view != user.shown or (is_raised and not is_offline and must_notify):
@@ -462,7 +460,7 @@ class SharedDirectory(Directory[C]):
         lost = user.detached()
         if not lost:
             return
-        there = [session.session_id for session in user.sessions if session.slot == slot]
+        there = [session.session_id for session in user.sessions if session.slot == slot]  # tags in hex
         moved = [s for s in lost if s.session_id and tag_of(s.session_id).hex() in there]
         returned = there.count("") - classic_before
         if returned > 0:
@@ -498,7 +496,7 @@ class SharedDirectory(Directory[C]):
     def _remember(self, user: User[C]) -> None:
         super()._remember(user)
         if user.timed is None and (stamps := self._stamps.get(user.user_id)) is not None:
-            stamps.end_timed()  # a temporary choice that sets nothing ends with the user's presence
+            stamps.end_timed()  # a temporary `auto` without anything to return to has ended with the presence
 
     def _remember_or_evict(self, user: User[C]) -> None:
         super()._remember_or_evict(user)

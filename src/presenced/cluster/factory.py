@@ -129,6 +129,7 @@ def make_cluster_node(settings: Settings, node: Node, service: PresenceService, 
     publisher = ErasingPublisher(node.publisher, service.erase_past)
     cluster = Cluster(
         lease_s=settings.cluster_lease,
+        settling_s=settings.settling,
         clock=clock,
         timer=node.timer,
         backend=backend,

@@ -21,7 +21,7 @@ class Position(NamedTuple):
     last: EntryKey | None
     """Last entry that was read; None if the log was empty."""
     n: int
-    """Number after which the reader continues if the log was empty."""
+    """Number after which the reader continues: that of `last`, or where the empty log stood."""
 
     @property
     def last_n(self) -> int:

@@ -98,10 +98,13 @@ class Members:
 
     Args:
         lease_s: Seconds of contact time without a heartbeat after which a node is declared dead.
+        settling_s: The same, if it is longer, for nodes of which this one has seen nothing but an old heartbeat since
+            its start. If all nodes have stopped, their users have this time to return.
     """
 
-    def __init__(self, lease_s: float) -> None:
+    def __init__(self, lease_s: float, settling_s: float = 0.0) -> None:
         self._lease_s = lease_s
+        self._settling_s = settling_s
         self.incarnation = ""
         """Incarnation of this node; empty before it has registered."""
         self.contact = 0.0
@@ -109,6 +112,8 @@ class Members:
         self.members: tuple[Member, ...] = ()
         self._looked_at: float | None = None
         self._signs: dict[int, _Sign] = {}
+        self._never_heard: set[str] | None = None
+        """Incarnations that this node found at its start, and has not heard of since; None before it looked."""
 
     def look(self, now: float) -> None:
         """Record that a read has succeeded at `now` (monotonic seconds)."""
@@ -124,6 +129,8 @@ class Members:
     def observe(self, members: Iterable[Member]) -> list[Duty]:
         """Take the registered nodes, as read just now, and return what this node has to do."""
         self.members = tuple(members)
+        if self._never_heard is None:
+            self._never_heard = {member.incarnation for member in self.members}
         self._signs = {slot: sign for slot, sign in self._signs.items() if any(m.slot == slot for m in self.members)}
         duties = []
         alive = {member.incarnation for member in self.members if member.state is not State.DEAD}
@@ -152,6 +159,8 @@ class Members:
         sign = self._signs.get(member.slot)
         if sign is None or (sign.incarnation, sign.heartbeat) != (member.incarnation, member.heartbeat):
             has_risen = sign is not None and sign.incarnation == member.incarnation
+            if has_risen and self._never_heard is not None:
+                self._never_heard.discard(member.incarnation)
             self._signs[member.slot] = _Sign(member.incarnation, member.heartbeat, self.contact, has_risen)
             return False
         return self.contact - sign.seen_at >= self._max_silence_s(member)
@@ -163,7 +172,9 @@ class Members:
         the one with the announcement, and its users must not go offline before that time has passed. If this release
         cannot decode the announcement, the lease applies.
         """
-        return (figures_of(member).leave_grace_s if member.state is State.LEAVING else 0.0) or self._lease_s
+        announced_s = figures_of(member).leave_grace_s if member.state is State.LEAVING else 0.0
+        is_unheard = self._never_heard is not None and member.incarnation in self._never_heard
+        return max(announced_s or self._lease_s, self._settling_s if is_unheard else 0.0)
 
 
 def figures_of(member: Member) -> Figures:

@@ -28,11 +28,19 @@ class NodeShard:
         lease_s: Setting `cluster_lease`.
         index: Number of the shard.
         shards: Number of shards.
+        settling_s: Setting `settling`.
     """
 
-    def __init__(self, directory: SharedDirectory[Connection], lease_s: float, index: int, shards: int) -> None:
+    def __init__(
+        self,
+        directory: SharedDirectory[Connection],
+        lease_s: float,
+        index: int,
+        shards: int,
+        settling_s: float = 0.0,
+    ) -> None:
         self.replica = ShardReplica(directory, lease_s, lambda user_id: shard_of(user_id, shards) == index)
-        self.members = Members(lease_s)
+        self.members = Members(lease_s, settling_s)
         self._index = index
         self._recovery_s = lease_s + RECOVERY_S
         self._recovered_at = 0.0  # contact time by which nodes have committed again what the store has lost
@@ -50,12 +58,13 @@ class NodeShard:
         """Monotonic time before which nothing is committed."""
         self.committed_at = 0.0
         """Monotonic time of the commit in flight."""
-        self._missed_at = -1  # number of the last change when the last count was too low; -1 if it was not
+        self._missed_n = -1  # `ShardReplica.changed_at` when the last count was too low; -1 if it was not
         self.has_begun_removal = False
         """Whether this node is taking out the users of a dead node."""
         self._next_removal = 0.0
         self.behind = 0
-        """Numbers up to the highest one that the store had given when this node read last. They may jump."""
+        """Highest number that the store had given at the last read, minus that of the last entry read; 0 if everything
+        was read. Numbers may jump, so it is not a number of entries."""
         self.read_all_at: float | None = None
         """Monotonic time at which this node last had read all of the log; None before."""
 
@@ -158,16 +167,16 @@ class NodeShard:
         A count that arrives late differs by what happened meanwhile. So keys are lost only if two counts in a row are
         too low, and either nothing has changed in between, or less than half of something is left.
         """
-        expected, applied = self.replica.counts(), self.replica.changed_at
+        expected, changed_n = self.replica.counts(), self.replica.changed_at
         has_too_few = any(found < own for found, own in zip(counts, expected, strict=True))
         has_half = all(2 * found >= own for found, own in zip(counts, expected, strict=True))
         if not self.replica.is_loaded or not has_too_few:
-            self._missed_at = -1
+            self._missed_n = -1
             return False
-        had_missed, self._missed_at = self._missed_at, applied
-        is_lost = had_missed == applied or (had_missed >= 0 and not has_half)
+        had_missed, self._missed_n = self._missed_n, changed_n
+        is_lost = had_missed == changed_n or (had_missed >= 0 and not has_half)
         if is_lost:
-            self._missed_at, self.must_verify = -1, True
+            self._missed_n, self.must_verify = -1, True
         return is_lost
 
     def go_local(self, now: Instant) -> None:

@@ -61,7 +61,7 @@ class CollectedRecords(Generic[U]):
         self._due_since: float | None = None
         self._next_due = 0.0
         self._ending = False
-        """Whether everything is due immediately, because the server stops."""
+        """Whether everything is due immediately, because the server stops, or leaves the storing to another node."""
 
     @abstractmethod
     def _record_of(self, user: U) -> StoredUser:

@@ -106,6 +106,18 @@ async def test_a_result_is_cached_for_a_time_and_by_token() -> None:
         assert len(backend.requests) == requests
 
 
+async def test_a_cached_result_that_has_expired_is_asked_for_again() -> None:
+    """The client presents the same token when the time of the result is over, and the backend may accept it again."""
+    backend, clock = Backend(body=b'{"userId": "ada", "expiresIn": 10}'), FakeClock()
+    authenticator = CallbackAuthenticator(callback(backend, clock, cache=60))
+    for seconds, requests in ((0.0, 1), (9.0, 1), (1.0, 2), (9.0, 2), (1.0, 3)):
+        clock.advance(seconds)
+        found = await result(authenticator, clock)
+        assert isinstance(found, Principal)
+        assert (found.expires_at or 0) > clock.now().epoch_ms / 1000
+        assert len(backend.requests) == requests
+
+
 async def test_without_a_cache_each_connection_calls_the_backend() -> None:
     backend, clock = Backend(), FakeClock()
     authenticator = CallbackAuthenticator(callback(backend, clock, cache=0))

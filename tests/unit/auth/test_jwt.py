@@ -180,8 +180,9 @@ def test_times_are_checked_with_leeway() -> None:
     assert why_not(token(nbf=now + 60))[0] == "claims"
     assert why_not(token(iat=now + 60))[0] == "claims"
     assert why_not(token(exp=now + 90_000)) == ("claims", "the token is valid for longer than 86400 s from now")
-    assert why_not(token(exp=10**30))[0] in ("claims", "malformed")
-    assert why_not(token(exp="soon"))[0] == "malformed"
+    unusable: tuple[Any, ...] = (10**30, 10**400, "soon", [], {})
+    assert [why_not(token(exp=exp))[0] for exp in unusable] == ["claims"] * len(unusable)
+    assert why_not(token(iat=-(10**400)))[0] == "claims"
     assert why_not(token(exp=None)) == ("claims", "the token has no exp")
     assert verify(token(exp=None), required_claims=()) == "ada"
 
@@ -193,6 +194,9 @@ def test_a_token_that_the_issuer_signed_is_genuine_despite_any_other_fault() -> 
         token(nbf=now + 60),
         token(iat=now + 60),
         token(iat="soon"),
+        token(exp="soon"),
+        token(nbf=[]),
+        token(exp=10**400),
         token(exp=now + 90_000),
         token(exp=None),
         token(aud="chat"),

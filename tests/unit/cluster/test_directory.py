@@ -7,7 +7,7 @@ from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.presence import Shown
 from presenced.cluster.records import Choices, SharedSession, UserRecord, encode_sessions
 from presenced.presence.journal import Journal
-from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, SEEN_ONLINE, Cause, Status
+from presenced.presence.model import NO_DETAILS, SEEN_OFFLINE, SEEN_ONLINE, Cause, Display, Status
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
@@ -84,3 +84,12 @@ def test_a_user_whose_last_session_is_gone_stays_shown_until_the_nodes_agree() -
     assert [one.change.status for one in directory.take_outcomes() if one.user_id == "ada" and one.change][-1:] == [
         Status.OFFLINE
     ]
+
+
+def test_a_late_erasure_leaves_newer_display_data_of_an_absent_user() -> None:
+    directory: SharedDirectory[str] = SharedDirectory(Grace(0, 0), Limits(100, 600, 10), Journal(100))
+    directory.users.displays.set("ada", Display(b'{"name":"Ada"}', 2_000.0))
+    directory.display_erased("ada", 1_999_000)
+    assert "ada" in directory.users.displays
+    directory.display_erased("ada", 2_001_000)
+    assert "ada" not in directory.users.displays

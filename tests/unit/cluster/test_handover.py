@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.fakes import FakeConnection
 from tests.support.node_harness import position, statuses, types
@@ -336,3 +337,28 @@ def test_a_client_receives_what_its_new_node_had_not_committed_when_it_logged_it
     assert established(moved)["resumed"] is True
     members = [one["userId"] for message in moved.messages for one in message.get("members", ())]
     assert "dora" in members
+
+
+@pytest.mark.parametrize("is_graceful", [True, False])
+def test_if_all_nodes_stop_their_users_have_the_settling_time_of_the_next_ones_to_return(is_graceful: bool) -> None:
+    """As after a restart of a single node. Clients wait up to 30 s before they reconnect."""
+    cluster = ClusterHarness(settling=35)
+    before = [cluster.nodes[name] for name in "ab"]
+    for node, user_id in zip(before, ("ada", "bob"), strict=True):
+        node.connect(user_id)
+    cluster.run(4, step=0.05)
+    for node in before:
+        if is_graceful:
+            stop(node, leave_grace_s=16)
+        else:
+            node.kill()
+    cluster.run(12, step=0.05)
+    cluster.nodes = {name: cluster.start(name) for name in "cd"}
+    cluster.run(1, step=0.05)
+    watcher = cluster.nodes["c"].watch("ada", "bob")
+    cluster.run(29, step=0.05)
+    cluster.nodes["d"].connect("ada")
+    cluster.run(3, step=0.05)
+    assert statuses(cluster.nodes["c"].new_messages(watcher)) == [], "nobody has noticed anything"
+    cluster.run(8, step=0.05)
+    assert statuses(cluster.nodes["c"].new_messages(watcher)) == [("bob", "offline")], "bob has not returned"

@@ -18,8 +18,8 @@ def member(slot: int, heartbeat: int = 0, state: State = State.READY, remover: s
 class Observer:
     """Node 0, which looks once a second."""
 
-    def __init__(self) -> None:
-        self.members = Members(LEASE_S)
+    def __init__(self, settling_s: float = 0.0) -> None:
+        self.members = Members(LEASE_S, settling_s)
         self.members.incarnation = "inc0"
         self.now = 100.0
 
@@ -34,6 +34,22 @@ def test_a_node_without_a_new_heartbeat_for_the_lease_is_declared_dead() -> None
     observer = Observer()
     assert [observer.look(member(1)) for _ in range(15)] == [[]] * 15
     assert observer.look(member(1)) == [(DutyKind.DECLARE_DEAD.value, 1)]
+
+
+def test_users_of_nodes_that_all_stopped_before_have_the_settling_time_to_return() -> None:
+    left = member(2, state=State.LEAVING)._replace(figures=msgpack.encode(Figures(leave_grace_s=20)))
+    observer = Observer(settling_s=35)
+    assert [observer.look(member(1), left) for _ in range(35)] == [[]] * 35
+    assert observer.look(member(1), left) == [(DutyKind.DECLARE_DEAD.value, 1), (DutyKind.DECLARE_DEAD.value, 2)]
+
+
+def test_a_node_that_was_heard_of_or_joined_later_has_the_lease_only() -> None:
+    observer = Observer(settling_s=35)
+    observer.look(member(1, heartbeat=7))
+    observer.look(member(1, heartbeat=8), member(2))
+    found = [observer.look(member(1, heartbeat=8), member(2)) for _ in range(15)]
+    assert found[:14] == [[]] * 14
+    assert found[14] == [(DutyKind.DECLARE_DEAD.value, 1), (DutyKind.DECLARE_DEAD.value, 2)]
 
 
 def test_a_heartbeat_begins_the_lease_again() -> None:

@@ -60,7 +60,7 @@ def test_a_node_that_joins_logs_its_name_its_slot_and_what_it_found(log: Log) ->
 
 def test_a_node_that_stops_has_left_and_one_that_is_killed_is_dead(log: Log) -> None:
     cluster = ClusterHarness("abc", shards=3)
-    cluster.run(3, step=0.05)
+    cluster.run(4, step=0.05)  # each has heard of the others
     log.news()
     stop(cluster.nodes["a"])
     cluster.nodes["b"].kill()

@@ -549,9 +549,9 @@ export interface Operations {
     };
     /**
      * All changes after a cursor, in order. Returns every change of every user, once and in order. Without `after`, the
-     * feed starts now. With `Accept: text/event-stream` it continues as Server-Sent Events: `change`, whose ids are
-     * cursors (`Last-Event-ID` takes precedence over `after`), and `digest`. A stream that falls too far behind gets the
-     * event `restart` and ends. Scope: read.
+     * feed starts now. With `Accept: text/event-stream`, the response is a stream of Server-Sent Events, `change` and
+     * `digest`. The id of each `change` is a cursor. The header `Last-Event-ID` takes precedence over `after`. A stream
+     * that falls too far behind gets the event `restart` and ends. Scope: read.
      */
     followChanges: {
         query?: {

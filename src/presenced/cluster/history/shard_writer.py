@@ -154,6 +154,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         """Store nothing more for the shard."""
         self._clear()
         self.stage = WriterStage.IDLE
+        self._ending = False
 
     def caught_up(self, n: int) -> None:
         """Continue with the entries that the node reads after number `n`."""
@@ -226,7 +227,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         self._checkpoint = max(self._checkpoint, self._sent_up_to())
         return ShardBatch(records, self._checkpoint, may_repeat)
 
-    def is_behind(self) -> bool:
+    def is_checkpoint_old(self) -> bool:
         """Return whether the checkpoint should be stored even though nothing waits."""
         return self.stage is WriterStage.LIVE and self.collected_n - self._checkpoint >= IDLE_ITEMS and not self.waiting
 
@@ -235,7 +236,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
         self._apply_bounds()
 
     def finish(self) -> None:
-        """Send everything without delay from now on, because the server stops."""
+        """Send everything without delay until `end`."""
         self._ending, self._next_due = True, 0.0
 
     # Internal.

@@ -173,7 +173,7 @@ class SharedWriteBehind(WriteBehind):
     # Events of the node. Records on which the nodes agree come from the log.
 
     def store_outcome(self, outcome: Outcome[Any], is_draining: bool) -> None:
-        """Send the sessions that wait."""
+        """Schedule the flush of the sessions that wait."""
         self._is_draining = is_draining
         if self._sessions and self._collected_since is None:
             self._flush_later()
@@ -268,17 +268,18 @@ class SharedWriteBehind(WriteBehind):
             self._collect(writer, entry, is_live=True)
 
     def designated(self, shard: int, is_writer: bool) -> None:
-        """Begin or stop storing for a shard."""
+        """Begin or stop storing for a shard, or store the checkpoint of a shard in which nothing has changed lately."""
         writer = self._shards[shard]
         if is_writer and writer.stage is WriterStage.IDLE:
             self._take(writer)
         elif not is_writer and writer.stage is not WriterStage.IDLE:
             while writer.collects and writer.waiting and self._worker.accepts_batch:
-                writer.finish()  # if the store has lost these records, no other node can store them
+                # The next writer reads the log, but the store may have lost these entries.
+                writer.finish()
                 self._store(writer, writer.next_batch(self._clock.monotonic()))
             writer.end()
             self._cluster_worker.post(LeaveShard(shard))
-        elif writer.is_behind() and self._worker.accepts_batch:
+        elif writer.is_checkpoint_old() and self._worker.accepts_batch:
             self._store(writer, writer.next_batch(self._clock.monotonic()))
 
     def members_seen(self, members: Sequence[tuple[Member, Figures]]) -> None:
@@ -437,14 +438,18 @@ class SharedWriteBehind(WriteBehind):
             writer.lacks_states = True
         applied = self._log.applied(writer.index)
         for entry in excerpt.entries:
-            # Later entries are collected when the node reads them, because it does not know the users' states then.
+            # Entries above `applied` wait until the node reads them: it does not know the users' states at them yet.
             if entry.n <= applied:
                 self._collect(writer, entry, is_live=False)
-        if not excerpt.entries or excerpt.entries[-1].n >= applied:
-            self._caught_up(writer, 0 if excerpt.entries else applied)  # the entries have raised `collected_n`
-        else:
+        if excerpt.entries and excerpt.entries[-1].n < applied:
             self._read_on(writer)
+        elif not excerpt.entries and excerpt.is_whole and writer.collected_n < applied:
+            # The entry applied last was logged after this page was read, and arrived before it on another connection.
+            self._timer.set(self._read_on_later, self._clock.monotonic() + CATCH_UP_PAUSE_S)
+        else:
+            self._caught_up(writer, 0 if excerpt.entries else applied)  # the entries have raised `collected_n`
 
     def _flush_soon(self) -> None:
+        """Schedule a flush for the records of shards. `_flush_later` is for those of this node."""
         if self.flush not in self._timer:
             self._timer.set(self.flush, self._clock.monotonic() + FLUSH_DELAY_S)

@@ -119,7 +119,7 @@ class MemoryHub:
         self._backends[name].replies_to_lose += count
 
     def cut(self, name: str) -> None:
-        """Lose all messages between this node and the store until `heal`."""
+        """Lose all messages that reach or leave the store until `heal`. Those on their way to the node arrive."""
         self._backends[name].is_cut = True
 
     def heal(self, name: str) -> None:
@@ -142,7 +142,7 @@ class MemoryHub:
 
     @property
     def writes(self) -> int:
-        """Number of writes so far."""
+        """Number of writes to shards so far."""
         return self._undo.count
 
     def freeze(self) -> None:
@@ -155,7 +155,7 @@ class MemoryHub:
             self.clock.call_soon(action)
 
     def fail_over(self, lost_writes: int = 0) -> None:
-        """Continue as another process, without the last writes (at most `LOSABLE_WRITES`). All links fail."""
+        """Continue as another process, without the last writes to shards (at most `LOSABLE_WRITES`). All links fail."""
         self._undo.take_back(lost_writes)
         self.run_id += 1
         self._suspension.forget()
@@ -164,7 +164,7 @@ class MemoryHub:
 
     def flush(self) -> None:
         """Lose everything, as FLUSHALL does. The links stay connected."""
-        self._undo.take_back(0)
+        self._undo.take_back(0)  # nothing is left that could be taken back later
         for shard in self.shards:
             shard.clear()
         self._values.clear()

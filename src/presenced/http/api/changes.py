@@ -55,8 +55,9 @@ async def follow_changes(api: Api, call: ApiCall[ChangesParams, Empty]) -> Chang
     """All changes after a cursor, in order.
 
     Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
-    text/event-stream` it continues as Server-Sent Events: `change`, whose ids are cursors (`Last-Event-ID` takes
-    precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends.
+    text/event-stream`, the response is a stream of Server-Sent Events, `change` and `digest`. The id of each `change`
+    is a cursor. The header `Last-Event-ID` takes precedence over `after`. A stream that falls too far behind gets the
+    event `restart` and ends.
     """
     request, query = call.request, call.query
     streaming = sse.EVENT_STREAM_MEDIA_TYPE in request.headers.get("accept", "")

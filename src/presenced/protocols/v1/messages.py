@@ -66,7 +66,8 @@ class EstablishedV1(
     resumed: bool
     """Whether the session named in the URL continues. Then everything that was missed follows, otherwise a snapshot."""
     epoch: str
-    """Name of this start of the server. Positions of different starts cannot be compared."""
+    """Name of this start of the server or, with several nodes, of the cluster. Positions of different epochs cannot be
+    compared."""
     server_time: int
     """Time of opening in epoch milliseconds."""
     heartbeat_interval: float

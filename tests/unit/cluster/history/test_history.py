@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from tests.support.cluster_harness import ClusterHarness, ClusterNode
 from tests.support.cluster_storage import FakeDatabase
 from tests.support.fakes import FakeConnection
 
+from presenced.cluster.backend import Excerpt
 from presenced.cluster.directory import OTHERS_END_S
+from presenced.cluster.history.write_behind import SharedWriteBehind
 from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.storage.records import RestoredChoices, StoredClaim, StoredRevocation, choice_json
@@ -70,6 +73,45 @@ def test_one_node_stores_the_changes_of_all_in_order() -> None:
         assert database.history(f"u{number}") == journal_of(cluster.nodes["a"], f"u{number}")
         assert database.users[f"u{number}"].status == "offline"
     assert list(database.changes) == sorted(database.changes)
+
+
+def test_an_entry_that_arrives_before_an_older_answer_about_the_log_is_in_the_history() -> None:
+    """Two connections to the store have no order between them."""
+    cluster = storing()
+    node = writer(cluster)
+    storage = node.node.storage
+    assert isinstance(storage, SharedWriteBehind)
+    late: list[Callable[[Excerpt], None]] = []
+    read_log = storage._log.read_log
+    storage.designated(0, is_writer=False)
+    storage._log.read_log = lambda shard, after, on_answer: late.append(on_answer)  # type: ignore[method-assign]
+    storage.designated(0, is_writer=True)
+    cluster.run(0.5, step=0.01)
+    storage._shards[0].collected_n = applied(node)  # as if the database had everything
+    storage._shards[0].lacks_states = False
+    node.connect("ada")
+    cluster.run(0.5, step=0.01)
+    storage._log.read_log = read_log  # type: ignore[method-assign]
+    [answer] = late
+    answer(Excerpt((), is_whole=True))
+    cluster.run(1, step=0.01)
+    assert journal_of(node, "ada")
+    assert database_of(cluster).history("ada") == journal_of(node, "ada")
+
+
+def test_a_node_that_stores_a_shard_again_collects_as_before() -> None:
+    cluster = storing()
+    node = writer(cluster)
+    storage = node.node.storage
+    assert isinstance(storage, SharedWriteBehind)
+    node.connect("ada")
+    cluster.run(0.005)
+    assert storage._shards[0].waiting
+    storage.designated(0, is_writer=False)
+    assert not storage._shards[0].waiting
+    storage.designated(0, is_writer=True)
+    cluster.run(2, step=0.01)
+    assert not storage._shards[0]._ending
 
 
 def test_a_killed_writer_is_followed_by_one_that_continues_where_it_ended() -> None:
