@@ -48,7 +48,7 @@ from presenced.cluster.cluster_time import ClusterTime
 from presenced.cluster.commands.erasing_publisher import ClusterPublisher
 from presenced.cluster.directory import SharedDirectory
 from presenced.cluster.events import ClusterEvents
-from presenced.cluster.handover import Handover
+from presenced.cluster.handover import Handover, OnFetched
 from presenced.cluster.history.history import History, NoHistory
 from presenced.cluster.marks import MARK_PERIOD_S, Marks, decode_mark, encode_mark
 from presenced.cluster.members import (
@@ -65,7 +65,6 @@ from presenced.cluster.own_marks import OwnMarks
 from presenced.cluster.replica.replica import ShardReplica
 from presenced.cluster.sharding import shard_of
 from presenced.delivery.connection import Connection
-from presenced.presence.journal import Cursor
 from presenced.presence.model import Cause
 from presenced.presence.session import Session
 from presenced.runtime.clock import Clock, Timer
@@ -173,8 +172,8 @@ class Cluster(ClusterEvents):
 
     @property
     def is_in_reach(self) -> bool:
-        """Whether no part of the store is out of reach, as far as this node knows."""
-        return all(shard.lost_at is None for shard in self._shards)
+        """Whether no part of the store is out of reach or full, as far as this node knows."""
+        return all(shard.unusable_since is None for shard in self._shards)
 
     @property
     def is_local(self) -> bool:
@@ -183,9 +182,7 @@ class Cluster(ClusterEvents):
 
     def is_out_of_reach(self, user_id: str) -> bool:
         """Return whether the shard of a user is out of reach, or has not been read again after that."""
-        if not self.stale_since_ms:
-            return False
-        return self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
+        return self.stale_since_ms > 0 and self._shards[shard_of(user_id, len(self._shards))].stale_since_ms > 0
 
     @property
     def name(self) -> str:
@@ -256,9 +253,7 @@ class Cluster(ClusterEvents):
 
     # Sessions that move between nodes.
 
-    def fetch_session(
-        self, session_id: str, position: str, user_id: str, on_done: Callable[[Cursor | None], None]
-    ) -> bool:
+    def fetch_session(self, session_id: str, position: str, user_id: str, on_done: OnFetched) -> bool:
         """Adopt a session of another node (`Handover.fetch`). Return False if there is nothing to wait for."""
         return not self.is_local and self._handover.fetch(session_id, position, user_id, on_done)
 
@@ -387,7 +382,8 @@ class Cluster(ClusterEvents):
         self._metrics.commit_seconds.observe(self._clock.monotonic() - this.committed_at)
         self._metrics.refused("conflict", len(result.refused))
         self.time.observe(result.time_ms)
-        this.full_at = None  # if the node is local, the next read to the end of the log ends that
+        if this.end_full():  # if the node is local, the next read to the end of the log ends that
+            self._report_in_reach()
         this.replica.committed(result)
         if not result.refused:  # a new proposal would be refused as well, until the newer item is read
             self._wake(shard)
@@ -434,13 +430,14 @@ class Cluster(ClusterEvents):
         this.members.look(self._clock.monotonic())
         if this.replica.check_removal(members, this.members.incarnation):
             this.has_begun_removal = False
-        for duty in this.members.observe(members):
+        duties = this.members.observe(members)
+        # A node that loads or stops could not take the users out.
+        for duty in duties if self._state is State.READY and this.replica.is_loaded else ():
             if duty.kind is DutyKind.DECLARE_DEAD:
                 self._backend.declare_dead(shard, duty.member)
             elif not this.has_begun_removal:
                 this.has_begun_removal = True
-                has_left = self._notices.removes(shard, duty.member)
-                cause = Cause.DRAIN if has_left else Cause.TIMEOUT
+                cause = Cause.DRAIN if self._notices.removes(shard, duty.member) else Cause.TIMEOUT
                 this.replica.begin_removal(duty.member, cause, self._clock.now())
         self._update_roles(shard)
         self.check_ready()
@@ -485,8 +482,12 @@ class Cluster(ClusterEvents):
         self._backend.load(shard)
 
     def _in_reach(self, shard: int, now: Instant) -> None:
-        if self._shards[shard].reached(now.monotonic) and self.is_in_reach:
-            self.in_reach_since = now.monotonic
+        if self._shards[shard].reached(now.monotonic):
+            self._report_in_reach()
+
+    def _report_in_reach(self) -> None:
+        if self.is_in_reach:
+            self.in_reach_since = self._clock.monotonic()
             self.on_in_reach()
 
     def check_ready(self) -> None:
@@ -544,7 +545,7 @@ class Cluster(ClusterEvents):
             if (left := shard.replica.in_flight_expires_at - now) < inf:
                 batch = batch._replace(until_ms=self.time.now_ms + max(1, round(left * 1000)))
             self._backend.commit(index, batch, shard.replica.floor)
-        elif (member := shard.replica.removable()) is not None and shard.may_ask_for_removal(now):
+        if (member := shard.replica.removable()) is not None and shard.may_ask_for_removal(now):
             self._backend.remove(index, member)
         self.on_progress()
 

@@ -49,6 +49,9 @@ FROM_THE_BEGINNING = Cursor(-1)
 SESSION = "session"
 """Kind of the saved sessions in the store."""
 
+OnFetched = Callable[[Cursor | None], None]
+"""Gets the position from which the client continues; None if its session cannot be resumed."""
+
 
 class _Request(NamedTuple):
     """Request for a session, which waits for its answer."""
@@ -58,7 +61,7 @@ class _Request(NamedTuple):
     session_id: str
     position: str
     user_id: str
-    on_done: Callable[[Cursor | None], None]
+    on_done: OnFetched
     is_for_node: bool
     """Whether another node was asked, and not the store."""
 
@@ -108,7 +111,7 @@ class Handover:
 
     # Taking.
 
-    def fetch(self, session_id: str, position: str, user_id: str, on_done: Callable[[Cursor | None], None]) -> bool:
+    def fetch(self, session_id: str, position: str, user_id: str, on_done: OnFetched) -> bool:
         """Look for a session on other nodes, and adopt it.
 
         Args:

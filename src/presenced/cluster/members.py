@@ -133,7 +133,7 @@ class Members:
             self._never_heard = {member.incarnation for member in self.members}
         self._signs = {slot: sign for slot, sign in self._signs.items() if any(m.slot == slot for m in self.members)}
         duties = []
-        alive = {member.incarnation for member in self.members if member.state is not State.DEAD}
+        alive = {one.incarnation for one in self.members if one.state not in (State.DEAD, State.LEAVING)}
         for member in self.members:
             if member.incarnation == self.incarnation:
                 continue

@@ -134,6 +134,11 @@ class NodeShard:
         self.must_verify = self.must_verify or generation != self.generation or self.lost_at is not None
         self.generation = generation
 
+    def end_full(self) -> bool:
+        """Record that the store has memory for commits. Return whether it had none before."""
+        was_full, self.full_at = self.full_at is not None, None
+        return was_full
+
     def commit_unknown(self, now: float) -> None:
         """Propose the users of the batch in flight again, after a pause (`now`: monotonic seconds)."""
         self.replica.unknown()

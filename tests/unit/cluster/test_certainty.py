@@ -114,6 +114,26 @@ def test_a_store_that_is_full_has_one_batch_of_a_node_in_flight(shards: int) -> 
     assert all(len(set(cluster.statuses(f"user {number}").values())) == 1 for number in range(8))
 
 
+@pytest.mark.parametrize("freed_after_s", [0.9, 1.0, 1.05, 1.1, 1.3])
+def test_a_store_that_has_memory_again_while_a_batch_is_on_its_way_accepts_it(freed_after_s: float) -> None:
+    cluster = ClusterHarness()
+    here = cluster.nodes["a"]
+    cluster.hub.set_delay("a", 0.05)
+    cluster.run(4, step=0.05)
+    cluster.hub.is_out_of_memory = True
+    here.connect("ada")
+    for _ in range(round(freed_after_s / 0.01)):
+        cluster.run(0.01, step=0.005)
+    cluster.hub.is_out_of_memory = False
+    here.connect("bob")
+    cluster.run(5, step=0.05)
+    here.connect("carl")
+    cluster.run(1, step=0.05)
+    for user_id in ("ada", "bob", "carl"):
+        assert cluster.statuses(user_id) == {"a": "online", "b": "online"}
+    assert here.cluster.warnings == []
+
+
 def test_a_store_that_is_full_ends_being_so_without_a_change() -> None:
     cluster = ClusterHarness()
     node = cluster.nodes["a"]
@@ -227,3 +247,20 @@ def test_answers_of_the_service_are_marked_too() -> None:
     cluster.run(2, step=0.05)
     assert marked() == {"ada": False, "bob": False, "nobody": False}
     assert node.service.stale_since_ms == 0
+
+
+def test_a_commit_whose_entry_is_still_to_be_read_is_not_forgotten_after_a_reconnect() -> None:
+    """The answer to a commit may arrive before that of an earlier read. Whoever leaves then must be proposed again."""
+    cluster = ClusterHarness()
+    here = cluster.nodes["a"]
+    cluster.run(4, step=0.05)
+    replica = here.cluster.shards[0].replica
+    read = replica.apply
+    replica.apply = lambda entry, when: None  # type: ignore[method-assign]
+    ada = here.connect("ada")
+    cluster.run(0.02)
+    assert "ada" in replica.unread_users()
+    replica.verify()
+    here.end(ada)
+    assert "ada" in replica.unread_users()
+    replica.apply = read  # type: ignore[method-assign]

@@ -46,6 +46,8 @@ class PendingErasures:
 
     def _check(self) -> None:
         now = self._clock.monotonic()
+        if not self._cluster.is_in_reach:  # other nodes learn later than this one that the user is to leave
+            self._until = dict.fromkeys(self._until, now + ERASE_WITHIN_S)
         for user_id, until in list(self._until.items()):
             replica = self._cluster.replica_of(user_id)
             has_record = user_id in replica.records and not replica.has_only_cleared(user_id)

@@ -47,7 +47,7 @@ class Reach(Protocol):
 
     @property
     def is_in_reach(self) -> bool:
-        """Whether no part of the store is out of reach."""
+        """Whether no part of the store is out of reach or full."""
 
     @property
     def in_reach_since(self) -> float:
@@ -68,7 +68,7 @@ class RemoteTickets:
         self._again: deque[tuple[float, Action]] = deque()  # monotonic time, and the call then
 
     def put(self, key: bytes, ticket: IssuedTicket, seconds: float) -> bool:
-        """Keep a ticket for all nodes. Return False if the store is out of reach."""
+        """Keep a ticket for all nodes. Return False if the store is out of reach or full."""
         if not self._reach.is_in_reach:
             return False
         self._backend.put(StoredKey(KIND, key.hex()), encode_ticket(ticket), seconds)

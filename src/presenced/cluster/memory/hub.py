@@ -205,8 +205,9 @@ class MemoryHub:
                 backend.reply(partial(backend.receive, author.slot, message, sent_at))
 
     def put(self, key: StoredKey, value: bytes, seconds: float) -> None:
-        """Keep a value for some seconds."""
-        self._values[key] = value, self.clock.monotonic() + seconds
+        """Keep a value for some seconds. No-op without memory."""
+        if not self.is_out_of_memory:
+            self._values[key] = value, self.clock.monotonic() + seconds
 
     def take(self, key: StoredKey) -> bytes | None:
         """Return and delete a value; None if there is none, or it has expired."""

@@ -191,7 +191,7 @@ class MemoryShard:
             member = self.nodes.get(target.slot)
             if member is None or (member.incarnation, member.heartbeat) != (target.incarnation, target.heartbeat):
                 return
-            if member.state is State.DEAD and self._is_live(member.remover):
+            if member.state is State.DEAD and self._can_remove(member.remover):
                 return
             self._put(undo, self.nodes, target.slot, member._replace(state=State.DEAD, remover=incarnation))
 
@@ -275,8 +275,9 @@ class MemoryShard:
             raise Fenced
         return member
 
-    def _is_live(self, incarnation: str) -> bool:
-        return any(one.incarnation == incarnation and one.state is not State.DEAD for one in self.nodes.values())
+    def _can_remove(self, incarnation: str) -> bool:
+        unable = State.DEAD, State.LEAVING
+        return any(one.incarnation == incarnation and one.state not in unable for one in self.nodes.values())
 
     def _current_head(self, undo: list[Callable[[], None]], run_id: int, known: LastKnown, epoch: str) -> ShardHead:
         """Update the head and return it. Its number is at least the floor, and above everything that was lost."""

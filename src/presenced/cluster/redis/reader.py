@@ -112,6 +112,7 @@ class RedisReader:
         n = int(await queries.call("HGET", keys.head, "n") or 0)
         position, generation = Position(key, last), shard.known.generation
         shard.raise_floor(n)
+        self._has_pages = True  # the node adopts them in several turns, so a load that is cut off now starts anew
         while number == self._load_number:
             if not shard.receiver.loaded(shard.index, key, n):
                 await asyncio.sleep(0)

@@ -125,9 +125,10 @@ class Outbox:
         while self._unread and self._unread[0][0] <= n:
             self._unread.popleft()
 
-    def read_all(self) -> None:
-        """Forget all batches, because the log was read to its end. Batches that were not in it are lost."""
-        self._unread.clear()
+    @property
+    def users_in_flight(self) -> list[str]:
+        """Users in the batch in flight."""
+        return [proposal.user_id for proposal in self.in_flight.proposals] if self.in_flight is not None else []
 
     def unread(self) -> Unread:
         """Return everything that has not been read back yet."""

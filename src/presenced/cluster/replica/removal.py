@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from presenced.cluster.backend import Member, State
+from presenced.cluster.backend import Member, Proposal, State
 
 
 class Removal:
@@ -25,6 +25,10 @@ class Removal:
         """Users who have not been proposed yet."""
         self._committed_n = 0  # number of the last entry that takes users out
 
+    def has(self, proposal: Proposal) -> bool:
+        """Return whether a proposal takes a user out."""
+        return proposal.contributions[0].slot == self.member.slot
+
     def committed(self, n: int) -> None:
         """Record that users were committed. Their entry in the log has the number `n`."""
         self._committed_n = n
@@ -35,7 +39,7 @@ class Removal:
         return any((member.incarnation, member.state, member.remover) == wanted for member in members)
 
     def is_complete(self, applied_n: int) -> bool:
-        """Return whether no contribution of the node is left, if nothing is in flight.
+        """Return whether no contribution of the node is left, if none is in flight.
 
         Args:
             applied_n: Number up to which the log was applied.

@@ -204,10 +204,9 @@ class ShardReplica:
     # With and without the store.
 
     def disconnected(self, now: Instant) -> None:
-        """Become local, because the store has been out of reach for a while: show what is happening here."""
-        self.unknown()
+        """Become local, because the store is out of reach or full: show what is happening here."""
         self.is_local = True
-        for user_id in list(self._dirty):
+        for user_id in [*self._dirty, *self._outbox.users_in_flight]:  # a full store may still answer
             self._show_locally(user_id, now)
 
     def reconnected(self) -> None:
@@ -216,7 +215,6 @@ class ShardReplica:
 
     def verify(self) -> None:
         """Propose again what this node contributes and the store no longer has, because it may have lost writes."""
-        self._outbox.read_all()
         contributed = filter(self._has_user, self._presence.contributed_users())
         for user_id in {*contributed, *self._contributions.users_of(self.slot)}:
             own = self._presence.own_contribution(user_id, self.slot)
@@ -244,8 +242,7 @@ class ShardReplica:
         if (batch := self._outbox.send_control(when.now.monotonic)) is not None:
             return batch
         found = self._proposals(nodes, when)
-        if not found.proposals:
-            found = self._removal_proposals(when)
+        self._add_removal_proposals(found, when)
         return self._outbox.send(tuple(found.proposals)) if found.proposals or is_full else None
 
     def committed(self, result: Committed) -> None:
@@ -256,7 +253,7 @@ class ShardReplica:
                 if len(proposal.contributions) > 1:
                     self._moved.forget(proposal.user_id)
             self._propose_again(answer.refused)
-            if self._removal is not None and answer.accepted:
+            if self._removal is not None and any(map(self._removal.has, answer.accepted)):
                 self._removal.committed(result.n)
         self.floor = max(self.floor, result.n)
 
@@ -365,22 +362,25 @@ class ShardReplica:
 
     def removable(self) -> Member | None:
         """Return the dead node if none of its contributions is left, and the store may remove it; else None."""
-        removal = self._removal
-        if removal is None or self._outbox.in_flight is not None or self.applied is None:
+        removal, batch = self._removal, self._outbox.in_flight
+        if removal is None or self.applied is None or (batch is not None and any(map(removal.has, batch.proposals))):
             return None
         return removal.member if removal.is_complete(self.applied.n) else None
 
-    def _removal_proposals(self, when: When) -> Proposals:
-        """Propose the records without the contributions of the node that is being removed."""
-        found = Proposals()
-        removal = self._removal
+    def _add_removal_proposals(self, found: Proposals, when: When) -> None:
+        """Fill a batch with the records without the contributions of the node that is being removed."""
+        removal, proposed = self._removal, {proposal.user_id for proposal in found.proposals}
+        delayed: list[str] = []
         while removal is not None and removal.waiting and not found.is_full:
             user_id, _ = removal.waiting.popitem(last=False)
-            if not self._contributions.get(user_id, removal.member.slot).is_empty:
+            if user_id in proposed:
+                delayed.append(user_id)
+            elif not self._contributions.get(user_id, removal.member.slot).is_empty:
                 update = ContributionUpdate(removal.member.slot, b"", b"")
                 stored, shown = self.records.get(user_id), self._presence.shown(user_id)
                 found.add(user_id, self._wanted(user_id, when), stored, shown, update)
-        return found
+        if removal is not None:
+            removal.waiting.update(dict.fromkeys(delayed))
 
     def _apply_removal(self, slot: int, when: When) -> None:
         """Drop what is left of a removed node: contributions that the store had lost."""
@@ -556,9 +556,9 @@ class ShardReplica:
 
     def _check_all(self, when: When) -> None:
         """Check every user, after a load. They include users who are shown and unknown to the store."""
+        self._outbox.read_up_to(max(self._check_at, self._applied_n))
         self._check_at = -1
         self._reused.clear()
-        self._outbox.read_all()
         presence = self._presence
         here = *presence.contributed_users(), *presence.shown_users(), *presence.decided_users()
         self._unchecked = list({*self.records, *self._contributions.users(), *filter(self._has_user, here)})

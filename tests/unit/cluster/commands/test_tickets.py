@@ -232,3 +232,22 @@ def test_a_ticket_in_the_store_has_all_its_grants() -> None:
 )
 def test_what_is_not_a_ticket_of_this_release_grants_nothing(value: bytes) -> None:
     assert decode_ticket(value) is None
+
+
+def test_while_the_store_is_full_a_ticket_works_on_its_node_and_others_ask_to_retry() -> None:
+    cluster = cluster_with_tickets()
+    cluster.hub.is_out_of_memory = True
+    cluster.nodes["a"].service.announce("zoe", online=True)
+    cluster.nodes["b"].service.announce("yan", online=True)
+    cluster.run(3, step=0.05)
+    here, elsewhere = issue(cluster, "a"), issue(cluster, "a")
+    cluster.run(0.5)
+    ada, other = present(cluster, "a", here), present(cluster, "b", elsewhere)
+    cluster.run(2, step=0.05)
+    assert result(ada) == ADMITTED
+    assert result(other) == Close.TRY_AGAIN_LATER
+    cluster.hub.is_out_of_memory = False
+    cluster.run(2, step=0.05)
+    again = present(cluster, "b", elsewhere)
+    cluster.run(1)
+    assert result(again) == ADMITTED

@@ -8,10 +8,10 @@ local flat = redis.call('HGETALL', nodes)
 for i = 1, #flat, 2 do
   local current, state = flat[i + 1]:match('^(%S+) (%S+)')
   members[flat[i]] = flat[i + 1]
-  live[current] = state ~= 'dead'
+  live[current] = state ~= 'dead' and state ~= 'leaving'  -- a node that stops removes nobody any more
 end
 local own = members[slot]
-if not own or own:match('^(%S+)') ~= incarnation or not live[incarnation] then
+if not own or own:match('^(%S+)') ~= incarnation or own:match('^%S+ dead ') then
   return redis.status_reply('FENCED')
 end
 local member = members[target]
