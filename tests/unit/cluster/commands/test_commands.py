@@ -234,24 +234,6 @@ def test_frequent_erasures_do_not_postpone_one_another() -> None:
     assert erased[:8] == [f"user {number}" for number in range(8)]
 
 
-def test_an_erasure_during_an_outage_comes_after_the_last_change_of_the_user() -> None:
-    cluster = protected()
-    enter(cluster, "b")
-    a, b = cluster.nodes["a"], cluster.nodes["b"]
-    shown: list[str] = []
-    b.cluster.handlers[Kind.ERASE] = lambda body, _: shown.append(cluster.statuses(body.decode())["b"])
-    cluster.hub.is_reachable = False
-    cluster.run(3, step=0.05)
-    a.service.forget("ada")
-    assert a.node.other_nodes is not None
-    a.node.other_nodes.erase("ada")
-    cluster.run(10, step=0.05)
-    cluster.hub.is_reachable = True
-    cluster.run(10, step=0.05)
-    assert shown
-    assert set(shown) == {"offline"}
-
-
 def test_erasing_on_a_node_that_never_knew_the_user_erases_the_display_data_of_the_others() -> None:
     cluster = protected()
     ada = enter(cluster, "b", display={"name": "Ada"})

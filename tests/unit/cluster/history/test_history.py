@@ -333,6 +333,29 @@ def test_an_erased_user_is_in_no_row_and_no_journal() -> None:
         assert {change.seen_ms for change in found} == {0}
 
 
+def test_a_user_who_is_erased_during_an_outage_of_the_store_is_in_no_row() -> None:
+    """The user leaves the other node only after the outage, which is a change to be stored."""
+    cluster = storing()
+    here, there = cluster.nodes["a"], cluster.nodes["b"]
+    there.connect("ada")
+    cluster.run(2, step=0.02)
+    cluster.hub.is_reachable = False
+    cluster.run(3, step=0.05)
+    here.service.forget("ada")
+    assert here.node.other_nodes
+    here.node.other_nodes.erase("ada")
+    database = database_of(cluster)
+    database.users.pop("ada")
+    for position in [position for position, one in database.changes.items() if one.user_id == "ada"]:
+        del database.changes[position]
+    cluster.run(10, step=0.05)
+    cluster.hub.is_reachable = True
+    cluster.run(20, step=0.05)
+    assert cluster.statuses("ada") == {"a": "offline", "b": "offline"}
+    assert "ada" not in database.users
+    assert database.history("ada") == []
+
+
 # Restoring.
 
 
