@@ -135,6 +135,8 @@ class WriteBehind(CollectedRecords[User[Any]]):
         self._with_addresses = settings.keep_addresses
         self._is_draining = False
         """Whether the server is stopping. Nobody is notified of changes then."""
+        self._is_applying_restored = False
+        """Whether the outcome being applied is that of restored data."""
         self.is_blocked = False
         """Whether something waits that the worker does not accept."""
         directory.begin_restore()
@@ -149,6 +151,8 @@ class WriteBehind(CollectedRecords[User[Any]]):
             is_draining: Whether the server is stopping. Then nobody is notified of the change, and it is not stored.
         """
         self._is_draining = is_draining
+        if self._is_applying_restored and outcome.change is None:
+            return  # it is in the database, where the row may belong to another server by now
         if (user := self._directory.users.user(outcome.user_id)) is not None:
             self._users[outcome.user_id] = user
         if (change := outcome.change) is not None and not is_draining and self._with_changes:
@@ -280,7 +284,12 @@ class WriteBehind(CollectedRecords[User[Any]]):
             self._worker.store_batch(records, self.position)
 
     def _record_of(self, user: User[Any]) -> StoredUser:
-        return stored_user(user)
+        if user.version:
+            return stored_user(user, user.version)
+        # The database keeps a row with a higher version, so a decision that others do not see needs a version, too.
+        # A user who was evicted and is back has versions below it: the newer state replaces the waiting one then.
+        latest = self._users.get(user.user_id, user)
+        return stored_user(latest, latest.version or self._directory.users.versions.of_unknown()(user.user_id))
 
     def _flush_later(self) -> None:
         if self._collected_since is None:
@@ -298,7 +307,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
                     self._restore_choices(record, now)
                 case RestoredDisplay(user_id, display):
                     if v1.is_display(display):  # another program may have written the row
-                        self._apply(self._directory.restore_display(user_id, v1.compact(display), now), now)
+                        self._apply_restored(self._directory.restore_display(user_id, v1.compact(display), now), now)
                 case StoredClaim():
                     self._restore_claim(record, now)
         if revocations := [record for record in records if isinstance(record, StoredRevocation)]:
@@ -320,7 +329,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
         for choice in _choices(record.timed):
             left_s = (choice.details.until_ms - now.epoch_ms) / 1000
             stored += [TimedChoice(choice, now.monotonic + left_s)] if left_s > 0 else []
-        self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
+        self._apply_restored(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
 
     def _restore_claim(self, record: StoredClaim, now: Instant) -> None:
         user, since = self._directory.users.user(record.user_id), self._directory.since_start
@@ -334,11 +343,23 @@ class WriteBehind(CollectedRecords[User[Any]]):
         ends = now.monotonic + left_s
         claim = Claim(record.source, Status(record.status), details, record.priority, record.set_ms, ends)
         with suppress(CapacityError):  # other sources have used up the user's claims since
-            self._apply(self._directory.set_claim(record.user_id, claim, now), now)
+            self._apply_restored(self._directory.set_claim(record.user_id, claim, now), now)
+
+    def _apply_restored(self, outcome: Outcome[Any], now: Instant) -> None:
+        """Apply the outcome of restored data. The user is collected only if others see a change."""
+        self._is_applying_restored = True
+        try:
+            self._apply(outcome, now)
+        finally:
+            self._is_applying_restored = False
 
 
-def stored_user(user: User[Any]) -> StoredUser:
-    """Return the record of a user as others see them. An invisible user was last seen when they became invisible."""
+def stored_user(user: User[Any], version: int) -> StoredUser:
+    """Return the record of a user as others see them. An invisible user was last seen when they became invisible.
+
+    Args:
+        version: Version of the row: that of the user, or one in its place if others have seen no change of the user.
+    """
     change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
     # If the record has waited for long, the change may have left the journal.
     last = change or user.departure
@@ -348,7 +369,7 @@ def stored_user(user: User[Any]) -> StoredUser:
     chosen = b"" if user.chosen == AS_DETECTED else choice_json(user.chosen)
     timed = choice_json(user.timed) if user.timed else b""
     times = last.since_ms, seen_ms, active_ms
-    return StoredUser(user.user_id, user.shown.status, user.version, *times, chosen, timed, user.display.data)
+    return StoredUser(user.user_id, user.shown.status, version, *times, chosen, timed, user.display.data)
 
 
 def _digest_of(session_id: str) -> str:

@@ -358,6 +358,61 @@ def test_a_replaced_connection_does_not_end_its_session() -> None:
     assert storing.worker.of(StoredSession)[-1].closed_ms is None
 
 
+def test_a_choice_that_others_do_not_see_is_stored_with_a_version_that_replaces_the_row() -> None:
+    """The user left before the restart. Nothing visible has happened since, so the user has no version yet."""
+    storing = StoringNode()
+    storing.write_behind.finish_restore(1_000)  # the row has a version up to this
+    PresenceService(storing.node).set_status("ada", Choice(Status.INVISIBLE, NO_DETAILS))
+    storing.pass_period()
+    PresenceService(storing.node).set_status("ada", None)
+    storing.open()
+    storing.pass_period()
+    hidden, shown = storing.worker.of(StoredUser)
+    assert 1_000 <= hidden.version < shown.version
+    assert (hidden.status, shown.status) == ("offline", "online")
+
+
+def test_a_record_without_a_version_does_not_get_ahead_of_a_newer_one_of_its_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_BATCH_RECORDS", 1)
+    storing = StoringNode(log_burst=0)
+    application = PresenceService(storing.node)
+    storing.worker.room = 1
+    application.announce("bob", online=True)
+    application.set_status("ada", choice_of("busy"))
+    storing.pass_period()
+    assert [record.user_id for record in storing.worker.of(StoredUser)] == ["bob"], "ada is due, and waits"
+    application.set_status("ada", None)
+    assert storing.node.directory.users.user("ada") is None, "evicted"
+    storing.open("ada")
+    application.announce("bob", online=False)  # a newer version
+    storing.worker.room = 1000
+    storing.clock.advance(2)
+    records = [record for record in storing.worker.of(StoredUser) if record.user_id == "ada"]
+    assert [record.version for record in records] == sorted(record.version for record in records)
+    assert records[-1].status == "online"
+
+
+def test_restored_data_is_not_stored_again() -> None:
+    """The row may belong to another server, which has shown the user since."""
+    storing = StoringNode(restored=False)
+    storing.write_behind.restore(
+        [
+            RestoredChoices("ada", stored_choice("busy")),
+            StoredClaim("bob", "calendar", "away", set_ms=1),
+            RestoredDisplay("ada", b'{"name":"Ada"}'),
+        ]
+    )
+    storing.write_behind.finish_restore(7)
+    storing.pass_period()
+    assert storing.worker.records == []
+    storing.open("ada")
+    storing.pass_period()
+    (record,) = storing.worker.of(StoredUser)
+    assert (record.status, bool(record.chosen), bool(record.display)) == ("busy", True, True)
+
+
 def test_a_choice_restored_late_does_not_override_a_newer_one() -> None:
     storing = StoringNode(restored=False)
     ada, bob = storing.open("ada", "presenced.v1"), storing.open("bob", "presenced.v1")

@@ -14,7 +14,7 @@ from tests.support.fakes import FakeConnection
 from presenced.cluster.backend import Excerpt
 from presenced.cluster.directory import OTHERS_END_S
 from presenced.cluster.history.write_behind import SharedWriteBehind
-from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
+from presenced.presence.model import AS_DETECTED, Choice, Display, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.storage.records import RestoredChoices, StoredClaim, StoredRevocation, choice_json
 
@@ -312,6 +312,34 @@ def test_choices_and_claims_are_stored_from_the_log() -> None:
     assert database.claims["ada", "calendar"] == StoredClaim(
         "ada", "calendar", set_ms=database.claims["ada", "calendar"].set_ms
     )
+
+
+def test_choices_of_a_user_whom_the_nodes_have_forgotten_replace_the_row() -> None:
+    """Others see no change, so the item has no version."""
+    cluster = storing(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    there, database = other(cluster), database_of(cluster)
+    connection, now = there.connect("ada"), cluster.clock.now()
+    there.node.publisher.apply(there.node.directory.update_display("ada", Display(b'{"name":"Ada"}', 1.0), now), now)
+    cluster.run(1, step=0.02)
+    there.end(connection)
+    cluster.run(3, step=0.02)
+    for node in cluster.nodes.values():
+        node.node.publisher.expire()  # trims the log of recent changes
+    assert all(node.node.directory.users.user("ada") is None for node in cluster.nodes.values())
+    before = database.users["ada"]
+    there.service.set_status("ada", Choice(Status.INVISIBLE))
+    cluster.run(1, step=0.02)
+    hidden = database.users["ada"]
+    assert hidden.chosen == choice_json(Choice(Status.INVISIBLE))
+    there.service.set_status("ada", None)
+    cluster.run(1, step=0.02)
+    cleared = database.users["ada"]
+    assert cleared.chosen == b""
+    assert before.display == hidden.display == cleared.display == b'{"name":"Ada"}'
+    there.connect("ada")
+    cluster.run(1, step=0.02)
+    assert before.version < hidden.version < cleared.version < database.users["ada"].version
+    assert database.users["ada"].status == "online"
 
 
 def test_an_erased_user_is_in_no_row_and_no_journal() -> None:
