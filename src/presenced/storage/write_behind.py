@@ -46,7 +46,7 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory
-from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
+from presenced.presence.model import AS_DETECTED, NO_DISPLAY, Choice, Status, StatusDetails
 from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
@@ -155,6 +155,8 @@ class WriteBehind(CollectedRecords[User[Any]]):
             return  # it is in the database, where the row may belong to another server by now
         if (user := self._directory.users.user(outcome.user_id)) is not None:
             self._users[outcome.user_id] = user
+        elif outcome.user_id:
+            self._collect_evicted(outcome.user_id)
         if (change := outcome.change) is not None and not is_draining and self._with_changes:
             self._changes.append(change)
         if self._collected_since is None:
@@ -290,6 +292,15 @@ class WriteBehind(CollectedRecords[User[Any]]):
         # A user who was evicted and is back has versions below it: the newer state replaces the waiting one then.
         latest = self._users.get(user.user_id, user)
         return stored_user(latest, latest.version or self._directory.users.versions.of_unknown()(user.user_id))
+
+    def _collect_evicted(self, user_id: str) -> None:
+        """Collect that nothing is set for a user, because the event cleared the last thing that was.
+
+        A waiting record of the user stays, because it has the times, and it was cleared as well.
+        """
+        if user_id not in self._users:
+            display = self._directory.users.displays.get(user_id) or NO_DISPLAY
+            self._users[user_id] = User(user_id, display=display)
 
     def _flush_later(self) -> None:
         if self._collected_since is None:

@@ -372,6 +372,42 @@ def test_a_choice_that_others_do_not_see_is_stored_with_a_version_that_replaces_
     assert (hidden.status, shown.status) == ("offline", "online")
 
 
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_a_choice_that_is_cleared_while_the_user_is_absent_is_stored_as_cleared(is_waiting: bool) -> None:
+    """The user is evicted together with the choice."""
+    storing = StoringNode(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    application, display = PresenceService(storing.node), b'{"name":"Ada"}'
+    storing.write_behind.restore([RestoredDisplay("ada", display)])
+    connection = storing.open()
+    application.set_status("ada", choice_of("busy"))
+    storing.pass_period()
+    storing.worker.room = 0 if is_waiting else 1000
+    storing.close(connection)
+    left_ms = storing.clock.now().epoch_ms
+    storing.clock.advance(100)
+    storing.node.publisher.expire()  # trims the log of recent changes
+    application.set_status("ada", None)
+    assert storing.node.directory.users.user("ada") is None, "evicted"
+    storing.worker.room = 1000
+    storing.clock.advance(2)
+    records = [record for record in storing.worker.of(StoredUser) if record.user_id == "ada"]
+    assert records[0].chosen
+    assert (records[-1].chosen, records[-1].status, records[-1].display) == (b"", "offline", display)
+    assert [record.version for record in records] == sorted(record.version for record in records)
+    assert max(record.seen_ms for record in records) == left_ms, "the row keeps the latest time"
+
+
+def test_events_that_change_nothing_of_an_unknown_user_make_no_row() -> None:
+    storing = StoringNode()
+    application = PresenceService(storing.node)
+    application.announce("ada", online=False)
+    application.clear_claim("ada", "calendar")
+    application.disconnect("ada")
+    application.forget_display("ada")
+    storing.pass_period()
+    assert storing.worker.records == []
+
+
 def test_a_record_without_a_version_does_not_get_ahead_of_a_newer_one_of_its_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
