@@ -116,9 +116,12 @@ class EndpointQueue:
     async def delete_delivered(self, events: Sequence[QueuedEvent], were_held: bool) -> None:
         """Delete events that the endpoint has accepted."""
         async with writing(self._database) as connection:
-            await connection.execute(delete(webhooks).where(_c.id.in_([event.row_id for event in events])))
+            statement = delete(webhooks).where(_c.id.in_([event.row_id for event in events]))
+            deleted = (await connection.execute(statement)).rowcount
         if were_held:
-            self.held -= 1
+            # The row may be gone because its user was erased, and a sweep may know. The number must not be too low:
+            # while it is 0, events pass the held one of their subject.
+            self.held = max(0, self.held - deleted)
         else:
             self.waiting = max(0, self.waiting - len(events))
 
