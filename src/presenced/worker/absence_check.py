@@ -26,6 +26,7 @@ from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from presenced.storage.database import reading
 from presenced.webhooks.producer import WebhookProducer
 from presenced.worker.rpc import FindAbsent
 
@@ -76,7 +77,7 @@ class AbsenceCheck:
             return None
         users: list[str] = []
         rooms: list[str] = []
-        async with self._database.connect() as connection:
+        async with reading(self._database) as connection:
             if self._producer is not None:
                 rooms = await self._producer.sent_as_present(connection, "room", self._last_room)
                 users = await self._producer.sent_as_present(connection, "user", self._last_user)
