@@ -313,6 +313,26 @@ async def test_a_held_event_blocks_its_subject_and_no_other(database: AsyncEngin
     assert due.row_id == first.row_id, "the clock was set back"
 
 
+async def test_the_number_of_held_events_is_corrected_when_their_user_is_erased(database: AsyncEngine) -> None:
+    """Otherwise no further event is held after a hundred of these, and all events wait for a refused one."""
+    hooks = hooks_of(database)
+    hooks._is_delivering = True  # as while `run` delivers
+    await tell(hooks, database, change("ada", 1), change("bo", 2))
+    queue = hooks._deliveries[0].queue
+    ada, bo = await queue.oldest(2)
+    await queue.hold(ada, "no", NOON)
+    await queue.hold(bo, "no", NOON)
+    await erase(hooks, database, "ada")
+    await hooks.sweep()
+    assert queue.held == 1
+    await queue.delete_delivered([ada], were_held=True)  # it was being sent, and there is no row any more
+    assert queue.held == 1, "the other one"
+    await tell(hooks, database, change("bo", 3, "away"))
+    assert [json.loads(event.payload)["data"]["userId"] for event in await queue.oldest(10)] == ["ada"], "not bo"
+    await queue.delete_delivered([bo], were_held=True)
+    assert queue.held == 0
+
+
 async def test_waiting_events_of_removed_endpoints_become_dead_letters_when_they_are_old(database: AsyncEngine) -> None:
     time = Time()
     await tell(hooks_of(database, time), database, change("ada", 1))

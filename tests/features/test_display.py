@@ -215,7 +215,7 @@ def test_display_data_is_stored_and_sent_to_backends(harness: GrantsHarness) -> 
     user = harness.node.directory.users.user("ada")
     assert user
     assert user.last_change
-    assert json.decode(stored_user(user).display) == json.decode(user.last_change.view.display) == ADA
+    assert json.decode(stored_user(user, user.version).display) == json.decode(user.last_change.view.display) == ADA
 
 
 DEEP: dict[str, Any] = {}

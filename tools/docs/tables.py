@@ -59,7 +59,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "presenced_users": {
         "user_id": 'User id, as a string: `7` is the user whose id is 7 or `"7"` on the wire.',
         "status": f"Status that others see: {STATUSES}.",
-        "version": "Number of the last change. It increases with each change of the user.",
+        "version": "Number of the last change, or a later number if something was set since that others do not see.",
         "since_ms": "Time at which the status began.",
         "seen_ms": "Time at which the user was last known to be present. It may be outdated while the user is present.",
         "active_ms": "Time at which the user last connected, chose a status or became active.",

@@ -209,7 +209,11 @@ class CallbackVisibility(Authenticator):
         principal, user_id = result, result.user_id
 
         def merge(granted: AuthResult) -> AuthResult:
-            return granted if isinstance(granted, BadToken) else merge_grants(principal, granted)
+            if granted is UNAVAILABLE:
+                return UNAVAILABLE
+            if isinstance(granted, BadToken):  # the token is no guess, because `inner` has accepted it
+                return BadToken(granted.kind, str(granted), is_genuine=True)
+            return merge_grants(principal, granted)
 
         body, read_response = {"userId": wire_user_id(user_id)}, partial(_read_grants, user_id)
         granted = self._callback.call(user_id, body, read_response, now, lambda granted: on_result(merge(granted)))

@@ -96,6 +96,8 @@ class CollectedRecords(Generic[U]):
         )
         self._changes = [one for one in self._changes if not is_about(one, user_id)]
         self._others = {key: record for key, record in self._others.items() if not is_about(record, user_id)}
+        if not self._count():  # otherwise the next event would not schedule a flush
+            self._collected_since = self._due_since = None
 
     def _batch(self, now: float) -> list[Record]:
         """Remove and return the next records that are due."""

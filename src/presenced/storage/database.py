@@ -39,6 +39,9 @@ CONNECT_TIMEOUT_S = 5.0
 WRITE_TIMEOUT_S = 10.0
 """Seconds for a transaction that writes, unless the caller sets another timeout. Then it is rolled back."""
 
+READ_TIMEOUT_S = 10.0
+"""Seconds for reading outside of a transaction that writes. Then the connection is given up."""
+
 _SERVER_POOL: dict[str, Any] = {
     "pool_size": 3,
     "max_overflow": 2,
@@ -209,6 +212,17 @@ async def writing(database: AsyncEngine, timeout_s: float = WRITE_TIMEOUT_S) -> 
     """
     lock = _write_locks.setdefault(database.sync_engine, asyncio.Lock())
     async with asyncio.timeout(timeout_s), lock, database.begin() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def reading(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a connection for reading.
+
+    Raises:
+        TimeoutError: It took longer than `READ_TIMEOUT_S`, for example because the host of the database has vanished.
+    """
+    async with asyncio.timeout(READ_TIMEOUT_S), database.connect() as connection:
         yield connection
 
 

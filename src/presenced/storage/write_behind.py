@@ -46,7 +46,7 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory
-from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
+from presenced.presence.model import AS_DETECTED, NO_DISPLAY, Choice, Status, StatusDetails
 from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
@@ -135,6 +135,8 @@ class WriteBehind(CollectedRecords[User[Any]]):
         self._with_addresses = settings.keep_addresses
         self._is_draining = False
         """Whether the server is stopping. Nobody is notified of changes then."""
+        self._is_applying_restored = False
+        """Whether the outcome being applied is that of restored data."""
         self.is_blocked = False
         """Whether something waits that the worker does not accept."""
         directory.begin_restore()
@@ -149,8 +151,12 @@ class WriteBehind(CollectedRecords[User[Any]]):
             is_draining: Whether the server is stopping. Then nobody is notified of the change, and it is not stored.
         """
         self._is_draining = is_draining
+        if self._is_applying_restored and outcome.change is None:
+            return  # it is in the database, where the row may belong to another server by now
         if (user := self._directory.users.user(outcome.user_id)) is not None:
             self._users[outcome.user_id] = user
+        elif outcome.user_id:
+            self._collect_evicted(outcome.user_id)
         if (change := outcome.change) is not None and not is_draining and self._with_changes:
             self._changes.append(change)
         if self._collected_since is None:
@@ -280,7 +286,21 @@ class WriteBehind(CollectedRecords[User[Any]]):
             self._worker.store_batch(records, self.position)
 
     def _record_of(self, user: User[Any]) -> StoredUser:
-        return stored_user(user)
+        if user.version:
+            return stored_user(user, user.version)
+        # The database keeps a row with a higher version, so a decision that others do not see needs a version, too.
+        # A user who was evicted and is back has versions below it: the newer state replaces the waiting one then.
+        latest = self._users.get(user.user_id, user)
+        return stored_user(latest, latest.version or self._directory.users.versions.of_unknown()(user.user_id))
+
+    def _collect_evicted(self, user_id: str) -> None:
+        """Collect that nothing is set for a user, because the event cleared the last thing that was.
+
+        A waiting record of the user stays, because it has the times, and it was cleared as well.
+        """
+        if user_id not in self._users:
+            display = self._directory.users.displays.get(user_id) or NO_DISPLAY
+            self._users[user_id] = User(user_id, display=display)
 
     def _flush_later(self) -> None:
         if self._collected_since is None:
@@ -298,7 +318,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
                     self._restore_choices(record, now)
                 case RestoredDisplay(user_id, display):
                     if v1.is_display(display):  # another program may have written the row
-                        self._apply(self._directory.restore_display(user_id, v1.compact(display), now), now)
+                        self._apply_restored(self._directory.restore_display(user_id, v1.compact(display), now), now)
                 case StoredClaim():
                     self._restore_claim(record, now)
         if revocations := [record for record in records if isinstance(record, StoredRevocation)]:
@@ -320,7 +340,7 @@ class WriteBehind(CollectedRecords[User[Any]]):
         for choice in _choices(record.timed):
             left_s = (choice.details.until_ms - now.epoch_ms) / 1000
             stored += [TimedChoice(choice, now.monotonic + left_s)] if left_s > 0 else []
-        self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
+        self._apply_restored(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
 
     def _restore_claim(self, record: StoredClaim, now: Instant) -> None:
         user, since = self._directory.users.user(record.user_id), self._directory.since_start
@@ -334,11 +354,23 @@ class WriteBehind(CollectedRecords[User[Any]]):
         ends = now.monotonic + left_s
         claim = Claim(record.source, Status(record.status), details, record.priority, record.set_ms, ends)
         with suppress(CapacityError):  # other sources have used up the user's claims since
-            self._apply(self._directory.set_claim(record.user_id, claim, now), now)
+            self._apply_restored(self._directory.set_claim(record.user_id, claim, now), now)
+
+    def _apply_restored(self, outcome: Outcome[Any], now: Instant) -> None:
+        """Apply the outcome of restored data. The user is collected only if others see a change."""
+        self._is_applying_restored = True
+        try:
+            self._apply(outcome, now)
+        finally:
+            self._is_applying_restored = False
 
 
-def stored_user(user: User[Any]) -> StoredUser:
-    """Return the record of a user as others see them. An invisible user was last seen when they became invisible."""
+def stored_user(user: User[Any], version: int) -> StoredUser:
+    """Return the record of a user as others see them. An invisible user was last seen when they became invisible.
+
+    Args:
+        version: Version of the row: that of the user, or one in its place if others have seen no change of the user.
+    """
     change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
     # If the record has waited for long, the change may have left the journal.
     last = change or user.departure
@@ -348,7 +380,7 @@ def stored_user(user: User[Any]) -> StoredUser:
     chosen = b"" if user.chosen == AS_DETECTED else choice_json(user.chosen)
     timed = choice_json(user.timed) if user.timed else b""
     times = last.since_ms, seen_ms, active_ms
-    return StoredUser(user.user_id, user.shown.status, user.version, *times, chosen, timed, user.display.data)
+    return StoredUser(user.user_id, user.shown.status, version, *times, chosen, timed, user.display.data)
 
 
 def _digest_of(session_id: str) -> str:

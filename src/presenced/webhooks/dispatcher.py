@@ -168,7 +168,8 @@ class WebhookDispatcher:
         key, state = webhooks.c.endpoint, webhooks.c.state
         async with writing(self._database) as connection:
             # Read after `writing` has waited for its turn: rows written meanwhile are in the count below.
-            before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._removed).items()}
+            queues = (ours | self._removed).items()
+            before = {name: (queue.waiting, queue.held, queue.dead) for name, queue in queues}
             query = select(key, state, func.count()).group_by(key, state)
             counts = {(row[0], row[1]): int(row[2]) for row in await connection.execute(query)}
             await self.producer.forget_rooms(connection)
@@ -176,11 +177,10 @@ class WebhookDispatcher:
             self._removed[name] = EndpointQueue(self._database, name)
         for name, queue in (ours | self._removed).items():
             # The count does not include rows added and removed since then.
-            waiting, dead = before.get(name, (0, 0))
+            waiting, held, dead = before.get(name, (0, 0, 0))
             queue.waiting = max(0, counts.get((name, WAITING), 0) + queue.waiting - waiting)
+            queue.held = max(0, counts.get((name, HELD), 0) + queue.held - held)
             queue.dead = max(0, counts.get((name, DEAD), 0) + queue.dead - dead)
-            if not self._is_delivering:  # later only the delivery changes the number, and its order depends on it
-                queue.held = counts.get((name, HELD), 0)
             await self._enforce_bounds(queue)
 
     async def _enforce_bounds(self, queue: EndpointQueue) -> None:

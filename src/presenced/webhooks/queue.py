@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Delete, Update, delete, insert, or_, selec
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.storage.answers import DeadLetter
-from presenced.storage.database import execute_many, writing
+from presenced.storage.database import execute_many, reading, writing
 from presenced.storage.schema import webhooks
 
 WAITING, HELD, DEAD = "waiting", "held", "dead"
@@ -116,9 +116,12 @@ class EndpointQueue:
     async def delete_delivered(self, events: Sequence[QueuedEvent], were_held: bool) -> None:
         """Delete events that the endpoint has accepted."""
         async with writing(self._database) as connection:
-            await connection.execute(delete(webhooks).where(_c.id.in_([event.row_id for event in events])))
+            statement = delete(webhooks).where(_c.id.in_([event.row_id for event in events]))
+            deleted = (await connection.execute(statement)).rowcount
         if were_held:
-            self.held -= 1
+            # The row may be gone because its user was erased, and a sweep may know. The number must not be too low:
+            # while it is 0, events pass the held one of their subject.
+            self.held = max(0, self.held - deleted)
         else:
             self.waiting = max(0, self.waiting - len(events))
 
@@ -201,7 +204,7 @@ class EndpointQueue:
         """
         condition = self._in(DEAD) & (_c.id > after)
         query = select(_c.id, _c.attempts, _c.last_error, _c.payload).where(condition).order_by(_c.id).limit(limit)
-        async with self._database.connect() as connection:
+        async with reading(self._database) as connection:
             return [
                 DeadLetter(row_id, endpoint, attempts, error or "", Raw(payload.encode()))
                 for row_id, attempts, error, payload in await connection.execute(query)
@@ -223,7 +226,7 @@ class EndpointQueue:
 
     async def _select(self, condition: ColumnElement[bool], limit: int) -> list[QueuedEvent]:
         query = select(_c.id, _c.payload, _c.created_ms, _c.attempts).where(condition).order_by(_c.id).limit(limit)
-        async with self._database.connect() as connection:
+        async with reading(self._database) as connection:
             return [QueuedEvent(*row) for row in await connection.execute(query)]
 
     async def _update(self, condition: ColumnElement[bool], values: Mapping[str, object]) -> int:

@@ -313,7 +313,11 @@ class WorkerClient(asyncio.Protocol):
     async def _launch(self) -> None:
         """Start a process and connect to it. If that fails, try again later."""
         self._abandon_process()  # the previous process has exited by now
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:  # too many files are open
+            self._launch_failed(error)
+            return
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it only forks; no argument comes from outside
                 [sys.executable, "-P", "-m", "presenced.worker", str(theirs.fileno()), *self._log_arguments],
@@ -329,11 +333,14 @@ class WorkerClient(asyncio.Protocol):
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
         except OSError as error:
             ours.close()
-            place = f": {error.filename}" if error.filename else ""
-            self._failing = f"the storage worker can't be started: {error.strerror}{place}"
-            self._launch_later()
+            self._launch_failed(error)
         finally:
             theirs.close()
+
+    def _launch_failed(self, error: OSError) -> None:
+        place = f": {error.filename}" if error.filename else ""
+        self._failing = f"the storage worker can't be started: {error.strerror}{place}"
+        self._launch_later()
 
     def _launch_later(self) -> None:
         self._abandon_process()

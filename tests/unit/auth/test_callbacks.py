@@ -146,7 +146,12 @@ async def test_visibility_is_looked_up_by_user_and_cached_unless_refused(
             assert found.watch == frozenset({"bo"})
         else:
             assert str(found) == REFUSED
-    assert str(await result(authenticator, clock, "eve")) == "forged"
+            assert isinstance(found, BadToken)
+            assert found.is_genuine, "it does not count as a guess of its address"
+    forged = await result(authenticator, clock, "eve")
+    assert str(forged) == "forged"
+    assert isinstance(forged, BadToken)
+    assert not forged.is_genuine
     assert backend.requests == [b'{"userId":"ada"}'] * requests
 
 

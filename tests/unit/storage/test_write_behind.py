@@ -567,6 +567,20 @@ def test_no_record_of_an_erased_user_is_sent() -> None:
     assert not [record for record in storing.worker.records if getattr(record, "user_id", "") in ("ada", "user7")]
 
 
+def test_records_are_sent_after_all_that_waited_were_of_an_erased_user() -> None:
+    storing = StoringNode()
+    storing.worker.room = 0
+    storing.open("ada")
+    storing.clock.advance(1)
+    storing.write_behind.forget("ada")
+    assert (storing.write_behind.waiting, storing.write_behind.waiting_since) == (0, None)
+    storing.clock.advance(2)
+    storing.worker.room = 1000
+    storing.open("bob")
+    storing.pass_period()
+    assert [record.user_id for record in storing.worker.of(StoredUser)] == ["bob"]
+
+
 def test_a_claim_and_a_revocation_with_the_same_names_are_both_stored() -> None:
     storing = StoringNode()
     storage = storing.node.storage

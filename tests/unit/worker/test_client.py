@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -101,6 +102,26 @@ async def test_a_program_that_cannot_be_executed_is_named(
     await worker.start(storing.write_behind)
     worker.abandon()
     assert f"the storage worker can't be started: Permission denied: {program};" in caplog.text
+
+
+async def test_a_process_is_started_later_if_too_many_files_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[int] = []
+
+    def fail(*_: object) -> None:
+        attempts.append(len(attempts))
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(client, "RETRY_S", 0.0)
+    connected = Connected()
+    connected.storing.worker.room = 0
+    connected.storing.open()
+    monkeypatch.setattr(socket, "socketpair", fail)
+    connected.client.connection_lost(None)
+    async with asyncio.timeout(5):
+        while len(attempts) < 3:
+            await asyncio.sleep(0.001)
+    assert "the storage worker can't be started: Too many open files" in connected.client.warning
+    await connected.client.stop()
 
 
 async def test_a_process_that_needs_long_to_run_does_not_make_the_server_start_without_its_data(

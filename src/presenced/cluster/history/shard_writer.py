@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from presenced.cluster.backend import Entry, Item
 from presenced.cluster.records import UserRecord, decode_record
 from presenced.cluster.sharding import shard_of
-from presenced.presence.model import AS_DETECTED, SEEN_OFFLINE, Change, Choice, Status
+from presenced.presence.model import AS_DETECTED, NO_DISPLAY, SEEN_OFFLINE, Change, Choice, Display, Status
 from presenced.presence.rooms import Rooms
 from presenced.presence.user import User
 from presenced.presence.users import Users
@@ -271,7 +271,7 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
     def _collect_state(self, change: Change, now: Instant) -> None:
         user = self._all_users.user(change.user_id)
         assert user is not None, "the user was listed just before"
-        self._users.setdefault(change.user_id, stored_user(user))
+        self._users.setdefault(change.user_id, stored_user(user, user.version))
         if self._with_changes:
             self._changes.append(replace(change, position=change.version))
         self._begin_waiting(now)
@@ -279,8 +279,10 @@ class ShardWriter(CollectedRecords[Item | StoredUser]):
     def _record_of(self, user: Item | StoredUser) -> StoredUser:
         known: User[Any] | None = self._all_users.user(user.user_id)
         if known is not None and known.version >= user.version:  # otherwise the item is not applied yet
-            return stored_user(known)
-        return user if isinstance(user, StoredUser) else _stored_from(user)
+            return stored_user(known, max(known.version, _version_of(user)))
+        if isinstance(user, StoredUser):
+            return user
+        return _stored_from(user, self._all_users.displays.get(user.user_id) or NO_DISPLAY)
 
     def _make_due(self, now: float) -> None:
         super()._make_due(now)
@@ -339,8 +341,21 @@ def _change_of(item: Item, record: UserRecord, now: Instant) -> Change:
     )
 
 
-def _stored_from(item: Item) -> StoredUser:
-    """Return the record of a user from an item that this node has not applied, or whose user it no longer knows."""
+def _version_of(user: Item | StoredUser) -> int:
+    """Return the version of a waiting user's row, which must not be below that of the row in the database.
+
+    An item has no version if the store does not know of a visible change of the user. Its number is below the user's
+    next version and above all earlier ones.
+    """
+    return user.version if isinstance(user, StoredUser) else user.version or user.n
+
+
+def _stored_from(item: Item, remembered: Display) -> StoredUser:
+    """Return the record of a user from an item that this node has not applied, or whose user it no longer knows.
+
+    Args:
+        remembered: Display data of an evicted user. The item of an absent user may have none.
+    """
     record = decode_record(item.record)
     chosen, timed = record.chosen, b""
     if chosen.timed_details is not None:
@@ -350,11 +365,11 @@ def _stored_from(item: Item) -> StoredUser:
     return StoredUser(
         user_id=item.user_id,
         status=record.view.status,
-        version=item.version,
+        version=_version_of(item),
         since_ms=record.since_ms,
         seen_ms=seen_ms,
         active_ms=record.active_ms,
         chosen=b"" if permanent == AS_DETECTED else choice_json(permanent),
         timed=timed,
-        display=record.display,
+        display=record.display or remembered.data,
     )

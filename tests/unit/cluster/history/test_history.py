@@ -14,9 +14,10 @@ from tests.support.fakes import FakeConnection
 from presenced.cluster.backend import Excerpt
 from presenced.cluster.directory import OTHERS_END_S
 from presenced.cluster.history.write_behind import SharedWriteBehind
-from presenced.presence.model import AS_DETECTED, Choice, Status, StatusDetails
+from presenced.presence.model import AS_DETECTED, Choice, Display, Status, StatusDetails
 from presenced.presence.status import Claim
 from presenced.storage.records import RestoredChoices, StoredClaim, StoredRevocation, choice_json
+from presenced.worker.rpc import CheckAbsences
 
 BUSY = Choice(Status.BUSY, StatusDetails("deploying"))
 
@@ -132,6 +133,22 @@ def test_a_killed_writer_is_followed_by_one_that_continues_where_it_ended() -> N
         assert database.users[f"u{number}"].status == "offline"
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_each_new_writer_asks_for_absent_users_after_they_had_time_to_return(shards: int) -> None:
+    """The question of the last writer may be due only after it has lost the shard. Then it has no answer."""
+    cluster = ClusterHarness("a", stores=True, shards=shards)
+    cluster.run(4, step=0.05)
+    database = database_of(cluster)
+    assert database.absence_checks == [CheckAbsences(35.0)] * shards
+    cluster.restart("b")
+    cluster.nodes["a"].connect("ada")
+    cluster.run(1, step=0.05)
+    cluster.nodes["a"].kill()
+    cluster.run(25, step=0.05)
+    assert [node.name for node in writers(cluster)] == ["b"]
+    assert database.absence_checks[shards:] == [CheckAbsences(35.0)] * shards
+
+
 def test_a_writer_whose_node_was_frozen_stores_nothing_any_more() -> None:
     cluster = storing("abc")
     old, left = writer(cluster), other(cluster)
@@ -182,6 +199,8 @@ def test_a_gap_is_counted_and_the_current_states_follow() -> None:
     killed, left = writer(cluster), other(cluster)
     left.connect("first")
     cluster.run(1, step=0.02)
+    database = database_of(cluster)
+    checks = len(database.absence_checks)
     killed.kill()
     left.connect("ada")
     for number in range(50):
@@ -190,13 +209,12 @@ def test_a_gap_is_counted_and_the_current_states_follow() -> None:
         left.end(connection)
         cluster.run(0.01)
     cluster.run(25, step=0.05)
-    database = database_of(cluster)
     assert writer(cluster) is left
     assert left.count("presenced_cluster_history_gaps_total") == 1
     assert [status for status, _ in database.history("ada")] == ["online"]
     assert [status for status, _ in database.history("u49")] == ["online", "offline"]
     assert database.history("u1") == []
-    assert database.absence_checks[-1].users, "users who left meanwhile have to be found"
+    assert len(database.absence_checks) > checks, "users who left meanwhile have to be found"
     left.connect("bob")
     cluster.run(1, step=0.02)
     assert [status for status, _ in database.history("bob")] == ["online"]
@@ -312,6 +330,34 @@ def test_choices_and_claims_are_stored_from_the_log() -> None:
     assert database.claims["ada", "calendar"] == StoredClaim(
         "ada", "calendar", set_ms=database.claims["ada", "calendar"].set_ms
     )
+
+
+def test_choices_of_a_user_whom_the_nodes_have_forgotten_replace_the_row() -> None:
+    """Others see no change, so the item has no version."""
+    cluster = storing(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    there, database = other(cluster), database_of(cluster)
+    connection, now = there.connect("ada"), cluster.clock.now()
+    there.node.publisher.apply(there.node.directory.update_display("ada", Display(b'{"name":"Ada"}', 1.0), now), now)
+    cluster.run(1, step=0.02)
+    there.end(connection)
+    cluster.run(3, step=0.02)
+    for node in cluster.nodes.values():
+        node.node.publisher.expire()  # trims the log of recent changes
+    assert all(node.node.directory.users.user("ada") is None for node in cluster.nodes.values())
+    before = database.users["ada"]
+    there.service.set_status("ada", Choice(Status.INVISIBLE))
+    cluster.run(1, step=0.02)
+    hidden = database.users["ada"]
+    assert hidden.chosen == choice_json(Choice(Status.INVISIBLE))
+    there.service.set_status("ada", None)
+    cluster.run(1, step=0.02)
+    cleared = database.users["ada"]
+    assert cleared.chosen == b""
+    assert before.display == hidden.display == cleared.display == b'{"name":"Ada"}'
+    there.connect("ada")
+    cluster.run(1, step=0.02)
+    assert before.version < hidden.version < cleared.version < database.users["ada"].version
+    assert database.users["ada"].status == "online"
 
 
 def test_an_erased_user_is_in_no_row_and_no_journal() -> None:
