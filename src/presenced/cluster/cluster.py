@@ -506,8 +506,7 @@ class Cluster(ClusterEvents):
         now = self._clock.now()
         self._directory.versions.newest = max(shard.replica.floor for shard in self._shards)
         self._directory.versions.shown_up_to = tuple(shard.replica.shown_up_to for shard in self._shards)
-        for outcome in self._directory.take_outcomes():
-            self._publisher.apply(outcome, now)
+        self._publisher.apply_all(self._directory.take_outcomes(), now)
         self._own_marks.published()
 
     def _wake(self, shard: int) -> None:
