@@ -52,11 +52,20 @@ class Digests:
     """Collects changes, and returns the portions of each digest.
 
     Bounds: the rooms in a mode other than `full`, and their members; the subscriptions by count.
+
+    Args:
+        flush: Sends everything published so far (`Broadcaster.flush`).
     """
 
-    def __init__(self, encoder: V1Encoder, subscribers_of_room: Callable[[str], Collection[Connection]]) -> None:
+    def __init__(
+        self,
+        encoder: V1Encoder,
+        subscribers_of_room: Callable[[str], Collection[Connection]],
+        flush: Callable[[], None],
+    ) -> None:
         self._encoder = encoder
         self._subscribers_of_room = subscribers_of_room
+        self._flush = flush
         self._rooms: dict[str, _Digest] = {}
         """Rooms in a mode other than `full`, now or at the last digest."""
         self._changed_rooms: set[str] = set()
@@ -93,6 +102,8 @@ class Digests:
         if isinstance(event, RoomChange):
             room = self._encoder.rooms.get(event.room)
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
+                # The next flush leaves the room out, and its digest begins here. Earlier events would be in neither.
+                self._flush()
                 self._rooms[event.room] = _Digest(event.position - 1, event.position - 1)
             if event.room in self._rooms:
                 self._changed_rooms.add(event.room)

@@ -56,6 +56,7 @@ class V1Feed:
     Args:
         schedule_digest: Function called when the next digest, due within `ROOM_DIGEST_PERIOD_S` seconds, is no longer
             empty.
+        flush: As for `Digests`.
         extensions: Extensions of the feed by modules.
         certainty: Certainty of a node in a cluster; None for a single node.
     """
@@ -64,6 +65,7 @@ class V1Feed:
         self,
         encoder: V1Encoder,
         schedule_digest: Callable[[], None],
+        flush: Callable[[], None],
         extensions: Sequence[FeedExtension] = (),
         certainty: NodeCertainty | None = None,
     ) -> None:
@@ -83,7 +85,7 @@ class V1Feed:
         """The same connections, by the users that they block."""
         self._shown_causes: set[Connection] = set()
         """Connections up to date that receive causes, if not all do."""
-        self.digests = Digests(encoder, self._index.subscribers_of_room)
+        self.digests = Digests(encoder, self._index.subscribers_of_room, flush)
 
     # The interface `Feed`.
 

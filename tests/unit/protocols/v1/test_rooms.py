@@ -137,6 +137,26 @@ def test_changes_of_a_large_room_are_sent_once_a_second(harness: NodeHarness) ->
     assert members(harness.new_messages(ada)) == [(["e"], [])]
 
 
+def test_a_room_that_becomes_large_loses_nothing_that_happened_just_before(harness: NodeHarness) -> None:
+    """Within one turn, a member changes, one leaves and one joins, and the next one makes the room large."""
+    eve = harness.enter("userId=eve&watch=none")
+    harness.send(eve, "WATCH", rooms=["lobby"])
+    ada, bob, _ = (enter(harness, name) for name in ("ada", "bob", "carl"))
+    dora, fay, gus = (harness.enter(f"userId={name}&watch=none") for name in ("dora", "fay", "gus"))
+    harness.new_messages(eve)
+    harness.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
+    harness.node.received(bob, '{"type":"LEAVE","room":"lobby"}')
+    for joins in (dora, fay, gus):
+        harness.node.received(joins, '{"type":"JOIN","room":"lobby"}')
+    harness.clock.advance(1.1)
+    told = harness.new_messages(eve)
+    assert statuses(told) == [("ada", "busy")]
+    joined = [user_id for user_ids, _ in members(told) for user_id in user_ids]
+    assert sorted(joined) == ["dora", "fay", "gus"]
+    assert [user_id for _, user_ids in members(told) for user_id in user_ids] == ["bob"]
+    assert [m["mode"] for m in told if m["type"] == "ROOM_CHANGES"][-1] == "coalesced"
+
+
 def test_a_very_large_room_sends_only_counts(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     others = [enter(harness, name) for name in "bcdef"]
