@@ -19,7 +19,7 @@ A client exactly at a digest may have received only a part of it, because a dige
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from functools import partial
 
 from msgspec import Struct
@@ -55,6 +55,7 @@ class Digests:
 
     Args:
         flush: Sends everything published so far (`Broadcaster.flush`).
+        up_to_date: Connections that keep up. The digests include exactly these.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class Digests:
         encoder: V1Encoder,
         subscribers_of_room: Callable[[str], Collection[Connection]],
         flush: Callable[[], None],
+        up_to_date: Set[Connection],
     ) -> None:
         self._encoder = encoder
         self._subscribers_of_room = subscribers_of_room
         self._flush = flush
+        self._up_to_date = up_to_date
         self._rooms: dict[str, _Digest] = {}
         """Rooms in a mode other than `full`, now or at the last digest."""
         self._changed_rooms: set[str] = set()
@@ -76,7 +79,10 @@ class Digests:
         self._recount_rooms: dict[str, set[str]] = {}
         """Rooms whose count has subscribers, with the users who joined or left."""
         self._recount_connections: set[Connection] = set()
-        """Connections that subscribe to a count of users that includes one who went online or offline."""
+        """Connections that subscribe to a count of users that includes one who went online or offline.
+
+        A connection that is excluded for a moment stays here. One that is behind at the digest, or closed, drops out.
+        """
 
     def __len__(self) -> int:
         """Return the number of rooms whose changes are sent in digests."""
@@ -91,7 +97,6 @@ class Digests:
         self._counting.remove(
             connection, connection.session.visibility.visible_part(subscription_of(connection).counted)
         )
-        self._recount_connections.discard(connection)
 
     def is_digested(self, room: str) -> bool:
         """Return whether changes of a room are sent in digests instead of immediately."""
@@ -136,9 +141,10 @@ class Digests:
             yield from _count_portions(
                 self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name)
             )
-        for connection in tuple(self._recount_connections):
-            counts = self._counts_of_users(connection, subscription_of(connection).counted)
-            yield Portion((connection,), Batch(list(counts)), 1)
+        # The others are below `position`, so they receive their counts when they catch up.
+        for connection in self._recount_connections & self._up_to_date:
+            if counts := list(self._counts_of_users(connection, subscription_of(connection).counted)):
+                yield Portion((connection,), Batch(counts), 1)
         self._recount_everyone.clear()
         self._recount_rooms.clear()
         self._recount_connections.clear()

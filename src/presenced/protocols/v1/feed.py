@@ -85,7 +85,7 @@ class V1Feed:
         """The same connections, by the users that they block."""
         self._shown_causes: set[Connection] = set()
         """Connections up to date that receive causes, if not all do."""
-        self.digests = Digests(encoder, self._index.subscribers_of_room, flush)
+        self.digests = Digests(encoder, self._index.subscribers_of_room, flush, self._up_to_date)
 
     # The interface `Feed`.
 
