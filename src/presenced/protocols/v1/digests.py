@@ -182,7 +182,8 @@ class Digests:
         encoder, digest = self._encoder, self._rooms[name]
         room = encoder.rooms.get(name)
         found = room.since(digest.last_position) if room else None
-        users, digest.changed_users = digest.changed_users, set()
+        # Without former members: subscribers may not see what they do after they have left.
+        users, digest.changed_users = digest.changed_users & (room.members.keys() if room else set()), set()
         digest.previous_position, digest.last_position = digest.last_position, position
         if room is None or room.mode is Mode.FULL:
             del self._rooms[name]

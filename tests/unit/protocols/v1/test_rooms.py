@@ -157,6 +157,21 @@ def test_a_room_that_becomes_large_loses_nothing_that_happened_just_before(harne
     assert [m["mode"] for m in told if m["type"] == "ROOM_CHANGES"][-1] == "coalesced"
 
 
+def test_a_digest_has_nothing_of_a_member_who_has_left(harness: NodeHarness) -> None:
+    eve = harness.enter("userId=eve&watch=none")
+    harness.send(eve, "WATCH", rooms=["lobby"])
+    ada, *_ = [enter(harness, name) for name in ("ada", "bob", "carl", "dora")]
+    harness.clock.advance(1.1)
+    harness.new_messages(eve)
+    harness.send(ada, "SET_STATUS", status="busy")
+    harness.send(ada, "LEAVE", room="lobby")
+    harness.send(ada, "SET_STATUS", status="away", text="at the doctor's")
+    harness.clock.advance(1.1)
+    told = harness.new_messages(eve)
+    assert members(told) == [([], ["ada"])]
+    assert statuses(told) == []
+
+
 def test_a_very_large_room_sends_only_counts(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     others = [enter(harness, name) for name in "bcdef"]
