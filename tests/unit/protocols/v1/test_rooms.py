@@ -73,6 +73,19 @@ def test_new_member_data_notifies_others_and_equal_data_does_not(harness: NodeHa
     assert harness.new_messages(ada) == []
 
 
+@pytest.mark.parametrize("request_", ["JOIN", "SET_MEMBER"])
+def test_an_invisible_member_of_a_full_room_can_change_their_data(request_: str) -> None:
+    """Others do not see the member, but the session has joined."""
+    harness = NodeHarness(room_members=1)
+    ada = enter(harness, "ada")
+    harness.send(ada, "SET_STATUS", status="invisible")
+    bob = enter(harness, "bob")
+    harness.new_messages(ada)
+    assert types(harness.send(ada, request_, room="lobby", data=1, id=1)) == ["ACK"]
+    assert harness.new_messages(bob) == []
+    assert types(harness.send(harness.enter("userId=carl"), "JOIN", room="lobby")) == ["ERROR"]
+
+
 def test_a_member_who_left_receives_nothing_more(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     assert types(harness.send(bob, "LEAVE", room="lobby", id=1)) == ["ACK"]
