@@ -168,6 +168,23 @@ def test_a_slow_client_receives_its_own_state_and_counts_after_catching_up(harne
         assert [m["text"] for m in heard if m["type"] == "SELF"] == ["only I see it"]
 
 
+@pytest.mark.parametrize(("type_", "fields"), [("WATCH", {"users": ["bob"]}), ("JOIN", {"room": "lobby"})])
+def test_a_snapshot_for_a_slow_client_is_confirmed_although_nothing_else_happens(
+    harness: NodeHarness, type_: str, fields: dict[str, Any]
+) -> None:
+    ada = harness.open("userId=ada&watch=none")
+    session = harness.new_messages(ada)[0]["sessionId"]
+    ada.write_when_paused = ada.paused = True
+    harness.node.paused(ada)
+    harness.send(ada, type_, **fields)
+    ada.paused = False
+    harness.node.resumed(ada)
+    assert types(harness.all_new_messages(ada))[-1] == "PRESENCE_CHANGES"
+    harness.end(ada, Ending.LOST)
+    back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
+    assert harness.new_messages(back)[0]["resumed"] is True
+
+
 @pytest.mark.parametrize("writes", [1, 2])
 def test_a_snapshot_lost_in_transit_is_sent_again(harness: NodeHarness, writes: int) -> None:
     harness.enter("userId=bob")
