@@ -557,8 +557,9 @@ class Cluster(ClusterEvents):
                 self._timer.set(self._go_local, since + LOCAL_AFTER_S)
                 continue
             self._notices.local(since, is_full=shard.lost_at is None)
+            shard.become_stale(now)
+            self._report_certainty()  # before what happens on this node alone, which takes higher positions
             shard.go_local(now)
-        self._report_certainty()  # before what happens on this node alone
         self._publish()
         self.on_progress()
 
