@@ -94,6 +94,32 @@ async def test_a_snapshot_of_everyone_is_sent_in_pages(monkeypatch: pytest.Monke
             assert len({user for page in pages for user in seen(page)}) == 5
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_a_silent_stream_sends_comments_also_while_other_users_change(
+    monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    """On a busy server, every step of the stream ends with a change, though of a user that it does not watch."""
+    monkeypatch.setattr("presenced.http.sse.HEARTBEAT_S", 0.02)
+    monkeypatch.setattr("presenced.http.api.watch.WRITE_PERIOD_S", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.TOKEN_CHECK_S", PATIENCE if is_busy else 0.05)
+
+    async def change(running: PresenceServer) -> None:
+        for number in range(1_000_000):
+            running.broadcast_user_status("eve", number % 2 == 0)
+            await asyncio.sleep(0.01)
+
+    async with server() as running, api_client(running) as api, asyncio.timeout(PATIENCE):
+        changing = asyncio.create_task(change(running)) if is_busy else None
+        async with api.client.stream("GET", "/api/v1/watch?users=bo") as response:
+            lines: list[str] = []
+            async for line in response.aiter_lines():
+                lines.append(line)
+                if lines.count(":") == 2:
+                    break
+        if changing is not None:
+            changing.cancel()
+
+
 async def test_only_a_token_with_the_role_receives_causes() -> None:
     async with server(**JWT) as running, api_client(running, KEY.key) as api:
         for presence, cause in ({"roles": ["causes"]}, "announcement"), ({"roles": ["desk"]}, None):

@@ -507,8 +507,7 @@ class Cluster(ClusterEvents):
         now = self._clock.now()
         self._directory.versions.newest = max(shard.replica.floor for shard in self._shards)
         self._directory.versions.shown_up_to = tuple(shard.replica.shown_up_to for shard in self._shards)
-        for outcome in self._directory.take_outcomes():
-            self._publisher.apply(outcome, now)
+        self._publisher.apply_all(self._directory.take_outcomes(), now)
         self._own_marks.published()
 
     def _wake(self, shard: int) -> None:
@@ -559,8 +558,9 @@ class Cluster(ClusterEvents):
                 self._timer.set(self._go_local, since + LOCAL_AFTER_S)
                 continue
             self._notices.local(since, is_full=shard.lost_at is None)
+            shard.become_stale(now)
+            self._report_certainty()  # before what happens on this node alone, which takes higher positions
             shard.go_local(now)
-        self._report_certainty()  # before what happens on this node alone
         self._publish()
         self.on_progress()
 

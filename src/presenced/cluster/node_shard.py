@@ -184,9 +184,12 @@ class NodeShard:
             self._missed_n, self.must_verify = -1, True
         return is_lost
 
-    def go_local(self, now: Instant) -> None:
-        """Show what happens on this node alone, because it has not been able to commit since `unusable_since`."""
+    def become_stale(self, now: Instant) -> None:
+        """Record that users may have changed unnoticed since `unusable_since`. The caller then calls `go_local`."""
         since = self.unusable_since
         assert since is not None, "a store that can be used makes no node local"
-        self.replica.disconnected(now)
         self.stale_since_ms = now.epoch_ms - int((now.monotonic - since) * 1000)
+
+    def go_local(self, now: Instant) -> None:
+        """Show what happens on this node alone, because it cannot commit."""
+        self.replica.disconnected(now)

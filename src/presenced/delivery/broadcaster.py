@@ -177,6 +177,7 @@ class Broadcaster:
         if (behind := self._behind.get(connection)) is not None:
             # Its position stays, because it has still to receive the changes before `missed`.
             self._behind[connection] = Missed(chain(behind.portions, missed.portions), behind.position)
+            self.remind(connection)  # so that a position confirms `missed`, even if nothing is published
         else:
             connection.protocol.feed.exclude(connection)
             self._first_unsent.pop(connection, None)

@@ -233,8 +233,7 @@ class Node:
         self.heartbeat.discard(connection)
         self.broadcaster.discard(connection)  # first, because only others receive the events that follow
         connection.protocol.closed(connection)
-        for outcome in self.directory.apply_held_requests(connection.user_id, connection, now):
-            self.publisher.apply(outcome, now)
+        self.publisher.apply_all(self.directory.apply_held_requests(connection.user_id, connection, now), now)
         self.metrics.connections_closed.labels(reason).inc()
         self.log.disconnected(connection.user_id)
         if self.storage is not None:

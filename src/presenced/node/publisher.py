@@ -18,6 +18,7 @@ notified of changes then, and none is stored, because the users will reconnect t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from presenced.delivery.broadcaster import Broadcaster
@@ -59,6 +60,22 @@ class NodePublisher:
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone affected by the result of an event, and schedule what time alone will change."""
+        self._notify(outcome)
+        self.update_rooms(outcome.user_id, now)
+        self._set_timer()
+
+    def apply_all(self, outcomes: Sequence[Outcome[Connection]], now: Instant) -> None:
+        """Do the same for several results that were computed before the first of them is applied."""
+        for outcome in outcomes:
+            self._notify(outcome)
+        # After all changes, because the rooms take higher positions. If a flush between them sent such a position, a
+        # connection at it would never receive the changes of the other users.
+        for outcome in outcomes:
+            self.update_rooms(outcome.user_id, now)
+        self._set_timer()
+
+    def _notify(self, outcome: Outcome[Connection]) -> None:
+        """Publish and store the change of a result, and notify the user's own devices."""
         change = outcome.change
         if change and not self.is_draining:
             if not self.is_loading:
@@ -78,8 +95,6 @@ class NodePublisher:
         if outcome.own:
             for connection in self.directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
-        self.update_rooms(outcome.user_id, now)
-        self._set_timer()
 
     def update_rooms(self, user_id: str, now: Instant) -> None:
         """Make the user a member of exactly the rooms of their sessions, and notify others of the changes."""
@@ -100,9 +115,7 @@ class NodePublisher:
     def expire(self) -> None:
         """Apply what time alone has changed: ended grace periods, choices, claims and status pauses."""
         now = self.clock.now()
-        for outcome in self.directory.expire(now):
-            self.apply(outcome, now)
-        self._set_timer()
+        self.apply_all(self.directory.expire(now), now)
 
     def _set_timer(self) -> None:
         if (deadline := self.directory.next_deadline()) is not None:

@@ -285,6 +285,8 @@ class Directory(Generic[C]):
             user = self.users.get_or_add(user_id)
         elif user is None:
             return NOTHING
+        if user.announced:
+            user.seen_ms = now.epoch_ms
         self._announced += online - user.announced
         user.announced = online
         if not online and not user.connected:
@@ -539,7 +541,7 @@ class Directory(Generic[C]):
         before = last.version if last else 0
         user.version = version = self._versions.next(user.version)
         users.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
-        if not is_seen_now and user.connected:
+        if not is_seen_now and (user.connected or user.announced):
             user.seen_ms = now.epoch_ms  # the user became invisible, which looks like a close, or away
         seen = 0 if is_seen_now else user.seen_ms
         position = self._journal.next_position()

@@ -11,6 +11,7 @@ from tests.support.node_harness import statuses, types
 
 from presenced.cluster.memory.hub import MemoryHub
 from presenced.cluster.sharding import shard_of
+from presenced.delivery.batch import Batch
 from presenced.presence.model import Ending
 
 
@@ -59,6 +60,31 @@ def test_a_node_without_the_store_is_stale_until_it_has_read_what_happened() -> 
     assert not any("certainty" in user for message in messages for user in message.get("users", []))
     assert watched(here, "ada", "bob") == {"ada": ("online", False), "bob": ("offline", False)}
     assert certainty(there, other) == [], "the other node has never lost the store"
+
+
+def test_a_watcher_that_becomes_slow_when_the_node_loses_the_store_receives_what_happened_meanwhile() -> None:
+    cluster = ClusterHarness()
+    here = cluster.nodes["a"]
+    watcher = here.watch("ada")
+    cluster.run()
+    cluster.hub.cut("a")
+    here.connect("ada")  # not committed, so not shown until the node is on its own
+    here.new_messages(watcher)
+    send = watcher.send_batch
+
+    def fill_up(batch: Batch) -> int:
+        size = send(batch)
+        watcher.paused = True
+        here.node.paused(watcher)
+        return size
+
+    watcher.send_batch = fill_up  # type: ignore[method-assign]  # a transport that is full after one message
+    cluster.run(5, step=0.05)
+    watcher.send_batch = send  # type: ignore[method-assign]  # as above
+    assert types(here.new_messages(watcher)) == ["CERTAINTY"]
+    watcher.paused = False
+    here.node.resumed(watcher)
+    assert statuses(here.new_messages(watcher)) == [("ada", "online")]
 
 
 def test_a_node_whose_store_is_full_is_on_its_own_until_there_is_memory_again() -> None:

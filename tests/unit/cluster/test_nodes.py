@@ -11,6 +11,7 @@ from tests.support.node_harness import statuses
 from presenced.cluster.backend import Member, State
 from presenced.cluster.memory.hub import MemoryBackend, MemoryHub
 from presenced.cluster.sharding import shard_of
+from presenced.delivery import broadcaster
 from presenced.http.api.explain import live_session, sentence
 from presenced.presence.model import Choice, Ending, Status
 from presenced.presence.status import Claim, choice_of
@@ -58,6 +59,26 @@ def test_users_of_a_killed_node_are_offline_within_the_lease_and_two_seconds_onc
     assert statuses(cluster.nodes["b"].new_messages(watcher)) == [("ada", "offline")]
     cluster.run(60, step=0.1)
     assert statuses(cluster.nodes["b"].new_messages(watcher)) == []
+
+
+def test_a_watcher_that_many_arrivals_on_another_node_make_slow_is_notified_of_every_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The room's changes take positions above those of all users, and the batch is flushed before the last user."""
+    monkeypatch.setattr(broadcaster, "MAX_BATCH_EVENTS", 3)
+    cluster = ClusterHarness()
+    a, b = cluster.nodes["a"], cluster.nodes["b"]
+    watcher = b.enter("userId=watcher")
+    cluster.run()
+    b.new_messages(watcher)
+    for number in range(6):
+        a.send(a.enter(f"userId={number}&watch=none"), "JOIN", room="lobby")
+    watcher.full_after, watcher.on_full = 1, lambda: b.node.paused(watcher)
+    cluster.run()
+    assert watcher.paused
+    watcher.paused = False
+    b.node.resumed(watcher)
+    assert set(statuses(b.new_messages(watcher))) == {(number, "online") for number in range(6)}
 
 
 def test_users_of_a_killed_node_leave_although_their_arrival_is_too_old_to_be_remembered() -> None:

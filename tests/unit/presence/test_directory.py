@@ -208,6 +208,28 @@ def test_an_announcement_adds_presence(directory: Directory[str]) -> None:
     assert directory.announce("nobody", False, at(5)).change is None
 
 
+def test_a_user_was_last_seen_at_the_end_of_the_announcement(directory: Directory[str]) -> None:
+    """A connection that ended before does not matter."""
+    directory.open("7", "a", at(0))
+    directory.announce("7", True, at(1))
+    directory.close("7", "a", Ending.CLOSED, at(2))
+    change = directory.announce("7", False, at(3600)).change
+    assert change
+    assert change.seen_ms == at(3600).epoch_ms
+    directory.announce("7", False, at(7200))
+    assert directory.users.by_id["7"].seen_ms == at(3600).epoch_ms, "it was withdrawn already"
+
+
+@pytest.mark.parametrize("status", [Status.AWAY, Status.INVISIBLE])
+def test_an_announced_user_who_becomes_away_or_invisible_was_last_seen_then(
+    directory: Directory[str], status: Status
+) -> None:
+    directory.announce("7", True, at(0))
+    change = directory.choose("7", Choice(status), at(3600), by_user=False).change
+    assert change
+    assert change.seen_ms == at(3600).epoch_ms
+
+
 def test_an_announcement_never_takes_presence_from_an_open_connection(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     assert directory.announce("7", False, at(1)).change is None

@@ -7,7 +7,7 @@ node erases them again after that change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from presenced.delivery.connection import Connection
@@ -28,8 +28,8 @@ is shorter."""
 class ClusterPublisher(Protocol):
     """The part of the node's publisher that the cluster uses."""
 
-    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone that the outcome concerns."""
+    def apply_all(self, outcomes: Sequence[Outcome[Connection]], now: Instant) -> None:
+        """Notify everyone that the outcomes concern."""
 
 
 class ErasingPublisher:
@@ -50,12 +50,13 @@ class ErasingPublisher:
         """Remember an erased user who is still shown (`now`: monotonic seconds)."""
         self._erased.set(user_id, None, now)
 
-    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone that the outcome concerns."""
-        self._publisher.apply(outcome, now)
-        if self._erased and outcome.change is not None:
-            self._erased.expire(now.monotonic)
-            user_id = outcome.user_id
-            if user_id in self._erased and outcome.change.status is Status.OFFLINE:
+    def apply_all(self, outcomes: Sequence[Outcome[Connection]], now: Instant) -> None:
+        """Notify everyone that the outcomes concern."""
+        self._publisher.apply_all(outcomes, now)
+        if not self._erased:
+            return
+        self._erased.expire(now.monotonic)
+        for user_id, change in [(outcome.user_id, outcome.change) for outcome in outcomes]:
+            if change is not None and user_id in self._erased and change.status is Status.OFFLINE:
                 self._erased.pop(user_id)
                 self._erase(user_id)

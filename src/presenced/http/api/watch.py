@@ -302,21 +302,22 @@ async def _stream(
     api: Api, waiting: WaitingRequest, watched: _WatchedUsers, position: int | None
 ) -> AsyncGenerator[bytes, None]:
     yield sse.retry_field(watched.suffix)
-    silent_s, certainty = 0.0, _CertaintyEvents(api.service)
-    while not waiting.is_ending and watched.is_allowed(api.clock.now()):
+    clock, certainty = api.clock, _CertaintyEvents(api.service)
+    written_at = clock.monotonic()
+    while not waiting.is_ending and watched.is_allowed(clock.now()):
         latest = None if position is None else api.latest_changes.since(position)
         if position is None or latest != {}:
             position = api.service.position
         # The event `live` comes last, because the changes before it are from the time in which the server was stale.
         for part in chain(certainty.if_stale(), _events(watched, latest, position), certainty.if_live()):
             yield part
-            silent_s = 0.0
-        await asyncio.sleep(WRITE_PERIOD_S - api.clock.monotonic() % WRITE_PERIOD_S)
-        if not await waiting.wait(TOKEN_CHECK_S):
-            silent_s += TOKEN_CHECK_S
-            if silent_s >= sse.HEARTBEAT_S:
-                silent_s = 0.0
-                yield sse.COMMENT
+            written_at = clock.monotonic()
+        # Compared with the clock, because on a busy server changes of users that this stream does not watch wake it up.
+        if clock.monotonic() - written_at >= sse.HEARTBEAT_S:
+            yield sse.COMMENT
+            written_at = clock.monotonic()
+        await asyncio.sleep(WRITE_PERIOD_S - clock.monotonic() % WRITE_PERIOD_S)
+        await waiting.wait(TOKEN_CHECK_S)
 
 
 def _events(watched: _WatchedUsers, latest: Mapping[str, Change] | None, position: int) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ A client exactly at a digest may have received only a part of it, because a dige
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from functools import partial
 
 from msgspec import Struct
@@ -52,11 +52,23 @@ class Digests:
     """Collects changes, and returns the portions of each digest.
 
     Bounds: the rooms in a mode other than `full`, and their members; the subscriptions by count.
+
+    Args:
+        flush: Sends everything published so far (`Broadcaster.flush`).
+        up_to_date: Connections that keep up. The digests include exactly these.
     """
 
-    def __init__(self, encoder: V1Encoder, subscribers_of_room: Callable[[str], Collection[Connection]]) -> None:
+    def __init__(
+        self,
+        encoder: V1Encoder,
+        subscribers_of_room: Callable[[str], Collection[Connection]],
+        flush: Callable[[], None],
+        up_to_date: Set[Connection],
+    ) -> None:
         self._encoder = encoder
         self._subscribers_of_room = subscribers_of_room
+        self._flush = flush
+        self._up_to_date = up_to_date
         self._rooms: dict[str, _Digest] = {}
         """Rooms in a mode other than `full`, now or at the last digest."""
         self._changed_rooms: set[str] = set()
@@ -67,7 +79,10 @@ class Digests:
         self._recount_rooms: dict[str, set[str]] = {}
         """Rooms whose count has subscribers, with the users who joined or left."""
         self._recount_connections: set[Connection] = set()
-        """Connections that subscribe to a count of users that includes one who went online or offline."""
+        """Connections that subscribe to a count of users that includes one who went online or offline.
+
+        A connection that is excluded for a moment stays here. One that is behind at the digest, or closed, drops out.
+        """
 
     def __len__(self) -> int:
         """Return the number of rooms whose changes are sent in digests."""
@@ -82,7 +97,6 @@ class Digests:
         self._counting.remove(
             connection, connection.session.visibility.visible_part(subscription_of(connection).counted)
         )
-        self._recount_connections.discard(connection)
 
     def is_digested(self, room: str) -> bool:
         """Return whether changes of a room are sent in digests instead of immediately."""
@@ -93,6 +107,8 @@ class Digests:
         if isinstance(event, RoomChange):
             room = self._encoder.rooms.get(event.room)
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
+                # The next flush leaves the room out, and its digest begins here. Earlier events would be in neither.
+                self._flush()
                 self._rooms[event.room] = _Digest(event.position - 1, event.position - 1)
             if event.room in self._rooms:
                 self._changed_rooms.add(event.room)
@@ -125,9 +141,10 @@ class Digests:
             yield from _count_portions(
                 self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name)
             )
-        for connection in tuple(self._recount_connections):
-            counts = self._counts_of_users(connection, subscription_of(connection).counted)
-            yield Portion((connection,), Batch(list(counts)), 1)
+        # The others are below `position`, so they receive their counts when they catch up.
+        for connection in self._recount_connections & self._up_to_date:
+            if counts := list(self._counts_of_users(connection, subscription_of(connection).counted)):
+                yield Portion((connection,), Batch(counts), 1)
         self._recount_everyone.clear()
         self._recount_rooms.clear()
         self._recount_connections.clear()
@@ -165,7 +182,8 @@ class Digests:
         encoder, digest = self._encoder, self._rooms[name]
         room = encoder.rooms.get(name)
         found = room.since(digest.last_position) if room else None
-        users, digest.changed_users = digest.changed_users, set()
+        # Without former members: subscribers may not see what they do after they have left.
+        users, digest.changed_users = digest.changed_users & (room.members.keys() if room else set()), set()
         digest.previous_position, digest.last_position = digest.last_position, position
         if room is None or room.mode is Mode.FULL:
             del self._rooms[name]

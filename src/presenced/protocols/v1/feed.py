@@ -56,6 +56,7 @@ class V1Feed:
     Args:
         schedule_digest: Function called when the next digest, due within `ROOM_DIGEST_PERIOD_S` seconds, is no longer
             empty.
+        flush: As for `Digests`.
         extensions: Extensions of the feed by modules.
         certainty: Certainty of a node in a cluster; None for a single node.
     """
@@ -64,6 +65,7 @@ class V1Feed:
         self,
         encoder: V1Encoder,
         schedule_digest: Callable[[], None],
+        flush: Callable[[], None],
         extensions: Sequence[FeedExtension] = (),
         certainty: NodeCertainty | None = None,
     ) -> None:
@@ -83,7 +85,7 @@ class V1Feed:
         """The same connections, by the users that they block."""
         self._shown_causes: set[Connection] = set()
         """Connections up to date that receive causes, if not all do."""
-        self.digests = Digests(encoder, self._index.subscribers_of_room)
+        self.digests = Digests(encoder, self._index.subscribers_of_room, flush, self._up_to_date)
 
     # The interface `Feed`.
 
@@ -159,13 +161,11 @@ class V1Feed:
         """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
         selection, blocked = visible_full(connection), connection.session.visibility.blocked
         reached = self._users.journal.position
+        changes: list[Change] = []
         unknown: list[str] = []
         if selection.everyone:
-            changes = self._users.log.since(position, CATCH_UP_RECORDS)
-            if changes is None:
+            if position < self._users.log.floor:
                 return self.everything(connection)
-            reached = changes[-1].position if len(changes) == CATCH_UP_RECORDS else reached
-            changes = [change for change in changes if change.user_id not in blocked]
         else:
             changes, unknown = self._users.missed_changes(position, selection.users)
             # Hidden users are reported as unknown in the same case as unknown users. Otherwise their absence from the
@@ -185,6 +185,9 @@ class V1Feed:
                 portions.append(self._room_changes(connection, name, joined, left))
                 changes = changes + changes_of_members
         portions += [self._missed_of(extension, connection, position) for extension in self._extensions.values()]
+        if selection.everyone:
+            portions.append(self._changes_of_everyone(connection, position, _cursor(connection, reached)))
+            return Missed(chain(*portions), reached)
         # By user, because a user who is in two rooms, or is also subscribed to by id, occurs more than once.
         by_user = {change.user_id: change for change in changes}
         version = self._users.versions.of_unknown()  # read now, because the portions are encoded later
@@ -341,6 +344,28 @@ class V1Feed:
             encoder = self.encoder.for_visibility(connection.session.visibility)
             message = encoder.room_changes(self._rooms.get(name), name, *some)
             yield Portion((connection,), Batch((message,)), len(some[0]) + len(some[1]))
+
+    def _changes_of_everyone(self, connection: Connection, position: int, end: Cursor) -> Iterator[Portion]:
+        """Return the changes of everyone after `position`, in messages that each have the position they reach.
+
+        The changes are read when they are sent, because a slow client may have missed as many as the log holds.
+        """
+        while True:
+            changes = self._users.log.since(position, CATCH_UP_RECORDS)
+            if changes is None:
+                yield from self.everything(connection).portions
+                return
+            # Later changes are left to the next call of `missed`, because the client has not received later rooms.
+            changes = [change for change in changes if change.position <= end.position]
+            reached = Cursor(changes[-1].position) if len(changes) == CATCH_UP_RECORDS else end
+            visibility = connection.session.visibility
+            visible = [change for change in changes if change.user_id not in visibility.blocked]
+            encoder = self.encoder.for_visibility(visibility)
+            message = encoder.changes(reached.position, list(map(encoder.record, visible)), reached.snapshot)
+            yield Portion((connection,), Batch((message,)), len(visible))
+            if reached == end:
+                return
+            position = reached.position
 
     def _user_changes(
         self, connection: Connection, before: Cursor, after: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]

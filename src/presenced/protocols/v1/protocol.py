@@ -95,7 +95,9 @@ class V1Protocol(ClientProtocol):
     feed: V1Feed
 
     def __init__(self, parts: ProtocolParts, encoder: V1Encoder, feed_extensions: Sequence[FeedExtension] = ()) -> None:
-        self.feed = V1Feed(encoder, self._schedule_digest, feed_extensions, parts.directory.certainty)
+        self.feed = V1Feed(
+            encoder, self._schedule_digest, parts.broadcaster.flush, feed_extensions, parts.directory.certainty
+        )
         self._parts = parts
         self._settings = parts.settings
         self._settled_at = 0.0

@@ -184,6 +184,40 @@ def test_counts_are_sent_once_a_second_without_names(harness: NodeHarness) -> No
     assert harness.new_messages(ada) == []
 
 
+@pytest.mark.parametrize("between", ["JOIN", "WATCH", "slow"])
+def test_a_count_that_is_due_survives_a_moment_in_which_its_client_is_excluded(
+    harness: NodeHarness, between: str
+) -> None:
+    ada = harness.enter("userId=ada&watch=none")
+    harness.send(ada, "WATCH", users=["bob", "carl"], mode="count")
+    harness.enter("userId=bob&watch=none")
+    if between == "JOIN":
+        harness.send(ada, "JOIN", room="lobby")
+    elif between == "WATCH":
+        harness.send(ada, "WATCH", users=["x"])
+    else:
+        ada.paused = True
+        harness.node.paused(ada)
+        ada.paused = False
+        harness.node.resumed(ada)
+    assert harness.new_messages(ada) == []
+    harness.clock.advance(1.1)
+    assert harness.new_messages(ada) == [{"type": "PRESENCE_COUNT", "watch": "users", "online": 1}]
+
+
+def test_a_count_that_is_due_while_its_client_is_slow_follows_when_it_has_read(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada&watch=none")
+    harness.send(ada, "WATCH", users=["bob"], mode="count")
+    harness.enter("userId=bob&watch=none")
+    ada.paused = True
+    harness.node.paused(ada)
+    harness.clock.advance(1.1)
+    ada.paused = False
+    harness.node.resumed(ada)
+    counts = [m["online"] for m in harness.new_messages(ada) if m["type"] == "PRESENCE_COUNT"]
+    assert counts == [1]
+
+
 def test_requests_receive_only_the_counts_they_name(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     harness.send(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")

@@ -73,6 +73,19 @@ def test_new_member_data_notifies_others_and_equal_data_does_not(harness: NodeHa
     assert harness.new_messages(ada) == []
 
 
+@pytest.mark.parametrize("request_", ["JOIN", "SET_MEMBER"])
+def test_an_invisible_member_of_a_full_room_can_change_their_data(request_: str) -> None:
+    """Others do not see the member, but the session has joined."""
+    harness = NodeHarness(room_members=1)
+    ada = enter(harness, "ada")
+    harness.send(ada, "SET_STATUS", status="invisible")
+    bob = enter(harness, "bob")
+    harness.new_messages(ada)
+    assert types(harness.send(ada, request_, room="lobby", data=1, id=1)) == ["ACK"]
+    assert harness.new_messages(bob) == []
+    assert types(harness.send(harness.enter("userId=carl"), "JOIN", room="lobby")) == ["ERROR"]
+
+
 def test_a_member_who_left_receives_nothing_more(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     assert types(harness.send(bob, "LEAVE", room="lobby", id=1)) == ["ACK"]
@@ -135,6 +148,41 @@ def test_changes_of_a_large_room_are_sent_once_a_second(harness: NodeHarness) ->
     assert harness.new_messages(ada) == []
     harness.clock.advance(1.1)
     assert members(harness.new_messages(ada)) == [(["e"], [])]
+
+
+def test_a_room_that_becomes_large_loses_nothing_that_happened_just_before(harness: NodeHarness) -> None:
+    """Within one turn, a member changes, one leaves and one joins, and the next one makes the room large."""
+    eve = harness.enter("userId=eve&watch=none")
+    harness.send(eve, "WATCH", rooms=["lobby"])
+    ada, bob, _ = (enter(harness, name) for name in ("ada", "bob", "carl"))
+    dora, fay, gus = (harness.enter(f"userId={name}&watch=none") for name in ("dora", "fay", "gus"))
+    harness.new_messages(eve)
+    harness.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
+    harness.node.received(bob, '{"type":"LEAVE","room":"lobby"}')
+    for joins in (dora, fay, gus):
+        harness.node.received(joins, '{"type":"JOIN","room":"lobby"}')
+    harness.clock.advance(1.1)
+    told = harness.new_messages(eve)
+    assert statuses(told) == [("ada", "busy")]
+    joined = [user_id for user_ids, _ in members(told) for user_id in user_ids]
+    assert sorted(joined) == ["dora", "fay", "gus"]
+    assert [user_id for _, user_ids in members(told) for user_id in user_ids] == ["bob"]
+    assert [m["mode"] for m in told if m["type"] == "ROOM_CHANGES"][-1] == "coalesced"
+
+
+def test_a_digest_has_nothing_of_a_member_who_has_left(harness: NodeHarness) -> None:
+    eve = harness.enter("userId=eve&watch=none")
+    harness.send(eve, "WATCH", rooms=["lobby"])
+    ada, *_ = [enter(harness, name) for name in ("ada", "bob", "carl", "dora")]
+    harness.clock.advance(1.1)
+    harness.new_messages(eve)
+    harness.send(ada, "SET_STATUS", status="busy")
+    harness.send(ada, "LEAVE", room="lobby")
+    harness.send(ada, "SET_STATUS", status="away", text="at the doctor's")
+    harness.clock.advance(1.1)
+    told = harness.new_messages(eve)
+    assert members(told) == [([], ["ada"])]
+    assert statuses(told) == []
 
 
 def test_a_very_large_room_sends_only_counts(harness: NodeHarness) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.support.node_harness import NodeHarness, position, statuses, types
+from tests.support.nodes import request
 
 from presenced.errors import Close
 from presenced.presence.model import Ending
@@ -167,6 +168,23 @@ def test_a_slow_client_receives_its_own_state_and_counts_after_catching_up(harne
         assert [m["text"] for m in heard if m["type"] == "SELF"] == ["only I see it"]
 
 
+@pytest.mark.parametrize(("type_", "fields"), [("WATCH", {"users": ["bob"]}), ("JOIN", {"room": "lobby"})])
+def test_a_snapshot_for_a_slow_client_is_confirmed_although_nothing_else_happens(
+    harness: NodeHarness, type_: str, fields: dict[str, Any]
+) -> None:
+    ada = harness.open("userId=ada&watch=none")
+    session = harness.new_messages(ada)[0]["sessionId"]
+    ada.write_when_paused = ada.paused = True
+    harness.node.paused(ada)
+    harness.send(ada, type_, **fields)
+    ada.paused = False
+    harness.node.resumed(ada)
+    assert types(harness.all_new_messages(ada))[-1] == "PRESENCE_CHANGES"
+    harness.end(ada, Ending.LOST)
+    back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
+    assert harness.new_messages(back)[0]["resumed"] is True
+
+
 @pytest.mark.parametrize("writes", [1, 2])
 def test_a_snapshot_lost_in_transit_is_sent_again(harness: NodeHarness, writes: int) -> None:
     harness.enter("userId=bob")
@@ -209,6 +227,66 @@ def test_many_missed_changes_are_sent_in_parts_and_the_last_part_has_the_positio
     assert all(other == before < last for other in others)
     told_of = [m["userId"] for message in told for key in ("users", "members") for m in message.get(key, ())]
     assert sorted(told_of) == list(range(40)), "each once"
+
+
+@pytest.fixture
+def missed_much(monkeypatch: pytest.MonkeyPatch) -> tuple[NodeHarness, str]:
+    """Return a node, and the query of a session that missed many users and is in a large room."""
+    monkeypatch.setattr(v1, "CATCH_UP_RECORDS", 16)
+    harness = NodeHarness(room_coalesced=2, log_size=100)
+    ada = harness.open("userId=ada")
+    session = harness.new_messages(ada)[0]["sessionId"]
+    bob = harness.enter("userId=bob&watch=none")
+    for member in (ada, bob):
+        harness.send(member, "JOIN", room="lobby")
+    harness.clock.advance(2)
+    query = f"userId=ada&session={session}&position={position(ada)}"
+    harness.end(ada, Ending.LOST)
+    for number in range(40):
+        harness.service.announce(str(number), online=True)
+    for data in (1, 2):  # two digests, so that the session is below both
+        harness.send(bob, "SET_MEMBER", room="lobby", data=data)
+        harness.clock.advance(2)
+    return harness, query
+
+
+def test_many_missed_changes_of_everyone_come_with_each_room_once(missed_much: tuple[NodeHarness, str]) -> None:
+    harness, query = missed_much
+    told = harness.all_new_messages(harness.open(query))
+    assert told[0]["resumed"] is True
+    assert [user_id for user_id, _ in statuses(told)] == list(range(40))
+    positions = [cursor(m["position"]) for m in told if m["type"] == "PRESENCE_CHANGES"]
+    assert positions == sorted(positions)
+    assert [len(m["users"]) for m in told if m["type"] == "PRESENCE_CHANGES"] == [16, 16, 8]
+    assert [kind for kind in types(told) if kind.startswith("ROOM")] == ["ROOM_SNAPSHOT"]
+
+
+def test_a_client_that_reads_slowly_while_it_catches_up_misses_nothing(missed_much: tuple[NodeHarness, str]) -> None:
+    """In between, users it has yet to receive change again, one joins the room, and the log moves on."""
+    harness, query = missed_much
+    back = harness.connection()
+    back.full_after, back.on_full = 4, lambda: harness.node.paused(back)
+    harness.node.opened(back, request(query, "presenced.v1"))
+    assert back.paused
+    first = statuses(harness.new_messages(back))
+    assert 0 < len(first) < 40
+    harness.service.announce("39", online=False)
+    late = harness.enter("userId=late&watch=none")
+    harness.send(late, "JOIN", room="lobby")
+    harness.clock.advance(2)
+    back.full_after, back.paused = 1, False
+    harness.node.resumed(back)
+    for number in range(100, 180):
+        harness.service.announce(str(number), online=True)
+    harness.clock.advance(1)
+    back.full_after, back.paused = 0, False
+    harness.node.resumed(back)
+    told = harness.all_new_messages(back)
+    seen = {**dict(first), **dict(statuses(told))}
+    assert {number for number in range(180) if seen.get(number) == "online"} == {*range(39), *range(100, 180)}
+    rooms = [m for m in told if m["type"].startswith("ROOM")]
+    assert "late" in [member["userId"] for member in rooms[-1]["members"]]
+    assert cursor(told[-1]["position"])[0] == harness.node.directory.users.journal.position
 
 
 def cursor(text: str) -> list[int]:

@@ -20,7 +20,8 @@ def join(context: Context, request: Join | SetMember) -> None:
     check_may_enter(context.connection, {name})
     data = data_of(request.data)
     check_count(len(subscription.rooms | {name}), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
-    if not context.parts.rooms.has_place(name, session.user_id, session.visibility.blocked):
+    # A session that has joined keeps its place, although others do not see an invisible user as a member.
+    if name not in joined and not context.parts.rooms.has_place(name, session.user_id, session.visibility.blocked):
         raise RequestRefused(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
     context.ack()
     context.parts.rooms.join(session, name, data, context.now)
