@@ -11,10 +11,10 @@ const PEERS = ["react", "react-dom", "react/jsx-runtime", "react-native", "vue"]
  * docs/contributing/what-was-tried.md says what was tried.
  */
 const BUDGETS = [
-  { name: "createPresence", kb: 13.1, source: "session", code: 'export { createPresence } from "./index.js"' },
+  { name: "createPresence", kb: 13.6, source: "session", code: 'export { createPresence } from "./index.js"' },
   {
     name: "/react, all",
-    kb: 15.6,
+    kb: 16.2,
     source: "react/index",
     code: 'export * from "./index.js"; export * from "./react/index.js"',
   },

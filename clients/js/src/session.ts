@@ -190,7 +190,7 @@ export function createSession(host: Host, desired: DesiredState) {
         requests.agreed.set(scope, bits);
         if (bits & JOIN) rooms.setJoined(nameOf(scope), true);
       }
-      for (const [scope, data] of saved.data) requests.sentData.set(scope, data);
+      for (const [scope, data] of saved.data) requests.sentData.set(scope, data ?? undefined); // JSON has no undefined
     },
 
     received(message: ServerMessage) {

@@ -62,6 +62,16 @@ describe("the session over a reload", () => {
     ]);
   });
 
+  test("a member without data sends none afterwards", async () => {
+    const page = await connected();
+    await page.client.join("hall").joined;
+    await page.host.signal("leaving");
+    const { host, client } = await reloaded(page.host.storage);
+    client.join("hall");
+    await establish(host, {}, [roomSnapshot("hall", [member("ada", 1)])]);
+    expect(host.socket.sent).toEqual([]);
+  });
+
   test("a room that was only watched is not joined afterwards", async () => {
     const hall = roomSnapshot("hall", [member("bob", 1)]);
     const page = await connected();

@@ -107,6 +107,15 @@ describe("the same session goes on", () => {
     expect(browser.server.session.joined.get("lobby")).toEqual({ seat: 1 });
   });
 
+  test("data of a member that is a proxy goes on, too", async () => {
+    const [one, , three] = tabs;
+    await three.client.join("lobby", new Proxy({ seat: 1 }, {})).joined;
+    one.crash();
+    await browser.advance(10_000);
+    expect([...browser.server.session.joined]).toEqual([["lobby", { seat: 1 }]]);
+    await expectShared([three, "dee"]);
+  });
+
   test("rooms of the followers are not left", async () => {
     const [one, two, three] = tabs;
     await Promise.all([two, three].map(({ client }) => client.join("lobby").joined));
