@@ -190,7 +190,8 @@ export function createSession(host: Host, desired: DesiredState) {
         requests.agreed.set(scope, bits);
         if (bits & JOIN) rooms.setJoined(nameOf(scope), true);
       }
-      for (const [scope, data] of saved.data) requests.sentData.set(scope, data ?? undefined); // JSON has no undefined
+      for (const [scope, data] of saved.data)
+        for (const map of [requests.sentData, requests.acceptedData]) map.set(scope, data ?? undefined); // JSON has null
     },
 
     received(message: ServerMessage) {

@@ -40,6 +40,7 @@ export function createSubscriptions(
     const answered = () => lastOf.get(scope) === request && lastOf.delete(scope);
     const pending: Pending = {
       accepted() {
+        requests.accepted(request);
         // A LEAVE may have followed the JOIN.
         if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) rooms.setJoined(message.room, true);
         if (answered()) answer(scope);
@@ -51,7 +52,7 @@ export function createSubscriptions(
           if (message.type === "UNWATCH") endedUnsurely();
           return;
         }
-        const refused = requests.reject(request);
+        const refused = requests.reject(request, error.code);
         if (message.type === "JOIN") rooms.setJoined(message.room, false);
         if (refused === undefined) return;
         if (waiting.has(refused)) answer(refused, error);
