@@ -178,7 +178,10 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       connector.close("closed");
       stopped(closed(), "closed");
     },
-    retry: connector.retry,
+    retry() {
+      if (detectsActivity) activity.start(); // `close` has stopped it
+      connector.retry();
+    },
     ready() {
       const asked = ready ?? call<void>(() => {});
       if (asked.isWaiting()) ready = asked; // one that was rejected at once is not kept
