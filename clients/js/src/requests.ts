@@ -71,6 +71,7 @@ export function createRequests(desired: DesiredState) {
     agreed,
     sentData,
     acceptedData,
+    unsure,
     refused,
     /** Return the requests that are still to send, in order. */
     plan(maxWatchedUsers: number, maxMessageSize: number): Request[] {
