@@ -6,7 +6,7 @@ import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
 import type { Replica } from "./replica.js";
 import type { Request, Requests } from "./requests.js";
-import { bitsOf, JOIN } from "./scope.js";
+import { bitsOf, COUNT, JOIN, setBits } from "./scope.js";
 import { same } from "./store.js";
 import type { Limits } from "./wire.js";
 
@@ -82,8 +82,10 @@ export function createSubscriptions(
       }
       return isSent;
     },
-    /** Resolve the call when the room is joined with the data that is wanted then. */
-    awaitMember: (scope: string, call: Call<void>) =>
-      waiting.set(scope, [...(waiting.get(scope) ?? []).filter((other) => other.isWaiting()), call]),
+    /** Resolve the call when the room is joined with the data that is wanted then. After a refusal, it is tried again. */
+    awaitMember(scope: string, call: Call<void>) {
+      setBits(requests.refused, scope, bitsOf(requests.refused, scope) & COUNT); // a member receives the room in full
+      waiting.set(scope, [...(waiting.get(scope) ?? []).filter((other) => other.isWaiting()), call]);
+    },
   };
 }

@@ -115,4 +115,30 @@ describe("what the server refuses", () => {
     await establish(host, { sessionId: "session-2" });
     expect(requests(host)).toEqual(['JOIN hall {"seat":1}']);
   });
+
+  test("a room that refused the member is asked again by setData, and by the next join", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    refuseBad(host);
+    const membership = client.join("hall", "bad");
+    await expect(membership.joined).rejects.toMatchObject({ code: "BAD_REQUEST" });
+    await expect(client.join("hall", "bad, too").joined).rejects.toMatchObject({ code: "BAD_REQUEST" });
+    await host.advance(10_000);
+    expect(requests(host).filter((request) => !request.startsWith("WATCH"))).toEqual([
+      'JOIN hall "bad"',
+      'JOIN hall "bad, too"',
+    ]);
+    await membership.setData({ seat: 1 });
+    expect([requests(host).at(-1), client.room("hall").get().joined]).toEqual(['JOIN hall {"seat":1}', true]);
+  });
+
+  test("a room that a newer token does not allow is asked again by the next join", async () => {
+    const { host, client } = await seated();
+    host.socket.receive({ type: "ERROR", code: 107, name: "FORBIDDEN_ROOM", message: "", room: "hall" } as Message);
+    await host.advance(10_000);
+    expect([requests(host).length, client.room("hall").get().joined]).toEqual([1, false]);
+    await client.join("hall", { seat: 2 }).joined;
+    await host.advance(10_000);
+    expect([requests(host).slice(1), client.room("hall").get().joined]).toEqual([['JOIN hall {"seat":2}'], true]);
+  });
 });
