@@ -75,7 +75,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const { connection, ...connector } = createConnector(host, options.token, trace, {
     url() {
       const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
-      if (saved) session.restore(saved);
+      // A token may be of another user by now, who must not get the choice of the user before.
+      if (saved) session.restore(userId ? saved : { ...saved, self: undefined });
       expiry.dialed();
       return withParameters(socketAddress(options.url), {
         userId,

@@ -159,6 +159,23 @@ describe("the session over a reload", () => {
     }
   });
 
+  test.each([
+    ["without userId, the choice is not in the next URL: the token may be of another user", "", undefined],
+    ["with userId, the choice is in the next URL", "ada", "invisible"],
+  ])("%s", async (_, userId, status) => {
+    const page = await connected({ userId, token: "of-ada" });
+    await receive(page.host, {
+      type: "SELF",
+      status: "invisible",
+      chosen: "invisible",
+      text: "at the doctor's",
+    } as Message);
+    await page.host.signal("leaving");
+    const { host } = await reloaded(page.host.storage, { userId, token: "of-eve" });
+    expect(host.socket.parameters.status).toBe(status);
+    expect(host.socket.url.includes("doctor")).toBe(status !== undefined);
+  });
+
   test("after close() nothing is saved", async () => {
     const { host, client } = await leaving();
     client.close();
@@ -212,13 +229,7 @@ describe("a page that returns from the back/forward cache, after the next page w
       roomSnapshot("doc-3", [member("eve", 1)]),
       roomSnapshot("doc-4", [], { mode: "counts", count: 900 }),
     ]);
-    expect(sent).toEqual([
-      "UNWATCH everyone carl doc-3",
-      "LEAVE doc-2",
-      "LEAVE doc-4",
-      "JOIN doc-1",
-      "WATCH bob",
-    ]);
+    expect(sent).toEqual(["UNWATCH everyone carl doc-3", "LEAVE doc-2", "LEAVE doc-4", "JOIN doc-1", "WATCH bob"]);
     expect([client.room("doc-2").get().joined, client.user("carl").get().status]).toEqual([false, "unknown"]);
   });
 
