@@ -206,6 +206,29 @@ describe("a leader that hangs", () => {
   });
 });
 
+test("a leader whose token function fails gives way to a tab that has a token", async () => {
+  const other = new Browser();
+  other.server.set("cy", "online");
+  let fails = false;
+  const token = async () => {
+    if (fails) throw new Error("403");
+    return "t";
+  };
+  const one = other.open({ token });
+  await other.advance(10);
+  const two = other.open({ token: () => "t" });
+  two.read("cy");
+  await other.advance(10);
+  fails = true;
+  other.server.socket.drop(1006);
+  await other.advance(10_000);
+  expect(one.client.connection.get().error?.code).toBe("TOKEN_FAILED");
+  expect([two.client.connection.get().state, two.sockets.length, two.status("cy")]).toEqual(["open", 1, "online"]);
+  fails = false;
+  await other.advance(60_000);
+  expect([one.client.connection.get().state, other.server.open.length]).toEqual(["open", 1]);
+});
+
 test("requests that pile up before a leader that hangs are refused", async () => {
   const [one, two] = tabs;
   one.hang();
