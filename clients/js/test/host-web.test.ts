@@ -147,6 +147,14 @@ describe("storage", () => {
   });
 });
 
+test("a delay that setTimeout cannot represent is as long as possible, and not over at once", () => {
+  vi.useFakeTimers();
+  const callback = vi.fn();
+  for (const delay of [2 ** 31, Number.POSITIVE_INFINITY]) webHost.schedule(delay, callback);
+  vi.advanceTimersByTime(86_400_000);
+  expect(callback).not.toHaveBeenCalled();
+});
+
 test("without a global WebSocket, the error says what to do", () => {
   vi.stubGlobal("WebSocket", undefined);
   const client = createPresence({ url: "ws://localhost:3001" });
