@@ -47,7 +47,7 @@ export const webHost: Host = {
     let next = 0;
     return listen(root.window, INPUTS, () => {
       const now = Date.now();
-      if (now < next) return;
+      if (now < next && now >= next - INPUT_PAUSE_MS) return; // the clock may go back
       next = now + INPUT_PAUSE_MS;
       listener();
     });

@@ -117,6 +117,17 @@ describe("input", () => {
     expect(listener).toHaveBeenCalledTimes(3);
   });
 
+  test("an input counts after the clock went back", () => {
+    vi.useFakeTimers();
+    const listener = vi.fn();
+    const stop = webHost.onInput(listener);
+    window.dispatchEvent(new Event("pointermove"));
+    vi.setSystemTime(Date.now() - 3_600_000);
+    window.dispatchEvent(new Event("pointermove"));
+    stop();
+    expect(listener).toHaveBeenCalledTimes(2);
+  });
+
   test("listeners are passive, so that they never delay scrolling", () => {
     const add = vi.spyOn(window, "addEventListener");
     webHost.onInput(() => {})();
