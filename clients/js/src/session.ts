@@ -199,6 +199,7 @@ export function createSession(host: Host, desired: DesiredState) {
     reset() {
       waitToSettle(0);
       end();
+      for (const name of rooms.joined()) rooms.setJoined(name, false);
       forget();
       ownStatus.reset();
       self.set(null);

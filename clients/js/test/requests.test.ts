@@ -107,6 +107,21 @@ describe("setStatus", () => {
       expect([later.url[0], later.sent]).toEqual(["away", []]);
     });
 
+    test("is not sent for the next user, if the client was about to send it again", async () => {
+      const page = await connected();
+      const { host, client } = page;
+      await client.setStatus({ status: "busy", text: "lunch" });
+      await drop(host);
+      await nextAttempt(page);
+      host.socket.establish({ sessionId: "session-2", epoch: "epoch-2" });
+      client.close();
+      client.connect();
+      await settle();
+      expect(host.socket.parameters).not.toHaveProperty("status");
+      await establish(host, { sessionId: "session-3", epoch: "epoch-2", userId: "eve" });
+      expect(requests(host)).toEqual([]);
+    });
+
     test("is forgotten when the user signs out", async () => {
       const page = await connected();
       const { host, client } = page;
