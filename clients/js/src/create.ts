@@ -51,7 +51,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const userId = String(options.userId ?? "");
   // A program without a page has no person who could be idle.
   const detectsActivity = options.activity !== false && (host.onInput !== webHost.onInput || "window" in globalThis);
-  const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
+  /** The address as the application wrote it: each origin has its own storage, and `close` works with a wrong one, too. */
+  const storageKey = `presenced ${options.url} ${userId}`;
   /** Milliseconds that the server's clock is ahead of this machine's. */
   let clockOffset = 0;
   /** Whether the server has lost the store that it shares with other servers. */
@@ -69,12 +70,12 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     if (state === "failed") return;
     expiry.stop();
     session.reset(); // the user signed out
-    host.save(storageKey(), null);
+    host.save(storageKey, null);
   };
 
   const { connection, ...connector } = createConnector(host, options.token, trace, {
     url() {
-      const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
+      const saved = session.sessionId() ? undefined : takeSaved(host, storageKey);
       // A token may be of another user by now, who must not get the choice of the user before.
       if (saved) session.restore(userId ? saved : { ...saved, self: undefined });
       expiry.dialed();
@@ -90,7 +91,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     opened(message, send) {
       expiry.opened();
-      host.save(storageKey(), null); // what was saved when the page froze is older
+      host.save(storageKey, null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
       setServerStale(!!message.staleSince);
@@ -112,7 +113,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
         outbox.plan();
       }),
     save() {
-      if (session.sessionId()) host.save(storageKey(), JSON.stringify(session.save()));
+      if (session.sessionId()) host.save(storageKey, JSON.stringify(session.save()));
     },
     ping() {
       const sentAt = host.now();

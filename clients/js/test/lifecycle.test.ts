@@ -76,6 +76,13 @@ describe("connect, retry, close", () => {
     }
   });
 
+  test("close() works although the url is wrong", async () => {
+    const { host, client } = await connecting({ url: "ftp://presence.test" });
+    expect(client.connection.get()).toMatchObject({ state: "failed", error: { code: "BAD_URL" } });
+    client.close();
+    expect([client.connection.get().state, host.leftovers]).toEqual(["closed", 0]);
+  });
+
   test("close() forgets the session, the records and the user's own state", async () => {
     const page = await connected();
     const { host, client } = page;
