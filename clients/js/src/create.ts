@@ -146,7 +146,11 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     if (state === "failed" || state === "closed") added.reject(error ?? closed());
     else if (signal?.aborted) abort();
     else add(added);
-    signal?.addEventListener("abort", abort);
+    if (signal) {
+      signal.addEventListener("abort", abort);
+      const settled = () => signal.removeEventListener("abort", abort); // one signal may serve many calls
+      added.promise.then(settled, settled);
+    }
     outbox.plan();
     return added;
   };

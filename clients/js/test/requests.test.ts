@@ -155,6 +155,18 @@ describe("setStatus", () => {
   });
 });
 
+test("a call that has ended no longer listens to its signal", async () => {
+  const { client } = await connected();
+  const { signal } = new AbortController();
+  const [add, remove] = [vi.spyOn(signal, "addEventListener"), vi.spyOn(signal, "removeEventListener")];
+  for (const status of ["busy", "away"] as const) await client.setStatus({ status }, signal);
+  client.close();
+  await client.setStatus({ status: "busy" }, signal).catch(() => {});
+  await settle();
+  expect(remove.mock.calls).toEqual(add.mock.calls.map(([type, listener]) => [type, listener]));
+  expect(remove).toHaveBeenCalledTimes(3);
+});
+
 describe("ready and reconnected", () => {
   test("ready() resolves when everything wanted is known", async () => {
     const { host, client } = await connecting();
