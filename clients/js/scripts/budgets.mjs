@@ -11,16 +11,16 @@ const PEERS = ["react", "react-dom", "react/jsx-runtime", "react-native", "vue"]
  * docs/contributing/what-was-tried.md says what was tried.
  */
 const BUDGETS = [
-  { name: "createPresence", kb: 13.1, source: "session", code: 'export { createPresence } from "./index.js"' },
+  { name: "createPresence", kb: 13.6, source: "session", code: 'export { createPresence } from "./index.js"' },
   {
     name: "/react, all",
-    kb: 15.6,
+    kb: 16.2,
     source: "react/index",
     code: 'export * from "./index.js"; export * from "./react/index.js"',
   },
   {
     name: "/tabs, beyond the core",
-    kb: 4.0,
+    kb: 4.1,
     source: "tabs/index",
     code: 'export { createPresence } from "./index.js"; export * from "./tabs/index.js"',
     beyond: 'export { createPresence } from "./index.js"',

@@ -25,6 +25,7 @@ export function createActivity(
   const report = () => changed((forced ?? !isIdle) ? "active" : "idle");
 
   const input = (): void => {
+    if (!running.length) return; // React Native still calls a listener that another one has just removed
     isIdle = false;
     report();
     cancelTimer?.();

@@ -5,8 +5,8 @@
  *     any state -- final code --> failed      any state -- close() --> closed
  *     failed, closed -- connect(), retry() --> connecting
  *
- * A signal never reopens a client that was closed deliberately. After every `await`, the attempt must still be the
- * current one: `attempt` counts them.
+ * A signal never reopens a client that was closed deliberately. After every `await`, and after every call of listeners,
+ * the attempt must still be the current one: `attempt` counts them.
  */
 
 import type { PresenceOptions } from "./client.js";
@@ -94,8 +94,12 @@ export function createConnector(
 
   const state = () => connection.get().state;
 
-  /** Publish a change of the connection, with the fields that follow from others. */
-  const set = (change: Partial<Connection>): void => {
+  /**
+   * Publish a change of the connection, with the fields that follow from others. Return whether the attempt is still the
+   * current one: a listener may have called `close` or `retry`.
+   */
+  const set = (change: Partial<Connection>): boolean => {
+    const current = attempt;
     const before = connection.get();
     const next = { ...before, attempt: retry.attempt(), ...change };
     next.stale = next.state !== "open" || !isCurrent || isOffline;
@@ -115,22 +119,27 @@ export function createConnector(
       print?.(`presenced: ${code}: ${message}. ${hint}`);
     }
     if (!same(next, before)) connection.set(next);
+    return current === attempt;
   };
 
-  /** Give up the socket and everything planned. Unless `code` says otherwise, the session goes on. */
-  const abandon = (code = KEEP_SESSION): void => {
+  /**
+   * Give up the socket and everything planned. Unless `code` says otherwise, the session goes on. Return false if a
+   * listener has called `close` or `retry`.
+   */
+  const abandon = (code = KEEP_SESSION): boolean => {
     attempt += 1;
+    const current = attempt;
     cancelTimer?.();
     heartbeat.stop();
     socket?.close(code);
     socket = undefined;
     hooks.lost(state() === "open");
+    return current === attempt;
   };
 
   /** End the connection and all attempts. A client that has failed may still resume its session. */
   const end = (to: "idle" | "closed" | "failed", error: PresenceError | null): void => {
-    abandon(to === "failed" ? KEEP_SESSION : 1000);
-    set({ state: to, error, retryAt: 0 });
+    if (abandon(to === "failed" ? KEEP_SESSION : 1000)) set({ state: to, error, retryAt: 0 });
   };
 
   /** End, and let the session know that the client does not connect again by itself. */
@@ -144,15 +153,14 @@ export function createConnector(
     cancelTimer?.();
     const now = host.now();
     const retryAt = Math.max(now + delayMs, isHidden ? attemptedAt + HIDDEN_PAUSE_MS : 0);
-    set({ state: "waiting", retryAt: isHeld ? 0 : retryAt });
-    if (!isHeld) cancelTimer = host.schedule(retryAt - now, start);
+    if (set({ state: "waiting", retryAt: isHeld ? 0 : retryAt }) && !isHeld)
+      cancelTimer = host.schedule(retryAt - now, start);
   };
 
   /** Do what `retry.ts` decided after the end of a connection. */
   const decide = ({ retryIn, error }: Decision): void => {
     if (retryIn === undefined) stop("failed", error);
-    else {
-      set({ state: "waiting", error });
+    else if (set({ state: "waiting", error })) {
       if (retryIn) wait(retryIn);
       else start();
     }
@@ -173,15 +181,14 @@ export function createConnector(
 
   const lost = (code: number, reason: string): void => {
     const wasOpen = state() === "open";
-    abandon();
-    decide(retry.ended(code, reason, wasOpen, tokens.renew, hooks.newSession));
+    if (abandon()) decide(retry.ended(code, reason, wasOpen, tokens.renew, hooks.newSession));
   };
 
   const start = (): void => {
-    abandon();
+    if (!abandon()) return;
     attemptedAt = host.now();
     isFrozen = false;
-    set({ state: "connecting", retryAt: 0 });
+    if (!set({ state: "connecting", retryAt: 0 })) return;
     cancelTimer = host.schedule(CONNECT_TIMEOUT_MS, () => lost(NO_CODE, "no answer"));
     withToken(open, (error) => decide(retry.tokenFailed(error)));
   };
@@ -193,7 +200,9 @@ export function createConnector(
     };
     try {
       const protocols = subprotocol ? [PROTOCOL, subprotocol] : [PROTOCOL];
-      socket = openSocket(host, hooks.url(), protocols, authenticate, received, lost);
+      const current = attempt;
+      const url = hooks.url(); // it restores the rooms of the page before its reload
+      if (current === attempt) socket = openSocket(host, url, protocols, authenticate, received, lost);
     } catch (error) {
       stop("failed", error instanceof PresenceError ? error : new PresenceError("BAD_URL", (error as Error).message));
     }
@@ -224,7 +233,7 @@ export function createConnector(
     });
     heartbeat.start(message.heartbeatInterval * 1_000);
     isOffline = false;
-    set({ state: "open", error: null });
+    if (!set({ state: "open", error: null })) return;
     hooks.opened(message, (request) => {
       const json = JSON.stringify(request);
       trace.add("sent", request.type === "AUTH" ? '{"type":"AUTH"}' : json);
@@ -248,15 +257,14 @@ export function createConnector(
     if (name === "leaving" || name === "frozen") hooks.save();
     if (name === "frozen") {
       isFrozen = true;
-      abandon();
-      wait(0);
+      if (abandon()) wait(0);
     } else if (name === "restored") start();
     else if (name === "visible" || name === "online") {
       if (state() === "open") heartbeat.probe();
       else if (state() === "waiting" || host.now() - attemptedAt > OLD_ATTEMPT_MS) {
-        abandon();
         isFrozen = false;
-        wait(host.random() * SIGNAL_JITTER_MS, false); // also while offline, once: browsers are not sure about that
+        // Also while offline, once: browsers are not sure about that.
+        if (abandon()) wait(host.random() * SIGNAL_JITTER_MS, false);
       }
     } else if (state() === "waiting" && name !== "leaving") wait(connection.get().retryAt - host.now());
     set({}); // it may be stale now, or current

@@ -51,7 +51,8 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
   const userId = String(options.userId ?? "");
   // A program without a page has no person who could be idle.
   const detectsActivity = options.activity !== false && (host.onInput !== webHost.onInput || "window" in globalThis);
-  const storageKey = () => `presenced ${socketAddress(options.url)} ${userId}`;
+  /** The address as the application wrote it: each origin has its own storage, and `close` works with a wrong one, too. */
+  const storageKey = `presenced ${options.url} ${userId}`;
   /** Milliseconds that the server's clock is ahead of this machine's. */
   let clockOffset = 0;
   /** Whether the server has lost the store that it shares with other servers. */
@@ -69,13 +70,14 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     if (state === "failed") return;
     expiry.stop();
     session.reset(); // the user signed out
-    host.save(storageKey(), null);
+    host.save(storageKey, null);
   };
 
   const { connection, ...connector } = createConnector(host, options.token, trace, {
     url() {
-      const saved = session.sessionId() ? undefined : takeSaved(host, storageKey());
-      if (saved) session.restore(saved);
+      const saved = session.sessionId() ? undefined : takeSaved(host, storageKey);
+      // A token may be of another user by now, who must not get the choice of the user before.
+      if (saved) session.restore(userId ? saved : { ...saved, self: undefined });
       expiry.dialed();
       return withParameters(socketAddress(options.url), {
         userId,
@@ -89,7 +91,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     },
     opened(message, send) {
       expiry.opened();
-      host.save(storageKey(), null); // what was saved when the page froze is older
+      host.save(storageKey, null); // what was saved when the page froze is older
       clockOffset = message.serverTime - host.now();
       session.opened(message, send);
       setServerStale(!!message.staleSince);
@@ -111,7 +113,7 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
         outbox.plan();
       }),
     save() {
-      if (session.sessionId()) host.save(storageKey(), JSON.stringify(session.save()));
+      if (session.sessionId()) host.save(storageKey, JSON.stringify(session.save()));
     },
     ping() {
       const sentAt = host.now();
@@ -144,7 +146,11 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
     if (state === "failed" || state === "closed") added.reject(error ?? closed());
     else if (signal?.aborted) abort();
     else add(added);
-    signal?.addEventListener("abort", abort);
+    if (signal) {
+      signal.addEventListener("abort", abort);
+      const settled = () => signal.removeEventListener("abort", abort); // one signal may serve many calls
+      added.promise.then(settled, settled);
+    }
     outbox.plan();
     return added;
   };
@@ -178,7 +184,10 @@ export function createPresence(options: PresenceOptions = {}): PresenceClient {
       connector.close("closed");
       stopped(closed(), "closed");
     },
-    retry: connector.retry,
+    retry() {
+      if (detectsActivity) activity.start(); // `close` has stopped it
+      connector.retry();
+    },
     ready() {
       const asked = ready ?? call<void>(() => {});
       if (asked.isWaiting()) ready = asked; // one that was rejected at once is not kept

@@ -24,7 +24,7 @@ export function createEveryone(host: Host, roster: Roster): Store<Everyone> & { 
   roster.changed.add(() => {
     if (isPlanned) return;
     isPlanned = true;
-    const wait = publishedAt + PAUSE_MS - host.now();
+    const wait = Math.min(publishedAt + PAUSE_MS - host.now(), PAUSE_MS); // the clock may go back
     if (wait > 0) host.schedule(wait, publish);
     else publish();
   });

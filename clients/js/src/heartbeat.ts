@@ -27,7 +27,8 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
     cancel?.();
     cancel = host.schedule(delayMs, () => {
       const left = (deadline || heardAt + intervalMs) - host.now();
-      if (left > 0) wait(left);
+      if (left > 0 && left <= intervalMs)
+        wait(left); // otherwise the clock went back
       else if (deadline) lost();
       else if (isVisible()) probe(HEARTBEAT_MS);
       else wait(intervalMs); // nobody sees the page
@@ -56,7 +57,7 @@ export function createHeartbeat(host: Host, isVisible: () => boolean, ping: () =
     },
     /** The page or the network is back: find out soon whether the connection still works. */
     probe() {
-      if (host.now() - heardAt >= RECENT_MS) probe(PROBE_MS);
+      if (Math.abs(host.now() - heardAt) >= RECENT_MS) probe(PROBE_MS);
     },
   };
 }

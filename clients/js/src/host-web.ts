@@ -6,6 +6,9 @@ import type { Host, SocketLike } from "./host.js";
 const INPUTS = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart", "scroll"];
 const INPUT_PAUSE_MS = 1_000;
 
+/** Maximum delay of a timer in milliseconds, about 25 days. `setTimeout` calls at once for a longer one. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
 const root = globalThis as { window?: EventTarget; document?: Document; WebSocket?: typeof WebSocket };
 
 /** The environment of a page. A host of your own replaces parts of it, and may call them. */
@@ -21,7 +24,7 @@ export const webHost: Host = {
   now: () => Date.now(),
   random: () => Math.random(),
   schedule(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
+    const timer = setTimeout(callback, Math.min(delayMs, MAX_DELAY_MS));
     return () => clearTimeout(timer);
   },
   load(key) {
@@ -44,7 +47,7 @@ export const webHost: Host = {
     let next = 0;
     return listen(root.window, INPUTS, () => {
       const now = Date.now();
-      if (now < next) return;
+      if (now < next && now >= next - INPUT_PAUSE_MS) return; // the clock may go back
       next = now + INPUT_PAUSE_MS;
       listener();
     });

@@ -15,7 +15,7 @@ export function createMembership(
   data: unknown,
 ): Membership {
   const scope = ROOM + room;
-  const release = desired.retain([scope], JOIN);
+  let release: (() => void) | undefined;
   /** Calls of this membership that may still wait. */
   let calls: Call<void>[] = [];
   let isMember = true;
@@ -23,8 +23,18 @@ export function createMembership(
   const left = () => new PresenceError("LEFT", "left before the server answered");
 
   const setData = (value: unknown): Promise<void> => {
-    if (isMember) desired.data.set(scope, value);
-    const call = addCall<void>((added) => (isMember ? subscriptions.awaitMember(scope, added) : added.reject(left())));
+    let error = isMember ? undefined : left();
+    try {
+      // A copy: the application may change its object, and a proxy cannot be sent to another tab.
+      const data = JSON.parse(JSON.stringify(value) ?? "null") ?? undefined;
+      if (isMember) {
+        desired.data.set(scope, data);
+        release ??= desired.retain([scope], JOIN);
+      }
+    } catch (cause) {
+      error ??= new PresenceError("BAD_REQUEST", `the data is not JSON: ${(cause as Error).message}`);
+    }
+    const call = addCall<void>((added) => (error ? added.reject(error) : subscriptions.awaitMember(scope, added)));
     calls = [...calls.filter((each) => each.isWaiting()), call];
     return call.promise;
   };
@@ -34,7 +44,7 @@ export function createMembership(
     setData,
     leave() {
       isMember = false;
-      release();
+      release?.();
       complete(calls, left());
     },
   };

@@ -108,7 +108,7 @@ export function createOwnStatus(host: Host) {
       accepted = undefined;
     },
     reset() {
-      accepted = shown = undefined;
+      waiting = accepted = shown = undefined; // no call waits any more
     },
     /** SELF has arrived. A choice that was sent on a lost connection is not sent again if it is in force. */
     selfChanged(self: SelfMessage) {

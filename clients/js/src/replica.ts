@@ -125,6 +125,8 @@ export function createReplica(desired: DesiredState, requests: Requests, plan: (
     counts,
     /** Return whether the server has sent all of this scope since `expectAll`. */
     isKnown,
+    /** Return the bits of a scope that the server has agreed to, or will be asked for. */
+    coveredBits,
     /** Forget state whose changes the server no longer sends. State that is still to be requested stays. */
     forgetUncovered,
     /** Forget state that the server has not agreed to send: more is wanted than the server allows. */

@@ -40,6 +40,8 @@ export function createRequests(desired: DesiredState) {
   const agreed = new Map<string, number>();
   /** Data last sent for each joined room, by scope. */
   const sentData = new Map<string, unknown>();
+  /** Data last accepted for each joined room, by scope. */
+  const acceptedData = new Map<string, unknown>();
   /** Bits that the server may have agreed to, of scopes whose last request stayed unanswered. */
   const unsure = new Map<string, number>();
   /** Refused bits of each scope. */
@@ -68,6 +70,8 @@ export function createRequests(desired: DesiredState) {
   return {
     agreed,
     sentData,
+    acceptedData,
+    unsure,
     refused,
     /** Return the requests that are still to send, in order. */
     plan(maxWatchedUsers: number, maxMessageSize: number): Request[] {
@@ -129,6 +133,11 @@ export function createRequests(desired: DesiredState) {
       }
     },
 
+    /** Record that the server has accepted a request. */
+    accepted({ message, changes: [change] }: Request) {
+      if (change && "data" in message) acceptedData.set(change[0], message.data ?? undefined);
+    },
+
     /** Take back a request without an answer: nobody knows whether the server accepted it. */
     takeBack({ message, changes }: Request) {
       for (const [scope, before, after] of changes) {
@@ -140,13 +149,23 @@ export function createRequests(desired: DesiredState) {
     },
 
     /**
-     * Handle the refusal of a request. Return the scope that the server does not allow; undefined if the client tries
-     * again with a part of the request, or with JOIN.
+     * Handle the refusal of a request. Return the scope whose request the server does not allow; undefined if the client
+     * tries again with a part of the request, with newer data, or with JOIN.
      */
-    reject({ message: { type }, changes }: Request): string | undefined {
+    reject({ message, changes }: Request, code: string): string | undefined {
+      const { type } = message;
       const [first] = changes;
       if (type === "UNWATCH" || type === "LEAVE" || !first) return undefined; // nobody wants it any more
       const [scope, before, after] = first;
+      if (message.type === "SET_MEMBER" && code !== "NOT_A_MEMBER" && bitsOf(agreed, scope) & JOIN) {
+        // The client is still a member, with the data of before. Newer data may be on its way, or may wait.
+        const data = message.data ?? undefined;
+        const accepted = acceptedData.get(scope);
+        if (same(sentData.get(scope), data)) sentData.set(scope, accepted);
+        if (!same(desired.data.get(scope), data)) return undefined;
+        desired.data.set(scope, accepted);
+        return scope;
+      }
       if (type === "SET_MEMBER") {
         // The client is no longer a member: it joins again, if that is allowed.
         setBits(agreed, scope, bitsOf(agreed, scope) & before & ~JOIN);
@@ -164,12 +183,12 @@ export function createRequests(desired: DesiredState) {
 
     /** Forget a scope, because the server has ended or lost everything about it. */
     forget(scope: string) {
-      for (const map of [agreed, sentData, unsure]) map.delete(scope);
+      for (const map of [agreed, sentData, acceptedData, unsure]) map.delete(scope);
     },
 
     /** Forget everything: a new session has agreed to nothing. */
     clear() {
-      for (const map of [agreed, sentData, unsure, refused]) map.clear();
+      for (const map of [agreed, sentData, acceptedData, unsure, refused]) map.clear();
       maxScopes = undefined;
     },
   };

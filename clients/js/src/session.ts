@@ -17,7 +17,7 @@ import { createOutbox, type Message } from "./outbox.js";
 import { createOwnStatus } from "./own-status.js";
 import { createReplica } from "./replica.js";
 import { createRequests } from "./requests.js";
-import { bitsOf, JOIN, nameOf, ROOM } from "./scope.js";
+import { bitsOf, COUNT, EVERYONE, FULL, JOIN, nameOf, ROOM, setBits, USER } from "./scope.js";
 import { type Self, toSelf } from "./self.js";
 import { createListeners, createValue } from "./store.js";
 import { createSubscriptions } from "./subscriptions.js";
@@ -63,8 +63,12 @@ export function createSession(host: Host, desired: DesiredState) {
   let outcome: Outcome | undefined;
   /** Whether the first PRESENCE_CHANGES of this connection has arrived. It ends what the server sends on its own. */
   let hasChanges = false;
-  /** Scopes of the resynced session, until the server has sent them again. */
-  let resynced: [scope: string, bits: number][] = [];
+  /** What the resynced session has agreed to, until the server has sent everything again. */
+  let resynced: Map<string, number> | undefined;
+  /** What the server has sent of the resynced session. */
+  const resent = new Map<string, number>();
+  /** What this page was about to end or to request again when the connection opened. */
+  let unsure = new Map<string, number>();
   let cancelSettling: (() => void) | undefined;
 
   const requestAll = (): void => {
@@ -93,15 +97,38 @@ export function createSession(host: Host, desired: DesiredState) {
     waitToSettle(0);
   };
 
+  /** Note what the server sends of a resynced session. */
+  const noteResent = (message: ServerMessage): void => {
+    const note = (scope: string, bits: number) => setBits(resent, scope, bitsOf(resent, scope) | bits);
+    if (message.type === "ROOM_SNAPSHOT") {
+      // A session that is no member cannot LEAVE. Members of a large room are not listed.
+      const isMember = message.members.some(({ userId }) => userId === established?.userId);
+      note(ROOM + message.room, isMember || message.mode === "counts" ? JOIN | FULL : FULL);
+    } else if (message.type === "PRESENCE_COUNT") {
+      note(message.room === undefined ? message.watch : ROOM + message.room, COUNT);
+    } else if (message.type === "PRESENCE_SNAPSHOT") {
+      if (message.watch === EVERYONE) note(EVERYONE, FULL);
+      else for (const { userId } of message.users) note(USER + userId, FULL);
+    }
+  };
+
   /**
-   * Request again the scopes that a resynced session lacks. Either the server never received the request, or it has
-   * ended the room, and the message about that was lost.
+   * Compare what a resynced session has agreed to with what the server has sent.
+   *
+   * What is missing is requested again. Either the server never received the request, or it has ended the room, and the
+   * message about that was lost. What nobody wants is ended: an UNWATCH or LEAVE before a reload got no answer, or
+   * another page went on with the session while this one was in the back/forward cache.
    */
-  const requestMissing = (): void => {
-    const missing = resynced.filter(([scope, bits]) => !replica.isKnown(scope, bits));
-    resynced = [];
-    for (const [scope] of missing) requests.forget(scope);
-    if (missing.length) outbox.plan();
+  const compareResent = (): void => {
+    if (!resynced) return;
+    for (const [scope, bits] of resynced) if (!replica.isKnown(scope, bits)) requests.forget(scope);
+    for (const [scope, bits] of resent) {
+      const extra = bits & ~(bitsOf(resynced, scope) | bitsOf(unsure, scope) | replica.coveredBits(scope));
+      setBits(requests.unsure, scope, bitsOf(requests.unsure, scope) | extra);
+    }
+    resynced = undefined;
+    resent.clear();
+    outbox.plan();
   };
 
   /** Let the next connection begin a new session. The known state stays. */
@@ -144,7 +171,9 @@ export function createSession(host: Host, desired: DesiredState) {
       established = message;
       sessionId = message.sessionId;
       hasChanges = false;
-      resynced = isSame && !message.resumed ? [...requests.agreed] : [];
+      resynced = isSame && !message.resumed ? new Map(requests.agreed) : undefined;
+      resent.clear();
+      unsure = new Map(requests.unsure);
       if (!isSame) {
         requests.clear();
         // A member who left meanwhile sends no LEAVE.
@@ -170,6 +199,7 @@ export function createSession(host: Host, desired: DesiredState) {
     reset() {
       waitToSettle(0);
       end();
+      for (const name of rooms.joined()) rooms.setJoined(name, false);
       forget();
       ownStatus.reset();
       self.set(null);
@@ -190,18 +220,19 @@ export function createSession(host: Host, desired: DesiredState) {
         requests.agreed.set(scope, bits);
         if (bits & JOIN) rooms.setJoined(nameOf(scope), true);
       }
-      for (const [scope, data] of saved.data) requests.sentData.set(scope, data);
+      for (const [scope, data] of saved.data)
+        for (const map of [requests.sentData, requests.acceptedData]) map.set(scope, data ?? undefined); // JSON has null
     },
 
     received(message: ServerMessage) {
       if (message.type === "PRESENCE_CHANGES") {
         position = message.position;
         hasChanges = true;
-        requestMissing();
+        compareResent();
       } else if (message.type === "SELF") {
         ownStatus.selfChanged(message);
         self.set(toSelf(established?.userId ?? "", message));
-      }
+      } else if (resynced) noteResent(message);
       replica.received(message);
       checkCaughtUp();
       if (settling.get() && caughtUp.get() && replica.isConfirmed()) settled();

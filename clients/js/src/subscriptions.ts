@@ -6,7 +6,7 @@ import { PresenceError } from "./error.js";
 import type { Message, Pending, Post } from "./outbox.js";
 import type { Replica } from "./replica.js";
 import type { Request, Requests } from "./requests.js";
-import { bitsOf, JOIN } from "./scope.js";
+import { bitsOf, COUNT, JOIN, setBits } from "./scope.js";
 import { same } from "./store.js";
 import type { Limits } from "./wire.js";
 
@@ -40,6 +40,7 @@ export function createSubscriptions(
     const answered = () => lastOf.get(scope) === request && lastOf.delete(scope);
     const pending: Pending = {
       accepted() {
+        requests.accepted(request);
         // A LEAVE may have followed the JOIN.
         if (message.type === "JOIN" && bitsOf(requests.agreed, scope) & JOIN) rooms.setJoined(message.room, true);
         if (answered()) answer(scope);
@@ -51,7 +52,7 @@ export function createSubscriptions(
           if (message.type === "UNWATCH") endedUnsurely();
           return;
         }
-        const refused = requests.reject(request);
+        const refused = requests.reject(request, error.code);
         if (message.type === "JOIN") rooms.setJoined(message.room, false);
         if (refused === undefined) return;
         if (waiting.has(refused)) answer(refused, error);
@@ -81,8 +82,10 @@ export function createSubscriptions(
       }
       return isSent;
     },
-    /** Resolve the call when the room is joined with the data that is wanted then. */
-    awaitMember: (scope: string, call: Call<void>) =>
-      waiting.set(scope, [...(waiting.get(scope) ?? []).filter((other) => other.isWaiting()), call]),
+    /** Resolve the call when the room is joined with the data that is wanted then. After a refusal, it is tried again. */
+    awaitMember(scope: string, call: Call<void>) {
+      setBits(requests.refused, scope, bitsOf(requests.refused, scope) & COUNT); // a member receives the room in full
+      waiting.set(scope, [...(waiting.get(scope) ?? []).filter((other) => other.isWaiting()), call]);
+    },
   };
 }

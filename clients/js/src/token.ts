@@ -9,21 +9,26 @@ const RENEW_BEFORE_MS = 60_000;
 export function createTokens(host: Host, option: PresenceOptions["token"]) {
   let token: string | null = null;
   let reusableUntil = 0;
+  /** Number of calls of `renew`. A token that was asked for before the last one, such as by another user, is not kept. */
+  let renewals = 0;
   return {
     /** Return a token, `undefined` if the server needs none, or null if the user is signed out. */
     async get(): Promise<string | null | undefined> {
       if (typeof option !== "function") return option;
       if (token && host.now() < reusableUntil) return token;
-      token = (await option()) || null; // a response without a body gives an empty text
-      if (/^[{[]/.test(token ?? "")) {
-        token = null; // JSON, or an object, which is "[object Object]"
-        throw new Error("the token function returned JSON: return the token alone");
+      const renewal = renewals;
+      const next = (await option()) || null; // a response without a body gives an empty text
+      // JSON, or an object, which is "[object Object]"
+      if (/^[{[]/.test(next ?? "")) throw new Error("the token function returned JSON: return the token alone");
+      if (renewal === renewals) {
+        token = next;
+        reusableUntil = expiryOf(next ?? "") - RENEW_BEFORE_MS; // a ticket has no expiry, and is used once
       }
-      reusableUntil = expiryOf(token ?? "") - RENEW_BEFORE_MS; // a ticket has no expiry, and is used once
-      return token;
+      return next;
     },
     /** Let the next call fetch a token. Return whether there may be another one. */
     renew(): boolean {
+      renewals += 1;
       token = null;
       return typeof option === "function";
     },

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 
-import { FakeHost } from "./support/fake-host.js";
+import type { PresenceClient } from "../src/index.js";
+import { FakeHost, settle } from "./support/fake-host.js";
 import { connected, connecting, drop, establish, nextAttempt, type Page, wait } from "./support/page.js";
 
 const state = ({ client }: Page) => client.connection.get().state;
@@ -143,5 +144,30 @@ describe("hidden and input: activity", () => {
     await page.host.signal("hidden");
     await page.host.advance(600_000);
     expect(activities(page)).toEqual([]);
+  });
+});
+
+describe("activity after close()", () => {
+  test("retry() detects it again", async () => {
+    const { host, client } = await connected({ activity: { idleAfter: 10 } });
+    client.close();
+    client.retry();
+    await settle();
+    await establish(host, { sessionId: "session-2" });
+    await host.advance(10_000);
+    await host.input();
+    expect(host.socket.sentOf("ACTIVITY")).toMatchObject([{ state: "idle" }, { state: "active" }]);
+  });
+
+  test("an application that closes in the background is active when it returns", async () => {
+    const host = new FakeHost();
+    let client: PresenceClient | undefined;
+    // Like React Native, the fake host still calls listeners that an earlier one removes.
+    host.host.onSignal((signal) => (signal === "hidden" ? client?.close() : client?.retry()));
+    ({ client } = await connected({ activity: { hiddenAfter: 0 } }, host));
+    await host.signal("hidden");
+    await host.advance(60_000);
+    await host.signal("visible");
+    expect([client.explain().activity, host.socket.parameters.activity]).toEqual(["active", "active"]);
   });
 });

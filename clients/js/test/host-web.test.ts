@@ -117,6 +117,17 @@ describe("input", () => {
     expect(listener).toHaveBeenCalledTimes(3);
   });
 
+  test("an input counts after the clock went back", () => {
+    vi.useFakeTimers();
+    const listener = vi.fn();
+    const stop = webHost.onInput(listener);
+    window.dispatchEvent(new Event("pointermove"));
+    vi.setSystemTime(Date.now() - 3_600_000);
+    window.dispatchEvent(new Event("pointermove"));
+    stop();
+    expect(listener).toHaveBeenCalledTimes(2);
+  });
+
   test("listeners are passive, so that they never delay scrolling", () => {
     const add = vi.spyOn(window, "addEventListener");
     webHost.onInput(() => {})();
@@ -145,6 +156,14 @@ describe("storage", () => {
     webHost.save("key", null);
     expect(webHost.load("key")).toBeNull();
   });
+});
+
+test("a delay that setTimeout cannot represent is as long as possible, and not over at once", () => {
+  vi.useFakeTimers();
+  const callback = vi.fn();
+  for (const delay of [2 ** 31, Number.POSITIVE_INFINITY]) webHost.schedule(delay, callback);
+  vi.advanceTimersByTime(86_400_000);
+  expect(callback).not.toHaveBeenCalled();
 });
 
 test("without a global WebSocket, the error says what to do", () => {

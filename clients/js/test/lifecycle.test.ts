@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 
+import type { Connection } from "../src/index.js";
 import { FakeHost, settle } from "./support/fake-host.js";
 import { connected, connecting, drop, establish, type Page } from "./support/page.js";
 
@@ -75,6 +76,13 @@ describe("connect, retry, close", () => {
     }
   });
 
+  test("close() works although the url is wrong", async () => {
+    const { host, client } = await connecting({ url: "ftp://presence.test" });
+    expect(client.connection.get()).toMatchObject({ state: "failed", error: { code: "BAD_URL" } });
+    client.close();
+    expect([client.connection.get().state, host.leftovers]).toEqual(["closed", 0]);
+  });
+
   test("close() forgets the session, the records and the user's own state", async () => {
     const page = await connected();
     const { host, client } = page;
@@ -94,5 +102,40 @@ describe("connect, retry, close", () => {
     client.connect();
     await settle();
     expect(host.socket.parameters).not.toHaveProperty("session");
+  });
+
+  test.each<[string, (connection: Connection) => boolean]>([
+    ["connecting", ({ state, attempt }) => state === "connecting" && attempt > 0],
+    ["open", ({ state, since }) => state === "open" && since > 0],
+    ["lost", ({ state, stale }) => state === "open" && stale],
+    ["waiting", ({ state }) => state === "waiting"],
+  ])("close() in a listener of the connection holds: %s", async (moment, isMoment) => {
+    const page = await (moment === "open" ? connecting() : connected());
+    const { host, client } = page;
+    let isClosed = false;
+    client.on("connection", (connection) => {
+      if (isClosed || !isMoment(connection)) return;
+      isClosed = true;
+      client.close();
+    });
+    if (moment === "open") await establish(host);
+    else await drop(host);
+    await host.advance(600_000);
+    expect([isClosed, states(page), client.self.get(), host.leftovers]).toEqual([true, "closed", null, 0]);
+    expect(host.sockets.filter(({ readyState }) => readyState !== 3)).toEqual([]);
+    client.connect();
+    await settle();
+    expect(host.socket.parameters).not.toHaveProperty("session");
+  });
+
+  test("retry() in a listener of the connection begins one attempt", async () => {
+    const page = await connected();
+    const { host, client } = page;
+    client.on("connection", ({ state }) => state === "waiting" && client.retry());
+    await drop(host);
+    expect([states(page), host.sockets.length]).toEqual(["connecting", 2]);
+    await establish(host, { resumed: true });
+    await host.advance(20_000);
+    expect([states(page), host.sockets.length]).toEqual(["open", 2]);
   });
 });

@@ -2,10 +2,11 @@
 
 import { describe, expect, test } from "vitest";
 
-import type { Choice, PresenceOptions } from "../src/index.js";
+import type { Choice, PresenceClient, PresenceOptions } from "../src/index.js";
 import { FakeHost, settle } from "./support/fake-host.js";
 import type { Message } from "./support/fake-socket.js";
 import { connected, connecting, drop, establish, nextAttempt } from "./support/page.js";
+import { requests } from "./support/reading.js";
 import { changes, member, receive, record, roomSnapshot, snapshot } from "./support/records.js";
 
 /** A page that reads bob, is a member of the hall, and is about to be reloaded. */
@@ -62,6 +63,16 @@ describe("the session over a reload", () => {
     ]);
   });
 
+  test("a member without data sends none afterwards", async () => {
+    const page = await connected();
+    await page.client.join("hall").joined;
+    await page.host.signal("leaving");
+    const { host, client } = await reloaded(page.host.storage);
+    client.join("hall");
+    await establish(host, {}, [roomSnapshot("hall", [member("ada", 1)])]);
+    expect(host.socket.sent).toEqual([]);
+  });
+
   test("a room that was only watched is not joined afterwards", async () => {
     const hall = roomSnapshot("hall", [member("bob", 1)]);
     const page = await connected();
@@ -89,6 +100,22 @@ describe("the session over a reload", () => {
     const bob = record("bob", "online", 1);
     await receive(host, snapshot("users", [bob]), roomSnapshot("hall", [member("ada", 1)]), changes());
     expect(client.connection.get().stale).toBe(false);
+  });
+
+  test("a LEAVE without an answer is sent again by the next page", async () => {
+    const page = await connected();
+    const { host } = page;
+    const membership = page.client.join("hall");
+    await membership.joined;
+    host.socket.onSend = () => {};
+    membership.leave();
+    await settle();
+    await host.signal("leaving");
+    const next = await reloaded(host.storage);
+    await establish(next.host, {}, [roomSnapshot("hall", [member("ada", 1)])]);
+    await next.host.advance(10_000);
+    expect(requests(next.host)).toEqual(["LEAVE hall"]);
+    expect(next.client.connection.get().stale).toBe(false);
   });
 
   test("the session is over: everything wanted is requested", async () => {
@@ -132,6 +159,23 @@ describe("the session over a reload", () => {
     }
   });
 
+  test.each([
+    ["without userId, the choice is not in the next URL: the token may be of another user", "", undefined],
+    ["with userId, the choice is in the next URL", "ada", "invisible"],
+  ])("%s", async (_, userId, status) => {
+    const page = await connected({ userId, token: "of-ada" });
+    await receive(page.host, {
+      type: "SELF",
+      status: "invisible",
+      chosen: "invisible",
+      text: "at the doctor's",
+    } as Message);
+    await page.host.signal("leaving");
+    const { host } = await reloaded(page.host.storage, { userId, token: "of-eve" });
+    expect(host.socket.parameters.status).toBe(status);
+    expect(host.socket.url.includes("doctor")).toBe(status !== undefined);
+  });
+
   test("after close() nothing is saved", async () => {
     const { host, client } = await leaving();
     client.close();
@@ -156,6 +200,55 @@ describe("the session over a reload", () => {
       expect(client.connection.get()).toMatchObject({ state: "open", error: null });
     },
   );
+});
+
+describe("a page that returns from the back/forward cache, after the next page went on with its session", () => {
+  /** Return what the page sends, which is a member of doc-1 and reads bob; `snapshots`: of the session of the next page. */
+  async function returned(snapshots: readonly Message[], read: (client: PresenceClient) => void = () => {}) {
+    const page = await connected();
+    const { host, client } = page;
+    client.user("bob").subscribe(() => {});
+    read(client);
+    await client.join("doc-1").joined;
+    await host.signal("frozen");
+    await host.signal("restored");
+    await establish(host, {}, snapshots);
+    await host.advance(10_000);
+    return { sent: requests(host), client };
+  }
+  const bob = snapshot("users", [record("bob", "online", 1)]);
+  const own = roomSnapshot("doc-1", [member("ada", 1)]);
+
+  test("it asks again for what the next page has ended, and ends what only that one wanted", async () => {
+    const count = { type: "PRESENCE_COUNT", watch: "everyone", online: 2 } as Message;
+    const { sent, client } = await returned([
+      snapshot("users", [record("carl", "online", 1)]),
+      count,
+      roomSnapshot("doc-2", [member("eve", 1)], { page: 1, pages: 2, count: 2 }),
+      roomSnapshot("doc-2", [member("ada", 1)], { page: 2, pages: 2, count: 2 }),
+      roomSnapshot("doc-3", [member("eve", 1)]),
+      roomSnapshot("doc-4", [], { mode: "counts", count: 900 }),
+    ]);
+    expect(sent).toEqual(["UNWATCH everyone carl doc-3", "LEAVE doc-2", "LEAVE doc-4", "JOIN doc-1", "WATCH bob"]);
+    expect([client.room("doc-2").get().joined, client.user("carl").get().status]).toEqual([false, "unknown"]);
+  });
+
+  test("it leaves a room that it only reads, and that the next page joined", async () => {
+    const hall = roomSnapshot("hall", [member("ada", 1)]);
+    const { sent } = await returned([bob, own, hall], (client) => client.room("hall").subscribe(() => {}));
+    expect(sent).toEqual(["LEAVE hall", "WATCH hall"]);
+  });
+
+  test("a snapshot of everyone that only the next page wanted ends", async () => {
+    const everyone = snapshot("everyone", [record("bob", "online", 1), record("carl", "online", 1)]);
+    const { sent } = await returned([everyone, own]);
+    expect(sent).toEqual(["UNWATCH everyone"]);
+  });
+
+  test("nothing is sent if the server sends what the page wants", async () => {
+    const { sent, client } = await returned([bob, own]);
+    expect([sent, client.connection.get().stale]).toEqual([[], false]);
+  });
 });
 
 describe("activity over a reload", () => {

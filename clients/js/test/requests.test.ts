@@ -107,6 +107,21 @@ describe("setStatus", () => {
       expect([later.url[0], later.sent]).toEqual(["away", []]);
     });
 
+    test("is not sent for the next user, if the client was about to send it again", async () => {
+      const page = await connected();
+      const { host, client } = page;
+      await client.setStatus({ status: "busy", text: "lunch" });
+      await drop(host);
+      await nextAttempt(page);
+      host.socket.establish({ sessionId: "session-2", epoch: "epoch-2" });
+      client.close();
+      client.connect();
+      await settle();
+      expect(host.socket.parameters).not.toHaveProperty("status");
+      await establish(host, { sessionId: "session-3", epoch: "epoch-2", userId: "eve" });
+      expect(requests(host)).toEqual([]);
+    });
+
     test("is forgotten when the user signs out", async () => {
       const page = await connected();
       const { host, client } = page;
@@ -138,6 +153,18 @@ describe("setStatus", () => {
     expect(requests(host)).toEqual([]);
     await expect(call).rejects.toThrow("changed my mind");
   });
+});
+
+test("a call that has ended no longer listens to its signal", async () => {
+  const { client } = await connected();
+  const { signal } = new AbortController();
+  const [add, remove] = [vi.spyOn(signal, "addEventListener"), vi.spyOn(signal, "removeEventListener")];
+  for (const status of ["busy", "away"] as const) await client.setStatus({ status }, signal);
+  client.close();
+  await client.setStatus({ status: "busy" }, signal).catch(() => {});
+  await settle();
+  expect(remove.mock.calls).toEqual(add.mock.calls.map(([type, listener]) => [type, listener]));
+  expect(remove).toHaveBeenCalledTimes(3);
 });
 
 describe("ready and reconnected", () => {

@@ -221,6 +221,17 @@ describe("rooms", () => {
     expect(client.room("hall").get().joined).toBe(false);
   });
 
+  test("after close() no room is joined, and after connect() the membership goes on", async () => {
+    const { host, client } = await connected();
+    await client.join("hall").joined;
+    client.close();
+    expect(client.room("hall").get()).toMatchObject({ joined: false, known: false });
+    client.connect();
+    await settle();
+    await establish(host, { sessionId: "session-2" });
+    expect([requests(host), client.room("hall").get().joined]).toEqual([["JOIN hall"], true]);
+  });
+
   test("several memberships of a room are one member, who stays until the last one leaves", async () => {
     const { host, client } = await connected();
     const first = client.join("hall", { seat: 1 });

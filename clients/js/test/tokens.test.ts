@@ -139,6 +139,23 @@ describe("the token function", () => {
     await settle();
     expect(tokens.length).toBe(2);
   });
+
+  test("a JWT that arrives after close() is not used for the next user", async () => {
+    const host = new FakeHost();
+    const answers: ((token: string) => void)[] = [];
+    const client = host.client({ token: () => new Promise<string>((resolve) => answers.push(resolve)) });
+    client.connect();
+    await settle();
+    client.close();
+    answers[0]?.(jwt(host.time + 600_000, "of the first user"));
+    await settle();
+    client.connect();
+    await settle();
+    const token = jwt(host.time + 600_000, "of the second user");
+    answers[1]?.(token);
+    await settle();
+    expect(host.sockets.map(({ protocols }) => protocols[1])).toEqual([`presenced.token.${token}`]);
+  });
 });
 
 describe("how a token travels", () => {

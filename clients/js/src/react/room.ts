@@ -30,13 +30,17 @@ export interface RoomState extends Room {
 export function useRoom(name: string, options: RoomOptions = {}): RoomState {
   const room = useStore(useCallback((client: PresenceClient) => client.room(name), [name]));
   const me = useStore(self, idOf);
-  const membership = useMembership(name, options);
+  const membership = useMembership(name, options, room.joined);
   const { members } = room;
   const others = useMemo(() => new Map([...members].filter(([key]) => key !== me)), [members, me]);
   return useMemo(() => ({ ...room, ...membership, others }), [room, membership, others]);
 }
 
-function useMembership(name: string, { join = false, data }: RoomOptions): Pick<RoomState, "setData" | "error"> {
+function useMembership(
+  name: string,
+  { join = false, data }: RoomOptions,
+  isJoined: boolean,
+): Pick<RoomState, "setData" | "error"> {
   const client = usePresenceClient();
   const text = JSON.stringify(data);
   const membership = useRef<Membership | null>(null);
@@ -46,8 +50,8 @@ function useMembership(name: string, { join = false, data }: RoomOptions): Pick<
     if (latest.current === text) return;
     latest.current = text;
     const joined = membership.current;
-    const reject = (refused: PresenceError) => joined === membership.current && setError(refused);
-    joined?.setData(JSON.parse(text ?? "null")).catch(reject); // null removes the data
+    const answer = (refused: PresenceError | null) => joined === membership.current && setError(refused);
+    joined?.setData(JSON.parse(text ?? "null")).then(() => answer(null), answer); // null removes the data
   }, [text]);
   useEffect(() => {
     if (!join) return;
@@ -60,6 +64,9 @@ function useMembership(name: string, { join = false, data }: RoomOptions): Pick<
       joined.leave();
     };
   }, [client, name, join]);
+  useEffect(() => {
+    if (isJoined) setError(null); // such as with a newer token
+  }, [isJoined]);
   const setData = useCallback<Membership["setData"]>(async (next) => {
     if (!membership.current) throw new PresenceError("NOT_A_MEMBER", "pass { join: true } to useRoom");
     await membership.current.setData(next);

@@ -117,7 +117,8 @@ export function createLeader(tab: Tab, union: Map<string, number>, whenGone: (id
         if (established && host.now() - heardAt > SILENT_MS) tab.restart();
       } else if (message.kind !== "hello") return;
       else if (!established) {
-        post({ kind: "wait", by: id, to: from });
+        // The follower has a token: if this tab gets none, the follower leads a few seconds later.
+        if (!tab.hasNoToken()) post({ kind: "wait", by: id, to: from });
         if (tab.isWaiting()) tab.restart(); // the follower may be visible, and has waited long enough
       } else if (sum.others(from) >= MAX_FOLLOWERS) post({ kind: "full", by: id, to: from });
       else {

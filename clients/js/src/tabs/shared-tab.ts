@@ -22,6 +22,8 @@ export interface Tab {
   isOpening(): boolean;
   /** Whether the client waits before its next attempt. */
   isWaiting(): boolean;
+  /** Whether the last attempt of the client ended because its token function failed. */
+  hasNoToken(): boolean;
   open(): void;
   /** The first message. */
   begin(text: string): void;

@@ -50,6 +50,7 @@ export function createTab(name: string, host: Host, client: () => SharedClient, 
     agreement: () => ({ bits: [...shared.agreed], data: [...shared.sentData] }),
     isOpening: () => socket?.readyState === 0,
     isWaiting: () => shared.connection.get().state === "waiting",
+    hasNoToken: () => shared.connection.get().error?.code === "TOKEN_FAILED",
     open() {
       if (socket) Object.assign(socket, { readyState: 1 });
       fire("onopen", {});

@@ -88,14 +88,14 @@ export function useRoom(name: MaybeRefOrGetter<string>, options: MaybeRefOrGette
   const self = useStore(() => client.self);
   const error = shallowRef<PresenceError | null>(null);
   let membership: Membership | null = null;
-  const reject = (joined: Membership, refused: PresenceError) => {
+  const answer = (joined: Membership, refused: PresenceError | null) => {
     if (joined === membership) error.value = refused; // not after leaving
   };
   const enter = ([room, join]: readonly [string, boolean], _: unknown, onCleanup: (end: () => void) => void) => {
     if (!join) return;
     const joined = client.join(room, toValue(options).data);
     membership = joined;
-    joined.joined.catch((refused) => reject(joined, refused));
+    joined.joined.catch((refused) => answer(joined, refused));
     onCleanup(() => {
       membership = null;
       error.value = null;
@@ -107,7 +107,16 @@ export function useRoom(name: MaybeRefOrGetter<string>, options: MaybeRefOrGette
     () => JSON.stringify(toValue(options).data) ?? "null", // compared by value; null removes the data
     (data) => {
       const joined = membership;
-      joined?.setData(JSON.parse(data)).catch((refused) => reject(joined, refused));
+      joined?.setData(JSON.parse(data)).then(
+        () => answer(joined, null),
+        (refused) => answer(joined, refused),
+      );
+    },
+  );
+  watch(
+    () => room.value.joined,
+    (isJoined) => {
+      if (isJoined) error.value = null; // such as with a newer token
     },
   );
   return {

@@ -139,6 +139,32 @@ test("a refused membership shows why, until another room is joined", async () =>
   expect(container.textContent).toBe("none");
 });
 
+test("an error of a membership ends when the room is joined later, or newer data is accepted", async () => {
+  const client = fakePresence({}, { userId: "me" });
+  const refused = (code: string) => Promise.reject(new PresenceError(code, "refused"));
+  let accepts = false;
+  client.join = () => ({
+    joined: refused("ROOM_FULL"),
+    setData: () => (accepts ? Promise.resolve() : refused("BAD_REQUEST")),
+    leave() {},
+  });
+  const Place = ({ seat }: { seat: number }) => (
+    <p>{useRoom("lobby", { join: true, data: { seat } }).error?.code ?? "none"}</p>
+  );
+  const { container, rerender } = renderWith(client, <Place seat={1} />);
+  await act(async () => {});
+  expect(container.textContent).toBe("ROOM_FULL");
+  await act(async () => client.setRoom("lobby", { members: ["me"], joined: true }));
+  expect(container.textContent).toBe("none");
+  rerender(<Place seat={2} />);
+  await act(async () => {});
+  expect(container.textContent).toBe("BAD_REQUEST");
+  accepts = true;
+  rerender(<Place seat={3} />);
+  await act(async () => {});
+  expect(container.textContent).toBe("none");
+});
+
 test("an equal room stays the same object when the component renders for another reason", () => {
   const client = fakePresence();
   client.setRoom("lobby", [7]);

@@ -107,6 +107,15 @@ describe("the same session goes on", () => {
     expect(browser.server.session.joined.get("lobby")).toEqual({ seat: 1 });
   });
 
+  test("data of a member that is a proxy goes on, too", async () => {
+    const [one, , three] = tabs;
+    await three.client.join("lobby", new Proxy({ seat: 1 }, {})).joined;
+    one.crash();
+    await browser.advance(10_000);
+    expect([...browser.server.session.joined]).toEqual([["lobby", { seat: 1 }]]);
+    await expectShared([three, "dee"]);
+  });
+
   test("rooms of the followers are not left", async () => {
     const [one, two, three] = tabs;
     await Promise.all([two, three].map(({ client }) => client.join("lobby").joined));
@@ -195,6 +204,29 @@ describe("a leader that hangs", () => {
     await browser.advance(10);
     expect([one.status("bo"), four.status("bo"), three.status("dee")]).toEqual(["away", "away", "away"]);
   });
+});
+
+test("a leader whose token function fails gives way to a tab that has a token", async () => {
+  const other = new Browser();
+  other.server.set("cy", "online");
+  let fails = false;
+  const token = async () => {
+    if (fails) throw new Error("403");
+    return "t";
+  };
+  const one = other.open({ token });
+  await other.advance(10);
+  const two = other.open({ token: () => "t" });
+  two.read("cy");
+  await other.advance(10);
+  fails = true;
+  other.server.socket.drop(1006);
+  await other.advance(10_000);
+  expect(one.client.connection.get().error?.code).toBe("TOKEN_FAILED");
+  expect([two.client.connection.get().state, two.sockets.length, two.status("cy")]).toEqual(["open", 1, "online"]);
+  fails = false;
+  await other.advance(60_000);
+  expect([one.client.connection.get().state, other.server.open.length]).toEqual(["open", 1]);
 });
 
 test("requests that pile up before a leader that hangs are refused", async () => {

@@ -169,6 +169,33 @@ test("useRoom shows why the server refused the member", async () => {
   expect(container.textContent).toBe("ROOM_FULL");
 });
 
+test("an error of a membership ends when the room is joined later, or newer data is accepted", async () => {
+  const client = fakePresence({}, { userId: "me" });
+  const refused = (code: string) => Promise.reject(new PresenceError(code, "refused"));
+  const answers = [() => refused("BAD_REQUEST"), () => Promise.resolve()];
+  client.join = () => ({
+    joined: refused("ROOM_FULL"),
+    setData: () => answers.shift()?.() ?? Promise.resolve(),
+    leave() {},
+  });
+  const place = reactive({ seat: 1 });
+  const { container } = mount(client, () => {
+    const { error } = useRoom("lobby", () => ({ join: true, data: { seat: place.seat } }));
+    return () => error.value?.code ?? "none";
+  });
+  const shown = async () => {
+    for (let turn = 0; turn < 5; turn += 1) await nextTick();
+    return container.textContent;
+  };
+  expect(await shown()).toBe("ROOM_FULL");
+  client.setRoom("lobby", { members: ["me"], joined: true });
+  expect(await shown()).toBe("none");
+  place.seat = 2;
+  expect(await shown()).toBe("BAD_REQUEST");
+  place.seat = 3;
+  expect(await shown()).toBe("none");
+});
+
 test("the first HTML has the statuses, reads nobody afterwards, and hydrates without a mismatch", async () => {
   const client = fakePresence({ 7: "online" });
   const setup = () => {
