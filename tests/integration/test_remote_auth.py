@@ -182,8 +182,9 @@ async def test_a_callback_result_may_expire_and_may_be_cached() -> None:
             async with connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None) as socket:
                 assert await outcome(socket) == (0, "ada")
                 assert await outcome(socket) == (4401, "the token has expired")
-            await connect_with(running, "t")
             assert len(application.requests) == 1
+            await connect_with(running, "t")
+            assert len(application.requests) == 2, "a result that has expired is not used"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
