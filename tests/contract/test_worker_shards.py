@@ -137,7 +137,7 @@ async def test_users_and_rooms_that_left_unnoticed_are_found(database: AsyncEngi
     await worker.store(0, 3, *stored, *seen, RoomOccupancy(4, "lobby", True, NOON))
     absence_check = AbsenceCheck(database, worker.webhooks.producer, 3600.0, worker.shards.shown_after)
     assert await absence_check.next_question() is None
-    absence_check.restart(0.0)
+    absence_check.restart(0.0, users=False)
     question = await absence_check.next_question()
     assert question
     assert (question.rooms, sorted(question.users)) == (["lobby"], ["ada", "bob", "eve"])

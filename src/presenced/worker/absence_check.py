@@ -13,9 +13,9 @@ the candidates, and the server, which has the live state, answers which of them 
     that stores the earlier records          <-- batches -----  a user who returns later is a later record
     next page, until none is left
 
-In a cluster, each designated writer asks `settling` after it has taken a shard (`restart`). Changes of rooms are not in
-the log, the log may not reach back far enough, and the last writer may have had no time to ask. Rows of users who are
-shown present are candidates, too.
+In a cluster, the designated writer asks when it takes a shard (`restart`). It asks for rooms, because their changes are
+not in the log, and for users if the log does not reach back far enough. Rows of users who are shown present are
+candidates, too.
 """
 
 from __future__ import annotations
@@ -61,13 +61,19 @@ class AbsenceCheck:
         self._shown_after = shown_after
         self._due = time.monotonic() + delay_s
         """Monotonic time of the first page; infinity once no page is left."""
+        self._with_users = True
         self._is_waiting = False
         """Whether an answer is outstanding."""
         self._last_user = self._last_room = self._last_shown = ""
         """Last user and room of the latest page."""
 
-    def restart(self, delay_s: float) -> None:
-        """Start with the first page again."""
+    def restart(self, delay_s: float, users: bool) -> None:
+        """Start with the first page again.
+
+        Args:
+            users: Whether to ask for users, and not only for rooms. Users of an unfinished check are asked for anyway.
+        """
+        self._with_users = users or (self._with_users and self._due < inf)
         self._due = time.monotonic() + delay_s
         self._last_user = self._last_room = self._last_shown = ""
 
@@ -77,11 +83,14 @@ class AbsenceCheck:
             return None
         users: list[str] = []
         rooms: list[str] = []
+        shown: list[str] = []
         async with reading(self._database) as connection:
             if self._producer is not None:
                 rooms = await self._producer.sent_as_present(connection, "room", self._last_room)
+            if self._producer is not None and self._with_users:
                 users = await self._producer.sent_as_present(connection, "user", self._last_user)
-            shown = await self._shown_after(connection, self._last_shown)
+            if self._with_users:
+                shown = await self._shown_after(connection, self._last_shown)
         if not users and not rooms and not shown:
             self._due = inf
             return None

@@ -414,7 +414,7 @@ class WorkerProgram:
             if isinstance(item, Absent):
                 absence_check.answered()
             elif isinstance(item, CheckAbsences):
-                absence_check.restart(item.delay_s)
+                absence_check.restart(item.delay_s, item.users)
 
     async def _work_periodically(self, now: float) -> None:
         """Send reports and questions, and prune, as far as each is due.

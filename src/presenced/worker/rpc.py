@@ -168,6 +168,8 @@ class CheckAbsences(Struct, frozen=True, array_like=True, tag="check_absences"):
     """Ask which users and rooms are absent (`FindAbsent`), because changes may be missing."""
 
     delay_s: float
+    users: bool
+    """Whether users are asked for, and not only rooms."""
 
 
 class Stop(Struct, frozen=True, array_like=True, tag="stop"):

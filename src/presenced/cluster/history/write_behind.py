@@ -383,13 +383,11 @@ class SharedWriteBehind(WriteBehind):
         self._flush_soon()
 
     def _caught_up(self, writer: ShardWriter, n: int) -> None:
-        may_lack_absences = writer.lacks_states or writer.is_first_catch_up
+        lacks_states, is_first = writer.lacks_states, writer.is_first_catch_up
         writer.caught_up(n)
-        if may_lack_absences:
-            # Only now: the worker asks which users are absent, and the live state is right only after catching up. Each
-            # new writer asks, because the question of the last one may be due later, and has no answer then. Each waits
-            # for users who return, because the cluster may have started just now.
-            self._cluster_worker.post(CheckAbsences(self._settling_s))
+        if lacks_states or (is_first and writer.index == ROOMS_SHARD):
+            # Only now: the worker asks which users are absent, and the live state is right only after catching up.
+            self._cluster_worker.post(CheckAbsences(self._settling_s if self._is_new else 0.0, users=lacks_states))
         self._flush_soon()
 
     def _collect(self, writer: ShardWriter, entry: Entry, is_live: bool) -> None:
