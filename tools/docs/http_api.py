@@ -73,8 +73,8 @@ curl -X POST localhost:3001/api/v1/users/ada/disconnect
     "PUT /users/{user_id}/status": """
 curl -X PUT localhost:3001/api/v1/users/ada/status \\
   -d '{"status": "away", "text": "lunch", "expiresIn": 1800}'
-# {"userId":"ada","status":"away","since":1767268800000,"version":43,"text":"lunch",
-#  "until":1767270600000,"cause":"choice"}
+# {"userId":"ada","status":"away","since":1767268800000,"version":43,
+#  "lastSeen":1767268800000,"text":"lunch","until":1767270600000,"cause":"choice"}
 """,
     "DELETE /users/{user_id}/status": """
 curl -X DELETE localhost:3001/api/v1/users/ada/status
