@@ -115,9 +115,9 @@ export function createSession(host: Host, desired: DesiredState) {
   /**
    * Compare what a resynced session has agreed to with what the server has sent.
    *
-   * What is missing is requested again. Either the server never received the request, or it has ended the room, and the
-   * message about that was lost. What nobody wants is ended: an UNWATCH or LEAVE before a reload got no answer, or
-   * another page went on with the session while this one was in the back/forward cache.
+   * Request what is missing again: the server did not receive the request, or ended the room and the message was lost.
+   * End what nobody wants: an UNWATCH or LEAVE before a reload got no answer, or another page continued the session
+   * while this one was in the back/forward cache.
    */
   const compareResent = (): void => {
     if (!resynced) return;

@@ -276,7 +276,7 @@ def test_answers_of_the_service_are_marked_too() -> None:
 
 
 def test_a_commit_whose_entry_is_still_to_be_read_is_not_forgotten_after_a_reconnect() -> None:
-    """The answer to a commit may arrive before that of an earlier read. Whoever leaves then must be proposed again."""
+    """A commit may be answered before an earlier read. A user who leaves in between must be proposed again."""
     cluster = ClusterHarness()
     here = cluster.nodes["a"]
     cluster.run(4, step=0.05)

@@ -146,7 +146,7 @@ def test_a_database_and_its_url_belong_together() -> None:
 
 
 def test_settings_that_the_caller_does_not_use_need_no_secret(elsewhere: Path) -> None:
-    """Whoever checks the health of a server may not read the secrets."""
+    """A user who checks the health of a server may not have access to the secrets."""
     file = elsewhere / "f.toml"
     file.write_text('port = 4000\ndatabase = "url"\nauth = "jwt"\njwt_key_file = "/nowhere"\n')
     assert load({}, {}, file, ("port", "host")).settings.port == 4000

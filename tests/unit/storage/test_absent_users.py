@@ -1,4 +1,4 @@
-"""The rows of users who are absent, or of whom others see no change."""
+"""Rows of absent users, and rows after decisions that change nothing for others."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class ShardReplica:
         return self._outbox.add_control(kind, body, expires_at)
 
     def pending(self, user_ids: Iterable[str]) -> set[str]:
-        """Return the given users about whom something was decided here that has not been read back yet.
+        """Return those of the users for whom a decision of this node has not been read back yet.
 
         All are returned while a control entry of this node, other than a mark, is on its way: it may concern any user.
         """
